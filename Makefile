@@ -1,0 +1,48 @@
+# Each target sets up what it needs: a machine with Python 3.11+ and make is enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run demo test test-js lint types format check clean
+
+run: $(VENV)/.run
+	$(BIN)/eddyline serve
+
+demo: $(VENV)/.run
+	$(BIN)/eddyline demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+# The JavaScript exporters against a real server; needs Node.js and the npm registry.
+test-js: $(VENV)/.dev
+	cd tests/js && npm install --no-audit --no-fund --silent
+	$(BIN)/python -m pytest tests/js
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: lint types test
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/.run: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable . --group dev
+	touch $@ $(VENV)/.run

@@ -1,0 +1,1 @@
+"""The collector: receivers, journal, pipeline, deriver, API and command line."""

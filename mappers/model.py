@@ -1,0 +1,347 @@
+"""The data model: what comes off the wire (`Span`, `LogRecord`) and what it means (`Event`, `Run`, `Warning`).
+
+Plain records without behaviour. Times are integers in nanoseconds since the Unix epoch (`_ns`), money is
+`Decimal` US dollars (`_usd`), token counts are integers, and `None` always means "not known", never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+AttributeValue = Any
+"""None, bool, int, float, str, bytes, a list of these, or a dict from str to these (an OTLP AnyValue)."""
+
+Attributes = Mapping[str, AttributeValue]
+"""Attributes by key. Decoders may hand out lazy mappings: look keys up, do not copy the whole."""
+
+DEFAULT_PROJECT = "default"
+DEFAULT_TENANT = ""
+
+
+class Kind(StrEnum):
+    """What a span is about, in one word."""
+
+    LLM = "LLM"
+    EMBEDDING = "EMBEDDING"
+    TOOL = "TOOL"
+    AGENT = "AGENT"
+    WORKFLOW = "WORKFLOW"
+    RETRIEVER = "RETRIEVER"
+    RERANKER = "RERANKER"
+    GUARDRAIL = "GUARDRAIL"
+    EVALUATOR = "EVALUATOR"
+    HANDOFF = "HANDOFF"
+    OTHER = "OTHER"
+
+
+class Status(StrEnum):
+    """How an event ended. `RUNNING`: its span has no end yet."""
+
+    OK = "ok"
+    ERROR = "error"
+    RUNNING = "running"
+
+
+class RunStatus(StrEnum):
+    """How a run stands. `INCOMPLETE`: no root, and nothing has been heard of it for a while."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INCOMPLETE = "incomplete"
+
+
+class StatusCode:
+    """OTLP `Status.code`."""
+
+    UNSET = 0
+    OK = 1
+    ERROR = 2
+
+
+# --------------------------------------------------------------------------- as received
+
+
+@dataclass(slots=True)
+class Resource:
+    attributes: Attributes = field(default_factory=dict)
+    schema_url: str = ""
+
+
+@dataclass(slots=True)
+class Scope:
+    name: str = ""
+    version: str = ""
+    attributes: Attributes = field(default_factory=dict)
+    schema_url: str = ""
+
+
+@dataclass(slots=True)
+class SpanEvent:
+    time_ns: int
+    name: str
+    attributes: Attributes
+
+
+@dataclass(slots=True)
+class SpanLink:
+    trace_id: str
+    span_id: str
+    trace_state: str
+    attributes: Attributes
+
+
+@dataclass(slots=True)
+class Span:
+    """One OTLP span. Ids are lower-case hex (32 and 16 digits); `parent_span_id` is "" for a root.
+
+    `end_ns` is 0 while the span is open. `project` is the label its run is grouped by, already resolved.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    name: str
+    kind: int
+    start_ns: int
+    end_ns: int
+    attributes: Attributes
+    status_code: int
+    status_message: str
+    events: Sequence[SpanEvent]
+    links: Sequence[SpanLink]
+    resource: Resource
+    scope: Scope
+    trace_state: str = ""
+    project: str = DEFAULT_PROJECT
+    tenant: str = DEFAULT_TENANT
+    source: str = "otlp"
+
+
+@dataclass(slots=True)
+class LogRecord:
+    """One OTLP log record. Ids as in `Span`, "" when the record carries none. `body` is any AnyValue."""
+
+    time_ns: int
+    observed_ns: int
+    trace_id: str
+    span_id: str
+    flags: int
+    severity_number: int
+    severity_text: str
+    event_name: str
+    body: AttributeValue
+    attributes: Attributes
+    resource: Resource
+    scope: Scope
+    project: str = DEFAULT_PROJECT
+    tenant: str = DEFAULT_TENANT
+
+
+# --------------------------------------------------------------------------- what it means
+
+
+@dataclass(slots=True, kw_only=True)
+class Event:
+    """One thing that happened, one stored row: an LLM call, a tool call, a handoff, an agent's turn, …
+
+    `normalize` fills it from one span alone; the fields under "of the run" are settled by `assemble`, which
+    sees all events of the run. Identity is (tenant, run_id, span_id, seq).
+    """
+
+    # identity and place
+    run_id: str
+    span_id: str
+    parent_span_id: str = ""
+    trace_id: str = ""
+    seq: int = 0
+    """Ordinal when one span gives several events."""
+    tenant: str = DEFAULT_TENANT
+    project: str = DEFAULT_PROJECT
+    kind: str = Kind.OTHER
+    name: str = ""
+    start_ns: int = 0
+    end_ns: int = 0
+    """0 while open."""
+    status: str = Status.OK
+    error_type: str = ""
+    error_message: str = ""
+    is_root: bool = False
+    """The span has no parent."""
+    is_setup: bool = False
+    """Creates or configures something and does no work of a run (`create_agent`)."""
+
+    # where it came from
+    service: str = ""
+    environment: str = ""
+    scope: str = ""
+    """Name of the instrumentation scope."""
+    source: str = "otlp"
+    """otlp | proxy | log"""
+    convention: str = ""
+    """The first convention that recognised the span; "" if none did."""
+    mapper_version: int = 0
+
+    # who and what
+    agent: str = ""
+    session_id: str = ""
+    user_id: str = ""
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    links: Sequence[str] = ()
+    """Trace ids that the span links to."""
+
+    # a model call
+    provider: str = ""
+    operation: str = ""
+    request_model: str = ""
+    response_model: str = ""
+    response_id: str = ""
+    finish_reasons: Sequence[str] = ()
+    streaming: bool | None = None
+    ttft_ms: float | None = None
+    """Time to the first token or chunk, in milliseconds."""
+    input_tokens: int | None = None
+    """Everything the model read, cache reads and writes included."""
+    output_tokens: int | None = None
+    """Everything the model wrote, reasoning included."""
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    usage_source: str = ""
+    """reported | estimated | "" (none)"""
+    cost_usd: Decimal | None = None
+    cost_source: str = ""
+    """reported | override | computed | "" (unknown)"""
+    attempts: int = 1
+    """Attempts that happened inside this one span (`http.request.resend_count` + 1)."""
+
+    # a tool call
+    tool: str = ""
+    tool_call_id: str = ""
+    args_hash: int = 0
+    """64-bit hash of the canonical arguments (a tool's) or of the input (a model's); 0: not captured."""
+    result_hash: int = 0
+    """64-bit hash of the result; 0: not captured."""
+
+    # content: previews only, the whole stays in the stored span
+    input: str = ""
+    output: str = ""
+    input_bytes: int | None = None
+    """Size of the whole input in bytes; None: not captured."""
+    output_bytes: int | None = None
+
+    # of the run: settled by assemble
+    duplicate_of: str = ""
+    """Span id of the twin that is counted instead of this one; "": this one counts."""
+    handoff_from: str = ""
+    handoff_to: str = ""
+    handoff_source: str = ""
+    """tool_span | handoff_span | llm_tool_request | graph_edge | agent_sequence | "" (no handoff)"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Usage:
+    """Token sums. Input includes cache reads and writes, output includes reasoning; None: nobody reported."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    reasoning: int | None = None
+    embedding: int | None = None
+
+    @property
+    def total(self) -> int | None:
+        """Input + output of LLM calls; None when neither is known."""
+        if self.input is None and self.output is None:
+            return None
+        return (self.input or 0) + (self.output or 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """How often what happened in a run, twins counted once."""
+
+    spans: int = 0
+    events: int = 0
+    llm_calls: int = 0
+    llm_errors: int = 0
+    embeddings: int = 0
+    tool_calls: int = 0
+    tool_errors: int = 0
+    handoffs: int = 0
+    retries: int = 0
+    errors: int = 0
+    warnings: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """One trace as a whole. `run_id` is its trace id."""
+
+    run_id: str
+    tenant: str = DEFAULT_TENANT
+    project: str = DEFAULT_PROJECT
+    name: str = ""
+    status: str = RunStatus.RUNNING
+    """running (root missing or open) | completed | failed. `incomplete` depends on the clock: see `settle`."""
+    has_root: bool = False
+    start_ns: int = 0
+    end_ns: int = 0
+    """The newest end seen; the run itself has ended only if `status` is completed or failed."""
+    error_type: str = ""
+    error_message: str = ""
+    session_id: str = ""
+    user_id: str = ""
+    environment: str = ""
+    services: Sequence[str] = ()
+    agents: Sequence[str] = ()
+    models: Sequence[str] = ()
+    tools: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    conventions: Sequence[str] = ()
+    usage: Usage = field(default_factory=Usage)
+    usage_method: str = "leaf_sum"
+    cost_usd: Decimal | None = None
+    cost_source: str = ""
+    counts: Counts = field(default_factory=Counts)
+    setup_only: bool = False
+    duplicate_of: str = ""
+    """Run id of the run whose calls this trace repeats; "": a run of its own."""
+    input: str = ""
+    output: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Warning:
+    """A loop or a waste found in a run, with its evidence."""
+
+    warning_id: str
+    run_id: str
+    tenant: str = DEFAULT_TENANT
+    project: str = DEFAULT_PROJECT
+    type: str
+    category: str
+    """loop | waste"""
+    severity: str
+    state: str
+    """active | resolved | retracted"""
+    count: int
+    message: str
+    suggestion: str = ""
+    first_event_id: str = ""
+    onset_event_id: str = ""
+    last_event_id: str = ""
+    evidence: Sequence[str] = ()
+    wasted_tokens: int | None = None
+    wasted_cost_usd: Decimal | None = None
+    primary: bool = False
+    engine_version: str = ""
+    first_ns: int = 0
+    last_ns: int = 0

@@ -1,0 +1,47 @@
+"""What every sink is: a place that batches are written to, and the two ways in which writing fails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mappers.model import Event, LogRecord, Run, Span, Warning
+
+
+class SinkError(Exception):
+    """Base of what a sink raises on purpose."""
+
+
+class RetryableError(SinkError):
+    """The same batch may succeed later: the store is away, busy or out of memory."""
+
+
+class PermanentError(SinkError):
+    """The same batch will never succeed: a row does not fit, a table is not there."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one flush writes. Writing the same batch twice leaves the same rows as writing it once."""
+
+    spans: Sequence[Span] = ()
+    logs: Sequence[LogRecord] = ()
+    events: Sequence[Event] = ()
+    runs: Sequence[Run] = ()
+    warnings: Sequence[Warning] = field(default_factory=tuple)
+
+
+class Sink(Protocol):
+    """A destination. Called from one thread at a time."""
+
+    def write(self, batch: Batch) -> None:
+        """Stores the batch; when it returns, all of it can be queried.
+
+        Raises:
+            RetryableError: try the same batch again.
+            PermanentError: this batch can not be stored as it is.
+        """
+
+    def close(self) -> None:
+        """Releases what the sink holds. Nothing may be written afterwards."""
