@@ -1,0 +1,283 @@
+"""Routes of the JSON API and of the admin port."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from collector.api import cursors
+from collector.api.access import Access
+from collector.api.parameters import Parameters
+from collector.api.problems import (
+    Problem,
+    invalid,
+    on_error,
+    on_http_exception,
+    on_problem,
+    on_store_error,
+)
+from collector.api.render import entry_document, run_document, span_document, warning_document
+from collector.telemetry import Health, Status
+from mappers.model import DEFAULT_TENANT, Run, RunStatus
+from mappers.timeline import TimelineEntry, timeline
+from sinks.base import PermanentError, RetryableError
+from sinks.clickhouse import Reader, RunFilter
+
+Result = TypeVar("Result")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+READERS = 4
+"""Queries answered at a time."""
+
+
+def _json(document: Any, status: int = 200) -> Response:
+    return Response(
+        orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS),
+        status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+@dataclass(slots=True)
+class Api:
+    """What the routes answer from."""
+
+    reader: Reader
+    status: Status
+    health: Health
+    clock_ns: Callable[[], int] = time.time_ns
+
+
+class _Routes:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._pool = ThreadPoolExecutor(READERS, thread_name_prefix="api-reader")
+
+    async def _read(self, query: Callable[..., Result], *args: Any) -> Result:
+        """Runs a query beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: query(*args))
+
+    # ------------------------------------------------------------------- what there is
+
+    async def discovery(self, request: Request) -> Response:
+        """The version, and every route with its purpose."""
+        self._parameters(request)
+        return _json(
+            {
+                "name": "eddyline",
+                "version": self._api.status.version,
+                "routes": [
+                    {"path": path, "purpose": (endpoint.__doc__ or "").partition("\n")[0]}
+                    for path, endpoint in self.table()
+                ],
+            }
+        )
+
+    async def status(self, request: Request) -> Response:
+        """What was received, what is stored and what is on its way."""
+        self._parameters(request)
+        return _json(self._api.status.document())
+
+    # ------------------------------------------------------------------- runs
+
+    async def runs(self, request: Request) -> Response:
+        """Runs, newest first."""
+        now_ns = self._api.clock_ns()
+        parameters = Parameters(request, RUN_PARAMETERS, now_ns=now_ns)
+        limit = parameters.integer("limit", 50, 1, 1000)
+        include = parameters.choices("include", ("all",))
+        since_ns, until_ns = parameters.time_ns("since"), parameters.time_ns("until")
+        if since_ns is not None and until_ns is not None and since_ns >= until_ns:
+            raise invalid("until", "must be later than since")
+        wanted = RunFilter(
+            tenant=DEFAULT_TENANT,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            projects=parameters.choices("project"),
+            statuses=parameters.choices("status", [status.value for status in RunStatus]),
+            names=parameters.choices("name"),
+            models=parameters.choices("model"),
+            tools=parameters.choices("tool"),
+            sessions=parameters.choices("session"),
+            include_all=bool(include),
+        )
+        # A relative time moves from page to page: the cursor is bound to how it was written.
+        binding = "&".join(
+            f"{name}={value}"
+            for name, value in sorted(request.query_params.multi_items())
+            if name not in ("cursor", "limit")
+        )
+        given = parameters.text("cursor")
+        cursor = None
+        if given is not None:
+            key = cursors.decode(given, binding)
+            if len(key) != 2 or not isinstance(key[0], int) or not isinstance(key[1], str):
+                raise invalid("cursor", "is not one of ours")
+            cursor = (key[0], key[1])
+        page = await self._read(self._api.reader.runs, wanted, limit, cursor, now_ns)
+        return _json(
+            {
+                "data": [run_document(run, now_ns) for run in page.runs],
+                "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
+                "meta": {
+                    "since": parameters.text("since"),
+                    "until": parameters.text("until"),
+                    "sort": "-started_at",
+                    "limit": limit,
+                },
+            }
+        )
+
+    async def run(self, request: Request) -> Response:
+        """One run."""
+        self._parameters(request)
+        return _json(run_document(await self._run(request), self._api.clock_ns()))
+
+    async def events(self, request: Request) -> Response:
+        """The run's timeline; `fields=io` adds inputs and outputs."""
+        parameters = self._parameters(request, ("fields",))
+        content = "io" in parameters.choices("fields", ("io",))
+        entries = await self._entries(request)
+        return _json(
+            {
+                "data": [entry_document(entry, content=content) for entry in entries],
+                "page": {"next_cursor": None},
+                "meta": {"count": len(entries)},
+            }
+        )
+
+    async def event(self, request: Request) -> Response:
+        """One entry of the timeline, with input and output."""
+        self._parameters(request)
+        event_id = request.path_params["event_id"]
+        for entry in await self._entries(request):
+            if entry.event_id == event_id:
+                return _json(entry_document(entry, content=True))
+        raise Problem(404, f"The run has no event {event_id!r}.")
+
+    async def spans(self, request: Request) -> Response:
+        """The run's spans with all attributes, as received."""
+        self._parameters(request)
+        run = await self._run(request)
+        spans = await self._read(self._api.reader.spans, run.tenant, run.run_id)
+        return _json(
+            {
+                "data": [span_document(span) for span in spans],
+                "page": {"next_cursor": None},
+                "meta": {"count": len(spans)},
+            }
+        )
+
+    async def warnings(self, request: Request) -> Response:
+        """The run's loop and waste warnings."""
+        self._parameters(request)
+        run = await self._run(request)
+        found = await self._read(self._api.reader.warnings, run.tenant, run.run_id)
+        return _json(
+            {
+                "data": [warning_document(warning) for warning in found],
+                "page": {"next_cursor": None},
+                "meta": {"count": len(found)},
+            }
+        )
+
+    # ------------------------------------------------------------------- health
+
+    async def healthz(self, request: Request) -> Response:
+        """Liveness: the process answers."""
+        return Response("ok\n", media_type="text/plain")
+
+    async def readyz(self, request: Request) -> Response:
+        """Readiness: what is sent now is taken."""
+        failing = self._api.health.failing() if self._api.health.ready else ["draining or starting"]
+        return Response("\n".join(failing or ["ready"]) + "\n", 503 if failing else 200, media_type="text/plain")
+
+    # ------------------------------------------------------------------- shared
+
+    def _parameters(self, request: Request, known: Collection[str] = ()) -> Parameters:
+        return Parameters(request, tuple(known), now_ns=self._api.clock_ns())
+
+    async def _run(self, request: Request) -> Run:
+        run_id = request.path_params["run_id"].lower()
+        run = await self._read(self._api.reader.run, DEFAULT_TENANT, run_id)
+        if run is None:
+            raise Problem(404, f"There is no run {run_id!r}. A run's id is its trace id, 32 hex digits.")
+        return run
+
+    async def _entries(self, request: Request) -> list[TimelineEntry]:
+        run = await self._run(request)
+        events = await self._read(self._api.reader.events, run.tenant, run.run_id)
+        return timeline(run, events)
+
+    def table(self) -> list[tuple[str, Endpoint]]:
+        """Every route of the API."""
+        run = "/api/v1/runs/{run_id}"
+        return [
+            ("/api/v1", self.discovery),
+            ("/api/v1/status", self.status),
+            ("/api/v1/runs", self.runs),
+            (run, self.run),
+            (run + "/events", self.events),
+            (run + "/events/{event_id}", self.event),
+            (run + "/spans", self.spans),
+            (run + "/warnings", self.warnings),
+            *self.health_table(),
+        ]
+
+    def health_table(self) -> list[tuple[str, Endpoint]]:
+        return [("/healthz", self.healthz), ("/readyz", self.readyz)]
+
+
+RUN_PARAMETERS = (
+    "since",
+    "until",
+    "project",
+    "status",
+    "name",
+    "model",
+    "tool",
+    "session",
+    "include",
+    "limit",
+    "cursor",
+)
+"""Query parameters of the list of runs."""
+
+
+def api_app(api: Api, *, token: str, hosts: Collection[str]) -> Starlette:
+    """The API; see `Access` for `token` and `hosts`."""
+    return _application(_Routes(api).table(), [Middleware(Access, token=token, hosts=hosts)])
+
+
+def admin_app(api: Api) -> Starlette:
+    """Health for probes, without a token."""
+    return _application(_Routes(api).health_table(), [])
+
+
+def _application(table: list[tuple[str, Endpoint]], middleware: list[Middleware]) -> Starlette:
+    app = Starlette(
+        routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in table],
+        middleware=middleware,
+        exception_handlers={
+            Problem: on_problem,
+            RetryableError: on_store_error,
+            PermanentError: on_store_error,
+            HTTPException: on_http_exception,
+            Exception: on_error,
+        },
+    )
+    app.router.redirect_slashes = False
+    return app

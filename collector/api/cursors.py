@@ -1,0 +1,46 @@
+"""Opaque page cursors: the last row's sort key, bound to the filter it was made for."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import Any
+
+import orjson
+
+from collector.api.problems import Problem
+
+
+def encode(key: tuple[Any, ...], binding: str) -> str:
+    """`binding` is any text that is equal for equal filters."""
+    return base64.urlsafe_b64encode(orjson.dumps([_digest(binding), *key])).decode().rstrip("=")
+
+
+def decode(cursor: str, binding: str) -> tuple[Any, ...]:
+    """The sort key.
+
+    Raises:
+        Problem: 400, if the cursor is damaged or was made for another filter.
+    """
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        digest, *key = orjson.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+    except (binascii.Error, ValueError, TypeError):
+        raise _mismatch("is not one of ours") from None
+    if digest != _digest(binding):
+        raise _mismatch("was made for another filter; start again without it")
+    return tuple(key)
+
+
+def _digest(binding: str) -> str:
+    return hashlib.blake2b(binding.encode(), digest_size=6).hexdigest()
+
+
+def _mismatch(detail: str) -> Problem:
+    return Problem(
+        400,
+        f"cursor {detail}",
+        kind="cursor-mismatch",
+        errors=[{"parameter": "cursor", "detail": detail}],
+    )

@@ -1,0 +1,124 @@
+"""The `eddyline` command. Commands import what they need when they run, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from collector.config import Settings
+    from collector.endpoints import Endpoints
+
+EX_CONFIG = 78
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="eddyline", prog_name="eddyline")
+def main() -> None:
+    """An OpenTelemetry collector for LLM and agent traffic."""
+
+
+_DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="EDDYLINE_DATA_DIR",
+    help="Journal, database and token. [default: $XDG_DATA_HOME/eddyline]",
+)
+
+
+def _door(name: str, what: str, default: str) -> Any:
+    return click.option(
+        f"--{name}", metavar="HOST:PORT", help=f"{what}; port 0 takes a free one, `off` none. [default: {default}]"
+    )
+
+
+@main.command()
+@click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="YAML file.")
+@_DATA_DIR
+@_door("grpc", "OTLP/gRPC", "127.0.0.1:4317")
+@_door("http", "OTLP/HTTP", "127.0.0.1:4318")
+@_door("api", "JSON API", "127.0.0.1:4320")
+@click.option("--proxy", metavar="off", type=click.Choice(["off"]), help="The LLM proxy; not in this version.")
+@_door("admin", "Health for probes", "127.0.0.1:13133")
+def serve(config: Path | None, data_dir: Path | None, proxy: str | None, **doors: str | None) -> None:
+    """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
+    import asyncio
+
+    from collector.config import ConfigError, load
+    from collector.telemetry import configure_logging
+
+    try:
+        settings = load(file=config, flags={"data_dir": data_dir, **doors})
+    except ConfigError as error:
+        _fail(str(error), EX_CONFIG)
+    configure_logging(settings.service.telemetry.log_level)
+
+    from collector.service import ServiceError
+    from collector.service import serve as run
+
+    try:
+        _event_loop(asyncio)(run(settings, lambda endpoints: _announce(settings, endpoints)))
+    except ServiceError as error:
+        _fail(str(error), error.exit_code)
+
+
+def _event_loop(asyncio: Any) -> Any:
+    """uvloop where there is one: it halves the cost of a request."""
+    if sys.platform == "win32":
+        return asyncio.run
+    import uvloop
+
+    return uvloop.run
+
+
+def _announce(settings: Settings, endpoints: Endpoints) -> None:
+    lines = ["", "  eddyline is up.", ""]
+    for name, where in (
+        ("OTLP/HTTP", endpoints.http),
+        ("OTLP/gRPC", endpoints.grpc),
+        ("API", endpoints.api and f"{endpoints.api}/api/v1"),
+        ("health", endpoints.admin and f"{endpoints.admin}/healthz"),
+        ("data", str(settings.data_dir)),
+        ("API token", str(settings.data_dir / "token")),
+    ):
+        lines.append(f"  {name:<10} {where or 'off'}")
+    if endpoints.http or endpoints.grpc:
+        target = endpoints.http or f"http://{endpoints.grpc}"
+        protocol = "http/protobuf" if endpoints.http else "grpc"
+        lines += [
+            "",
+            "  Point a program at it:",
+            "",
+            f"    export OTEL_EXPORTER_OTLP_ENDPOINT={target}",
+            f"    export OTEL_EXPORTER_OTLP_PROTOCOL={protocol}",
+            "    export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true",
+        ]
+    click.echo("\n".join(lines) + "\n")
+
+
+@main.command()
+@_DATA_DIR
+def demo(data_dir: Path | None) -> None:
+    """Replay a captured run of an agent that goes round in circles, and show it.
+
+    Uses the collector that runs on the data directory, else one of its own.
+    """
+    from collector.demo import DemoError
+    from collector.demo import demo as run
+
+    try:
+        run(data_dir)
+    except DemoError as error:
+        _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"eddyline: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+"""Configuration: one strict model, filled from flags, environment, a YAML file and defaults, in that order.
+
+Every leaf can be set by the environment as `EDDYLINE_` + its path in capitals joined by two underscores
+(`EDDYLINE_RECEIVERS__OTLP__PROTOCOLS__HTTP__ENDPOINT`). Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+
+class ConfigError(Exception):
+    """The configuration can not be used; the message names every place that is wrong."""
+
+
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*$")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if not match:
+            raise ValueError("a duration is a number and a unit: 200ms, 5s, 10m, 1h")
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+_ENDPOINT = re.compile(r"^(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]*):)?(?P<port>\d{1,5})$")
+
+
+def _endpoint(value: object) -> object:
+    """`HOST:PORT` or `PORT` as `HOST:PORT`; `off` as None."""
+    if value is None or (isinstance(value, str) and value.strip().lower() == "off") or value is False:
+        return None  # YAML reads a bare `off` as false
+    match = _ENDPOINT.match(str(value).strip())
+    if not match or int(match["port"]) > 65535:
+        raise ValueError("an endpoint is HOST:PORT, or `off`; port 0 takes a free one")
+    return f"{match['host'] or '127.0.0.1'}:{match['port']}"
+
+
+Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
+Endpoint = Annotated[str | None, BeforeValidator(_endpoint)]
+
+
+class Section(BaseModel):
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+class GrpcProtocol(Section):
+    endpoint: Endpoint = "127.0.0.1:4317"
+    """Where OTLP/gRPC is received."""
+    max_recv_msg_size: ByteSize = ByteSize(64 << 20)
+    """Largest message, after decompression."""
+    workers: Annotated[int, Field(ge=1)] = 16
+    """Requests handled at a time."""
+
+
+class HttpProtocol(Section):
+    endpoint: Endpoint = "127.0.0.1:4318"
+    """Where OTLP/HTTP is received."""
+    max_request_body_size: ByteSize = ByteSize(64 << 20)
+    """Largest body, on the wire and after decompression."""
+
+
+class OtlpProtocols(Section):
+    grpc: GrpcProtocol = GrpcProtocol()
+    http: HttpProtocol = HttpProtocol()
+
+
+class OtlpReceiver(Section):
+    protocols: OtlpProtocols = OtlpProtocols()
+
+
+class Receivers(Section):
+    otlp: OtlpReceiver = OtlpReceiver()
+
+
+class JournalSettings(Section):
+    ack: Literal["fsync", "write", "memory"] = "fsync"
+    """What an acknowledgement outlives: `fsync` power loss, `write` `kill -9`, `memory` neither."""
+    segment_size: ByteSize = ByteSize(64 << 20)
+    """Size at which a new segment is begun."""
+    max_queue_size: ByteSize = ByteSize(256 << 20)
+    """Bytes that may wait for the disk before requests are refused."""
+
+
+class BatchSettings(Section):
+    max_items: Annotated[int, Field(ge=1)] = 8192
+    """Spans and log records written at once."""
+    max_bytes: ByteSize = ByteSize(16 << 20)
+    """Journal bytes written at once."""
+    flush_timeout: Seconds | None = None
+    """Longest wait for a batch to fill; 200ms for the embedded engine and 1s for a server unless set."""
+
+
+class ClickHouseSink(Section):
+    url: str = ""
+    """`http(s)://user:password@host:port` of a server; empty: the embedded engine, in the data directory."""
+    batch: BatchSettings = BatchSettings()
+
+    @property
+    def embedded(self) -> bool:
+        return not self.url
+
+    @property
+    def flush_timeout(self) -> float:
+        """Seconds."""
+        if self.batch.flush_timeout is not None:
+            return self.batch.flush_timeout
+        return 0.2 if self.embedded else 1.0
+
+
+class Sinks(Section):
+    clickhouse: ClickHouseSink = ClickHouseSink()
+
+
+class DeriverSettings(Section):
+    max_events: Annotated[int, Field(ge=0)] = 100_000
+    """Events of recent runs kept in memory; older runs are read back when they are touched."""
+
+
+class ApiSettings(Section):
+    endpoint: Endpoint = "127.0.0.1:4320"
+    """Where the JSON API is served."""
+
+
+class AdminSettings(Section):
+    endpoint: Endpoint = "127.0.0.1:13133"
+    """Where health is served for probes, without a token."""
+
+
+class Shutdown(Section):
+    timeout: Seconds = 25.0
+    """Longest wait for the stores on SIGTERM; what is left stays in the journal."""
+
+
+class Telemetry(Section):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class ServiceSettings(Section):
+    shutdown: Shutdown = Shutdown()
+    telemetry: Telemetry = Telemetry()
+
+
+def default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/eddyline`, else `~/.local/share/eddyline`."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    root = Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share"
+    return root / "eddyline"
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="EDDYLINE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Journal, embedded database, token and `endpoints.json`."""
+    token: Annotated[str | None, Field(repr=False)] = None
+    """API token; made on first start if it is not given."""
+    receivers: Receivers = Receivers()
+    journal: JournalSettings = JournalSettings()
+    sinks: Sinks = Sinks()
+    deriver: DeriverSettings = DeriverSettings()
+    api: ApiSettings = ApiSettings()
+    admin: AdminSettings = AdminSettings()
+    service: ServiceSettings = ServiceSettings()
+
+
+DOORS: Mapping[str, tuple[str, ...]] = {
+    "grpc": ("receivers", "otlp", "protocols", "grpc", "endpoint"),
+    "http": ("receivers", "otlp", "protocols", "http", "endpoint"),
+    "api": ("api", "endpoint"),
+    "admin": ("admin", "endpoint"),
+}
+"""The listeners by their short names, and where each is configured."""
+
+
+def load(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Reads and checks the configuration.
+
+    `flags` maps names of `DOORS` and `data_dir` to values given on the command line; None is "not given".
+    The environment has the same short names (`EDDYLINE_GRPC`).
+
+    Raises:
+        ConfigError: with one line for each thing that is wrong.
+    """
+    given: dict[str, Any] = {}
+    for name, path in {**DOORS, "data_dir": ("data_dir",)}.items():
+        value = (flags or {}).get(name)
+        if value is None and name in DOORS:
+            value = os.environ.get(f"EDDYLINE_{name.upper()}")
+        if value is not None:
+            _put(given, path, value)
+    document = _read(file) if file else {}
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=document)
+
+    try:
+        return Loaded(**given)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_lines(error))) from None
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = value
+
+
+def _lines(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in item["loc"])
+        what = (
+            "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
+        )
+        lines.append(f"{where}: {what}")
+    return lines
+
+
+# --------------------------------------------------------------------------- the file
+
+_REFERENCE = re.compile(r"\$\$|\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that takes a key given twice for the mistake it is."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node)
+            if key in seen:
+                raise ConfigError(f"duplicate key {key!r} at line {key_node.start_mark.line + 1}")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    try:
+        document = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: {error}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file}: the top level must be a mapping")
+    return {str(key): _resolve(value) for key, value in document.items()}
+
+
+def _resolve(value: Any) -> Any:
+    """Replaces `${env:NAME}` and `${env:NAME:-default}` in strings; `$$` is a dollar sign."""
+    if isinstance(value, dict):
+        return {key: _resolve(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        if match[0] == "$$":
+            return "$"
+        found = os.environ.get(match[1], match[2])
+        if found is None:
+            raise ConfigError(f"environment variable {match[1]} is not set")
+        return found
+
+    return _REFERENCE.sub(replace, value)

@@ -1,0 +1,52 @@
+"""What was acknowledged but can not be stored: kept whole, with the reason, in a file beside the journal."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from pathlib import Path
+
+import orjson
+
+from collector.journal import Record
+
+
+class DeadLetters:
+    """A file of JSON lines: `{"reason", "signal", "sequence", "received_ns", "tenant", "project", "body"}`.
+
+    `body` is the request as protobuf, in base64. The file is created when it is needed (0600).
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self.records = 0
+        """Records kept by this process."""
+
+    def keep(self, record: Record, signal: str, reason: str) -> None:
+        """Writes the record down; durable when it returns.
+
+        Raises:
+            OSError: the file can not be written.
+        """
+        line = orjson.dumps(
+            {
+                "reason": reason,
+                "signal": signal,
+                "sequence": record.sequence,
+                "received_ns": record.received_ns,
+                "tenant": record.tenant,
+                "project": record.project,
+                "body": base64.b64encode(record.body).decode(),
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        with self._lock:
+            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, line)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self.records += 1

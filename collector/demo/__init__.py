@@ -1,0 +1,165 @@
+"""`eddyline demo`: a run captured from a real agent (LangGraph, instrumented by OpenInference) that asks for
+the same weather six times, sent to a collector as if it happened now, and shown as the API tells it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from collector.config import default_data_dir
+from collector.endpoints import Endpoints, find
+
+START_S = 30.0
+VISIBLE_S = 10.0
+
+
+class DemoError(Exception):
+    """The demo can not go on."""
+
+
+def demo(data_dir: Path | None) -> None:
+    """Sends the run, waits until the API has it, prints it.
+
+    Raises:
+        DemoError: no collector can be reached or started, or the run does not show.
+    """
+    directory = data_dir or default_data_dir()
+    with _collector(directory) as endpoints:
+        if not (endpoints.http and endpoints.api):
+            raise DemoError("the collector that runs here has its HTTP receiver or its API switched off")
+        trace_id, payload = _payload()
+        _request(f"{endpoints.http}/v1/traces", body=payload, content_type="application/x-protobuf")
+        token = (directory / "token").read_text(encoding="utf-8").strip()
+        run_url = f"{endpoints.api}/api/v1/runs/{trace_id}"
+        run = _wait_for(run_url, token)
+        events = _get(f"{run_url}/events?fields=io", token)["data"]
+        _show(Console(), run, events, run_url)
+
+
+@contextmanager
+def _collector(directory: Path) -> Iterator[Endpoints]:
+    """The collector of the data directory; started for the time of the demo if none runs."""
+    running = find(directory)
+    if running is not None:
+        yield running
+        return
+    off = ["--admin", "off"]
+    ports = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "collector.cli", "serve", "--data-dir", str(directory), *ports, *off]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + START_S
+        while (started := find(directory)) is None:
+            if process.poll() is not None:
+                raise DemoError("the collector did not start")
+            if time.monotonic() > deadline:
+                raise DemoError(f"the collector was not ready after {START_S:.0f} s")
+            time.sleep(0.05)
+        yield started
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _payload() -> tuple[str, bytes]:
+    """The captured request with a new trace id, new span ids and times that end now."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    captured = resources.files(__name__).joinpath("weather_agent.pb").read_bytes()
+    request = ExportTraceServiceRequest.FromString(captured)
+    spans = [
+        span for resource in request.resource_spans for scope in resource.scope_spans for span in scope.spans
+    ]
+    shift = time.time_ns() - max(span.end_time_unix_nano for span in spans)
+    trace_id = os.urandom(16)
+    ids = {span.span_id: os.urandom(8) for span in spans}
+    for span in spans:
+        span.trace_id = trace_id
+        span.span_id = ids[span.span_id]
+        span.parent_span_id = ids.get(span.parent_span_id, b"")
+        span.start_time_unix_nano += shift
+        span.end_time_unix_nano += shift
+        for event in span.events:
+            event.time_unix_nano += shift
+    return trace_id.hex(), request.SerializeToString()
+
+
+def _wait_for(run_url: str, token: str) -> dict[str, Any]:
+    deadline = time.monotonic() + VISIBLE_S
+    while time.monotonic() < deadline:
+        try:
+            run = _get(run_url, token)
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise DemoError(f"{run_url} answers {error.code}") from None
+        else:
+            return run
+        time.sleep(0.05)
+    raise DemoError(f"the run did not show within {VISIBLE_S:.0f} s")
+
+
+def _get(url: str, token: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(_request(url, token=token))
+    return document
+
+
+def _request(url: str, *, body: bytes | None = None, content_type: str = "", token: str = "") -> bytes:
+    headers = {"Content-Type": content_type} if content_type else {}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as response:
+        answer: bytes = response.read()
+    return answer
+
+
+def _show(console: Console, run: dict[str, Any], events: list[dict[str, Any]], url: str) -> None:
+    counts, usage = run["counts"], run["usage"]
+    console.print()
+    console.print(f"[bold]{run['name']}[/]  {run['status']}  {run['duration_ms']:.0f} ms  {run['run_id']}")
+    console.print(
+        f"{counts['llm_calls']} LLM calls, {counts['tool_calls']} tool calls, {counts['spans']} spans, "
+        f"{usage['input']} tokens in ({usage['cache_read']} from cache), {usage['output']} out, "
+        f"model {', '.join(run['models'])}"
+    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("ms", "event", "agent", "what", "input", "output", "tokens"):
+        table.add_column(heading, overflow="ellipsis", no_wrap=True, justify="right" if heading == "ms" else "left")
+    start = _nanoseconds(events[0]["time"]) if events else 0
+    for event in events:
+        if event["kind"] not in ("LLM", "TOOL", "HANDOFF") or event["type"].endswith("_started"):
+            continue
+        used = event["usage"]
+        table.add_row(
+            f"{(_nanoseconds(event['time']) - start) / 1e6:.0f}",
+            event["type"],
+            event["agent"] or "",
+            event["tool"] or event["model"] or event["name"],
+            _line(event.get("input")),
+            _line(event.get("output")),
+            f"{used['input']} + {used['output']}" if used and used["input"] is not None else "",
+        )
+    console.print(table)
+    console.print(f"\n{url}\n", soft_wrap=True)
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())[:40]
+
+
+def _nanoseconds(time_text: str) -> int:
+    seconds, _, fraction = time_text.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(seconds).replace(tzinfo=UTC).timestamp()) * 10**9 + int(fraction)

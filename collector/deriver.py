@@ -1,0 +1,128 @@
+"""Runs from events: keeps recent runs in memory, reads older ones back, settles what was touched.
+
+A run is a function of its stored events, so nothing here needs to survive: after a restart, or when a run
+has left the memory, its events are read back and the result is the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from mappers.assemble import assemble
+from mappers.model import Event, Run
+
+RunKey = tuple[str, str]
+"""(tenant, run_id)"""
+
+EventKey = tuple[str, int]
+"""(span_id, seq)"""
+
+
+class EventStore(Protocol):
+    """The part of a store's reader that the deriver needs."""
+
+    def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        """Stored events by run id; a run without any is absent."""
+
+
+@dataclass(slots=True)
+class Derived:
+    """What one batch of events led to."""
+
+    runs: list[Run] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    """The batch's events, settled, one for each identity."""
+    resettled: list[Event] = field(default_factory=list)
+    """Events of earlier batches whose of-the-run fields changed; their rows must be written again."""
+    new_runs: int = 0
+    new_events: int = 0
+    new_spans: int = 0
+
+
+@dataclass(slots=True)
+class _RunState:
+    events: dict[EventKey, Event]
+    batch: int
+    """Number of the newest batch that touched the run."""
+
+
+class Deriver:
+    """Settles the runs that a batch of events touches. Used from one thread.
+
+    Args:
+        store: where events of runs that are not in memory are read.
+        max_events: events kept in memory; least recently touched runs leave first.
+    """
+
+    def __init__(self, store: EventStore, *, max_events: int) -> None:
+        self._store = store
+        self._max_events = max_events
+        self._states: OrderedDict[RunKey, _RunState] = OrderedDict()
+        self._held = 0
+
+    def derive(self, events: Sequence[Event], *, batch: int, stored: int) -> Derived:
+        """Adds the events to their runs and settles these runs.
+
+        Of events with one identity the last counts. `batch` numbers the calls upwards; `stored` is the number
+        of the newest batch whose rows can be read back: runs touched since then must stay in memory.
+        """
+        touched: dict[RunKey, list[Event]] = {}
+        for event in events:
+            touched.setdefault((event.tenant, event.run_id), []).append(event)
+        derived = Derived()
+        self._read_back(touched.keys() - self._states.keys(), batch, derived)
+        for key, arrived in touched.items():
+            state = self._states[key]
+            state.batch = batch
+            self._states.move_to_end(key)
+            known = state.events
+            before = len(known)
+            fresh = {}
+            for event in arrived:
+                identity = (event.span_id, event.seq)
+                if identity not in known and event.seq == 0:
+                    derived.new_spans += 1
+                known[identity] = fresh[identity] = event
+            derived.new_events += len(known) - before
+            self._held += len(known) - before
+            assembly = assemble(list(known.values()))
+            derived.runs.append(assembly.run)
+            derived.events += fresh.values()
+            derived.resettled += [
+                event for event in assembly.changed if fresh.get((event.span_id, event.seq)) is not event
+            ]
+        self._forget(stored)
+        return derived
+
+    def _read_back(self, keys: Iterable[RunKey], batch: int, derived: Derived) -> None:
+        by_tenant: dict[str, list[str]] = {}
+        for tenant, run_id in keys:
+            by_tenant.setdefault(tenant, []).append(run_id)
+        for tenant, run_ids in by_tenant.items():
+            found = self._store.events_of(tenant, run_ids)
+            for run_id in run_ids:
+                events = found.get(run_id, ())
+                self._states[tenant, run_id] = _RunState(
+                    {(event.span_id, event.seq): event for event in events}, batch
+                )
+                self._held += len(events)
+                derived.new_runs += not events
+
+    def _forget(self, stored: int) -> None:
+        while self._held > self._max_events:
+            key = next(iter(self._states))
+            if self._states[key].batch > stored:
+                return
+            self._held -= len(self._states.pop(key).events)
+
+
+def compact(events: Iterable[Event]) -> None:
+    """Drops what only the stored row needs, so that a run in memory stays small. A root keeps its preview:
+    it is the run's."""
+    for event in events:
+        if not event.is_root:
+            event.input = event.output = ""
+            event.metadata = {}

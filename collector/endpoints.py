@@ -1,0 +1,62 @@
+"""`endpoints.json` and `token` in the data directory: how other programs find a running collector."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(slots=True, frozen=True)
+class Endpoints:
+    """Where each door listens; None for one that is off. `grpc` is HOST:PORT, the others are URLs."""
+
+    grpc: str | None
+    http: str | None
+    api: str | None
+    proxy: str | None
+    admin: str | None
+    pid: int
+
+
+def publish(directory: Path, endpoints: Endpoints) -> None:
+    """Puts `endpoints.json` in place at once, so that a reader sees all of it or none."""
+    staged = directory / "endpoints.json.new"
+    staged.write_text(json.dumps(asdict(endpoints), indent=2) + "\n", encoding="utf-8")
+    staged.replace(directory / "endpoints.json")
+
+
+def withdraw(directory: Path) -> None:
+    (directory / "endpoints.json").unlink(missing_ok=True)
+
+
+def find(directory: Path) -> Endpoints | None:
+    """Endpoints of the collector that runs on this data directory; None if none does."""
+    try:
+        document = json.loads((directory / "endpoints.json").read_text(encoding="utf-8"))
+        endpoints = Endpoints(**document)
+        os.kill(endpoints.pid, 0)
+    except PermissionError:
+        return endpoints
+    except (OSError, ValueError, TypeError):
+        return None
+    return endpoints
+
+
+def api_token(directory: Path, given: str | None = None) -> str:
+    """The API token: `given` if any, else the one in the file `token`, else a new one.
+
+    The file holds it afterwards, readable by its owner alone (0600).
+    """
+    file = directory / "token"
+    token = given
+    if token is None and file.exists():
+        token = file.read_text(encoding="utf-8").strip()
+    token = token or secrets.token_urlsafe(32)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        os.fchmod(descriptor, 0o600)
+        stream.write(token + "\n")
+    return token

@@ -1,0 +1,301 @@
+"""The running collector: opens the stores, starts every part in the order of the data's way, and ends them
+in the same order, so that nothing which was acknowledged is left without a taker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from collector.api.access import LOOPBACK_NAMES
+from collector.api.app import Api, admin_app, api_app
+from collector.config import Settings
+from collector.deadletter import DeadLetters
+from collector.deriver import Deriver
+from collector.endpoints import Endpoints, api_token, publish, withdraw
+from collector.intake import Intake
+from collector.journal import Journal, JournalLocked
+from collector.pipeline import Pipeline
+from collector.receivers.grpc import GrpcReceiver
+from collector.receivers.http import HttpReceiver
+from collector.stages import Flow, LogStage, Totals, TraceStage
+from collector.telemetry import Health, Status
+from mappers.model import DEFAULT_TENANT
+from mappers.normalize import Normalizer
+from sinks.base import SinkError
+from sinks.clickhouse import ClickHouseSink, Reader, Store
+
+log = logging.getLogger(__name__)
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
+BACKLOG = 1024
+KEEP_ALIVE_S = 75
+"""Longer than any exporter's pause between batches, so that connections are kept."""
+REQUEST_GRACE_S = 8
+"""What a request in flight may take when we end; exporters give up at 10 s."""
+
+EX_UNAVAILABLE = 69
+EX_TEMPFAIL = 75
+EX_CONFIG = 78
+
+
+class ServiceError(Exception):
+    """The collector can not run here as it is configured. `exit_code` is one of sysexits."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+async def serve(settings: Settings, announce: Callable[[Endpoints], None]) -> None:
+    """Runs the collector until SIGTERM or SIGINT, then drains it. `announce` is called once all doors are open.
+
+    Raises:
+        ServiceError: the data directory is in use, a port is taken, the store can not be opened.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, stopping)
+    async with collector(settings) as endpoints:
+        announce(endpoints)
+        await stopping.wait()
+        log.info("draining")
+
+
+def _stop(stopping: asyncio.Event) -> None:
+    if stopping.is_set():
+        log.warning("ending at once; what was acknowledged is in the journal")
+        os._exit(0)
+    stopping.set()
+
+
+@asynccontextmanager
+async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
+    """A running collector. Leaving the block drains it."""
+    for name, endpoint in _doors(settings).items():
+        if endpoint and _host(endpoint) not in LOOPBACK_HOSTS:
+            raise ServiceError(
+                f"{name} would listen on {endpoint}: without API keys only loopback addresses are served",
+                EX_CONFIG,
+            )
+    directory = settings.data_dir
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as parts:
+        journals = {signal: _journal(settings, signal, parts) for signal in ("traces", "logs")}
+        withdraw(directory)
+        parts.callback(withdraw, directory)
+        token = api_token(directory, settings.token)
+        store = await asyncio.to_thread(_open_store, settings)
+        parts.callback(store.close)
+        reader = Reader(store)
+
+        intake = Intake(journals, max_body_bytes=settings.receivers.otlp.protocols.http.max_request_body_size)
+        health = Health()
+        totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
+        flow = Flow()
+        dead_letters = DeadLetters(directory / "dead-letters.jsonl")
+        deriver = Deriver(reader, max_events=settings.deriver.max_events)
+        stages = {
+            "traces": TraceStage(
+                Normalizer(), deriver, reader, totals, flow, live_from=journals["traces"].next_sequence
+            ),
+            "logs": LogStage(),
+        }
+        sink = ClickHouseSink(store)
+        batch = settings.sinks.clickhouse.batch
+        pipelines: dict[str, Pipeline[Any]] = {
+            signal: Pipeline(
+                journals[signal],
+                stage,
+                sink,
+                dead_letters,
+                signal=signal,
+                max_items=batch.max_items,
+                max_bytes=batch.max_bytes,
+                flush_timeout=settings.sinks.clickhouse.flush_timeout,
+            )
+            for signal, stage in stages.items()
+        }
+        health.checks = {f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()}
+        api = Api(reader, _status(intake, journals, pipelines, totals, flow, dead_letters), health)
+
+        for pipeline in pipelines.values():
+            pipeline.start()
+        parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
+        endpoints = await _open_doors(settings, intake, api, token, parts)
+        parts.callback(setattr, health, "ready", False)
+        health.ready = True
+        publish(directory, endpoints)
+        yield endpoints
+        intake.draining = True
+
+
+def _doors(settings: Settings) -> dict[str, str | None]:
+    protocols = settings.receivers.otlp.protocols
+    return {
+        "grpc": protocols.grpc.endpoint,
+        "http": protocols.http.endpoint,
+        "api": settings.api.endpoint,
+        "admin": settings.admin.endpoint,
+    }
+
+
+def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
+    journal = Journal(
+        settings.data_dir / "journal" / signal,
+        segment_bytes=settings.journal.segment_size,
+        ack=settings.journal.ack,
+        max_queue_bytes=settings.journal.max_queue_size,
+    )
+    try:
+        journal.open()
+    except JournalLocked as error:
+        raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
+    parts.callback(journal.close)
+    return journal
+
+
+def _open_store(settings: Settings) -> Store:
+    clickhouse = settings.sinks.clickhouse
+    try:
+        return Store.open(clickhouse.url or settings.data_dir / "clickhouse")
+    except SinkError as error:
+        raise ServiceError(f"the store can not be opened: {error}", EX_UNAVAILABLE) from error
+
+
+def _status(
+    intake: Intake,
+    journals: dict[str, Journal],
+    pipelines: dict[str, Pipeline[Any]],
+    totals: Totals,
+    flow: Flow,
+    dead_letters: DeadLetters,
+) -> Status:
+    def moved() -> dict[str, int]:
+        accepted = intake.stats.accepted_spans + flow.replayed
+        left = accepted - flow.stored - flow.duplicates - flow.filtered - flow.dead_lettered
+        return {
+            "accepted": accepted,
+            "stored": flow.stored,
+            "queued": max(0, left),
+            "dead_lettered": flow.dead_lettered,
+            "duplicates": flow.duplicates,
+            "filtered": flow.filtered,
+        }
+
+    return Status(
+        version("eddyline"),
+        {
+            "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
+            "pipeline": moved,
+            "receivers": intake.stats.document,
+            "journal": lambda: {signal: {"bytes": journal.size_bytes} for signal, journal in journals.items()},
+            "sink": lambda: {
+                signal: {"last_error": pipeline.last_error or None} for signal, pipeline in pipelines.items()
+            },
+        },
+    )
+
+
+async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:
+    drained = await asyncio.gather(
+        *(asyncio.to_thread(pipeline.drain, timeout) for pipeline in pipelines.values())
+    )
+    if not all(drained):
+        log.warning("not everything is stored; the rest is in the journal and is stored at the next start")
+
+
+# --------------------------------------------------------------------------- doors
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with the signals left to us: one process, several servers, one shutdown."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _open_doors(
+    settings: Settings, intake: Intake, api: Api, token: str, parts: AsyncExitStack
+) -> Endpoints:
+    protocols = settings.receivers.otlp.protocols
+    # A name that is not loopback can only come from a page that made it point here.
+    api_door = api_app(api, token=token, hosts=LOOPBACK_NAMES)
+    grpc_address = None
+    if protocols.grpc.endpoint:
+        receiver = GrpcReceiver(
+            intake, max_message_bytes=protocols.grpc.max_recv_msg_size, workers=protocols.grpc.workers
+        )
+        try:
+            port = receiver.start(protocols.grpc.endpoint)
+        except OSError as error:
+            raise ServiceError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}", EX_UNAVAILABLE) from None
+        parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
+        grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
+    http = HttpReceiver(intake, max_body_bytes=protocols.http.max_request_body_size)
+    return Endpoints(
+        grpc=grpc_address,
+        http=await _listen("http", protocols.http.endpoint, http, parts),
+        api=await _listen("api", settings.api.endpoint, api_door, parts),
+        proxy=None,
+        admin=await _listen("admin", settings.admin.endpoint, admin_app(api), parts),
+        pid=os.getpid(),
+    )
+
+
+async def _listen(name: str, endpoint: str | None, app: ASGIApp, parts: AsyncExitStack) -> str | None:
+    """Serves the application on the endpoint; returns its URL, None for a door that is off."""
+    if endpoint is None:
+        return None
+    host, _, port = endpoint.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        listener.close()
+        raise ServiceError(f"{name} can not listen on {endpoint}: {error.strerror}", EX_UNAVAILABLE) from None
+    listener.listen(BACKLOG)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=REQUEST_GRACE_S,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]), name=f"door-{name}")
+
+    async def close() -> None:
+        server.should_exit = True
+        await task
+
+    parts.push_async_callback(close)
+    while not server.started:
+        if task.done():
+            await task
+        await asyncio.sleep(0.005)
+    return f"http://{host}:{listener.getsockname()[1]}"
+
+
+def _host(endpoint: str) -> str:
+    return endpoint.rpartition(":")[0]

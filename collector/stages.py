@@ -1,0 +1,145 @@
+"""What happens to each signal between the journal and the sink: spans become events and runs, logs are kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from collector.deriver import Deriver, EventKey, compact
+from collector.journal import Position, Record
+from collector.otlp import decode_logs, decode_traces
+from collector.pipeline import Prepared
+from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Span
+from mappers.normalize import Normalizer
+from mappers.project import project_of
+from sinks.base import Batch
+
+
+@dataclass(slots=True)
+class Totals:
+    """What is stored, exact after de-duplication."""
+
+    spans: int = 0
+    events: int = 0
+    runs: int = 0
+
+
+@dataclass(slots=True)
+class Flow:
+    """Spans since the start of this process, replayed ones included. What was read is stored, a duplicate,
+    or on its way."""
+
+    replayed: int = 0
+    stored: int = 0
+    duplicates: int = 0
+    dead_lettered: int = 0
+    filtered: int = 0
+    stored_at_ns: int = 0
+    """When the newest batch was stored."""
+
+
+class RowStore(Protocol):
+    """The part of a store's reader that the trace stage needs."""
+
+    def event_rows(self, tenant: str, run_id: str, keys: Sequence[EventKey]) -> Sequence[Event]:
+        """Stored events with their content."""
+
+
+SETTLED = ("duplicate_of", "handoff_from", "handoff_to", "handoff_source")
+"""Fields of an event that its run decides."""
+
+
+class TraceStage:
+    """Spans → events → runs. `totals` and `flow` are kept up to date as batches are stored.
+
+    Args:
+        live_from: sequence of the first record that this process accepted; earlier ones are replayed.
+    """
+
+    def __init__(
+        self,
+        normalizer: Normalizer,
+        deriver: Deriver,
+        rows: RowStore,
+        totals: Totals,
+        flow: Flow,
+        *,
+        live_from: int,
+    ) -> None:
+        self._normalize = normalizer.normalize
+        self._deriver = deriver
+        self._rows = rows
+        self._totals = totals
+        self._flow = flow
+        self._live_from = live_from
+
+    def decode(self, record: Record) -> Sequence[Span]:
+        spans = decode_traces(record.body)
+        _label(spans, record)
+        if record.sequence < self._live_from:
+            self._flow.replayed += len(spans)
+        return spans
+
+    def prepare(self, items: Sequence[Span], *, number: int, stored: int, position: Position) -> Prepared:
+        normalize = self._normalize
+        derived = self._deriver.derive([normalize(span) for span in items], batch=number, stored=stored)
+        batch = Batch(spans=items, events=derived.events, runs=derived.runs)
+
+        def add_resettled() -> None:
+            batch.events = derived.events + self._rewritten(derived.resettled)
+
+        def count() -> None:
+            self._totals.spans += derived.new_spans
+            self._totals.events += derived.new_events
+            self._totals.runs += derived.new_runs
+            self._flow.stored += derived.new_spans
+            self._flow.duplicates += len(items) - derived.new_spans
+            self._flow.stored_at_ns = time.time_ns()
+            compact(derived.events)
+
+        return Prepared(number, batch, add_resettled, count, position, len(items))
+
+    def _rewritten(self, events: Sequence[Event]) -> list[Event]:
+        """The stored rows of these events, with what their runs now say of them."""
+        by_run: dict[tuple[str, str], dict[EventKey, Event]] = {}
+        for event in events:
+            by_run.setdefault((event.tenant, event.run_id), {})[event.span_id, event.seq] = event
+        rows: list[Event] = []
+        for (tenant, run_id), settled in by_run.items():
+            for row in self._rows.event_rows(tenant, run_id, list(settled)):
+                for name in SETTLED:
+                    setattr(row, name, getattr(settled[row.span_id, row.seq], name))
+                rows.append(row)
+        return rows
+
+
+class LogStage:
+    """Log records as they are."""
+
+    def decode(self, record: Record) -> Sequence[LogRecord]:
+        logs = decode_logs(record.body)
+        _label(logs, record)
+        return logs
+
+    def prepare(
+        self, items: Sequence[LogRecord], *, number: int, stored: int, position: Position
+    ) -> Prepared:
+        return Prepared(number, Batch(logs=items), _nothing, _nothing, position, len(items))
+
+
+def _nothing() -> None:
+    return None
+
+
+def _label(items: Sequence[Span] | Sequence[LogRecord], record: Record) -> None:
+    """Sets tenant and project: the request's project if it named one, else the resource's, else the default."""
+    resource: Resource | None = None
+    project = DEFAULT_PROJECT
+    for item in items:
+        if item.resource is not resource:
+            resource = item.resource
+            project = record.project or project_of(resource) or DEFAULT_PROJECT
+        item.tenant = record.tenant
+        item.project = project
