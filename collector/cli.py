@@ -31,7 +31,9 @@ _DATA_DIR = click.option(
 
 def _door(name: str, what: str, default: str) -> Any:
     return click.option(
-        f"--{name}", metavar="HOST:PORT", help=f"{what}; port 0 takes a free one, `off` none. [default: {default}]"
+        f"--{name}",
+        metavar="HOST:PORT",
+        help=f"{what}; port 0 takes a free one, `off` none. [default: {default}]",
     )
 
 
@@ -41,7 +43,9 @@ def _door(name: str, what: str, default: str) -> Any:
 @_door("grpc", "OTLP/gRPC", "127.0.0.1:4317")
 @_door("http", "OTLP/HTTP", "127.0.0.1:4318")
 @_door("api", "JSON API", "127.0.0.1:4320")
-@click.option("--proxy", metavar="off", type=click.Choice(["off"]), help="The LLM proxy; not in this version.")
+@click.option(
+    "--proxy", metavar="off", type=click.Choice(["off"]), help="The LLM proxy; not in this version."
+)
 @_door("admin", "Health for probes", "127.0.0.1:13133")
 def serve(config: Path | None, data_dir: Path | None, proxy: str | None, **doors: str | None) -> None:
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""

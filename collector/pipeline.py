@@ -90,7 +90,9 @@ class Pipeline(Generic[Item]):
         self._stored = 0
         self.last_error = ""
         self._threads = [
-            threading.Thread(target=self._guard, args=(target,), name=f"{signal}-{target.__name__.strip('_')}")
+            threading.Thread(
+                target=self._guard, args=(target,), name=f"{signal}-{target.__name__.strip('_')}"
+            )
             for target in (self._read, self._write)
         ]
 

@@ -200,7 +200,9 @@ def _status(
             "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
             "pipeline": moved,
             "receivers": intake.stats.document,
-            "journal": lambda: {signal: {"bytes": journal.size_bytes} for signal, journal in journals.items()},
+            "journal": lambda: {
+                signal: {"bytes": journal.size_bytes} for signal, journal in journals.items()
+            },
             "sink": lambda: {
                 signal: {"last_error": pipeline.last_error or None} for signal, pipeline in pipelines.items()
             },
@@ -241,7 +243,9 @@ async def _open_doors(
         try:
             port = receiver.start(protocols.grpc.endpoint)
         except OSError as error:
-            raise ServiceError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}", EX_UNAVAILABLE) from None
+            raise ServiceError(
+                f"grpc can not listen on {protocols.grpc.endpoint}: {error}", EX_UNAVAILABLE
+            ) from None
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
         grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
     http = HttpReceiver(intake, max_body_bytes=protocols.http.max_request_body_size)

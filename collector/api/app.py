@@ -203,7 +203,9 @@ class _Routes:
     async def readyz(self, request: Request) -> Response:
         """Readiness: what is sent now is taken."""
         failing = self._api.health.failing() if self._api.health.ready else ["draining or starting"]
-        return Response("\n".join(failing or ["ready"]) + "\n", 503 if failing else 200, media_type="text/plain")
+        return Response(
+            "\n".join(failing or ["ready"]) + "\n", 503 if failing else 200, media_type="text/plain"
+        )
 
     # ------------------------------------------------------------------- shared
 

@@ -137,7 +137,9 @@ def _show(console: Console, run: dict[str, Any], events: list[dict[str, Any]], u
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("ms", "event", "agent", "what", "input", "output", "tokens"):
-        table.add_column(heading, overflow="ellipsis", no_wrap=True, justify="right" if heading == "ms" else "left")
+        table.add_column(
+            heading, overflow="ellipsis", no_wrap=True, justify="right" if heading == "ms" else "left"
+        )
     start = _nanoseconds(events[0]["time"]) if events else 0
     for event in events:
         if event["kind"] not in ("LLM", "TOOL", "HANDOFF") or event["type"].endswith("_started"):

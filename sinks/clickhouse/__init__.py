@@ -1,0 +1,7 @@
+"""ClickHouse, embedded or as a server: schema, writing, reading."""
+
+from sinks.clickhouse.reader import Page, Reader, RunFilter
+from sinks.clickhouse.store import Store
+from sinks.clickhouse.writer import ClickHouseSink
+
+__all__ = ["ClickHouseSink", "Page", "Reader", "RunFilter", "Store"]

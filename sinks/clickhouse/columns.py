@@ -1,0 +1,257 @@
+"""Which column holds which field: one table for each kind of row, used for writing and for reading alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
+
+from mappers.model import Counts, Event, Run, Usage, Warning
+
+TEXT = "text"
+TEXTS = "texts"
+MAP = "map"
+FLAG = "flag"
+INTEGER = "integer"
+UNSIGNED = "unsigned"
+REAL = "real"
+MONEY = "money"
+TIME = "time"
+"""Kinds of columns. TIME is nanoseconds since the epoch; any kind but TIME, TEXTS and MAP may be null."""
+
+EARLIEST_NS = 0
+LATEST_NS = 9_214_646_400 * 10**9
+"""1970 to 2261, what a `DateTime64(9)` and the date of its partition can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    field: str
+    """Path of the attribute in the model."""
+    kind: str = TEXT
+
+    @property
+    def expression(self) -> str:
+        """How it is selected so that nothing is lost on the way to Python."""
+        return f"toUnixTimestamp64Nano({self.name})" if self.kind == TIME else self.name
+
+
+EVENTS: Sequence[Column] = (
+    Column("Tenant", "tenant"),
+    Column("Project", "project"),
+    Column("RunId", "run_id"),
+    Column("TraceId", "trace_id"),
+    Column("SpanId", "span_id"),
+    Column("ParentSpanId", "parent_span_id"),
+    Column("Seq", "seq", UNSIGNED),
+    Column("Kind", "kind"),
+    Column("Name", "name"),
+    Column("StartTime", "start_ns", TIME),
+    Column("EndTime", "end_ns", TIME),
+    Column("Status", "status"),
+    Column("ErrorType", "error_type"),
+    Column("ErrorMessage", "error_message"),
+    Column("IsRoot", "is_root", FLAG),
+    Column("IsSetup", "is_setup", FLAG),
+    Column("Service", "service"),
+    Column("Environment", "environment"),
+    Column("Scope", "scope"),
+    Column("Source", "source"),
+    Column("Convention", "convention"),
+    Column("MapperVersion", "mapper_version", UNSIGNED),
+    Column("Agent", "agent"),
+    Column("SessionId", "session_id"),
+    Column("UserId", "user_id"),
+    Column("Tags", "tags", TEXTS),
+    Column("Metadata", "metadata", MAP),
+    Column("Links", "links", TEXTS),
+    Column("Provider", "provider"),
+    Column("Operation", "operation"),
+    Column("RequestModel", "request_model"),
+    Column("ResponseModel", "response_model"),
+    Column("ResponseId", "response_id"),
+    Column("FinishReasons", "finish_reasons", TEXTS),
+    Column("Streaming", "streaming", FLAG),
+    Column("TtftMs", "ttft_ms", REAL),
+    Column("InputTokens", "input_tokens", INTEGER),
+    Column("OutputTokens", "output_tokens", INTEGER),
+    Column("CacheReadTokens", "cache_read_tokens", INTEGER),
+    Column("CacheWriteTokens", "cache_write_tokens", INTEGER),
+    Column("ReasoningTokens", "reasoning_tokens", INTEGER),
+    Column("UsageSource", "usage_source"),
+    Column("CostUsd", "cost_usd", MONEY),
+    Column("CostSource", "cost_source"),
+    Column("Attempts", "attempts", UNSIGNED),
+    Column("Tool", "tool"),
+    Column("ToolCallId", "tool_call_id"),
+    Column("ArgsHash", "args_hash", UNSIGNED),
+    Column("ResultHash", "result_hash", UNSIGNED),
+    Column("Input", "input"),
+    Column("Output", "output"),
+    Column("InputBytes", "input_bytes", INTEGER),
+    Column("OutputBytes", "output_bytes", INTEGER),
+    Column("DuplicateOf", "duplicate_of"),
+    Column("HandoffFrom", "handoff_from"),
+    Column("HandoffTo", "handoff_to"),
+    Column("HandoffSource", "handoff_source"),
+)
+
+RUNS: Sequence[Column] = (
+    Column("Tenant", "tenant"),
+    Column("Project", "project"),
+    Column("RunId", "run_id"),
+    Column("Start", "start_ns", TIME),
+    Column("End", "end_ns", TIME),
+    Column("Name", "name"),
+    Column("Status", "status"),
+    Column("HasRoot", "has_root", FLAG),
+    Column("ErrorType", "error_type"),
+    Column("ErrorMessage", "error_message"),
+    Column("SessionId", "session_id"),
+    Column("UserId", "user_id"),
+    Column("Environment", "environment"),
+    Column("Services", "services", TEXTS),
+    Column("Agents", "agents", TEXTS),
+    Column("Models", "models", TEXTS),
+    Column("Tools", "tools", TEXTS),
+    Column("Tags", "tags", TEXTS),
+    Column("Metadata", "metadata", MAP),
+    Column("Conventions", "conventions", TEXTS),
+    Column("InputTokens", "usage.input", INTEGER),
+    Column("OutputTokens", "usage.output", INTEGER),
+    Column("CacheReadTokens", "usage.cache_read", INTEGER),
+    Column("CacheWriteTokens", "usage.cache_write", INTEGER),
+    Column("ReasoningTokens", "usage.reasoning", INTEGER),
+    Column("EmbeddingTokens", "usage.embedding", INTEGER),
+    Column("UsageMethod", "usage_method"),
+    Column("CostUsd", "cost_usd", MONEY),
+    Column("CostSource", "cost_source"),
+    *(
+        Column("".join(part.capitalize() for part in count.name.split("_")), f"counts.{count.name}", UNSIGNED)
+        for count in fields(Counts)
+    ),
+    Column("SetupOnly", "setup_only", FLAG),
+    Column("DuplicateOf", "duplicate_of"),
+    Column("Input", "input"),
+    Column("Output", "output"),
+)
+
+WARNINGS: Sequence[Column] = (
+    Column("Tenant", "tenant"),
+    Column("Project", "project"),
+    Column("RunId", "run_id"),
+    Column("WarningId", "warning_id"),
+    Column("Type", "type"),
+    Column("Category", "category"),
+    Column("Severity", "severity"),
+    Column("State", "state"),
+    Column("Count", "count", UNSIGNED),
+    Column("Message", "message"),
+    Column("Suggestion", "suggestion"),
+    Column("FirstEventId", "first_event_id"),
+    Column("OnsetEventId", "onset_event_id"),
+    Column("LastEventId", "last_event_id"),
+    Column("Evidence", "evidence", TEXTS),
+    Column("WastedTokens", "wasted_tokens", INTEGER),
+    Column("WastedCostUsd", "wasted_cost_usd", MONEY),
+    Column("Primary", "primary", FLAG),
+    Column("EngineVersion", "engine_version"),
+    Column("FirstSeen", "first_ns", TIME),
+    Column("LastSeen", "last_ns", TIME),
+)
+
+
+def selection(columns: Sequence[Column]) -> str:
+    """The list of a SELECT that `read` understands."""
+    return ", ".join(column.expression for column in columns)
+
+
+def reader(columns: Sequence[Column], build: Callable[..., Any]) -> Callable[[Sequence[Any]], Any]:
+    """A function that makes a model object from a row of `selection(columns)`."""
+    names = [column.field for column in columns]
+
+    def read(row: Sequence[Any]) -> Any:
+        return build(dict(zip(names, row, strict=True)))
+
+    return read
+
+
+def _event(values: dict[str, Any]) -> Event:
+    return Event(**values)
+
+
+def _run(values: dict[str, Any]) -> Run:
+    usage = {name[6:]: values.pop(name) for name in list(values) if name.startswith("usage.")}
+    counts = {name[7:]: values.pop(name) for name in list(values) if name.startswith("counts.")}
+    return Run(**values, usage=Usage(**usage), counts=Counts(**counts))
+
+
+def _warning(values: dict[str, Any]) -> Warning:
+    return Warning(**values)
+
+
+read_event: Callable[[Sequence[Any]], Event] = reader(EVENTS, _event)
+read_run: Callable[[Sequence[Any]], Run] = reader(RUNS, _run)
+read_warning: Callable[[Sequence[Any]], Warning] = reader(WARNINGS, _warning)
+
+
+# --------------------------------------------------------------------------- to Arrow
+
+
+def arrow_array(kind: str, values: list[Any]) -> Any:
+    """An Arrow array of one column's values.
+
+    Raises:
+        pyarrow.ArrowException, OverflowError, TypeError: a value does not fit.
+    """
+    import pyarrow as pa
+
+    if kind == TEXT:
+        return pa.array(values, pa.string())
+    if kind == TIME:
+        return times(values)
+    if kind == TEXTS:
+        return pa.array(values, pa.list_(pa.string()))
+    if kind == MAP:
+        return maps(values)
+    types = {
+        FLAG: pa.bool_(),
+        INTEGER: pa.int64(),
+        UNSIGNED: pa.uint64(),
+        REAL: pa.float64(),
+        MONEY: pa.decimal128(18, 9),
+    }
+    return pa.array(values, types[kind])
+
+
+def times(values: list[int]) -> Any:
+    """Nanoseconds as timestamps; what no column can hold is moved to the nearest that it can."""
+    import pyarrow as pa
+
+    if values and (min(values) < EARLIEST_NS or max(values) > LATEST_NS):
+        values = [min(max(value, EARLIEST_NS), LATEST_NS) for value in values]
+    return pa.array(values, pa.int64()).view(pa.timestamp("ns", "UTC"))
+
+
+def maps(values: list[Any]) -> Any:
+    """Mappings from text to text."""
+    import pyarrow as pa
+
+    offsets = [0]
+    keys: list[str] = []
+    items: list[str] = []
+    for value in values:
+        if value:
+            keys += value
+            items += value.values()
+        offsets.append(len(keys))
+    return pa.MapArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.array(keys, pa.string()), pa.array(items, pa.string())
+    )
+
+
+def column_arrays(columns: Sequence[Column], rows: Sequence[Any]) -> list[Any]:
+    """Arrow arrays of model objects, in the order of the columns."""
+    return [arrow_array(column.kind, list(map(attrgetter(column.field), rows))) for column in columns]

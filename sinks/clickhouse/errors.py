@@ -1,0 +1,52 @@
+"""The engine's errors as the two kinds a sink has. Codes are ClickHouse's `ErrorCodes`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sinks.base import PermanentError, RetryableError
+
+PERMANENT_CODES = frozenset(
+    {
+        6,  # CANNOT_PARSE_TEXT
+        16,  # NO_SUCH_COLUMN_IN_TABLE
+        27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
+        33,  # CANNOT_READ_ALL_DATA
+        38,  # CANNOT_PARSE_DATE
+        41,  # CANNOT_PARSE_DATETIME
+        44,  # ILLEGAL_COLUMN
+        47,  # UNKNOWN_IDENTIFIER
+        50,  # UNKNOWN_TYPE
+        53,  # TYPE_MISMATCH
+        60,  # UNKNOWN_TABLE
+        62,  # SYNTAX_ERROR
+        69,  # ARGUMENT_OUT_OF_BOUND
+        70,  # CANNOT_CONVERT_TYPE
+        81,  # UNKNOWN_DATABASE
+        117,  # INCORRECT_DATA
+        131,  # TOO_LARGE_STRING_SIZE
+        349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+    }
+)
+_CODE = re.compile(r"\bCode: (\d+)")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises what the engine or its client raises as `RetryableError` or `PermanentError`.
+
+    Whatever is not known to be final is worth another try: writing again changes nothing that is stored.
+    """
+    try:
+        yield
+    except (PermanentError, RetryableError):
+        raise
+    except Exception as error:
+        found = _CODE.search(str(error))
+        if found and int(found[1]) in PERMANENT_CODES:
+            raise PermanentError(str(error)) from error
+        if isinstance(error, (TypeError, ValueError, OverflowError)):
+            raise PermanentError(f"a row does not fit: {error}") from error
+        raise RetryableError(str(error)) from error

@@ -1,0 +1,289 @@
+"""What is stored, as model objects. All SQL that reads is here; values only ever enter it as bound parameters.
+
+A row may be there more than once until the engine has merged it away, so every query takes the newest of each
+identity: by `IngestedAt` for events and spans, by `Version` for runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mappers.assemble import INCOMPLETE_AFTER_NS
+from mappers.model import DEFAULT_TENANT, Event, Run, RunStatus, Warning
+from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, read_event, read_run, read_warning, selection
+from sinks.clickhouse.store import Store
+
+CONTENT = ("Input", "Output", "Metadata")
+"""Columns of an event that only its own page needs."""
+
+HOUR_S = 3600
+SURPLUS = 4
+"""Candidates fetched for each run of a page: some turn out to be older versions that no longer match."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs. Alternatives within a field, all fields together; times are half-open [since, until)."""
+
+    tenant: str = DEFAULT_TENANT
+    since_ns: int | None = None
+    until_ns: int | None = None
+    projects: Sequence[str] = ()
+    statuses: Sequence[str] = ()
+    names: Sequence[str] = ()
+    models: Sequence[str] = ()
+    tools: Sequence[str] = ()
+    sessions: Sequence[str] = ()
+    include_all: bool = False
+    """Also runs that only set something up, and runs whose calls are counted in another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    runs: Sequence[Run]
+    next_cursor: tuple[int, str] | None
+    """(start_ns, run_id) of the last run, if more follow."""
+
+
+class Reader:
+    """Queries of one store. May be used from any number of threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # ------------------------------------------------------------------- runs
+
+    def runs(self, wanted: RunFilter, limit: int, cursor: tuple[int, str] | None, now_ns: int) -> Page:
+        """Runs that match, newest first. `now_ns` decides which rootless runs count as incomplete."""
+        conditions, values = _conditions(wanted, now_ns)
+        if cursor is not None:
+            conditions.append(
+                "(toUnixTimestamp64Nano(Start), RunId) < ({cursor_ns:Int64}, {cursor_id:String})"
+            )
+            values |= {"cursor_ns": cursor[0], "cursor_id": cursor[1]}
+        matching = " AND ".join(conditions)
+        newest = "ORDER BY Start DESC, RunId DESC"
+        candidates = limit * SURPLUS + 1
+        while True:
+            values |= {"limit": limit + 1, "candidates": candidates}
+            rows = self._store.query(
+                f"""
+                SELECT {selection(RUNS)} FROM
+                (
+                    SELECT * FROM otel.runs
+                    WHERE Tenant = {{tenant:String}} AND RunId IN
+                        (SELECT RunId FROM otel.runs WHERE {matching} {newest} LIMIT {{candidates:UInt32}})
+                    ORDER BY Version DESC LIMIT 1 BY RunId
+                )
+                WHERE {matching} {newest} LIMIT {{limit:UInt32}}
+                """,
+                values,
+            )
+            # Too few although there were candidates enough: versions crowd the window, so look further.
+            if len(rows) > limit or self._candidates(matching, values) < candidates:
+                break
+            candidates *= 2
+        runs = [read_run(row) for row in rows[:limit]]
+        more = len(rows) > limit
+        return Page(runs, (runs[-1].start_ns, runs[-1].run_id) if more else None)
+
+    def _candidates(self, matching: str, values: Mapping[str, Any]) -> int:
+        rows = self._store.query(
+            f"SELECT count() FROM (SELECT 1 FROM otel.runs WHERE {matching} LIMIT {{candidates:UInt32}})",
+            values,
+        )
+        return int(rows[0][0])
+
+    def run(self, tenant: str, run_id: str) -> Run | None:
+        rows = self._store.query(
+            f"SELECT {selection(RUNS)} FROM otel.runs WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}}"
+            " ORDER BY Version DESC LIMIT 1",
+            {"tenant": tenant, "run": run_id},
+        )
+        return read_run(rows[0]) if rows else None
+
+    def totals(self, tenant: str) -> tuple[int, int, int]:
+        """Stored spans, events and runs, each counted once."""
+        rows = self._store.query(
+            """
+            SELECT sum(Spans), sum(Events), count() FROM
+            (
+                SELECT argMax(Spans, Version) AS Spans, argMax(Events, Version) AS Events
+                FROM otel.runs WHERE Tenant = {tenant:String} GROUP BY RunId
+            )
+            """,
+            {"tenant": tenant},
+        )
+        spans, events, runs = rows[0]
+        return int(spans), int(events), int(runs)
+
+    # ------------------------------------------------------------------- events
+
+    def events(self, run: Run) -> list[Event]:
+        """The run's events with their content, by time."""
+        rows = self._store.query(
+            f"""
+            SELECT {selection(EVENTS)} FROM
+            (
+                SELECT * FROM otel.run_events
+                WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {_within("StartTime")}
+                ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
+            )
+            ORDER BY StartTime, SpanId, Seq
+            """,
+            {"tenant": run.tenant, "run": run.run_id, **_hours(run)},
+        )
+        return [read_event(row) for row in rows]
+
+    def events_of(self, tenant: str, run_ids: Sequence[str]) -> dict[str, list[Event]]:
+        """Events of several runs by run id, without content but for roots; runs without events are absent."""
+        slim = ", ".join(
+            f"if(IsRoot, {column.name}, defaultValueOfArgumentType({column.name}))"
+            if column.name in CONTENT
+            else column.expression
+            for column in EVENTS
+        )
+        rows = self._store.query(
+            f"""
+            SELECT {slim} FROM
+            (
+                SELECT * FROM otel.run_events
+                WHERE Tenant = {{tenant:String}} AND RunId IN {{runs:Array(String)}}
+                ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq
+            )
+            """,
+            {"tenant": tenant, "runs": list(run_ids)},
+        )
+        found: dict[str, list[Event]] = {}
+        for row in rows:
+            event = read_event(row)
+            found.setdefault(event.run_id, []).append(event)
+        return found
+
+    def event_rows(self, tenant: str, run_id: str, keys: Sequence[tuple[str, int]]) -> list[Event]:
+        """Events of one run by (span_id, seq), whole."""
+        rows = self._store.query(
+            f"""
+            SELECT {selection(EVENTS)} FROM otel.run_events
+            WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND SpanId IN {{spans:Array(String)}}
+            ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
+            """,
+            {"tenant": tenant, "run": run_id, "spans": [span_id for span_id, _ in keys]},
+        )
+        wanted = set(keys)
+        return [event for row in rows if ((event := read_event(row)).span_id, event.seq) in wanted]
+
+    # ------------------------------------------------------------------- spans and warnings
+
+    def spans(self, run: Run) -> list[dict[str, Any]]:
+        """The run's spans as received, by time: the columns of `otel_traces`, times in nanoseconds."""
+        rows = self._store.query(
+            f"""
+            SELECT {", ".join(expression for _, expression in SPAN_FIELDS)} FROM
+            (
+                SELECT * FROM otel.otel_traces
+                WHERE Tenant = {{tenant:String}} AND TraceId = {{run:String}} AND {_within("Timestamp")}
+                ORDER BY IngestedAt DESC LIMIT 1 BY SpanId
+            )
+            ORDER BY Timestamp, SpanId
+            """,
+            {"tenant": run.tenant, "run": run.run_id, **_hours(run)},
+        )
+        names = [name for name, _ in SPAN_FIELDS]
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def warnings(self, tenant: str, run_id: str) -> list[Warning]:
+        """The run's warnings, most recent state of each; retracted ones are left out."""
+        rows = self._store.query(
+            f"""
+            SELECT {selection(WARNINGS)} FROM
+            (
+                SELECT * FROM otel.loop_warnings
+                WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}}
+                ORDER BY IngestedAt DESC LIMIT 1 BY WarningId
+            )
+            WHERE State != 'retracted' ORDER BY FirstSeen, WarningId
+            """,
+            {"tenant": tenant, "run": run_id},
+        )
+        return [read_warning(row) for row in rows]
+
+
+SPAN_FIELDS = (
+    ("trace_id", "TraceId"),
+    ("span_id", "SpanId"),
+    ("parent_span_id", "ParentSpanId"),
+    ("trace_state", "TraceState"),
+    ("name", "SpanName"),
+    ("kind", "SpanKind"),
+    ("start_ns", "toUnixTimestamp64Nano(Timestamp)"),
+    ("duration_ns", "Duration"),
+    ("status_code", "StatusCode"),
+    ("status_message", "StatusMessage"),
+    ("service", "ServiceName"),
+    ("resource", "ResourceAttributes"),
+    ("scope_name", "ScopeName"),
+    ("scope_version", "ScopeVersion"),
+    ("scope", "ScopeAttributes"),
+    ("attributes", "SpanAttributes"),
+    ("event_times_ns", "arrayMap(t -> toUnixTimestamp64Nano(t), Events.Timestamp)"),
+    ("event_names", "Events.Name"),
+    ("event_attributes", "Events.Attributes"),
+    ("link_trace_ids", "Links.TraceId"),
+    ("link_span_ids", "Links.SpanId"),
+    ("link_attributes", "Links.Attributes"),
+    ("project", "Project"),
+)
+"""Fields of a stored span, and how each is selected."""
+
+
+def _within(column: str) -> str:
+    """The run's hours, so that only their part of the table is read."""
+    return (
+        f"toStartOfHour({column}) BETWEEN fromUnixTimestamp64Second({{from_s:Int64}}, 'UTC')"
+        " AND fromUnixTimestamp64Second({to_s:Int64}, 'UTC')"
+    )
+
+
+def _hours(run: Run) -> dict[str, int]:
+    first = run.start_ns // 10**9 // HOUR_S * HOUR_S
+    last = max(run.start_ns, run.end_ns) // 10**9 // HOUR_S * HOUR_S
+    return {"from_s": first, "to_s": last}
+
+
+def _conditions(wanted: RunFilter, now_ns: int) -> tuple[list[str], dict[str, Any]]:
+    conditions = ["Tenant = {tenant:String}"]
+    values: dict[str, Any] = {"tenant": wanted.tenant}
+    if wanted.since_ns is not None:
+        conditions.append("Start >= fromUnixTimestamp64Nano({since_ns:Int64}, 'UTC')")
+        values["since_ns"] = wanted.since_ns
+    if wanted.until_ns is not None:
+        conditions.append("Start < fromUnixTimestamp64Nano({until_ns:Int64}, 'UTC')")
+        values["until_ns"] = wanted.until_ns
+    for name, column, alternatives in (
+        ("projects", "Project", wanted.projects),
+        ("names", "Name", wanted.names),
+        ("sessions", "SessionId", wanted.sessions),
+    ):
+        if alternatives:
+            conditions.append(f"{column} IN {{{name}:Array(String)}}")
+            values[name] = list(alternatives)
+    for name, column, alternatives in (
+        ("models", "Models", wanted.models),
+        ("tools", "Tools", wanted.tools),
+    ):
+        if alternatives:
+            conditions.append(f"hasAny({column}, {{{name}:Array(String)}})")
+            values[name] = list(alternatives)
+    if wanted.statuses:
+        conditions.append(f"{_STATUS} IN {{statuses:Array(String)}}")
+        values |= {"statuses": list(wanted.statuses), "idle_since_ns": now_ns - INCOMPLETE_AFTER_NS}
+    if not wanted.include_all:
+        conditions.append("NOT SetupOnly AND DuplicateOf = ''")
+    return conditions, values
+
+
+_STATUS = f"if(NOT HasRoot AND toUnixTimestamp64Nano(End) < {{idle_since_ns:Int64}}, '{RunStatus.INCOMPLETE}', Status)"
+"""The status as `mappers.assemble.settle` would say it."""

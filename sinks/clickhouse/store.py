@@ -1,0 +1,158 @@
+"""The database itself: the embedded engine on a directory, or a server; its handles and its schema."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from sinks.clickhouse.errors import translated
+from sinks.clickhouse.migrations import DATABASE, migrate
+
+ENGINE_CONFIG = """<clickhouse>
+    <max_server_memory_usage>{memory}</max_server_memory_usage>
+    <mark_cache_size>67108864</mark_cache_size>
+    <index_mark_cache_size>16777216</index_mark_cache_size>
+    <uncompressed_cache_size>0</uncompressed_cache_size>
+    <query_condition_cache_size>16777216</query_condition_cache_size>
+    <background_pool_size>2</background_pool_size>
+    <background_schedule_pool_size>2</background_schedule_pool_size>
+    <background_move_pool_size>1</background_move_pool_size>
+    <background_fetches_pool_size>1</background_fetches_pool_size>
+    <background_common_pool_size>2</background_common_pool_size>
+    <background_buffer_flush_schedule_pool_size>1</background_buffer_flush_schedule_pool_size>
+    <background_message_broker_schedule_pool_size>1</background_message_broker_schedule_pool_size>
+    <background_distributed_schedule_pool_size>1</background_distributed_schedule_pool_size>
+    <tables_loader_foreground_pool_size>2</tables_loader_foreground_pool_size>
+    <tables_loader_background_pool_size>2</tables_loader_background_pool_size>
+</clickhouse>
+"""
+"""Without limits the engine takes up to 90 % of the machine's memory."""
+
+ENGINE_MEMORY_BYTES = 900 << 20
+
+WRITE_SETTINGS = {
+    "async_insert": 0,  # batches are made here
+    "optimize_on_insert": 0,  # duplicates leave in merges; sorting them out at insert costs CPU twice
+    "max_insert_threads": 1,
+    "max_partitions_per_insert_block": 0,  # a batch of old spans is not an error
+}
+READ_SETTINGS = {
+    "readonly": 2,
+    "max_execution_time": 10,
+    "max_memory_usage": 1 << 30,
+    "max_threads": 2,
+    "do_not_merge_across_partitions_select_final": 1,
+}
+
+
+class Store:
+    """Handles of one database. Use `Store.open`."""
+
+    def __init__(self, target: Mapping[str, Any], directory: Path | None) -> None:
+        self._target = target
+        self._directory = directory
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._open: list[Any] = []
+
+    @classmethod
+    def open(cls, where: str | Path) -> Store:
+        """Opens the database and brings its schema up to date.
+
+        `where` is the directory of an embedded database, or the URL of a server:
+        `http(s)://user:password@host:port`.
+
+        Raises:
+            SchemaError: the database is newer than this code.
+            RetryableError: it can not be reached, or another process has the directory open.
+        """
+        if isinstance(where, Path):
+            where.mkdir(parents=True, exist_ok=True, mode=0o700)
+            config = where / "engine.xml"
+            config.write_text(ENGINE_CONFIG.format(memory=ENGINE_MEMORY_BYTES), encoding="utf-8")
+            options = {"config-file": str(config)}
+            store = cls({"interface": "chdb", "path": str(where), "chdb_options": options}, where)
+        else:
+            store = cls({"dsn": where}, None)
+        with translated():
+            client = store._client({})
+            migrate(
+                client.command,
+                lambda sql: client.query(sql).result_rows,
+                app_version=version("eddyline"),
+            )
+        return store
+
+    def _client(self, settings: Mapping[str, Any]) -> Any:
+        import clickhouse_connect
+
+        client = clickhouse_connect.get_client(**self._target, settings=dict(settings))
+        with self._lock:
+            self._open.append(client)
+        return client
+
+    # ------------------------------------------------------------------- reading
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """Rows. Each thread has a read-only handle of its own, because a handle answers one query at a time.
+
+        Raises:
+            RetryableError, PermanentError: as `translated` says.
+        """
+        with translated():
+            client = getattr(self._local, "reader", None)
+            if client is None:
+                client = self._local.reader = self._client(READ_SETTINGS)
+            rows: Sequence[Sequence[Any]] = client.query(sql, parameters=dict(parameters or {})).result_rows
+        return rows
+
+    # ------------------------------------------------------------------- writing
+
+    def insert_arrow(self, table: str, columns: Sequence[str], stream: bytes) -> None:
+        """Inserts an Arrow IPC stream with these columns.
+
+        Raises:
+            RetryableError, PermanentError: as `translated` says.
+        """
+        with translated():
+            if self._directory is None:
+                self._writer().raw_insert(f"{DATABASE}.{table}", columns, stream, fmt="ArrowStream")
+                return
+            # Straight into the engine: clickhouse-connect would go through a temporary file.
+            names = ", ".join(f"`{name}`" for name in columns)
+            with self._writer().send_insert(
+                f"INSERT INTO {DATABASE}.{table} ({names})", "ArrowStream"
+            ) as insert:
+                insert.append(stream)
+                insert.finish()
+
+    def _writer(self) -> Any:
+        writer = getattr(self._local, "writer", None)
+        if writer is None:
+            writer = self._local.writer = (
+                self._client(WRITE_SETTINGS) if self._directory is None else self._engine_writer()
+            )
+        return writer
+
+    def _engine_writer(self) -> Any:
+        import chdb
+
+        path, options = self._target["path"], self._target["chdb_options"]
+        # The engine compares paths as text: this is how clickhouse-connect spells the same one.
+        handle = chdb.connect(f"{os.path.realpath(path)}?{urlencode(options)}")
+        handle.query("SET " + ", ".join(f"{name} = {value}" for name, value in WRITE_SETTINGS.items()))
+        with self._lock:
+            self._open.append(handle)
+        return handle
+
+    def close(self) -> None:
+        """Closes every handle."""
+        with self._lock:
+            for handle in self._open:
+                handle.close()
+            self._open.clear()

@@ -1,0 +1,157 @@
+"""Batches into tables, column by column: Python touches each value once, Arrow carries it to the engine."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from mappers.model import LogRecord, Resource, Scope, Span
+from sinks.base import Batch
+from sinks.clickhouse.attributes import text, texts
+from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, Column, column_arrays, maps, times
+from sinks.clickhouse.errors import translated
+from sinks.clickhouse.store import Store
+
+SPAN_KINDS = ("Unspecified", "Internal", "Server", "Client", "Producer", "Consumer")
+STATUS_CODES = ("Unset", "Ok", "Error")
+
+
+class ClickHouseSink:
+    """A `Sink` into one store. Events are written before the runs that are derived from them, so that a run
+    which can be seen has its events."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def write(self, batch: Batch) -> None:
+        with translated():
+            if batch.spans:
+                self._insert("otel_traces", _span_columns(batch.spans))
+            if batch.logs:
+                self._insert("otel_logs", _log_columns(batch.logs))
+            self._rows("run_events", EVENTS, batch.events)
+            self._rows("loop_warnings", WARNINGS, batch.warnings)
+            self._rows("runs", RUNS, batch.runs)
+
+    def close(self) -> None:
+        """The store is closed by who opened it."""
+
+    def _rows(self, table: str, columns: Sequence[Column], rows: Sequence[Any]) -> None:
+        if rows:
+            arrays = column_arrays(columns, rows)
+            self._insert(table, dict(zip((column.name for column in columns), arrays, strict=True)))
+
+    def _insert(self, table: str, columns: dict[str, Any]) -> None:
+        import pyarrow as pa
+
+        record_batch = pa.record_batch(list(columns.values()), names=list(columns))
+        stream = io.BytesIO()
+        with pa.ipc.new_stream(stream, record_batch.schema) as writer:
+            writer.write_batch(record_batch)
+        self._store.insert_arrow(table, list(columns), stream.getvalue())
+
+
+class _PerObject:
+    """Remembers a result for each object of one batch: all spans of a request share resource and scope."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+        self._made: dict[int, Any] = {}
+
+    def __call__(self, subject: Any) -> Any:
+        made = self._made.get(id(subject))
+        if made is None:
+            made = self._made[id(subject)] = self._make(subject)
+        return made
+
+
+def _resource_texts(resource: Resource) -> dict[str, str]:
+    return texts(resource.attributes)
+
+
+def _scope_texts(scope: Scope) -> dict[str, str]:
+    return texts(scope.attributes)
+
+
+def _origin_columns(items: Sequence[Span] | Sequence[LogRecord]) -> dict[str, Any]:
+    """Columns that spans and log records share."""
+    import pyarrow as pa
+
+    resource_texts, scope_texts = _PerObject(_resource_texts), _PerObject(_scope_texts)
+    resources = [resource_texts(item.resource) for item in items]
+    string = pa.string()
+    return {
+        "TraceId": pa.array([item.trace_id for item in items], string),
+        "SpanId": pa.array([item.span_id for item in items], string),
+        "ServiceName": pa.array([resource.get("service.name", "") for resource in resources], string),
+        "ResourceAttributes": maps(resources),
+        "ScopeName": pa.array([item.scope.name for item in items], string),
+        "ScopeVersion": pa.array([item.scope.version for item in items], string),
+        "ScopeAttributes": maps([scope_texts(item.scope) for item in items]),
+        "Tenant": pa.array([item.tenant for item in items], string),
+        "Project": pa.array([item.project for item in items], string),
+    }
+
+
+def _span_columns(spans: Sequence[Span]) -> dict[str, Any]:
+    import pyarrow as pa
+
+    string = pa.string()
+    columns = _origin_columns(spans) | {
+        "Timestamp": times([span.start_ns for span in spans]),
+        "ParentSpanId": pa.array([span.parent_span_id for span in spans], string),
+        "TraceState": pa.array([span.trace_state for span in spans], string),
+        "SpanName": pa.array([span.name for span in spans], string),
+        "SpanKind": pa.array([_named(SPAN_KINDS, span.kind) for span in spans], string),
+        "SpanAttributes": maps([texts(span.attributes) for span in spans]),
+        "Duration": pa.array([max(0, span.end_ns - span.start_ns) for span in spans], pa.uint64()),
+        "StatusCode": pa.array([_named(STATUS_CODES, span.status_code) for span in spans], string),
+        "StatusMessage": pa.array([span.status_message for span in spans], string),
+    }
+    events = [span.events for span in spans]
+    flat_events = [event for each in events for event in each]
+    columns |= {
+        "Events.Timestamp": _nested(events, times([event.time_ns for event in flat_events])),
+        "Events.Name": _nested(events, pa.array([event.name for event in flat_events], string)),
+        "Events.Attributes": _nested(events, maps([texts(event.attributes) for event in flat_events])),
+    }
+    links = [span.links for span in spans]
+    flat_links = [link for each in links for link in each]
+    return columns | {
+        "Links.TraceId": _nested(links, pa.array([link.trace_id for link in flat_links], string)),
+        "Links.SpanId": _nested(links, pa.array([link.span_id for link in flat_links], string)),
+        "Links.TraceState": _nested(links, pa.array([link.trace_state for link in flat_links], string)),
+        "Links.Attributes": _nested(links, maps([texts(link.attributes) for link in flat_links])),
+    }
+
+
+def _log_columns(logs: Sequence[LogRecord]) -> dict[str, Any]:
+    import pyarrow as pa
+
+    string = pa.string()
+    return _origin_columns(logs) | {
+        "Timestamp": times([record.time_ns or record.observed_ns for record in logs]),
+        "TraceFlags": pa.array([record.flags & 0xFF for record in logs], pa.uint8()),
+        "SeverityText": pa.array([record.severity_text for record in logs], string),
+        "SeverityNumber": pa.array([min(max(record.severity_number, 0), 255) for record in logs], pa.uint8()),
+        "Body": pa.array([text(record.body) for record in logs], string),
+        "ResourceSchemaUrl": pa.array([record.resource.schema_url for record in logs], string),
+        "ScopeSchemaUrl": pa.array([record.scope.schema_url for record in logs], string),
+        "LogAttributes": maps([texts(record.attributes) for record in logs]),
+        "EventName": pa.array([record.event_name for record in logs], string),
+    }
+
+
+def _named(names: Sequence[str], number: int) -> str:
+    return names[number] if 0 <= number < len(names) else names[0]
+
+
+def _nested(groups: Iterable[Sequence[Any]], flat: Any) -> Any:
+    """One array for each row, of what lies flat in `flat`."""
+    import pyarrow as pa
+
+    offsets = [0]
+    for group in groups:
+        offsets.append(offsets[-1] + len(group))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)

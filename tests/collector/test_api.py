@@ -1,0 +1,245 @@
+"""The API's contract, asked of a real collector that holds captured runs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.corpus import select
+from tests.sending import http_protobuf, renamed
+from tests.server import Server
+
+PROJECT = "api"
+TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")
+
+
+@pytest.fixture(scope="module")
+def runs(server: Server) -> list[dict[str, Any]]:
+    """Runs of the captured OpenAI and LangChain scenarios, in one project."""
+    for scenario in select("openinference/openai/", "openinference/langchain/"):
+        for file in scenario.traces:
+            http_protobuf(server, renamed(file.read_bytes(), 77), PROJECT)
+    server.settled()
+    return server.runs(project=PROJECT)
+
+
+def one(runs: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return max((run for run in runs if run["name"] == name), key=lambda run: run["counts"]["spans"])
+
+
+def test_runs_come_newest_first_page_by_page_without_gaps(server: Server, runs: list[dict[str, Any]]) -> None:
+    whole = server.get("/runs", project=PROJECT, limit=1000)["data"]
+    assert [run["started_at"] for run in whole] == sorted((r["started_at"] for r in whole), reverse=True)
+    paged: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = server.get("/runs", project=PROJECT, limit=7, **cursor)
+        paged += [run["run_id"] for run in page["data"]]
+        if page["page"]["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["page"]["next_cursor"]}
+    assert paged == [run["run_id"] for run in whole]
+
+
+def test_a_run_has_the_fields_of_the_contract(server: Server, runs: list[dict[str, Any]]) -> None:
+    run = server.get(f"/runs/{one(runs, 'LangGraph')['run_id']}")
+    assert run["status"] == "completed"
+    assert TIME.match(run["started_at"])
+    assert TIME.match(run["ended_at"])
+    assert run["duration_ms"] > 0
+    assert {
+        "run_id",
+        "project",
+        "session_id",
+        "user_id",
+        "services",
+        "agents",
+        "models",
+        "tools",
+        "tags",
+    } < set(run)
+    assert set(run["usage"]) == {
+        "input",
+        "output",
+        "total",
+        "cache_read",
+        "cache_write",
+        "reasoning",
+        "embedding",
+    }
+    assert run["usage"]["total"] == run["usage"]["input"] + run["usage"]["output"]
+    assert run["usage"]["embedding"] is None
+    assert run["cost_usd"] is None
+    assert set(run["counts"]) == {
+        "spans",
+        "llm_calls",
+        "llm_errors",
+        "embeddings",
+        "tool_calls",
+        "tool_errors",
+        "handoffs",
+        "retries",
+        "warnings",
+    }
+
+
+@pytest.mark.parametrize(
+    ("parameters", "matches"),
+    [
+        ({"status": "failed"}, lambda run: run["status"] == "failed"),
+        ({"status": "failed,running,incomplete"}, lambda run: run["status"] != "completed"),
+        ({"name": "ChatCompletion"}, lambda run: run["name"] == "ChatCompletion"),
+        ({"model": "gpt-5-mini-2025-08-07"}, lambda run: "gpt-5-mini-2025-08-07" in run["models"]),
+        ({"tool": "get_weather"}, lambda run: "get_weather" in run["tools"]),
+        ({"session": "sess-42"}, lambda run: run["session_id"] == "sess-42"),
+        ({"tool": "get_weather", "status": "failed"}, lambda run: False),
+        ({"since": "-1000000d"}, lambda run: True),
+        ({"since": "2100-01-01T00:00:00Z"}, lambda run: False),
+        ({"until": "2100-01-01T00:00:00Z"}, lambda run: True),
+    ],
+)
+def test_filters_choose_runs(
+    server: Server, runs: list[dict[str, Any]], parameters: dict[str, str], matches: Any
+) -> None:
+    found = server.runs(project=PROJECT, **parameters)
+    assert [run["run_id"] for run in found] == [run["run_id"] for run in runs if matches(run)]
+
+
+def test_the_time_filter_is_half_open(server: Server, runs: list[dict[str, Any]]) -> None:
+    moment = runs[3]["started_at"]
+    since = server.runs(project=PROJECT, since=moment)
+    until = server.runs(project=PROJECT, until=moment)
+    assert runs[3]["run_id"] in {run["run_id"] for run in since}
+    assert len(since) + len(until) == len(runs)
+
+
+def test_the_timeline_pairs_what_starts_with_how_it_ended(server: Server, runs: list[dict[str, Any]]) -> None:
+    run = one(runs, "weather_agent")
+    events = server.get(f"/runs/{run['run_id']}/events")["data"]
+    assert events[0]["type"] == "run_started"
+    assert events[-1]["type"] == "run_completed"
+    times = [(event["time"], event["event_id"]) for event in events]
+    assert times == sorted(times)
+    assert len({event["event_id"] for event in events}) == len(events)
+    started = {event["span_id"] for event in events if event["type"] == "llm_call_started"}
+    ended = {event["span_id"] for event in events if event["type"] == "llm_call_completed"}
+    assert started == ended
+    assert len(ended) == run["counts"]["llm_calls"]
+    call = next(event for event in events if event["type"] == "llm_call_completed")
+    assert call["usage"]["input"] > 0
+    assert call["latency_ms"] > 0
+    assert "input" not in call
+    assert all(event["latency_ms"] is None for event in events if event["type"].endswith("_started"))
+
+
+def test_content_comes_on_request_and_one_by_one(server: Server, runs: list[dict[str, Any]]) -> None:
+    run_id = one(runs, "weather_agent")["run_id"]
+    events = server.get(f"/runs/{run_id}/events", fields="io")["data"]
+    tool = next(event for event in events if event["type"] == "tool_call_completed")
+    assert "city" in tool["input"]
+    assert server.get(f"/runs/{run_id}/events/{tool['event_id']}") == tool
+
+
+def test_spans_are_served_as_received(server: Server, runs: list[dict[str, Any]]) -> None:
+    run = one(runs, "weather_agent")
+    spans = server.get(f"/runs/{run['run_id']}/spans")["data"]
+    assert len(spans) == run["counts"]["spans"]
+    assert all(span["trace_id"] == run["run_id"] for span in spans)
+    assert any(span["attributes"].get("llm.model_name") == "gpt-4o-mini-2024-07-18" for span in spans)
+
+
+def test_there_are_no_warnings_yet(server: Server, runs: list[dict[str, Any]]) -> None:
+    assert server.get(f"/runs/{runs[0]['run_id']}/warnings")["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/api/v1/runs?limt=5", 400, "limt"),
+        ("/api/v1/runs?limit=0", 400, "between 1 and 1000"),
+        ("/api/v1/runs?limit=1001", 400, "between 1 and 1000"),
+        ("/api/v1/runs?limit=ten", 400, "not a whole number"),
+        ("/api/v1/runs?status=done", 400, "done"),
+        ("/api/v1/runs?status=failed&status=running", 400, "more than once"),
+        ("/api/v1/runs?since=yesterday", 400, "since"),
+        ("/api/v1/runs?since=-1h&until=-2h", 400, "until"),
+        ("/api/v1/runs?cursor=nonsense", 400, "cursor"),
+        ("/api/v1/runs?name=", 400, "name"),
+        ("/api/v1/runs/" + "0" * 32, 404, "0" * 32),
+        ("/api/v1/runs/" + "0" * 32 + "/events", 404, "0" * 32),
+        ("/api/v1/nothing", 404, "/api/v1/nothing"),
+        ("/api/v1/runs/", 404, "nothing"),
+        ("/api/v1/status?verbose=1", 400, "verbose"),
+    ],
+)
+def test_errors_are_problems_that_say_what_is_wrong(
+    server: Server, path: str, status: int, says: str
+) -> None:
+    response = server.api.get(path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert says in problem["detail"]
+    assert problem["instance"] == path.partition("?")[0]
+
+
+def test_a_cursor_is_bound_to_its_filter(server: Server, runs: list[dict[str, Any]]) -> None:
+    cursor = server.get("/runs", project=PROJECT, limit=1)["page"]["next_cursor"]
+    response = server.api.get("/api/v1/runs", params={"project": "other", "cursor": cursor})
+    assert response.status_code == 400
+    assert response.json()["type"].endswith(":cursor-mismatch")
+
+
+def test_other_methods_are_refused(server: Server) -> None:
+    response = server.api.post("/api/v1/runs")
+    assert response.status_code == 405
+    assert "GET" in response.headers["allow"]
+
+
+def test_nothing_is_read_without_the_token(server: Server) -> None:
+    for path in ("/api/v1", "/api/v1/status", "/api/v1/runs", "/api/v1/runs/" + "0" * 32):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic dGVzdC10b2tlbg=="}):
+            response = httpx.get(server.endpoints["api"] + path, headers=headers)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_a_foreign_host_name_is_refused(server: Server) -> None:
+    response = server.api.get("/api/v1/runs", headers={"Host": "evil.example"})
+    assert response.status_code == 421
+
+
+def test_health_needs_no_token(server: Server) -> None:
+    for door in ("api", "admin"):
+        assert httpx.get(server.endpoints[door] + "/healthz").status_code == 200
+        assert httpx.get(server.endpoints[door] + "/readyz").text == "ready\n"
+    assert httpx.get(server.endpoints["admin"] + "/api/v1/runs").status_code == 404
+
+
+def test_discovery_names_every_route(server: Server) -> None:
+    document = server.get("")
+    assert {"/api/v1/runs", "/api/v1/runs/{run_id}/events", "/api/v1/status"} <= {
+        route["path"] for route in document["routes"]
+    }
+    assert all(route["purpose"] for route in document["routes"])
+
+
+def test_the_status_counts_what_is_stored(server: Server, runs: list[dict[str, Any]]) -> None:
+    before = server.settled()
+    body = next(select("openinference/openai/tools")).traces[0].read_bytes()
+    http_protobuf(server, renamed(body, 99), "counting")
+    after = server.settled()
+    assert after["stored"]["spans"] - before["stored"]["spans"] == 3
+    assert after["stored"]["runs"] - before["stored"]["runs"] == 3
+    http_protobuf(server, renamed(body, 99), "counting")
+    again = server.settled()
+    assert again["stored"] == after["stored"]
+    assert again["pipeline"]["duplicates"] - after["pipeline"]["duplicates"] == 3
+    flow = again["pipeline"]
+    assert flow["accepted"] == sum(
+        flow[name] for name in ("stored", "queued", "dead_lettered", "duplicates", "filtered")
+    )

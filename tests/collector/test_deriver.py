@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+from collector.deriver import Derived, Deriver
+from mappers.model import Event, Kind, RunStatus
+
+
+class Stored:
+    """Events as a store gives them back."""
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[str, str, int], Event] = {}
+        self.asked: list[str] = []
+
+    def write(self, derived: Derived) -> None:
+        for event in [*derived.resettled, *derived.events]:
+            self.events[event.run_id, event.span_id, event.seq] = deepcopy(event)
+
+    def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        self.asked += run_ids
+        found: dict[str, list[Event]] = {}
+        for event in self.events.values():
+            if event.run_id in run_ids:
+                found.setdefault(event.run_id, []).append(deepcopy(event))
+        return found
+
+
+def event(run: int, span: int, parent: int = 0, **fields: Any) -> Event:
+    return Event(
+        run_id=f"{run:032x}",
+        trace_id=f"{run:032x}",
+        span_id=f"{span:016x}",
+        parent_span_id=f"{parent:016x}" if parent else "",
+        is_root=not parent,
+        start_ns=span * 1000,
+        end_ns=span * 1000 + 500,
+        name=f"span {span}",
+        **fields,
+    )
+
+
+def llm(run: int, span: int, tokens: int) -> Event:
+    return event(run, span, 1, kind=Kind.LLM, input_tokens=tokens, output_tokens=1)
+
+
+def test_a_late_root_names_the_run() -> None:
+    store = Stored()
+    deriver = Deriver(store, max_events=100)
+    first = deriver.derive([llm(1, 2, 10)], batch=1, stored=0)
+    assert [(run.status, run.has_root) for run in first.runs] == [(RunStatus.RUNNING, False)]
+    second = deriver.derive([event(1, 1, kind=Kind.AGENT)], batch=2, stored=1)
+    assert [(run.name, run.status) for run in second.runs] == [("span 1", RunStatus.COMPLETED)]
+    assert second.runs[0].usage.input == 10
+    assert (first.new_runs, second.new_runs) == (1, 0)
+
+
+def test_what_is_sent_again_counts_once() -> None:
+    deriver = Deriver(Stored(), max_events=100)
+    first = deriver.derive([llm(1, 2, 10), llm(1, 2, 10)], batch=1, stored=0)
+    assert (first.new_spans, first.new_events, len(first.events)) == (1, 1, 1)
+    again = deriver.derive([llm(1, 2, 10)], batch=2, stored=1)
+    assert (again.new_spans, again.new_events, again.new_runs) == (0, 0, 0)
+    assert again.runs[0].usage.input == 10
+
+
+def test_a_run_that_left_the_memory_is_read_back() -> None:
+    store = Stored()
+    deriver = Deriver(store, max_events=2)
+    for number in range(1, 6):
+        store.write(deriver.derive([llm(number, 2, 10), llm(number, 3, 5)], batch=number, stored=number - 1))
+    derived = deriver.derive([event(1, 1)], batch=6, stored=5)
+    assert derived.runs[0].usage.input == 15
+    assert derived.new_runs == 0
+    assert derived.new_spans == 1
+
+
+def test_a_run_whose_rows_are_on_their_way_stays_in_memory() -> None:
+    store = Stored()
+    deriver = Deriver(store, max_events=0)
+    deriver.derive([llm(1, 2, 10)], batch=1, stored=0)
+    deriver.derive([llm(2, 2, 10)], batch=2, stored=0)
+    store.asked.clear()
+    derived = deriver.derive([llm(1, 3, 5)], batch=3, stored=0)
+    assert store.asked == []
+    assert derived.runs[0].usage.input == 15
+
+
+def test_restart_and_memory_give_the_same_run() -> None:
+    store = Stored()
+    deriver = Deriver(store, max_events=1000)
+    tool = event(1, 4, 2, kind=Kind.HANDOFF, tool="transfer_to_billing", handoff_to="billing")
+    batches = [[llm(1, 3, 10)], [tool], [event(1, 2, 1, kind=Kind.AGENT, agent="triage")], [event(1, 1)]]
+    for number, events in enumerate(batches, 1):
+        kept = deriver.derive(deepcopy(events), batch=number, stored=number - 1)
+        store.write(kept)
+        fresh = Deriver(store, max_events=1000).derive(deepcopy(events), batch=1, stored=0)
+        assert fresh.runs == kept.runs
+    assert store.events[f"{1:032x}", f"{4:016x}", 0].handoff_from == "triage"

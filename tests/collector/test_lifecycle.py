@@ -1,0 +1,176 @@
+"""Starting, ending, crashing and coming back, with a collector in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.corpus import select
+from tests.sending import http_protobuf, renamed
+from tests.server import Server
+
+PAYLOADS = [
+    file.read_bytes() for scenario in select("openinference/openai-agents/") for file in scenario.traces
+]
+
+
+def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "collector.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environ,
+    )
+
+
+def everything(server: Server) -> dict[str, Any]:
+    runs = server.runs(include="all")
+    return {
+        run["run_id"]: (run, server.get(f"/runs/{run['run_id']}/events", fields="io")["data"]) for run in runs
+    }
+
+
+def test_after_kill_9_the_api_shows_what_it_showed(data_dir: Path) -> None:
+    server = Server(data_dir).start()
+    for body in PAYLOADS:
+        http_protobuf(server, body, "before")
+    stored = server.settled()["stored"]
+    shown = everything(server)
+    server.kill()
+    server.start()
+    assert server.get("/status")["stored"] == stored
+    assert everything(server) == shown
+    for body in PAYLOADS:
+        http_protobuf(server, body, "before")
+    assert server.settled()["stored"] == stored
+    assert everything(server) == shown
+    assert server.stop() == 0
+
+
+def test_what_was_acknowledged_under_load_survives_kill_9(data_dir: Path) -> None:
+    server = Server(data_dir).start()
+    acknowledged: list[int] = []
+
+    def send(worker: int) -> None:
+        body = PAYLOADS[worker]
+        for number in range(1, 250):
+            try:
+                http_protobuf(server, renamed(body, number), f"load-{worker}")
+            except (httpx.HTTPError, AssertionError):
+                return
+            acknowledged.append(worker)
+
+    workers = [threading.Thread(target=send, args=(worker,)) for worker in range(3)]
+    for worker in workers:
+        worker.start()
+    while len(acknowledged) < 120:
+        assert any(worker.is_alive() for worker in workers)
+    server.kill()
+    for worker in workers:
+        worker.join()
+    server.start()
+    server.settled()
+    counts = {worker: len(server.runs(project=f"load-{worker}")) for worker in range(3)}
+    assert sum(counts.values()) >= len(acknowledged)
+    for worker, count in counts.items():
+        assert acknowledged.count(worker) <= count <= acknowledged.count(worker) + 1
+    assert server.stop() == 0
+
+
+def test_sigterm_stores_what_is_on_its_way_and_exits_0(data_dir: Path) -> None:
+    server = Server(data_dir).start()
+    for body in PAYLOADS:
+        http_protobuf(server, body, "drained")
+    assert server.stop() == 0
+    assert not (data_dir / "endpoints.json").exists()
+    server.start()
+    assert server.get("/status")["stored"]["runs"] == len(server.runs(include="all")) > 0
+    assert server.get("/status")["pipeline"]["accepted"] == 0
+    assert server.stop() == 0
+
+
+def test_a_second_collector_on_the_same_data_says_so(server: Server) -> None:
+    second = command(
+        "serve", "--data-dir", str(server.data_dir), "--http", "off", "--grpc", "off", "--api", "0"
+    )
+    assert second.returncode == 75
+    assert "another collector runs on" in second.stderr
+    assert httpx.get(server.endpoints["api"] + "/readyz").status_code == 200
+
+
+def test_a_taken_port_is_named(server: Server, data_dir: Path) -> None:
+    taken = server.endpoints["http"].removeprefix("http://")
+    result = command(
+        "serve", "--data-dir", str(data_dir), "--http", taken, "--grpc", "off", "--api", "0", "--admin", "0"
+    )
+    assert result.returncode == 69
+    assert f"http can not listen on {taken}" in result.stderr
+
+
+def test_leaving_loopback_is_refused(data_dir: Path) -> None:
+    result = command("serve", "--data-dir", str(data_dir), "--http", "0.0.0.0:0")
+    assert result.returncode == 78
+    assert "only loopback" in result.stderr
+
+
+def test_a_wrong_configuration_exits_78(tmp_path: Path) -> None:
+    file = tmp_path / "eddyline.yaml"
+    file.write_text("recievers: {}\n")
+    result = command("serve", "--config", str(file))
+    assert result.returncode == 78
+    assert "recievers: unknown key" in result.stderr
+
+
+def test_the_start_says_where_everything_is(server: Server) -> None:
+    printed = server.log.read_text()
+    for part in (
+        server.endpoints["http"],
+        server.endpoints["grpc"],
+        f"{server.endpoints['api']}/api/v1",
+        f"export OTEL_EXPORTER_OTLP_ENDPOINT={server.endpoints['http']}",
+        "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        str(server.data_dir / "token"),
+    ):
+        assert part in printed
+
+
+def test_the_files_of_the_data_directory_are_the_owners_alone(server: Server) -> None:
+    assert server.data_dir.stat().st_mode & 0o077 == 0
+    assert (server.data_dir / "token").stat().st_mode & 0o077 == 0
+    assert json.loads((server.data_dir / "endpoints.json").read_text())["proxy"] is None
+
+
+def test_the_demo_shows_a_looping_run(server: Server) -> None:
+    shown = command("demo", "--data-dir", str(server.data_dir), COLUMNS="160")
+    assert shown.returncode == 0, shown.stderr
+    assert "7 LLM calls, 6 tool calls" in shown.stdout
+    assert shown.stdout.count("tool_call_completed") == 6
+    assert shown.stdout.count("get_weather") == 6
+
+
+def test_the_demo_brings_its_own_collector(data_dir: Path) -> None:
+    shown = command("demo", "--data-dir", str(data_dir), COLUMNS="160")
+    assert shown.returncode == 0, shown.stderr
+    assert "weather_agent" in shown.stdout
+    assert not (data_dir / "endpoints.json").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["serve", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    probe = "import sys; from collector.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    heavy = (
+        "print([m for m in ('chdb', 'grpc', 'rich', 'pyarrow', 'uvicorn', 'pydantic') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", probe + heavy, *arguments], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.splitlines()[-1] == "[]"

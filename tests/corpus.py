@@ -1,0 +1,52 @@
+"""The captured payloads and what a correct collector makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent / "data" / "corpus"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One captured scenario. `expect` is described in the corpus' own notes."""
+
+    name: str
+    expect: dict[str, Any]
+    traces: tuple[Path, ...]
+    logs: tuple[Path, ...]
+
+    @property
+    def project(self) -> str:
+        return self.name.replace("/", ".")
+
+    @property
+    def has_foreign_twins(self) -> bool:
+        """Some of its calls were reported a second time, in a trace of their own."""
+        return any(run.get("duplicate_of_other_trace") for run in self.expect["runs"])
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@cache
+def scenarios() -> Sequence[Scenario]:
+    document = json.loads((ROOT / "expectations.json").read_text(encoding="utf-8"))
+    return [
+        Scenario(
+            name,
+            entry["expect"],
+            tuple(ROOT / Path(name).parent / file for file in entry["files"]["traces"]),
+            tuple(ROOT / Path(name).parent / file for file in entry["files"]["logs"]),
+        )
+        for name, entry in document["scenarios"].items()
+    ]
+
+
+def select(*prefixes: str) -> Iterator[Scenario]:
+    return (scenario for scenario in scenarios() if scenario.name.startswith(prefixes))

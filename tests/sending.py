@@ -1,0 +1,73 @@
+"""Ways to send captured payloads: each transport, and the same spans cut and shuffled."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import grpc
+import httpx
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.otlp_json import to_json
+from tests.server import Server
+
+TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
+
+
+def http_protobuf(server: Server, body: bytes, project: str, signal: str = "traces") -> None:
+    _post(server, body, project, signal, "application/x-protobuf")
+
+
+def http_json(server: Server, body: bytes, project: str, signal: str = "traces") -> None:
+    _post(server, to_json(ExportTraceServiceRequest.FromString(body)), project, signal, "application/json")
+
+
+def over_grpc(server: Server, body: bytes, project: str, signal: str = "traces") -> None:
+    with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
+        call = channel.unary_unary(TRACES if signal == "traces" else LOGS)
+        assert call(body, metadata=[("x-loop-project", project)], timeout=10) == b""
+
+
+TRANSPORTS = {"http-protobuf": http_protobuf, "http-json": http_json, "grpc": over_grpc}
+
+
+def _post(server: Server, body: bytes, project: str, signal: str, content_type: str) -> None:
+    response = httpx.post(
+        f"{server.endpoints['http']}/v1/{signal}",
+        content=body,
+        headers={"Content-Type": content_type, "X-Loop-Project": project},
+    )
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == content_type
+    assert response.content == (b"{}" if content_type == "application/json" else b"")
+
+
+def renamed(body: bytes, salt: int) -> bytes:
+    """The same request with other trace ids, so that it can be sent again as new traces."""
+    request = ExportTraceServiceRequest.FromString(body)
+    for span in _spans(request):
+        span.trace_id = bytes([span.trace_id[0] ^ salt]) + span.trace_id[1:]
+    return request.SerializeToString()
+
+
+def one_by_one(body: bytes, seed: int) -> list[bytes]:
+    """The request cut into one request for each span, in shuffled order."""
+    whole = ExportTraceServiceRequest.FromString(body)
+    parts = []
+    for resource in whole.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                part = ExportTraceServiceRequest()
+                part_resource = part.resource_spans.add(resource=resource.resource)
+                part_resource.scope_spans.add(scope=scope.scope, spans=[span])
+                parts.append(part.SerializeToString())
+    random.Random(seed).shuffle(parts)
+    return parts
+
+
+def _spans(request: ExportTraceServiceRequest) -> Iterator[object]:
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            yield from scope.spans

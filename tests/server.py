@@ -1,0 +1,94 @@
+"""A real collector in a process of its own, and a client for its API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+START_S = 30.0
+TOKEN = "test-token"
+
+
+class Server:
+    """`eddyline serve` on a data directory, every door on a free port."""
+
+    def __init__(self, data_dir: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        self.arguments = arguments
+        self.environ = environ or {}
+        self.log = data_dir.with_suffix(".log")
+        self.process: subprocess.Popen[bytes]
+        self.endpoints: dict[str, Any] = {}
+        self.api: httpx.Client
+
+    def start(self) -> Server:
+        doors = [part for door in ("grpc", "http", "api", "admin") for part in (f"--{door}", "127.0.0.1:0")]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "collector.cli", "serve", "--data-dir", str(self.data_dir), *doors]
+                + list(self.arguments),
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"EDDYLINE_TOKEN": TOKEN} | self.environ,
+            )
+        file = self.data_dir / "endpoints.json"
+        deadline = time.monotonic() + START_S
+        while True:
+            if file.exists():
+                self.endpoints = json.loads(file.read_text())
+                if self.endpoints["pid"] == self.process.pid:
+                    break
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the collector did not start:\n{self.log.read_text()}")
+            time.sleep(0.02)
+        self.api = httpx.Client(
+            base_url=self.endpoints["api"], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=15
+        )
+        return self
+
+    def stop(self) -> int:
+        """Ends it as an init system does; returns the exit code."""
+        self.api.close()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=30)
+
+    def kill(self) -> None:
+        self.api.close()
+        self.process.kill()
+        self.process.wait()
+
+    # ------------------------------------------------------------------- asking
+
+    def get(self, path: str, **parameters: Any) -> Any:
+        response = self.api.get(f"/api/v1{path}", params=parameters)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    def runs(self, **parameters: Any) -> list[dict[str, Any]]:
+        """Every run that matches, page by page."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.get("/runs", limit=100, **parameters)
+            found += page["data"]
+            cursor = page["page"]["next_cursor"]
+            if cursor is None:
+                return found
+            parameters["cursor"] = cursor
+
+    def settled(self, seconds: float = 20.0) -> dict[str, Any]:
+        """The status once nothing is on its way any more."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            status: dict[str, Any] = self.get("/status")
+            if status["pipeline"]["queued"] == 0:
+                return status
+            time.sleep(0.05)
+        raise AssertionError(f"still queued: {status}\n{self.log.read_text()}")

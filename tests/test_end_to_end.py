@@ -1,0 +1,164 @@
+"""Real payloads through a real collector and the real engine, judged by what the API answers."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import pytest
+
+from tests.corpus import Scenario, select
+from tests.sending import TRANSPORTS, http_protobuf, one_by_one, renamed
+from tests.server import Server
+
+SCENARIOS = list(
+    select(
+        "openinference/openai/",
+        "openinference/langchain/",
+        "openinference/openai-agents/",
+        "openinference/anthropic/",
+        "traceloop/openai/",
+        "traceloop/anthropic/",
+        "traceloop/langchain/",
+        "gen_ai/genai-openai-",
+        "gen_ai/openai-v2-",
+    )
+)
+JUDGED = [scenario for scenario in SCENARIOS if not scenario.has_foreign_twins]
+
+
+def counted(runs: list[dict[str, Any]], name: str) -> int:
+    return sum(run["counts"][name] for run in runs)
+
+
+def summed(runs: list[dict[str, Any]], name: str) -> int | None:
+    known = [run["usage"][name] for run in runs if run["usage"][name] is not None]
+    return sum(known) if known else None
+
+
+def what_the_api_says(server: Server, project: str) -> dict[str, Any]:
+    """The judged fields of a project's runs, in the corpus' terms."""
+    runs = server.runs(project=project, include="all")
+    handoffs, tools = [], collections.Counter()
+    for run in sorted(runs, key=lambda run: run["started_at"]):
+        events = server.get(f"/runs/{run['run_id']}/events")["data"]
+        handoffs += [
+            [event["handoff"]["from"], event["handoff"]["to"]]
+            for event in events
+            if event["type"] == "handoff_started"
+        ]
+        tools.update(event["tool"] for event in events if event["type"] == "tool_call_started")
+    usage = {name: summed(runs, name) for name in ("input", "output", "cache_read", "reasoning")}
+    return {
+        "runs": sorted(
+            (run["name"], run["status"], run["counts"]["spans"], run["setup_only"]) for run in runs
+        ),
+        "llm_calls": counted(runs, "llm_calls"),
+        "llm_errors": counted(runs, "llm_errors"),
+        "embedding_calls": counted(runs, "embeddings"),
+        "tool_calls": counted(runs, "tool_calls"),
+        "tool_errors": counted(runs, "tool_errors"),
+        "tools": dict(tools),
+        "handoffs": sorted(handoffs),
+        "retries": counted(runs, "retries"),
+        "models": sorted({model for run in runs for model in run["models"]}),
+        "tokens": {name: value for name, value in usage.items() if value is not None},
+        "embedding_tokens": summed(runs, "embedding"),
+        "sessions": sorted({run["session_id"] for run in runs if run["session_id"]}),
+        "users": sorted({run["user_id"] for run in runs if run["user_id"]}),
+    }
+
+
+def what_is_true(scenario: Scenario) -> dict[str, Any]:
+    expect = scenario.expect
+    handoff_tools = expect["tool_calls"] < sum(expect["tool_names"].values())
+    return {
+        "runs": sorted(
+            (run["name"], run["status"], run["spans"], bool(run.get("setup_only"))) for run in expect["runs"]
+        ),
+        **{
+            name: expect[name]
+            for name in ("llm_calls", "llm_errors", "embedding_calls", "tool_calls", "tool_errors", "retries")
+        },
+        "tools": {
+            name: count
+            for name, count in expect["tool_names"].items()
+            if not (handoff_tools and name.startswith("transfer_to_"))
+        },
+        "handoffs": sorted(expect["handoffs"]),
+        "models": sorted(model for model in expect["models"] if model != "None"),
+        "tokens": {
+            name: expect["tokens"][name]
+            for name in ("input", "output", "cache_read", "reasoning")
+            if expect["tokens"].get(name) is not None
+        },
+        "embedding_tokens": expect["embedding_tokens"],
+        "sessions": expect["sessions"],
+        "users": expect["users"],
+    }
+
+
+@pytest.fixture(scope="module", params=list(TRANSPORTS))
+def sent_by(request: pytest.FixtureRequest, server: Server) -> str:
+    """All judged scenarios, sent by one transport; ends when they can be queried."""
+    transport: str = request.param
+    salt = 1 + list(TRANSPORTS).index(transport)
+    for scenario in JUDGED:
+        for file in scenario.traces:
+            TRANSPORTS[transport](server, renamed(file.read_bytes(), salt), f"{transport}.{scenario.project}")
+    server.settled()
+    return transport
+
+
+@pytest.mark.parametrize("scenario", JUDGED, ids=str)
+def test_a_captured_scenario_reads_as_what_happened(sent_by: str, scenario: Scenario, server: Server) -> None:
+    assert what_the_api_says(server, f"{sent_by}.{scenario.project}") == what_is_true(scenario)
+
+
+REDELIVERED = [
+    scenario for scenario in JUDGED if scenario.name.endswith(("/loop", "/handoff", "/wrapped", "/toolerr"))
+]
+
+
+def test_a_payload_sent_again_and_in_pieces_changes_nothing(server: Server) -> None:
+    def rows(project: str) -> Any:
+        runs = server.runs(project=project, include="all")
+        return [
+            (
+                run,
+                server.get(f"/runs/{run['run_id']}/events", fields="io"),
+                server.get(f"/runs/{run['run_id']}/spans"),
+            )
+            for run in sorted(runs, key=lambda run: run["run_id"])
+        ]
+
+    def send(parts: list[bytes], project: str) -> None:
+        for part in parts:
+            http_protobuf(server, part, project)
+
+    for scenario in REDELIVERED:
+        bodies = [renamed(file.read_bytes(), 9) for file in scenario.traces]
+        send(bodies, f"again.{scenario.project}")
+    once_status = server.settled()
+    once = {scenario: rows(f"again.{scenario.project}") for scenario in REDELIVERED}
+    for scenario in REDELIVERED:
+        bodies = [renamed(file.read_bytes(), 9) for file in scenario.traces]
+        send(bodies * 2, f"again.{scenario.project}")
+        pieces = [piece for body in bodies for piece in one_by_one(body, seed=len(scenario.name))]
+        send(pieces, f"again.{scenario.project}")
+    status = server.settled()
+    assert status["stored"] == once_status["stored"]
+    for scenario in REDELIVERED:
+        assert rows(f"again.{scenario.project}") == once[scenario], scenario
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_spans_one_a_request_in_any_order_give_the_same_run(server: Server, seed: int) -> None:
+    project = f"pieces-{seed}"
+    for scenario in REDELIVERED:
+        for file in scenario.traces:
+            for piece in one_by_one(renamed(file.read_bytes(), 32 + seed), seed):
+                http_protobuf(server, piece, f"{project}.{scenario.project}")
+    server.settled()
+    for scenario in REDELIVERED:
+        assert what_the_api_says(server, f"{project}.{scenario.project}") == what_is_true(scenario)
