@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collector.endpoints import Endpoints
 
 EX_CONFIG = 78
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,7 +31,7 @@ _DATA_DIR = click.option(
 )
 
 
-def _door(name: str, what: str, default: str) -> Any:
+def _door(name: str, what: str, default: str) -> Callable[[Command], Command]:
     return click.option(
         f"--{name}",
         metavar="HOST:PORT",

@@ -24,8 +24,8 @@ from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.endpoints import Endpoints, api_token, publish, withdraw
 from collector.intake import Intake
-from collector.journal import Journal, JournalLocked
-from collector.pipeline import Pipeline
+from collector.journal import Journal, JournalLockedError
+from collector.pipeline import Pipeline, Stage
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
 from collector.stages import Flow, LogStage, Totals, TraceStage
@@ -100,13 +100,13 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         parts.callback(store.close)
         reader = Reader(store)
 
-        intake = Intake(journals, max_body_bytes=settings.receivers.otlp.protocols.http.max_request_body_size)
+        intake = Intake(journals)
         health = Health()
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
         flow = Flow()
         dead_letters = DeadLetters(directory / "dead-letters.jsonl")
         deriver = Deriver(reader, max_events=settings.deriver.max_events)
-        stages = {
+        stages: dict[str, Stage[Any]] = {
             "traces": TraceStage(
                 Normalizer(), deriver, reader, totals, flow, live_from=journals["traces"].next_sequence
             ),
@@ -160,7 +160,7 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
     )
     try:
         journal.open()
-    except JournalLocked as error:
+    except JournalLockedError as error:
         raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
     parts.callback(journal.close)
     return journal

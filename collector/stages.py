@@ -135,11 +135,12 @@ def _nothing() -> None:
 
 def _label(items: Sequence[Span] | Sequence[LogRecord], record: Record) -> None:
     """Sets tenant and project: the request's project if it named one, else the resource's, else the default."""
+    header = record.header
     resource: Resource | None = None
     project = DEFAULT_PROJECT
     for item in items:
         if item.resource is not resource:
             resource = item.resource
-            project = record.project or project_of(resource) or DEFAULT_PROJECT
-        item.tenant = record.tenant
+            project = header.project or project_of(resource) or DEFAULT_PROJECT
+        item.tenant = header.tenant
         item.project = project

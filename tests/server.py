@@ -15,6 +15,7 @@ import httpx
 
 START_S = 30.0
 TOKEN = "test-token"
+COMMAND = [sys.executable, "-m", "collector.cli"]
 
 
 class Server:
@@ -33,8 +34,7 @@ class Server:
         doors = [part for door in ("grpc", "http", "api", "admin") for part in (f"--{door}", "127.0.0.1:0")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "collector.cli", "serve", "--data-dir", str(self.data_dir), *doors]
-                + list(self.arguments),
+                [*COMMAND, "serve", "--data-dir", str(self.data_dir), *doors, *self.arguments],
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"EDDYLINE_TOKEN": TOKEN} | self.environ,

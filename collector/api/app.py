@@ -172,7 +172,7 @@ class _Routes:
         """The run's spans with all attributes, as received."""
         self._parameters(request)
         run = await self._run(request)
-        spans = await self._read(self._api.reader.spans, run.tenant, run.run_id)
+        spans = await self._read(self._api.reader.spans, run)
         return _json(
             {
                 "data": [span_document(span) for span in spans],
@@ -221,7 +221,7 @@ class _Routes:
 
     async def _entries(self, request: Request) -> list[TimelineEntry]:
         run = await self._run(request)
-        events = await self._read(self._api.reader.events, run.tenant, run.run_id)
+        events = await self._read(self._api.reader.events, run)
         return timeline(run, events)
 
     def table(self) -> list[tuple[str, Endpoint]]:

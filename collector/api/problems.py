@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import logging
 
 import orjson
 from starlette.exceptions import HTTPException

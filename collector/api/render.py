@@ -8,7 +8,6 @@ from typing import Any
 
 from mappers.assemble import settle
 from mappers.model import Run, RunStatus, Usage, Warning
-from mappers.timeline import TimelineEntry
 
 
 def rfc3339(time_ns: int) -> str:
@@ -83,3 +82,99 @@ def run_document(run: Run, now_ns: int) -> dict[str, Any]:
 
 def _error(kind: str, message: str) -> dict[str, str | None] | None:
     return {"type": kind or None, "message": message or None} if kind or message else None
+
+
+def entry_document(entry: TimelineEntry, *, content: bool) -> dict[str, Any]:
+    """One entry of a run's timeline; inputs and outputs only with `content`."""
+    document: dict[str, Any] = {
+        "event_id": entry.event_id,
+        "type": entry.type,
+        "run_id": entry.run_id,
+        "span_id": entry.span_id or None,
+        "parent_span_id": entry.parent_span_id or None,
+        "time": rfc3339(entry.time_ns),
+        "kind": entry.kind or None,
+        "name": entry.name,
+        "agent": entry.agent or None,
+        "provider": entry.provider or None,
+        "model": entry.model or None,
+        "operation": entry.operation or None,
+        "tool": entry.tool or None,
+        "tool_call_id": entry.tool_call_id or None,
+        "status": entry.status,
+        "usage": _usage(entry.usage) if entry.usage else None,
+        "cost_usd": _money(entry.cost_usd),
+        "latency_ms": entry.latency_ms,
+        "ttft_ms": entry.ttft_ms,
+        "finish_reasons": list(entry.finish_reasons),
+        "error": _error(entry.error_type, entry.error_message),
+        "handoff": {
+            "from": entry.handoff_from or None,
+            "to": entry.handoff_to or None,
+            "source": entry.handoff_source,
+        }
+        if entry.handoff_source
+        else None,
+        "convention": entry.convention or None,
+        "duplicate_of": entry.duplicate_of or None,
+    }
+    if content:
+        document |= {"input": entry.input or None, "output": entry.output or None}
+    return document
+
+
+def span_document(span: dict[str, Any]) -> dict[str, Any]:
+    """A stored span, with its events and links as lists of objects."""
+    return {
+        "trace_id": span["trace_id"],
+        "span_id": span["span_id"],
+        "parent_span_id": span["parent_span_id"] or None,
+        "trace_state": span["trace_state"] or None,
+        "name": span["name"],
+        "kind": span["kind"],
+        "started_at": rfc3339(span["start_ns"]),
+        "duration_ms": _milliseconds(span["duration_ns"]),
+        "status": {"code": span["status_code"], "message": span["status_message"] or None},
+        "project": span["project"],
+        "resource": span["resource"],
+        "scope": {
+            "name": span["scope_name"],
+            "version": span["scope_version"] or None,
+            "attributes": span["scope"],
+        },
+        "attributes": span["attributes"],
+        "events": [
+            {"time": rfc3339(time_ns), "name": name, "attributes": attributes}
+            for time_ns, name, attributes in zip(
+                span["event_times_ns"], span["event_names"], span["event_attributes"], strict=True
+            )
+        ],
+        "links": [
+            {"trace_id": trace_id, "span_id": span_id, "attributes": attributes}
+            for trace_id, span_id, attributes in zip(
+                span["link_trace_ids"], span["link_span_ids"], span["link_attributes"], strict=True
+            )
+        ],
+    }
+
+
+def warning_document(warning: Warning) -> dict[str, Any]:
+    return {
+        "warning_id": warning.warning_id,
+        "run_id": warning.run_id,
+        "type": warning.type,
+        "category": warning.category,
+        "severity": warning.severity,
+        "state": warning.state,
+        "count": warning.count,
+        "message": warning.message,
+        "suggestion": warning.suggestion or None,
+        "first_event_id": warning.first_event_id or None,
+        "onset_event_id": warning.onset_event_id or None,
+        "last_event_id": warning.last_event_id or None,
+        "evidence": list(warning.evidence),
+        "wasted_tokens": warning.wasted_tokens,
+        "wasted_cost_usd": _money(warning.wasted_cost_usd),
+        "primary": warning.primary,
+        "engine_version": warning.engine_version or None,
+    }

@@ -1,20 +1,18 @@
-"""Decodes the captured payloads with the plain OTLP protobuf classes, so that these tests need no collector."""
+"""Spans for tests: captured ones, decoded with the plain OTLP protobuf classes, and made ones."""
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import pytest
 from google.protobuf import json_format
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from mappers.model import Resource, Scope, Span, SpanEvent, SpanLink
+from tests.corpus import Scenario
 
-CORPUS = Path(__file__).parent.parent / "data" / "corpus"
-EXPECTATIONS: dict[str, Any] = json.loads((CORPUS / "expectations.json").read_text())["scenarios"]
+_IDS = ("traceId", "spanId", "parentSpanId")
 
 
 def _value(value: Any) -> Any:
@@ -55,40 +53,27 @@ def _span(span: Any, resource: Resource, scope: Scope) -> Span:
     )
 
 
-def _request(body: bytes) -> ExportTraceServiceRequest:
-    if not body.startswith(b"{"):
-        return ExportTraceServiceRequest.FromString(body)
-    document = json.loads(body)
-    for resource_spans in document["resourceSpans"]:
-        for scope_spans in resource_spans["scopeSpans"]:
-            for span in scope_spans["spans"]:
-                for holder in (span, *span.get("links", ())):
-                    for key in ("traceId", "spanId", "parentSpanId"):
-                        if key in holder:
-                            holder[key] = bytes.fromhex(holder[key]).hex()
-    request = ExportTraceServiceRequest()
-    json_format.ParseDict(_base64_ids(document), request, ignore_unknown_fields=True)
-    return request
-
-
-def _base64_ids(node: Any) -> Any:
-    """OTLP/JSON writes ids in hex, protobuf's own JSON in base64; it also knows no `doubleValue: null`."""
-    import base64
-
+def _as_protobuf_json(node: Any) -> Any:
+    """OTLP/JSON has ids in hex and may have null for NaN; protobuf's own JSON has base64 and no null."""
     if isinstance(node, list):
-        return [_base64_ids(item) for item in node]
+        return [_as_protobuf_json(item) for item in node]
     if not isinstance(node, dict):
         return node
     return {
-        key: base64.b64encode(bytes.fromhex(item)).decode()
-        if key in ("traceId", "spanId", "parentSpanId")
-        else _base64_ids(item)
+        key: base64.b64encode(bytes.fromhex(item)).decode() if key in _IDS else _as_protobuf_json(item)
         for key, item in node.items()
-        if not (key == "doubleValue" and item is None)
+        if item is not None
     }
 
 
-def decode(body: bytes) -> list[Span]:
+def _request(body: bytes) -> ExportTraceServiceRequest:
+    if not body.startswith(b"{"):
+        return ExportTraceServiceRequest.FromString(body)
+    document = _as_protobuf_json(json.loads(body))
+    return json_format.ParseDict(document, ExportTraceServiceRequest(), ignore_unknown_fields=True)
+
+
+def _decode(body: bytes) -> list[Span]:
     spans = []
     for resource_spans in _request(body).resource_spans:
         resource = Resource(_mapping(resource_spans.resource.attributes), resource_spans.schema_url)
@@ -98,13 +83,26 @@ def decode(body: bytes) -> list[Span]:
     return spans
 
 
-def captured_spans(scenario: str) -> list[Span]:
-    """All spans of one captured scenario (`openinference/openai/chat`), in the order they were sent."""
-    folder = CORPUS / scenario.rpartition("/")[0]
-    files: Sequence[str] = EXPECTATIONS[scenario]["files"]["traces"]
-    return [span for name in files for span in decode((folder / name).read_bytes())]
+def captured_spans(scenario: Scenario) -> list[Span]:
+    """All spans of a captured scenario, in the order in which they were sent."""
+    return [span for file in scenario.traces for span in _decode(file.read_bytes())]
 
 
-@pytest.fixture(scope="session")
-def captured() -> Callable[[str], list[Span]]:
-    return captured_spans
+def span_of(attributes: dict[str, Any] | None = None, /, **given: Any) -> Span:
+    """A span with these attributes; anything else by keyword."""
+    usual: dict[str, Any] = {
+        "trace_id": "0" * 31 + "1",
+        "span_id": "0" * 15 + "1",
+        "parent_span_id": "",
+        "name": "span",
+        "kind": 1,
+        "start_ns": 1_000_000_000,
+        "end_ns": 2_000_000_000,
+        "status_code": 0,
+        "status_message": "",
+        "events": [],
+        "links": [],
+        "resource": Resource(),
+        "scope": Scope(),
+    }
+    return Span(**usual | given, attributes=attributes or {})

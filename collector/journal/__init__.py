@@ -1,0 +1,18 @@
+"""The journal: what was acknowledged, on disk, until every sink has it. See README.md for the format."""
+
+from collector.journal.cursor import Cursor
+from collector.journal.journal import Journal, JournalError, JournalFullError, JournalLockedError
+from collector.journal.reader import Reader
+from collector.journal.record import Header, Position, Record
+
+__all__ = [
+    "Cursor",
+    "Header",
+    "Journal",
+    "JournalError",
+    "JournalFullError",
+    "JournalLockedError",
+    "Position",
+    "Reader",
+    "Record",
+]

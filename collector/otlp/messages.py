@@ -1,0 +1,168 @@
+"""Protobuf messages of OTLP, in a form of our own that is equal to the standard one on the wire.
+
+Attributes are declared as `map<string, AnyValue>`, which is encoded just like `repeated KeyValue`: upb then
+finds a key without Python touching the others (about 0.1 µs a look-up; building a dict costs 6 µs a span).
+Enums are plain integers, so that unknown ones are kept. Field numbers: opentelemetry-proto 1.11.
+
+The `…Skeleton` requests leave resources, scopes and items undecoded, so that one of them can be judged, or
+dropped, without touching the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "string": _Field.TYPE_STRING,
+    "bytes": _Field.TYPE_BYTES,
+    "bool": _Field.TYPE_BOOL,
+    "int32": _Field.TYPE_INT32,
+    "int64": _Field.TYPE_INT64,
+    "uint32": _Field.TYPE_UINT32,
+    "double": _Field.TYPE_DOUBLE,
+    "fixed32": _Field.TYPE_FIXED32,
+    "fixed64": _Field.TYPE_FIXED64,
+}
+_PACKAGE = "eddyline.otlp"
+
+_MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
+    "AnyValue": {
+        "string_value": (1, "oneof string"),
+        "bool_value": (2, "oneof bool"),
+        "int_value": (3, "oneof int64"),
+        "double_value": (4, "oneof double"),
+        "array_value": (5, "oneof ArrayValue"),
+        "kvlist_value": (6, "oneof KeyValueList"),
+        "bytes_value": (7, "oneof bytes"),
+    },
+    "ArrayValue": {"values": (1, "repeated AnyValue")},
+    "KeyValueList": {"values": (1, "map")},
+    "Resource": {"attributes": (1, "map")},
+    "InstrumentationScope": {"name": (1, "string"), "version": (2, "string"), "attributes": (3, "map")},
+    "Status": {"message": (2, "string"), "code": (3, "int32")},
+    "Event": {"time_unix_nano": (1, "fixed64"), "name": (2, "string"), "attributes": (3, "map")},
+    "Link": {
+        "trace_id": (1, "bytes"),
+        "span_id": (2, "bytes"),
+        "trace_state": (3, "string"),
+        "attributes": (4, "map"),
+        "flags": (6, "fixed32"),
+    },
+    "Span": {
+        "trace_id": (1, "bytes"),
+        "span_id": (2, "bytes"),
+        "trace_state": (3, "string"),
+        "parent_span_id": (4, "bytes"),
+        "name": (5, "string"),
+        "kind": (6, "int32"),
+        "start_time_unix_nano": (7, "fixed64"),
+        "end_time_unix_nano": (8, "fixed64"),
+        "attributes": (9, "map"),
+        "dropped_attributes_count": (10, "uint32"),
+        "events": (11, "repeated Event"),
+        "dropped_events_count": (12, "uint32"),
+        "links": (13, "repeated Link"),
+        "dropped_links_count": (14, "uint32"),
+        "status": (15, "Status"),
+        "flags": (16, "fixed32"),
+    },
+    "ScopeSpans": {
+        "scope": (1, "InstrumentationScope"),
+        "spans": (2, "repeated Span"),
+        "schema_url": (3, "string"),
+    },
+    "ResourceSpans": {
+        "resource": (1, "Resource"),
+        "scope_spans": (2, "repeated ScopeSpans"),
+        "schema_url": (3, "string"),
+    },
+    "TracesRequest": {"resource_spans": (1, "repeated ResourceSpans")},
+    "LogRecord": {
+        "time_unix_nano": (1, "fixed64"),
+        "severity_number": (2, "int32"),
+        "severity_text": (3, "string"),
+        "body": (5, "AnyValue"),
+        "attributes": (6, "map"),
+        "dropped_attributes_count": (7, "uint32"),
+        "flags": (8, "fixed32"),
+        "trace_id": (9, "bytes"),
+        "span_id": (10, "bytes"),
+        "observed_time_unix_nano": (11, "fixed64"),
+        "event_name": (12, "string"),
+    },
+    "ScopeLogs": {
+        "scope": (1, "InstrumentationScope"),
+        "log_records": (2, "repeated LogRecord"),
+        "schema_url": (3, "string"),
+    },
+    "ResourceLogs": {
+        "resource": (1, "Resource"),
+        "scope_logs": (2, "repeated ScopeLogs"),
+        "schema_url": (3, "string"),
+    },
+    "LogsRequest": {"resource_logs": (1, "repeated ResourceLogs")},
+    # Both signals nest alike, so one skeleton serves both.
+    "ScopeSkeleton": {"scope": (1, "bytes"), "items": (2, "repeated bytes"), "schema_url": (3, "bytes")},
+    "ResourceSkeleton": {
+        "resource": (1, "bytes"),
+        "scopes": (2, "repeated ScopeSkeleton"),
+        "schema_url": (3, "bytes"),
+    },
+    "RequestSkeleton": {"resources": (1, "repeated ResourceSkeleton")},
+}
+
+
+def _pool() -> descriptor_pool.DescriptorPool:
+    file = descriptor_pb2.FileDescriptorProto(name="eddyline/otlp.proto", package=_PACKAGE, syntax="proto3")
+    for message_name, declared in _MESSAGES.items():
+        message = file.message_type.add(name=message_name)
+        for field_name, (number, declaration) in declared.items():
+            *modifiers, type_name = declaration.split()
+            field = message.field.add(name=field_name, number=number, label=_Field.LABEL_OPTIONAL)
+            if type_name == "map":
+                entry = message.nested_type.add(name=field_name.capitalize() + "Entry")
+                entry.options.map_entry = True
+                entry.field.add(name="key", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
+                entry.field.add(
+                    name="value",
+                    number=2,
+                    type=_Field.TYPE_MESSAGE,
+                    label=_Field.LABEL_OPTIONAL,
+                    type_name=f".{_PACKAGE}.AnyValue",
+                )
+                modifiers.append("repeated")
+                type_name = f"{message_name}.{entry.name}"
+            if type_name in _SCALARS:
+                field.type = _SCALARS[type_name]
+            else:
+                field.type = _Field.TYPE_MESSAGE
+                field.type_name = f".{_PACKAGE}.{type_name}"
+            if "repeated" in modifiers:
+                field.label = _Field.LABEL_REPEATED
+            if "oneof" in modifiers:
+                if not message.oneof_decl:
+                    message.oneof_decl.add(name="value")
+                field.oneof_index = 0
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return pool
+
+
+_POOL = _pool()
+
+
+def _message(name: str) -> Any:
+    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+
+
+AnyValue = _message("AnyValue")
+Resource = _message("Resource")
+InstrumentationScope = _message("InstrumentationScope")
+Span = _message("Span")
+LogRecord = _message("LogRecord")
+TracesRequest = _message("TracesRequest")
+LogsRequest = _message("LogsRequest")
+RequestSkeleton = _message("RequestSkeleton")

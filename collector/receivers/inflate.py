@@ -1,0 +1,105 @@
+"""Compressed bodies, never inflated beyond a limit."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+ACCEPTED = "gzip, deflate, zstd, identity"
+ZSTD_SLICE = 512
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+"""Window arguments of zlib that choose the container."""
+
+
+class TooLargeError(ValueError):
+    """The body is larger than the limit once inflated."""
+
+
+class CorruptBodyError(ValueError):
+    """The body is not what its Content-Encoding says."""
+
+
+class UnknownEncodingError(ValueError):
+    """No coding of that name is taken."""
+
+
+def inflate(encoding: str, body: bytes, limit: int) -> bytes:
+    """The body without its `Content-Encoding`.
+
+    Raises:
+        UnknownEncodingError, CorruptBodyError, TooLargeError.
+    """
+    codings = [coding for part in encoding.split(",") if (coding := part.strip().lower()) not in _IDENTITY]
+    if not codings:
+        return body
+    if len(codings) > 1 or codings[0] not in _INFLATERS:
+        raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not taken")
+    inflated = _INFLATERS[codings[0]](body, limit)
+    if len(inflated) > limit:
+        raise TooLargeError
+    return inflated
+
+
+def _gzip(body: bytes, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while body:
+        part, rest = _member(body, _GZIP, limit - size)
+        parts.append(part)
+        size += len(part)
+        body = rest.lstrip(b"\0")  # padding behind the last member
+        if size > limit:
+            break
+    return b"".join(parts)
+
+
+def _deflate(body: bytes, limit: int) -> bytes:
+    for window in (_ZLIB, _RAW):  # some clients leave the zlib header out
+        try:
+            inflated, rest = _member(body, window, limit)
+        except CorruptBodyError:
+            continue
+        if not rest:
+            return inflated
+    raise CorruptBodyError("the body is not deflate")
+
+
+def _member(body: bytes, window: int, limit: int) -> tuple[bytes, bytes]:
+    decompressor = zlib.decompressobj(window)
+    try:
+        inflated = decompressor.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise CorruptBodyError(f"the body can not be inflated: {error}") from None
+    if not decompressor.eof and len(inflated) <= limit:
+        raise CorruptBodyError("the compressed body ends too early")
+    return inflated, decompressor.unused_data
+
+
+def _zstd(body: bytes, limit: int) -> bytes:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=8 << 20).decompressobj()
+    # In slices small enough that a bomb (32,000 to 1) is noticed before it has gone off.
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for start in range(0, len(body), ZSTD_SLICE):
+            part = decompressor.decompress(body[start : start + ZSTD_SLICE])
+            size += len(part)
+            parts.append(part)
+            if size > limit or decompressor.eof:
+                break
+    except zstandard.ZstdError as error:
+        raise CorruptBodyError(f"the body can not be inflated: {error}") from None
+    if size <= limit and not decompressor.eof:
+        raise CorruptBodyError("the compressed body ends too early")
+    return b"".join(parts)
+
+
+_IDENTITY = frozenset({"", "identity", "none"})
+_INFLATERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "gzip": _gzip,
+    "x-gzip": _gzip,
+    "deflate": _deflate,
+    "zstd": _zstd,
+}

@@ -1,0 +1,200 @@
+"""From the events of a run to the run. Pure, and the same for every order in which the events came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mappers.calls import Call, calls_of, repeated
+from mappers.model import Counts, Event, Kind, Run, RunStatus, Status, Usage
+from mappers.tree import Tree, agent_name, agents_above
+from mappers.twins import find_twins
+
+INCOMPLETE_AFTER_NS = 5 * 60 * 1_000_000_000
+"""A run whose root never came is given up this long after its newest end (design.md §3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    run: Run
+    changed: list[Event]
+    """Events whose fields "of the run" are not what they were before."""
+
+
+def assemble(events: Sequence[Event]) -> Assembly:
+    """Settles the run that the events belong to, and in place the fields of the events that only the run can
+    tell (`duplicate_of`, `handoff_*`).
+
+    Takes linear time after sorting.
+
+    Args:
+        events: at least one, all of one run, one for each (span id, seq), in any order.
+
+    Raises:
+        ValueError: there are no events.
+    """
+    if not events:
+        raise ValueError("a run has at least one event")
+    tree = Tree(events)
+    before = [_of_the_run(event) for event in tree.events]
+    _settle_twins(tree)
+    _settle_handoffs(tree)
+    run = _identify(tree)
+    calls = calls_of(tree)
+    _sum_calls(run, calls)
+    _count(run, tree, calls)
+    _collect(run, tree, calls)
+    changed = [event for event, was in zip(tree.events, before, strict=True) if _of_the_run(event) != was]
+    return Assembly(run, changed)
+
+
+def settle(run: Run, now_ns: int) -> RunStatus:
+    """The run's status at a time: without a root it is `incomplete` once its newest end is 5 minutes old."""
+    if not run.has_root and now_ns - run.end_ns > INCOMPLETE_AFTER_NS:
+        return RunStatus.INCOMPLETE
+    return RunStatus(run.status)
+
+
+def _of_the_run(event: Event) -> tuple[str, str, str, str]:
+    return event.duplicate_of, event.handoff_from, event.handoff_to, event.handoff_source
+
+
+# --------------------------------------------------------------------------- what only the run can tell
+
+
+def _settle_twins(tree: Tree) -> None:
+    twins = find_twins(tree)
+    for event in tree.events:
+        event.duplicate_of = twins.get(event.span_id, "")
+
+
+def _settle_handoffs(tree: Tree) -> None:
+    """From whom: the agent the span names, the agent around it, else the one before it. To whom: the agent
+    that the span names, else the next other one; what was guessed in an earlier round is guessed anew."""
+    handoffs = [event for event in tree.events if event.kind == Kind.HANDOFF]
+    if not handoffs:
+        return
+    above = agents_above(tree)
+    previous = ""
+    for event in tree.events:
+        if event.kind == Kind.AGENT:
+            previous = agent_name(event)
+        elif event.kind == Kind.HANDOFF:
+            event.handoff_from = event.agent or above[event.span_id] or previous
+            if event.handoff_source == "agent_sequence":
+                event.handoff_to, event.handoff_source = "", "tool_span" if event.tool else "handoff_span"
+    following = after_that = ""
+    for event in reversed(tree.events):
+        if event.kind == Kind.AGENT:
+            if agent_name(event) != following:
+                following, after_that = agent_name(event), following
+        elif event.kind == Kind.HANDOFF and not event.handoff_to:
+            guess = following if following != event.handoff_from else after_that
+            if guess:
+                event.handoff_to, event.handoff_source = guess, "agent_sequence"
+
+
+# --------------------------------------------------------------------------- the run
+
+
+def _identify(tree: Tree) -> Run:
+    """Name, status and labels: those of the root, which is the earliest span without a parent; a label that
+    the root lacks is the first one found."""
+    first = tree.events[0]
+    root = next((event for event in tree.events if event.is_root), None)
+    leading = root or first
+    ordered = [leading, *tree.events]
+    run = Run(
+        run_id=first.run_id,
+        tenant=first.tenant,
+        project=leading.project,
+        name=leading.name,
+        has_root=root is not None,
+        start_ns=first.start_ns,
+        end_ns=max(max(event.end_ns for event in tree.events), 0),
+        session_id=_first(event.session_id for event in ordered),
+        user_id=_first(event.user_id for event in ordered),
+        environment=_first(event.environment for event in ordered),
+        tags=next((event.tags for event in ordered if event.tags), ()),
+        metadata=root.metadata if root else {},
+        input=root.input if root else "",
+        output=root.output if root else "",
+        setup_only=_sets_up_only(tree.events),
+    )
+    if root is not None and root.status != Status.RUNNING:
+        failed = root.status == Status.ERROR
+        run.status = RunStatus.FAILED if failed else RunStatus.COMPLETED
+        run.error_type, run.error_message = root.error_type, root.error_message
+    return run
+
+
+def _sets_up_only(events: Iterable[Event]) -> bool:
+    kinds = {event.kind for event in events if not event.is_setup}
+    return kinds <= {Kind.OTHER} and any(event.is_setup for event in events)
+
+
+def _sum_calls(run: Run, calls: Sequence[Call]) -> None:
+    """Tokens and money of leaf calls only: sums that agents and workflows report would count them again."""
+    llm = [call for call in calls if call.event.kind == Kind.LLM]
+    run.usage = Usage(
+        input=_sum(call.known("input_tokens") for call in llm),
+        output=_sum(call.known("output_tokens") for call in llm),
+        cache_read=_sum(call.known("cache_read_tokens") for call in llm),
+        cache_write=_sum(call.known("cache_write_tokens") for call in llm),
+        reasoning=_sum(call.known("reasoning_tokens") for call in llm),
+        embedding=_sum(call.known("input_tokens") for call in calls if call.event.kind == Kind.EMBEDDING),
+    )
+    run.cost_usd = _sum(call.known("cost_usd") for call in calls)
+    sources = {call.known("cost_source") for call in calls if call.known("cost_usd") is not None}
+    run.cost_source = "mixed" if len(sources) > 1 else next(iter(sources), None) or ""
+
+
+def _count(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
+    counts = Counts(spans=len({event.span_id for event in tree.events}), events=len(tree.events))
+    for event in tree.events:
+        if event.duplicate_of:
+            continue
+        failed = event.status == Status.ERROR
+        counts.errors += failed
+        match event.kind:
+            case Kind.LLM:
+                counts.llm_calls += 1
+                counts.llm_errors += failed
+            case Kind.EMBEDDING:
+                counts.embeddings += 1
+            case Kind.TOOL:
+                counts.tool_calls += 1
+                counts.tool_errors += failed
+            case Kind.HANDOFF:
+                counts.handoffs += 1
+    counts.retries = sum(call.attempts - 1 for call in calls) + len(repeated(calls))
+    run.counts = counts
+
+
+def _collect(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
+    """Who and what took part, each once, in order of appearance."""
+    counted = [event for event in tree.events if not event.duplicate_of]
+    run.agents = _distinct(agent_name(event) for event in counted if event.kind == Kind.AGENT)
+    run.models = _distinct(
+        call.known("response_model") or call.known("request_model")
+        for call in calls
+        if call.event.kind == Kind.LLM
+    )
+    run.tools = _distinct(event.tool for event in counted if event.kind == Kind.TOOL)
+    run.services = _distinct(event.service for event in tree.events)
+    run.conventions = _distinct(event.convention for event in tree.events)
+
+
+def _first(values: Iterable[str]) -> str:
+    return next(filter(None, values), "")
+
+
+def _sum(values: Iterable[Any]) -> Any:
+    """Sum of what is known; None if nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _distinct(values: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(value for value in values if value))

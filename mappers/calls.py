@@ -1,0 +1,84 @@
+"""Model calls: the spans that tell one, and how often it was tried."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mappers.model import Event, Status
+from mappers.tree import MODEL_KINDS, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A model call: the event that counts, and the twins that it stands for."""
+
+    event: Event
+    twins: Sequence[Event]
+
+    def known(self, field: str) -> Any:
+        """The field's value where one of the spans has one, the counted span's first; None if none has."""
+        for event in (self.event, *self.twins):
+            value = getattr(event, field)
+            if value is not None and value != "":
+                return value
+        return None
+
+    @property
+    def attempts(self) -> int:
+        """Tries within this call: as reported, or as twins side by side of which one succeeded at most."""
+        most = max([event.attempts for event in (self.event, *self.twins)])
+        if len(self.twins) > 1:
+            beside: dict[str, list[Event]] = defaultdict(list)
+            for twin in self.twins:
+                beside[twin.parent_span_id].append(twin)
+            for group in beside.values():
+                if sum(twin.status == Status.OK for twin in group) <= 1:
+                    most = max(most, len(group))
+        return most
+
+
+def calls_of(tree: Tree) -> list[Call]:
+    """The model calls that count, in order. Twins must be settled."""
+    twins: dict[str, list[Event]] = defaultdict(list)
+    for event in tree.events:
+        if event.duplicate_of:
+            twins[event.duplicate_of].append(event)
+    return [
+        Call(event, twins.get(event.span_id, ()))
+        for event in tree.events
+        if event.kind in MODEL_KINDS and not event.duplicate_of
+    ]
+
+
+def repeated(calls: Sequence[Call]) -> set[str]:
+    """Span ids of calls that repeat a failed one which was a span of its own.
+
+    That is the next call of the kind under the same parent, made after the failure, for the same model and
+    with the same input as far as both are known.
+    """
+    found = set()
+    failed: dict[tuple[str, str], Event] = {}
+    for call in calls:
+        event = call.event
+        if not event.parent_span_id:
+            continue
+        place = (event.parent_span_id, event.kind)
+        before = failed.pop(place, None)
+        if before is not None and _repeats(event, before):
+            found.add(event.span_id)
+        if event.status == Status.ERROR:
+            failed[place] = event
+    return found
+
+
+def _repeats(event: Event, before: Event) -> bool:
+    return (
+        event.start_ns >= before.end_ns
+        and (
+            not event.request_model or not before.request_model or event.request_model == before.request_model
+        )
+        and (not event.args_hash or not before.args_hash or event.args_hash == before.args_hash)
+    )

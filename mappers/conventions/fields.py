@@ -1,0 +1,155 @@
+"""The vocabulary: each field a convention may name, how its value is read, for which kinds it matters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from mappers.messages.document import compact, parse
+from mappers.model import AttributeValue, Kind
+
+MAX_ITEMS = 64
+"""Most tags, finish reasons or metadata entries that are kept of one span."""
+MAX_TEXT = 500
+"""Longest metadata value, in characters."""
+MAX_COUNT = 2**48
+"""Token counts above this are damage, not counts."""
+
+
+def text(value: AttributeValue) -> str | None:
+    """A non-empty text. "None" is what some libraries write for nothing."""
+    if type(value) is str:
+        return value if value and value != "None" else None
+    if isinstance(value, (bool, int, float)):
+        return str(value)
+    return None
+
+
+def count(value: AttributeValue) -> int | None:
+    """A whole number from 0 on; floats and digits in a text count, bools do not."""
+    if type(value) is str:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return int(value) if 0 <= value <= MAX_COUNT else None
+
+
+def milliseconds(value: AttributeValue) -> float | None:
+    """A finite duration that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) and value >= 0 else None
+
+
+def flag(value: AttributeValue) -> bool | None:
+    """True or false, also when written as text."""
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else None
+
+
+def texts(value: AttributeValue) -> tuple[str, ...] | None:
+    """A list of texts; also a JSON list in a text, or one text."""
+    if isinstance(value, str):
+        value = parse(value) if value.startswith("[") else value
+        value = value if isinstance(value, list) else [value]
+    if not isinstance(value, (list, tuple)):
+        return None
+    return tuple(item for item in map(text, value[:MAX_ITEMS]) if item) or None
+
+
+def reasons(value: AttributeValue) -> tuple[str, ...] | None:
+    """Finish reasons; `FinishReason.STOP` is `stop`."""
+    found = texts(value)
+    return found and tuple(
+        x.rpartition(".")[2].lower() if x.startswith("FinishReason.") else x for x in found
+    )
+
+
+def money(value: AttributeValue) -> Decimal | None:
+    """US dollars. Nothing is what libraries write for models whose price they do not know."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() and amount > 0 else None
+
+
+def mapping(value: AttributeValue) -> dict[str, str] | None:
+    """Texts by key, from a mapping or from a JSON object in a text; nothing empty, nothing long."""
+    if isinstance(value, str):
+        value = parse(value)
+    if not isinstance(value, dict):
+        return None
+    found = {}
+    for key, item in list(value.items())[:MAX_ITEMS]:
+        written = item if isinstance(item, str) else compact(item).decode() if item is not None else ""
+        if written and written != "None":
+            found[str(key)] = written[:MAX_TEXT]
+    return found or None
+
+
+def anything(value: AttributeValue) -> Any:
+    """Content in whatever shape; nothing empty."""
+    return value if value or value == 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    read: Callable[[AttributeValue], Any]
+    kinds: frozenset[Kind]
+
+
+_ALL = frozenset(Kind)
+_TOOL = frozenset({Kind.TOOL, Kind.HANDOFF})
+_LLM = frozenset({Kind.LLM})
+_MODEL = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER})
+
+FIELDS: Mapping[str, Field] = {
+    "agent": Field(text, _ALL),
+    "session_id": Field(text, _ALL),
+    "user_id": Field(text, _ALL),
+    "tags": Field(texts, _ALL),
+    "metadata": Field(mapping, _ALL),
+    "operation": Field(text, _ALL),
+    "outcome": Field(text, _ALL),
+    "error_type": Field(text, _ALL),
+    "error_message": Field(text, _ALL),
+    "provider": Field(text, _MODEL),
+    "response_model": Field(text, _MODEL),
+    "request_model": Field(text, _MODEL),
+    "response_id": Field(text, _MODEL),
+    "finish_reasons": Field(reasons, _MODEL),
+    "streaming": Field(flag, _MODEL),
+    "ttft_ms": Field(milliseconds, _MODEL),
+    "input_tokens": Field(count, _MODEL),
+    "output_tokens": Field(count, _MODEL),
+    "total_tokens": Field(count, _MODEL),
+    "cache_read_tokens": Field(count, _MODEL),
+    "cache_write_tokens": Field(count, _MODEL),
+    "reasoning_tokens": Field(count, _MODEL),
+    "cost_usd": Field(money, _MODEL),
+    "resend_count": Field(count, _MODEL),
+    "tool": Field(text, _TOOL),
+    "tool_call_id": Field(text, _TOOL),
+    "handoff_to": Field(text, _TOOL),
+    "arguments": Field(anything, _TOOL),
+    "result": Field(anything, _TOOL),
+    "input_messages": Field(anything, _LLM),
+    "input": Field(anything, _ALL - _TOOL),
+    "output_messages": Field(anything, _LLM),
+    "output": Field(anything, _ALL - _TOOL),
+}
+"""In the order in which they are read: what `Json.unless` names comes first.
+
+`input` and `output` are the whole as one value; `input_messages` and `output_messages` are for conventions
+that flatten the messages into keys of their own as well, or instead.
+"""

@@ -1,0 +1,80 @@
+"""OpenInference (Arize): `openinference.span.kind` and the `llm.*`, `tool.*`, `input.*` keys beside it."""
+
+from mappers.conventions.base import Convention, EventOffset, Flat, Json, KindByValue, NameMatch, Quirk
+from mappers.model import Kind
+
+CONVENTION = Convention(
+    id="openinference",
+    priority=10,
+    keys=("openinference.span.kind",),
+    scopes=(r"^openinference\.instrumentation", r"^@arizeai/openinference"),
+    kinds=(
+        KindByValue(
+            "openinference.span.kind",
+            {
+                "LLM": Kind.LLM,
+                "EMBEDDING": Kind.EMBEDDING,
+                "TOOL": Kind.TOOL,
+                "AGENT": Kind.AGENT,
+                "CHAIN": Kind.WORKFLOW,
+                "RETRIEVER": Kind.RETRIEVER,
+                "RERANKER": Kind.RERANKER,
+                "GUARDRAIL": Kind.GUARDRAIL,
+                "EVALUATOR": Kind.EVALUATOR,
+                "PROMPT": Kind.OTHER,
+                "DECISION": Kind.OTHER,
+                "UNKNOWN": Kind.OTHER,
+            },
+        ),
+    ),
+    fields={
+        "agent": ["agent.name", "graph.node.name", Json("metadata", "lc_agent_name"), "graph.node.id"],
+        "session_id": ["session.id"],
+        "user_id": ["user.id"],
+        "tags": ["tag.tags"],
+        "metadata": ["metadata"],
+        "provider": ["llm.provider", "llm.system"],
+        "response_model": [
+            "llm.response.model_name",
+            "llm.model_name",
+            "embedding.model_name",
+            "reranker.model_name",
+        ],
+        "request_model": [
+            "llm.request.model_name",
+            Json("llm.invocation_parameters", "model", unless="response_model"),
+            Json("input.value", "model", unless="response_model"),
+        ],
+        "response_id": [Json("output.value", "id")],
+        "finish_reasons": ["llm.finish_reason"],
+        "streaming": [Json("llm.invocation_parameters", "stream")],
+        "ttft_ms": [EventOffset("First Token Stream Event")],
+        "input_tokens": ["llm.token_count.prompt"],
+        "output_tokens": ["llm.token_count.completion"],
+        "total_tokens": ["llm.token_count.total"],
+        "cache_read_tokens": ["llm.token_count.prompt_details.cache_read"],
+        "cache_write_tokens": ["llm.token_count.prompt_details.cache_write"],
+        "reasoning_tokens": ["llm.token_count.completion_details.reasoning"],
+        "cost_usd": ["llm.cost.total"],
+        "tool": ["tool.name", NameMatch(r"(.+)")],
+        "tool_call_id": ["tool.id", "tool_call.id", "tool.call_id"],
+        "handoff_to": [NameMatch(r"handoff to (.+)")],
+        "arguments": ["input.value"],
+        "result": ["output.value"],
+        "input_messages": [Flat("llm.input_messages")],
+        "input": ["input.value"],
+        "output_messages": [Flat("llm.output_messages")],
+        "output": ["output.value"],
+    },
+    quirks=(
+        # The LlamaIndex package marks the preparation of a request as a call.
+        Quirk(scope=r"llama_index@", name=r"\._prepare", when=Kind.LLM, kind=Kind.OTHER),
+        # The LangChain package calls everything an agent whose name contains "agent".
+        Quirk(scope=r"langchain@", has="tool.name", when=Kind.AGENT, kind=Kind.TOOL),
+        Quirk(scope=r"langchain@", name=r"^(route_to_|(call_)?agent$)", when=Kind.AGENT, kind=Kind.WORKFLOW),
+        # The OpenAI Agents package wraps each trace in an agent that has no name.
+        Quirk(scope=r"openai_agents@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
+        Quirk(scope=r"openai_agents@", name=r"^handoff to ", when=Kind.TOOL, kind=Kind.HANDOFF),
+        Quirk(scope=r"google_adk@", name=r"^invoke_agent ", when=Kind.LLM, kind=Kind.AGENT),
+    ),
+)

@@ -1,0 +1,157 @@
+"""One span while it is read: parses each document and walks the keys at most once, and only when asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mappers.messages import first_text, last_text
+from mappers.messages.document import member, parse
+from mappers.messages.flattened import place_of, unflatten
+from mappers.model import Attributes, AttributeValue, Span
+
+
+class Reading:
+    """What the sources of conventions are read through.
+
+    Args:
+        span: the span.
+        values: the fields read so far, by name.
+    """
+
+    __slots__ = ("_documents", "_families", "get", "span", "values")
+
+    def __init__(self, span: Span, values: dict[str, Any]) -> None:
+        self.span = span
+        self.get = span.attributes.get
+        self.values = values
+        self._documents: dict[str, Any] | None = None
+        self._families: dict[str, int] | None = None
+
+    def first(
+        self,
+        sources: Sequence[tuple[str, Callable[[Reading], Any] | None]],
+        value_of: Callable[[AttributeValue], Any],
+    ) -> Any:
+        """The value of the first source that has one."""
+        for key, read in sources:
+            value = value_of(self.get(key) if read is None else read(self))
+            if value is not None:
+                return value
+        return None
+
+    def member(self, key: str, path: tuple[str | int, ...], unless: str) -> AttributeValue:
+        """What stands at `path` in an attribute's document; None if the field `unless` is known already."""
+        if unless and unless in self.values:
+            return None
+        if self._documents is None:
+            self._documents = {}
+        if key not in self._documents:
+            text = self.get(key)
+            self._documents[key] = parse(text) if isinstance(text, str) else text
+        return member(self._documents[key], path)
+
+    def family(self, prefix: str) -> FlatFamily | None:
+        """The flattened family below `prefix`; None if the span has no such key."""
+        if self._families is None:
+            self._families = _families(self.span.attributes)
+        highest = self._families.get(prefix)
+        return None if highest is None else FlatFamily(self, prefix + ".", highest)
+
+    def below(self, prefix: str) -> list[tuple[str, AttributeValue]]:
+        """(rest of the key, value) of the attributes whose keys start with `prefix`."""
+        start, get = len(prefix), self.get
+        return [(key[start:], get(key)) for key in self.span.attributes if key.startswith(prefix)]
+
+    def event_attribute(self, event: str, key: str) -> AttributeValue:
+        """The attribute of the last span event of that name that has it."""
+        for found in reversed(self.span.events):
+            if found.name == event and (value := found.attributes.get(key)) is not None:
+                return value
+        return None
+
+    def event_offset_ms(self, event: str) -> float | None:
+        """Milliseconds from the span's start to the first span event of that name."""
+        for found in self.span.events:
+            if found.name == event:
+                return (found.time_ns - self.span.start_ns) / 1e6
+        return None
+
+    def milliseconds(self, key: str, integers_are_ms: bool) -> float | None:
+        """An attribute in seconds, in milliseconds."""
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        return float(value) if integers_are_ms and isinstance(value, int) else value * 1000.0
+
+    def name_match(self, pattern: re.Pattern[str]) -> str | None:
+        """First group of the pattern in the span's name."""
+        match = pattern.match(self.span.name)
+        return match[1] if match else None
+
+
+_MAX_PLACES = 65_536
+_PLACES: dict[str, tuple[str, int] | tuple[()]] = {}
+"""(family, index) by key, () for a key without an index. Keys repeat from span to span, so that walking them
+costs a lookup each, without leaving C. Forgotten as a whole when full."""
+
+
+def _families(attributes: Attributes) -> dict[str, int]:
+    """Highest index by family."""
+    places = list(map(_PLACES.get, attributes))
+    if None in places:
+        if len(_PLACES) > _MAX_PLACES:
+            _PLACES.clear()
+        for key in attributes:
+            if key not in _PLACES:
+                _PLACES[key] = place_of(key)
+        places = [_PLACES[key] for key in attributes]
+    families: dict[str, int] = {}
+    for place in places:
+        if not place:
+            continue
+        family, index = place
+        if index > families.get(family, -1):
+            families[family] = index
+    return families
+
+
+_CONTENT = (".message.content", ".content")
+"""Below an item's index: where the two flattened dialects keep a message that is just a text."""
+
+
+class FlatFamily:
+    """A flattened list that is there; decoded as a whole only if somebody asks."""
+
+    __slots__ = ("_highest", "_prefix", "_reading")
+
+    def __init__(self, reading: Reading, prefix: str, highest: int) -> None:
+        self._reading = reading
+        self._prefix = prefix
+        self._highest = highest
+
+    def value(self) -> Any:
+        """All of it, folded back."""
+        return unflatten(self._reading.below(self._prefix))
+
+    def last_text(self) -> str:
+        """Text of the message at the end, which alone is decoded: a history grows with the run."""
+        item = f"{self._prefix}{self._highest}"
+        return (
+            self._plain(item)
+            or last_text(unflatten(self._reading.below(item + ".")))
+            or last_text(self.value())
+        )
+
+    def first_text(self) -> str:
+        """Text of the first message that has one."""
+        return self._plain(self._prefix + "0") or first_text(self.value())
+
+    def _plain(self, item: str) -> str:
+        get = self._reading.get
+        for ending in _CONTENT:
+            text = get(item + ending)
+            if isinstance(text, str) and text and text[0] not in "[{":
+                return text
+        return ""

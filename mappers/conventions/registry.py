@@ -1,0 +1,387 @@
+"""Compiles conventions to plans, so that a span costs a few dict lookups however many conventions there are.
+
+What a span needs depends only on its scope and on which of the *known* keys it carries: its shape. A shape is
+one set intersection, done in C; the plan for it, made once, names the sources that can have a value at all.
+Spans of one library share few shapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mappers.conventions.base import (
+    Below,
+    Computed,
+    Const,
+    Convention,
+    EventAttribute,
+    EventOffset,
+    Flat,
+    Json,
+    KindByKeys,
+    KindByName,
+    KindByValue,
+    KindRule,
+    NameMatch,
+    Quirk,
+    Seconds,
+    Source,
+)
+from mappers.conventions.fields import FIELDS
+from mappers.conventions.reading import Reading
+from mappers.model import AttributeValue, Kind, Scope, Span
+
+MAX_SCOPES = 256
+MAX_SHAPES = 512
+"""Scopes, and shapes of a scope, that are remembered: whoever sends ever new ones makes the registry forget
+and start again, not grow."""
+
+Shape = frozenset[str]
+Read = Callable[[Reading], Any]
+Value = Callable[[AttributeValue], Any]
+
+
+Reader = tuple[str, Read | None]
+"""(key, None) for an attribute or ("", function)"""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPlans:
+    """How the fields of one kind are read. Most have a value in the attribute that is asked first: the short
+    way."""
+
+    direct: Sequence[tuple[str, str, Value, Sequence[Reader]]]
+    """(field, attribute key, how its value is read, further sources)"""
+    sought: Sequence[tuple[str, Value, Sequence[Reader]]]
+    """(field, how its value is read, sources)"""
+
+    def read(self, span: Span) -> dict[str, Any]:
+        """The fields that the span has, by name."""
+        get = span.attributes.get
+        values: dict[str, Any] = {}
+        reading = None
+        for name, key, value_of, further in self.direct:
+            value = value_of(get(key))
+            if value is None and further:
+                reading = reading or Reading(span, values)
+                value = reading.first(further, value_of)
+            if value is not None:
+                values[name] = value
+        if self.sought:
+            reading = reading or Reading(span, values)
+            for name, value_of, sources in self.sought:
+                value = reading.first(sources, value_of)
+                if value is not None:
+                    values[name] = value
+        return values
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a span is, before its fields are read."""
+
+    kind: Kind
+    was_tool: bool
+    """The rules said TOOL, whatever a quirk made of it."""
+    setup: bool = False
+    input_excludes_cache: bool = False
+    output_excludes_reasoning: bool = False
+
+
+@dataclass(slots=True)
+class _Compiled:
+    """A convention with its patterns compiled and its keys gathered."""
+
+    convention: Convention
+    scopes: list[re.Pattern[str]]
+    quirks: list[tuple[Quirk, re.Pattern[str], re.Pattern[str] | None]]
+    """(quirk, scope pattern, name pattern)"""
+    names: dict[str, re.Pattern[str]]
+    keys: Shape
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to do with the spans of one scope and shape."""
+
+    convention: str
+    """Id of the first convention that recognises them; "" if none does."""
+    fields: Mapping[Kind, FieldPlans]
+    _rules: Sequence[tuple[str, Mapping[str, Kind], re.Pattern[str] | None, Kind]]
+    """(key, kinds by value of the key, name pattern, kind): a key, else a pattern, else just the kind."""
+    _quirks: Sequence[tuple[Quirk, re.Pattern[str] | None]]
+    _unnamed: dict[Kind, Traits] = field(default_factory=dict)
+    """Traits by kind where the span's name has no say."""
+
+    def traits(self, name: str, get: Callable[[str], AttributeValue]) -> Traits:
+        """What a span of that name and those attributes is: the first rule that answers, then the quirks."""
+        kind = self._kind(name, get)
+        traits = self._unnamed.get(kind)
+        if traits is None:
+            traits = self._corrected(kind, name)
+            if not any(pattern and quirk.when in (None, kind) for quirk, pattern in self._quirks):
+                self._unnamed[kind] = traits
+        return traits
+
+    def _kind(self, name: str, get: Callable[[str], AttributeValue]) -> Kind:
+        for key, by_value, pattern, kind in self._rules:
+            if key:
+                value = get(key)
+                if isinstance(value, str):
+                    told = by_value.get(value) or by_value.get(value.strip('"').lower())
+                    if told is not None:
+                        return told
+            elif pattern is None or pattern.match(name):
+                return kind
+        return Kind.OTHER
+
+    def _corrected(self, told: Kind, name: str) -> Traits:
+        kind = told
+        setup = excludes_cache = excludes_reasoning = False
+        for quirk, pattern in self._quirks:
+            if quirk.when in (None, kind) and (pattern is None or pattern.search(name)):
+                kind = quirk.kind or kind
+                setup |= quirk.setup
+                excludes_cache |= quirk.input_excludes_cache
+                excludes_reasoning |= quirk.output_excludes_reasoning
+        return Traits(kind, told is Kind.TOOL, setup, excludes_cache, excludes_reasoning)
+
+
+class ScopePlans:
+    """The plans of one scope, made when a shape is first seen."""
+
+    def __init__(self, compiled: Sequence[_Compiled], label: str, on_fault: Callable[[str], None]) -> None:
+        self._compiled = compiled
+        self._label = label
+        self._on_fault = on_fault
+        self._known_by = frozenset(
+            one.convention.id for one in compiled if any(pattern.search(label) for pattern in one.scopes)
+        )
+        self._plans: dict[Shape, Plan] = {}
+
+    def plan(self, shape: Shape) -> Plan:
+        """The plan for spans that carry just these of the known keys."""
+        plan = self._plans.get(shape)
+        if plan is None:
+            if len(self._plans) >= MAX_SHAPES:
+                self._plans.clear()
+            plan = self._plans[shape] = self._make(shape)
+        return plan
+
+    def _make(self, shape: Shape) -> Plan:
+        matching = [
+            one
+            for one in self._compiled
+            if one.convention.id in self._known_by or not shape.isdisjoint(one.convention.keys)
+        ]
+        rules = sorted(
+            (
+                (
+                    one.convention.priority if rule.order is None else rule.order,
+                    place,
+                    _compile_rule(rule, one),
+                )
+                for place, one in enumerate(matching)
+                for rule in one.convention.kinds
+                if _may_apply(rule, shape, one.convention.id in self._known_by)
+            ),
+            key=lambda ranked: ranked[:2],
+        )
+        return Plan(
+            convention=matching[0].convention.id if matching else "",
+            fields=self._field_plans(matching, shape),
+            _rules=[rule for _, _, rule in rules],
+            _quirks=[
+                (quirk, name)
+                for one in matching
+                for quirk, scope, name in one.quirks
+                if scope.search(self._label)
+                and (not quirk.has or quirk.has in shape)
+                and (not quirk.lacks or quirk.lacks not in shape)
+            ],
+        )
+
+    def _field_plans(self, matching: Sequence[_Compiled], shape: Shape) -> Mapping[Kind, FieldPlans]:
+        found: list[tuple[str, Value, list[Reader]]] = []
+        for name, described in FIELDS.items():
+            sources: dict[Source, Reader] = {}
+            for one in matching:
+                for source in one.convention.fields.get(name, ()):
+                    if source not in sources and _may_have_value(source, shape):
+                        sources[source] = self._reader(one, source)
+            if sources:
+                found.append((name, described.read, list(sources.values())))
+        plans = {}
+        for kind in Kind:
+            fields = [field for field in found if kind in FIELDS[field[0]].kinds]
+            plans[kind] = FieldPlans(
+                direct=[
+                    (name, sources[0][0], value_of, sources[1:])
+                    for name, value_of, sources in fields
+                    if sources[0][0]
+                ],
+                sought=[field for field in fields if not field[2][0][0]],
+            )
+        return plans
+
+    def _reader(self, one: _Compiled, source: Source) -> Reader:
+        return (source, None) if isinstance(source, str) else ("", self._read(one, source))
+
+    def _read(self, one: _Compiled, source: Source) -> Read:
+        match source:
+            case Json(key, path, unless):
+                return lambda reading: reading.member(key, path, unless)
+            case Below(prefix):
+                return lambda reading: dict(reading.below(prefix + "."))
+            case Flat(prefix):
+                return lambda reading: reading.family(prefix)
+            case EventAttribute(event, key):
+                return lambda reading: reading.event_attribute(event, key)
+            case EventOffset(event):
+                return lambda reading: reading.event_offset_ms(event)
+            case Seconds(key, integers_are_ms):
+                return lambda reading: reading.milliseconds(key, integers_are_ms)
+            case NameMatch(regex):
+                pattern = one.names[regex]
+                return lambda reading: reading.name_match(pattern)
+            case Const(value):
+                return lambda _: value
+            case Computed(function):
+                return self._guarded(one.convention.id, function)
+        raise TypeError(f"not a source: {source!r}")
+
+    def _guarded(self, convention: str, function: Callable[[Callable[[str], AttributeValue]], Any]) -> Read:
+        """Code of a convention may fail; its field is then read from the next source."""
+
+        def read(reading: Reading) -> Any:
+            try:
+                return function(reading.get)
+            except Exception:
+                self._on_fault(convention)
+                return None
+
+        return read
+
+
+class Registry:
+    """All conventions, compiled. A faulty one is left out and counted, the others go on.
+
+    Args:
+        conventions: whatever was found, built in or plugged in; the order does not matter.
+    """
+
+    def __init__(self, conventions: Iterable[Convention]) -> None:
+        self.faults: Counter[str] = Counter()
+        """Refused conventions and failed computations by convention id."""
+        self._compiled: list[_Compiled] = []
+        known: set[str] = set()
+        for convention in conventions:
+            try:
+                compiled = _compile(convention)
+            except Exception:  # A plugin may hand over anything at all.
+                self.faults[str(getattr(convention, "id", convention))] += 1
+                continue
+            self._compiled.append(compiled)
+            known |= compiled.keys
+        self._compiled.sort(key=lambda compiled: (compiled.convention.priority, compiled.convention.id))
+        self.known: Shape = frozenset(known)
+        """Every attribute key that any convention reads."""
+        self._scopes: dict[tuple[str, str], ScopePlans] = {}
+
+    def scope_plans(self, scope: Scope) -> ScopePlans:
+        """The plans for a scope's spans. Ask once per scope, not per span."""
+        identity = (scope.name, scope.version)
+        plans = self._scopes.get(identity)
+        if plans is None:
+            if len(self._scopes) >= MAX_SCOPES:
+                self._scopes.clear()
+            label = f"{scope.name}@{scope.version}"
+            plans = self._scopes[identity] = ScopePlans(self._compiled, label, self._count_fault)
+        return plans
+
+    def _count_fault(self, convention: str) -> None:
+        self.faults[convention] += 1
+
+
+def _compile(convention: Convention) -> _Compiled:
+    if not isinstance(convention, Convention):
+        raise TypeError(f"not a convention: {convention!r}")
+    unknown = convention.fields.keys() - FIELDS.keys()
+    if unknown:
+        raise ValueError(f"unknown fields: {sorted(unknown)}")
+    sources = [source for ordered in convention.fields.values() for source in ordered]
+    _expect(sources, Source)
+    _expect(convention.kinds, KindRule)
+    _expect(convention.quirks, Quirk)
+    _expect((convention.id, *convention.keys), str)
+    _expect((convention.priority,), int)
+    # Shapes and plans hold them in sets; what can not be hashed must fail here, not at the first span.
+    hash(tuple(sources))
+    keys = set(convention.keys)
+    for source in sources:
+        keys.update(_keys_of(source))
+    for rule in convention.kinds:
+        if isinstance(rule, KindByValue):
+            _expect(rule.values.values(), Kind)
+            keys.add(rule.key)
+        elif isinstance(rule, KindByKeys):
+            keys.update(rule.all_of, rule.one_of)
+    for quirk in convention.quirks:
+        keys.update(key for key in (quirk.has, quirk.lacks) if key)
+    patterns = {source.regex for source in sources if isinstance(source, NameMatch)}
+    patterns |= {rule.regex for rule in convention.kinds if isinstance(rule, KindByName)}
+    return _Compiled(
+        convention=convention,
+        scopes=[re.compile(pattern) for pattern in convention.scopes],
+        quirks=[
+            (quirk, re.compile(quirk.scope), re.compile(quirk.name) if quirk.name else None)
+            for quirk in convention.quirks
+        ],
+        names={pattern: re.compile(pattern) for pattern in patterns},
+        keys=frozenset(keys),
+    )
+
+
+def _expect(values: Iterable[object], kind: Any) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"unexpected in a convention: {value!r}")
+
+
+def _keys_of(source: Source) -> tuple[str, ...]:
+    if isinstance(source, str):
+        return (source,)
+    if isinstance(source, (Json, Seconds)):
+        return (source.key,)
+    return source.keys if isinstance(source, Computed) else ()
+
+
+def _may_have_value(source: Source, shape: Shape) -> bool:
+    keys = _keys_of(source)
+    return not keys or not shape.isdisjoint(keys)
+
+
+def _may_apply(rule: KindRule, shape: Shape, knows_scope: bool) -> bool:
+    if isinstance(rule, KindByValue):
+        return rule.key in shape
+    if isinstance(rule, KindByKeys):
+        return shape.issuperset(rule.all_of) and (not rule.one_of or not shape.isdisjoint(rule.one_of))
+    return knows_scope
+
+
+def _compile_rule(
+    rule: KindRule, one: _Compiled
+) -> tuple[str, Mapping[str, Kind], re.Pattern[str] | None, Kind]:
+    if isinstance(rule, KindByValue):
+        return (
+            rule.key,
+            {**rule.values} | {value.lower(): kind for value, kind in rule.values.items()},
+            None,
+            Kind.OTHER,
+        )
+    pattern = one.names[rule.regex] if isinstance(rule, KindByName) else None
+    return "", {}, pattern, rule.kind

@@ -1,0 +1,5 @@
+"""Messages of models in one shape, whatever shape they came in."""
+
+from mappers.messages.message import Message, Part, first_text, last_text, read_messages
+
+__all__ = ["Message", "Part", "first_text", "last_text", "read_messages"]

@@ -1,0 +1,80 @@
+"""Structured values inside texts: JSON first, then what Python's `repr` wrote, never code."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import warnings
+from typing import Any
+
+import orjson
+
+MAX_LITERAL = 32_768
+"""Longest text, in characters, that is tried as a Python literal."""
+MAX_DOCUMENT = 4_194_304
+"""Longest text, in characters, that is tried as JSON."""
+
+_SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+
+
+def parse(text: str) -> Any:
+    """The mapping, list or quoted text that a text holds; the text itself if it holds none.
+
+    Numbers, booleans and null stay text: a tool that answers "42" answered with a text.
+    """
+    head = text.lstrip()[:1]
+    if not head or head not in '{["(' or len(text) > MAX_DOCUMENT:
+        return text
+    if head != "(":
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            pass
+    return text if head == '"' else _literal(text)
+
+
+def _literal(text: str) -> Any:
+    """`ast.literal_eval` builds literals only; it can still exhaust the stack or warn, hence the guards."""
+    if len(text) > MAX_LITERAL:
+        return text
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
+    return value if isinstance(value, (dict, list, tuple)) else text
+
+
+def member(value: Any, path: tuple[str | int, ...]) -> Any:
+    """What stands at the path inside nested mappings and lists; None if nothing does."""
+    for step in path:
+        if isinstance(value, dict):
+            value = value.get(step)
+        elif isinstance(value, (list, tuple)) and isinstance(step, int) and -len(value) <= step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def compact(value: Any) -> bytes:
+    """Canonical JSON: keys sorted, no white space. Equal values give equal bytes."""
+    try:
+        return orjson.dumps(value, option=_SORTED)
+    except (orjson.JSONEncodeError, TypeError):
+        return _compact_odd(value)
+
+
+def _compact_odd(value: Any) -> bytes:
+    """For what orjson refuses: integers beyond 64 bits, lone surrogates, sets, nesting beyond its limit."""
+    try:
+        return json.dumps(value, sort_keys=True, default=str, separators=(",", ":")).encode(errors="replace")
+    except (TypeError, ValueError, RecursionError):
+        return str(type(value)).encode()
+
+
+def hash64(data: bytes) -> int:
+    """A 64-bit hash that is the same in every process; never 0, which says "not captured"."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") or 1

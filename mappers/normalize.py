@@ -1,0 +1,237 @@
+"""From one span to one event. Never raises: a span that nobody understands is an event of kind OTHER."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from mappers.conventions import BUILTIN, Convention
+from mappers.conventions.fields import text
+from mappers.conventions.reading import FlatFamily
+from mappers.conventions.registry import Registry, Traits
+from mappers.handoff import target_in_arguments, target_in_name
+from mappers.messages import first_text, last_text
+from mappers.messages.arguments import arguments_of, result_of
+from mappers.messages.document import compact, hash64
+from mappers.model import Event, Kind, Resource, Scope, Span, Status, StatusCode
+from mappers.usage import make_inclusive
+
+MAPPER_VERSION = 1
+"""Grows when the same span gives another event than before."""
+PREVIEW = 500
+"""Characters of input, output and error message that an event keeps."""
+MAX_ATTEMPTS = 1_000
+"""More attempts than this within one call are damage."""
+
+_CONTROL_FLOW = re.compile(r"(?:^|\.)(?:\w*ParentCommand|GraphInterrupt|GraphBubbleUp)$")
+_EXCEPTION_IN_MESSAGE = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Timeout|Interrupt|Exit))\b")
+_FAILURES = frozenset({"error", "failure", "failed"})
+_MODEL_CALLS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER})
+_HASHED = _MODEL_CALLS | {Kind.RETRIEVER}
+_REDACTED = b"__REDACTED__"
+
+
+class Normalizer:
+    """Reads spans by conventions. Used from one thread; give each thread its own.
+
+    Args:
+        conventions: those that come with the package by default; whoever loads plugins adds theirs. A faulty
+            one is left out and counted.
+    """
+
+    def __init__(self, conventions: Iterable[Convention] = BUILTIN) -> None:
+        self._registry = Registry(conventions)
+        self._known = self._registry.known
+        self._resource: Resource | None = None
+        self._service = self._environment = ""
+        self._scope: Scope | None = None
+        self._scope_plans = self._registry.scope_plans(Scope())
+
+    @property
+    def faults(self) -> Counter[str]:
+        """Failures by convention id; under "" the spans that could not be read at all."""
+        return self._registry.faults
+
+    def normalize(self, span: Span) -> Event:
+        """The event of a span: everything but the fields that only the whole run can settle."""
+        event = Event(run_id=span.trace_id, span_id=span.span_id)
+        event.parent_span_id = span.parent_span_id
+        event.trace_id = span.trace_id
+        event.tenant = span.tenant
+        event.project = span.project
+        event.name = span.name
+        event.start_ns = span.start_ns
+        event.end_ns = span.end_ns
+        event.is_root = not span.parent_span_id
+        event.scope = span.scope.name
+        event.source = span.source
+        event.mapper_version = MAPPER_VERSION
+        if span.status_code == StatusCode.ERROR:
+            event.status = Status.ERROR
+            event.error_message = span.status_message[:PREVIEW]
+        elif not span.end_ns:
+            event.status = Status.RUNNING
+        if span.links:
+            event.links = tuple(dict.fromkeys(link.trace_id for link in span.links))
+        try:
+            if span.resource is not self._resource:
+                self._enter_resource(span.resource)
+            event.service = self._service
+            event.environment = self._environment
+            self._interpret(span, event)
+        except Exception:  # Hostile input must cost no more than its own meaning.
+            self.faults[""] += 1
+        return event
+
+    def _enter_resource(self, resource: Resource) -> None:
+        get = resource.attributes.get
+        self._service = text(get("service.name")) or ""
+        self._environment = (
+            text(get("deployment.environment.name")) or text(get("deployment.environment")) or ""
+        )
+        self._resource = resource
+
+    def _interpret(self, span: Span, event: Event) -> None:
+        if span.scope is not self._scope:
+            self._scope_plans = self._registry.scope_plans(span.scope)
+            self._scope = span.scope
+        attributes = span.attributes
+        plan = self._scope_plans.plan(self._known.intersection(attributes))
+        event.convention = plan.convention
+        traits = plan.traits(span.name, attributes.get)
+        values = plan.fields[traits.kind].read(span)
+        event.kind = traits.kind
+        event.is_setup = traits.setup
+        if event.status == Status.ERROR or span.events or "outcome" in values:
+            _settle_outcome(span, event, values)
+        if traits.kind in _MODEL_CALLS:
+            _tell_model_call(event, values, traits)
+        if traits.kind is Kind.TOOL or traits.kind is Kind.HANDOFF:
+            _tell_tool_call(event, values, traits)
+        else:
+            _tell_content(event, values)
+        event.agent = values.get("agent", "")
+        event.session_id = values.get("session_id", "")
+        event.user_id = values.get("user_id", "")
+        event.operation = values.get("operation", "")
+        if "tags" in values:
+            event.tags = values["tags"]
+        if "metadata" in values:
+            event.metadata = values["metadata"]
+
+
+def _settle_outcome(span: Span, event: Event, values: dict[str, Any]) -> None:
+    """Whether it failed, and why. Graph control flow that travels as an exception is no failure."""
+    exception_type = exception_message = ""
+    for found in span.events:
+        if found.name == "exception":
+            exception_type = text(found.attributes.get("exception.type")) or exception_type
+            exception_message = text(found.attributes.get("exception.message")) or exception_message
+    error_type = exception_type or values.get("error_type", "")
+    if event.status == Status.ERROR:
+        if span.status_message.startswith("Command(") or _CONTROL_FLOW.search(error_type):
+            event.status = Status.OK if span.end_ns else Status.RUNNING
+            event.error_message = ""
+    elif values.get("outcome", "").lower() in _FAILURES and not _CONTROL_FLOW.search(error_type):
+        event.status = Status.ERROR
+    if event.status != Status.ERROR:
+        return
+    message = exception_message or values.get("error_message") or span.status_message
+    event.error_message = message[:PREVIEW]
+    if not error_type and (named := _EXCEPTION_IN_MESSAGE.match(message)):
+        error_type = named[1]
+    event.error_type = error_type
+
+
+def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> None:
+    if "input_tokens" in values or "output_tokens" in values or "total_tokens" in values:
+        make_inclusive(
+            values,
+            excludes_cache=traits.input_excludes_cache,
+            excludes_reasoning=traits.output_excludes_reasoning,
+        )
+        event.input_tokens = values.get("input_tokens")
+        event.output_tokens = values.get("output_tokens")
+        event.cache_read_tokens = values.get("cache_read_tokens")
+        event.cache_write_tokens = values.get("cache_write_tokens")
+        event.reasoning_tokens = values.get("reasoning_tokens")
+        if event.input_tokens is not None or event.output_tokens is not None:
+            event.usage_source = "reported"
+    event.provider = values.get("provider", "")
+    event.request_model = values.get("request_model", "")
+    event.response_model = values.get("response_model", "")
+    event.response_id = values.get("response_id", "")
+    event.finish_reasons = values.get("finish_reasons", ())
+    event.streaming = values.get("streaming")
+    event.ttft_ms = values.get("ttft_ms")
+    if "cost_usd" in values:
+        event.cost_usd = values["cost_usd"]
+        event.cost_source = "reported"
+    if "resend_count" in values:
+        event.attempts = min(values["resend_count"] + 1, MAX_ATTEMPTS)
+
+
+def _tell_tool_call(event: Event, values: dict[str, Any], traits: Traits) -> None:
+    event.tool = values.get("tool") or event.name
+    event.tool_call_id = values.get("tool_call_id", "")
+    arguments = None
+    if (raw := values.get("arguments")) is not None:
+        arguments = arguments_of(raw)
+        event.input, event.args_hash, event.input_bytes = _digest(arguments, raw)
+    if (raw := values.get("result")) is not None:
+        event.output, event.result_hash, event.output_bytes = _digest(result_of(raw), raw)
+    target = target_in_name(event.tool)
+    if target is None and traits.kind is Kind.TOOL:
+        return
+    event.kind = Kind.HANDOFF
+    event.handoff_source = "tool_span" if traits.was_tool else "handoff_span"
+    event.handoff_to = target or values.get("handoff_to") or target_in_arguments(arguments)
+    if event.handoff_to == "unknown":
+        event.handoff_to = ""
+
+
+def _digest(value: Any, raw: Any) -> tuple[str, int, int]:
+    """(preview, hash, size of what was captured in bytes) of arguments or a result."""
+    written = _written(value)
+    encoded = written.encode(errors="replace")
+    size = len(encoded) if value is raw else len(_whole(raw))
+    return written[:PREVIEW], 0 if encoded == _REDACTED else hash64(encoded), size
+
+
+def _tell_content(event: Event, values: dict[str, Any]) -> None:
+    """Previews: of messages the end of the input and the start of the output, of texts their beginning.
+
+    Messages are opened for model calls and roots only: the spans between them repeat what these hold.
+    """
+    opened = event.kind == Kind.LLM or event.is_root
+    hashed = event.kind in _HASHED
+    messages, content = values.get("input_messages"), values.get("input")
+    if messages is not None or content is not None:
+        whole = _whole(messages if content is None else content)
+        event.input_bytes = len(whole)
+        if hashed and whole != _REDACTED:
+            event.args_hash = hash64(whole)
+        shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
+        event.input = (shown or _written(content))[:PREVIEW]
+    messages, content = values.get("output_messages"), values.get("output")
+    if messages is not None or content is not None:
+        whole = _whole(messages if content is None else content)
+        event.output_bytes = len(whole)
+        shown = messages.first_text() if messages is not None else first_text(content) if opened else ""
+        shown = shown or _written(content)
+        if hashed and shown and whole != _REDACTED:
+            # Of what is shown, since the whole carries ids and times that never repeat.
+            event.result_hash = hash64(shown.encode(errors="replace"))
+        event.output = shown[:PREVIEW]
+
+
+def _written(content: Any) -> str:
+    return content if isinstance(content, str) else compact(content).decode() if content is not None else ""
+
+
+def _whole(content: Any) -> bytes:
+    if isinstance(content, str):
+        return content.encode(errors="replace")
+    return compact(content.value() if isinstance(content, FlatFamily) else content)

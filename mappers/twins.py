@@ -1,0 +1,89 @@
+"""Spans that tell the same call twice: which of them counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from mappers.model import Event, Kind, Status
+from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
+
+_SEGMENT = re.compile(r"[-./:]")
+
+
+def find_twins(tree: Tree) -> dict[str, str]:
+    """For each span that is not counted the span id of the one that counts instead.
+
+    The rules are conventions.md §3 (2), (4) and (10): a model call directly within a model call is the same
+    call, seen by the framework and by the client; so is a tool within a tool of its name; and of two calls
+    that overlap and share the provider's response id one is a repetition.
+    """
+    outermost = tree.inherit(None, _call_below)
+    twins = {}
+    for event in tree.events:
+        outer = outermost[event.span_id]
+        if outer is not None and _same_call(event, outer):
+            twins[event.span_id] = outer.span_id
+    _add_same_response(tree, twins)
+    return {span_id: _counted(counts, twins) for span_id, counts in twins.items()}
+
+
+def _counted(span_id: str, twins: Mapping[str, str]) -> str:
+    """The end of a chain of twins."""
+    while span_id in twins:
+        span_id = twins[span_id]
+    return span_id
+
+
+def _call_below(parent: Event, call: Event | None) -> Event | None:
+    """The outermost span of the call that whatever is below `parent` may belong to. Only plumbing (OTHER) may
+    stand between two spans of one call: anything else makes what is below it another call."""
+    if parent.kind == Kind.OTHER:
+        return call
+    if parent.kind not in MODEL_KINDS and parent.kind not in TOOL_KINDS:
+        return None
+    return call if call is not None and _same_call(parent, call) else parent
+
+
+def _same_call(inner: Event, outer: Event) -> bool:
+    if inner.kind in MODEL_KINDS:
+        return inner.kind == outer.kind
+    if inner.kind not in TOOL_KINDS or inner.kind != outer.kind:
+        return False
+    if inner.handoff_to and inner.handoff_to == outer.handoff_to:
+        return True
+    return _is_suffix(inner.tool, outer.tool) or _is_suffix(outer.tool, inner.tool)
+
+
+def _is_suffix(short: str, long: str) -> bool:
+    """`get_weather` is `get_weather` and `Weather-get_weather`."""
+    return bool(short) and (
+        short == long or (long.endswith(short) and _SEGMENT.match(long[-len(short) - 1]) is not None)
+    )
+
+
+def _add_same_response(tree: Tree, twins: dict[str, str]) -> None:
+    """Overlap is asked for because a stubbed provider may give all its answers one id."""
+    newest: dict[tuple[str, str], Event] = {}
+    for event in tree.events:
+        if event.kind not in MODEL_KINDS or not event.response_id or event.span_id in twins:
+            continue
+        identity = (event.kind, event.response_id)
+        other = newest.get(identity)
+        if other is None or event.start_ns > other.end_ns:
+            newest[identity] = event
+            continue
+        kept, dropped = (event, other) if _knows_more(event, other) else (other, event)
+        twins[dropped.span_id] = kept.span_id
+        newest[identity] = kept
+
+
+def _knows_more(event: Event, other: Event) -> bool:
+    return _knowledge(event) > _knowledge(other)
+
+
+def _knowledge(event: Event) -> tuple[bool, int, int]:
+    """Estimates come without details; where both have none, they are the smaller ones."""
+    details = (event.cache_read_tokens, event.cache_write_tokens, event.reasoning_tokens)
+    known = sum(count is not None for count in details)
+    return event.status != Status.ERROR, known, (event.input_tokens or 0) + (event.output_tokens or 0)

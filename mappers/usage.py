@@ -1,0 +1,54 @@
+"""Token counts as they are meant: input includes cache reads and writes, output includes reasoning."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+
+def make_inclusive(
+    values: MutableMapping[str, Any], *, excludes_cache: bool, excludes_reasoning: bool
+) -> None:
+    """Brings `input_tokens` and `output_tokens` of one call to their inclusive meaning, in place.
+
+    Whether a library includes is a property of that library (`excludes_*`, from its quirks); a reported total
+    knows better, and more cache than input proves exclusion. Nothing but zeros means that nobody counted.
+    Takes `total_tokens` out of the mapping.
+    """
+    given = values.pop("total_tokens", None)
+    read, written = values.get("input_tokens"), values.get("output_tokens")
+    if not read and not written:
+        values.pop("input_tokens", None)
+        values.pop("output_tokens", None)
+        if given and read is None and written is None:
+            # Embeddings are often reported by their total alone.
+            values["input_tokens"] = given
+        return
+    cache = (values.get("cache_read_tokens") or 0) + (values.get("cache_write_tokens") or 0)
+    reasoning = values.get("reasoning_tokens") or 0
+    if read is None or written is None:
+        if given is not None and read is not None and given > read:
+            values["output_tokens"] = given - read
+        return
+    if cache or reasoning:
+        add_cache = excludes_cache or cache > read
+        add_reasoning = excludes_reasoning or reasoning > written
+        if given and not cache > read:
+            told = _told_by_total(given - read - written, cache, reasoning)
+            if told is not None:
+                add_cache, add_reasoning = told
+        if add_cache:
+            values["input_tokens"] = read + cache
+        if add_reasoning:
+            values["output_tokens"] = written + reasoning
+
+
+def _told_by_total(excess: int, cache: int, reasoning: int) -> tuple[bool, bool] | None:
+    """Which parts the total has on top of input + output; None if it explains neither."""
+    if excess == 0:
+        return False, False
+    if cache and excess == cache:
+        return True, False
+    if reasoning and excess == reasoning:
+        return False, True
+    return (True, True) if excess == cache + reasoning else None

@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import errno
+import os
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collector.journal import (
+    Header,
+    Journal,
+    JournalError,
+    JournalFullError,
+    JournalLockedError,
+    Position,
+    Record,
+)
+from collector.otlp import decode_traces
+from tests.corpus import select
+
+HEADER = Header(received_ns=7, tenant="t", project="π", transport="http")
+
+
+def journal(directory: Path, **options: Any) -> Journal:
+    opened = Journal(directory, **options)
+    opened.open()
+    return opened
+
+
+def append(target: Journal, *bodies: bytes, header: Header = HEADER) -> list[Exception | None]:
+    """Appends and waits; how each append ended."""
+    ended: list[Exception | None] = []
+    all_done = threading.Event()
+
+    def done(error: Exception | None) -> None:
+        ended.append(error)
+        if len(ended) == len(bodies):
+            all_done.set()
+
+    for body in bodies:
+        target.append(header, body, done)
+    assert not bodies or all_done.wait(10)
+    return ended
+
+
+def everything(target: Journal, position: Position | None = None) -> list[Record]:
+    reader = target.reader(position or target.cursor("all").position)
+    records = []
+    while (record := reader.next()) is not None:
+        records.append(record)
+    return records
+
+
+def segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.seg"))
+
+
+def test_records_are_read_as_they_were_appended(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    assert append(target, b"one", b"", b"x" * 3_000_000) == [None, None, None]
+    assert everything(target) == [
+        Record(1, HEADER, b"one"),
+        Record(2, HEADER, b""),
+        Record(3, HEADER, b"x" * 3_000_000),
+    ]
+    target.close()
+
+
+def test_a_segment_is_a_stream_of_otlp_requests(tmp_path: Path) -> None:
+    """Any protobuf reader that knows OTLP reads our records: the header is only unknown fields to it."""
+    body = next(select("openinference/openai/tools")).traces[0].read_bytes()
+    target = journal(tmp_path)
+    append(target, body)
+    target.close()
+    raw = segments(tmp_path)[0].read_bytes()
+    length, at = 0, 0
+    while True:
+        length |= (raw[at] & 127) << 7 * at
+        at += 1
+        if raw[at - 1] < 128:
+            break
+    assert len(raw) == at + length
+    assert [span.span_id for span in decode_traces(raw[at:])] == [
+        span.span_id for span in decode_traces(body)
+    ]
+
+
+def test_sequences_go_on_after_a_restart_even_when_all_is_stored(tmp_path: Path) -> None:
+    target = journal(tmp_path, segment_bytes=100)
+    cursor = target.cursor("sink")
+    append(target, b"a" * 90)
+    append(target, b"b" * 90)
+    reader = target.reader(cursor.position)
+    while reader.next() is not None:
+        cursor.advance(reader.position)
+    target.close()
+    again = journal(tmp_path, segment_bytes=100)
+    assert again.next_sequence == 3
+    assert everything(again, again.cursor("sink").position) == []
+    append(again, b"c")
+    assert [record.sequence for record in everything(again, again.cursor("sink").position)] == [3]
+    again.close()
+
+
+def test_segments_are_let_go_once_every_cursor_has_passed(tmp_path: Path) -> None:
+    target = journal(tmp_path, segment_bytes=1000)
+    fast, slow = target.cursor("fast"), target.cursor("slow")
+    append(target, *[bytes([65 + n]) * 600 for n in range(5)])
+    assert len(segments(tmp_path)) == 5
+    reader = target.reader(fast.position)
+    while reader.next() is not None:
+        fast.advance(reader.position)
+    assert len(segments(tmp_path)) == 5
+    slow.advance(fast.position)
+    assert len(segments(tmp_path)) == 1
+    target.close()
+
+
+def test_a_record_larger_than_a_segment_gets_its_own(tmp_path: Path) -> None:
+    target = journal(tmp_path, segment_bytes=100)
+    append(target, b"a", b"b" * 5000, b"c")
+    assert [record.body for record in everything(target)] == [b"a", b"b" * 5000, b"c"]
+    target.close()
+
+
+def test_a_second_process_is_told(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    with pytest.raises(JournalLockedError):
+        Journal(tmp_path).open()
+    target.close()
+    journal(tmp_path).close()
+
+
+def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+    target = journal(tmp_path / "journal")
+    target.cursor("sink")
+    append(target, b"a")
+    assert (tmp_path / "journal").stat().st_mode & 0o077 == 0
+    assert all(file.stat().st_mode & 0o077 == 0 for file in (tmp_path / "journal").iterdir())
+    target.close()
+
+
+def test_too_much_waiting_is_refused_and_a_closed_journal_too(tmp_path: Path) -> None:
+    target = Journal(tmp_path, max_queue_bytes=10)
+    held = threading.Event()
+    target.open()
+    target.append(HEADER, b"a", lambda _: held.wait(5) and None)
+    with pytest.raises(JournalFullError):
+        for _ in range(4):
+            target.append(HEADER, b"c" * 10, lambda _: None)
+    held.set()
+    target.close()
+    with pytest.raises(JournalError):
+        target.append(HEADER, b"d", lambda _: None)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 10, 40])
+def test_a_torn_tail_costs_only_itself(tmp_path: Path, cut: int) -> None:
+    target = journal(tmp_path)
+    append(target, b"first", b"second" * 10)
+    target.close()
+    file = segments(tmp_path)[0]
+    os.truncate(file, file.stat().st_size - cut)
+    again = journal(tmp_path)
+    append(again, b"third")
+    assert [record.body for record in everything(again)] == [b"first", b"third"]
+    again.close()
+
+
+def test_a_missing_cursor_means_from_the_start(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    cursor = target.cursor("sink")
+    append(target, b"a", b"b")
+    reader = target.reader(cursor.position)
+    reader.next()
+    cursor.advance(reader.position)
+    target.close()
+    (tmp_path / "sink.cursor").unlink()
+    again = journal(tmp_path)
+    assert [record.body for record in everything(again, again.cursor("sink").position)] == [b"a", b"b"]
+    again.close()
+
+
+def test_a_torn_cursor_falls_back_to_the_one_before(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    cursor = target.cursor("sink")
+    append(target, b"a", b"b", b"c")
+    reader = target.reader(cursor.position)
+    for _ in range(2):
+        reader.next()
+        cursor.advance(reader.position)
+    target.close()
+    with (tmp_path / "sink.cursor").open("r+b") as file:
+        file.seek(0)  # the second slot written: generation 2
+        file.write(b"\xff" * 20)
+    again = journal(tmp_path)
+    assert [record.body for record in everything(again, again.cursor("sink").position)] == [b"b", b"c"]
+    again.close()
+
+
+def test_lost_segments_do_not_hide_what_comes_after(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    cursor = target.cursor("sink")
+    append(target, b"a", b"b")
+    reader = target.reader(cursor.position)
+    while reader.next() is not None:
+        cursor.advance(reader.position)
+    target.close()
+    for file in segments(tmp_path):
+        file.unlink()
+    again = journal(tmp_path)
+    position = again.cursor("sink").position
+    append(again, b"c")
+    assert [record.body for record in everything(again, position)] == [b"c"]
+    again.close()
+
+
+def test_a_full_disk_refuses_and_then_takes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = journal(tmp_path)
+    append(target, b"before")
+    write = os.writev
+
+    def full(descriptor: int, pieces: list[bytes]) -> int:
+        written = write(descriptor, [b"".join(pieces)[:5]])
+        assert written == 5
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "writev", full)
+    [error] = append(target, b"refused")
+    assert isinstance(error, JournalError)
+    assert "No space left" in str(error)
+    monkeypatch.setattr(os, "writev", write)
+    assert append(target, b"after") == [None]
+    assert [record.body for record in everything(target)] == [b"before", b"after"]
+    target.close()
+    again = journal(tmp_path)
+    assert [record.body for record in everything(again)] == [b"before", b"after"]
+    again.close()
+
+
+def test_what_could_not_be_synced_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = journal(tmp_path)
+    append(target, b"before")
+    sync = os.fdatasync
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    [error] = append(target, b"refused")
+    assert isinstance(error, JournalError)
+    monkeypatch.setattr(os, "fdatasync", sync)
+    assert append(target, b"after") == [None]
+    assert [record.body for record in everything(target)] == [b"before", b"after"]
+    target.close()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    bodies=st.lists(st.binary(max_size=400), min_size=2, max_size=25),
+    flips=st.integers(1, 4),
+    seed=st.integers(0, 2**32),
+)
+def test_flipped_bits_cost_only_the_records_they_hit(
+    tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], flips: int, seed: int
+) -> None:
+    directory = tmp_path_factory.mktemp("flips")
+    target = journal(directory, segment_bytes=1500, ack="write")
+    append(target, *bodies)
+    whole = everything(target)
+    assert [record.body for record in whole] == bodies
+    target.close()
+    chance = random.Random(seed)
+    for _ in range(flips):
+        file = chance.choice(segments(directory))
+        content = bytearray(file.read_bytes())
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        file.write_bytes(content)
+    again = journal(directory, segment_bytes=1500, ack="write")
+    found = everything(again)
+    assert all(record in whole for record in found)
+    assert len(found) >= len(whole) - flips
+    append(again, b"goes on")
+    assert everything(again)[-1].body == b"goes on"
+    again.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    actions=st.lists(
+        st.one_of(
+            st.tuples(st.just("append"), st.lists(st.binary(max_size=300), min_size=1, max_size=5)),
+            st.tuples(st.just("read"), st.integers(1, 6)),
+            st.tuples(st.just("store"), st.none()),
+            st.tuples(st.just("reopen"), st.none()),
+        ),
+        max_size=25,
+    )
+)
+def test_it_behaves_like_a_list_with_a_bookmark(
+    tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, Any]]
+) -> None:
+    directory = tmp_path_factory.mktemp("model")
+    model: list[bytes] = []
+    read = stored = 0
+    target = journal(directory, segment_bytes=700, ack="write")
+    cursor = target.cursor("sink")
+    reader = target.reader(cursor.position)
+    for action, argument in actions:
+        if action == "append":
+            append(target, *argument)
+            model += argument
+        elif action == "read":
+            for _ in range(argument):
+                record = reader.next()
+                assert (record.body if record else None) == (model[read] if read < len(model) else None)
+                if record is not None:
+                    assert record.sequence == read + 1
+                    read += 1
+        elif action == "store":
+            cursor.advance(reader.position)
+            stored = read
+        else:
+            target.close()
+            target = journal(directory, segment_bytes=700, ack="write")
+            cursor = target.cursor("sink")
+            reader = target.reader(cursor.position)
+            read = stored
+    rest = []
+    while (record := reader.next()) is not None:
+        rest.append(record.body)
+    assert rest == model[read:]
+    target.close()
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    script = """
+import os, sys, threading
+from pathlib import Path
+from collector.journal import Header, Journal
+journal = Journal(Path(sys.argv[1]), segment_bytes=20_000)
+journal.open()
+def work(worker):
+    for number in range(10_000):
+        done = threading.Event()
+        body = b"%d:%d" % (worker, number)
+        journal.append(Header(0), body * 20, lambda error: done.set())
+        done.wait()
+        os.write(1, body + b"\\n")
+for worker in range(4):
+    threading.Thread(target=work, args=(worker,), daemon=True).start()
+threading.Event().wait()
+"""
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    acknowledged = [process.stdout.readline().strip() for _ in range(400)]
+    process.kill()
+    acknowledged += [
+        line.strip() for line in process.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")
+    ]
+    process.wait()
+    target = journal(tmp_path)
+    bodies = {record.body for record in everything(target)}
+    assert {body * 20 for body in acknowledged} <= bodies
+    target.close()
+
+
+def test_a_reader_waits_for_what_comes(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    reader = target.reader(target.cursor("sink").position)
+    threading.Timer(0.05, lambda: append(target, b"late")).start()
+    reader.wait(10)
+    record = reader.next()
+    assert record is not None
+    assert record.body == b"late"
+    target.close()

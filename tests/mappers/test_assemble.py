@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import copy
+import random
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mappers.assemble import INCOMPLETE_AFTER_NS, assemble, settle
+from mappers.model import Event, Kind, Run, RunStatus, Status
+from mappers.normalize import Normalizer
+from tests.corpus import select
+from tests.mappers.spans import captured_spans
+
+RUN = "1" * 32
+
+
+def event(span_id: str, parent: str = "", kind: str = Kind.OTHER, start: int = 0, **given: Any) -> Event:
+    usual: dict[str, Any] = {
+        "run_id": RUN,
+        "span_id": span_id,
+        "parent_span_id": parent,
+        "is_root": not parent,
+        "kind": kind,
+        "name": span_id,
+        "start_ns": start,
+        "end_ns": start + 10,
+    }
+    return Event(**usual | given)
+
+
+def run_of(*events: Event) -> Run:
+    return assemble(events).run
+
+
+def test_the_earliest_span_without_a_parent_is_the_root() -> None:
+    run = run_of(
+        event("b", start=5, name="second"), event("a", start=1, name="first"), event("c", "a", start=0)
+    )
+    assert (run.name, run.status, run.start_ns, run.end_ns) == ("first", RunStatus.COMPLETED, 0, 15)
+
+
+def test_a_run_fails_only_if_its_root_does() -> None:
+    failed_call = event("b", "a", Kind.LLM, status=Status.ERROR)
+    assert run_of(event("a"), failed_call).status == RunStatus.COMPLETED
+    failed = run_of(event("a", status=Status.ERROR, error_type="E", error_message="m"))
+    assert (failed.status, failed.error_type, failed.error_message) == (RunStatus.FAILED, "E", "m")
+
+
+def test_without_its_root_a_run_runs_until_nothing_was_heard_for_long() -> None:
+    run = run_of(event("b", "a", name="child"))
+    assert (run.name, run.has_root, run.status) == ("child", False, RunStatus.RUNNING)
+    assert settle(run, run.end_ns + INCOMPLETE_AFTER_NS) == RunStatus.RUNNING
+    assert settle(run, run.end_ns + INCOMPLETE_AFTER_NS + 1) == RunStatus.INCOMPLETE
+    late = run_of(event("b", "a"), event("a", name="root"))
+    assert (late.name, settle(late, 10**18)) == ("root", RunStatus.COMPLETED)
+
+
+def test_an_open_root_is_running_however_old() -> None:
+    assert settle(run_of(event("a", end_ns=0, status=Status.RUNNING)), 10**18) == RunStatus.RUNNING
+
+
+def test_a_run_without_events_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        assemble([])
+
+
+def test_a_call_within_a_call_is_the_same_call_and_tells_what_the_outer_one_lacks() -> None:
+    events = [
+        event("root", kind=Kind.AGENT),
+        event("outer", "root", Kind.LLM, 1, input_tokens=100, request_model="m"),
+        event("plumbing", "outer", Kind.OTHER, 2),
+        event("inner", "plumbing", Kind.LLM, 3, input_tokens=90, output_tokens=20, response_model="m-1"),
+        event("tool", "inner", Kind.TOOL, 4, tool="ask"),
+        event("other", "tool", Kind.LLM, 5, input_tokens=7, cost_usd=Decimal("0.5"), cost_source="reported"),
+    ]
+    run = run_of(*events)
+    assert [e.duplicate_of for e in events] == ["", "", "", "outer", "", ""]
+    assert (run.counts.llm_calls, run.usage.input, run.usage.output, run.usage.total) == (2, 107, 20, 127)
+    assert (run.models, run.cost_usd, run.cost_source) == (("m-1",), Decimal("0.5"), "reported")
+    assert run.usage.reasoning is None
+
+
+def test_calls_that_overlap_with_one_response_id_are_one_call() -> None:
+    estimated = event("a", "r", Kind.LLM, 1, response_id="x", input_tokens=14, output_tokens=7)
+    real = event("b", "r", Kind.LLM, 2, response_id="x", input_tokens=100, output_tokens=20)
+    stubbed = event("c", "r", Kind.LLM, 50, response_id="x", input_tokens=1)
+    run = run_of(event("r"), estimated, real, stubbed)
+    assert (estimated.duplicate_of, real.duplicate_of, stubbed.duplicate_of) == ("b", "", "")
+    assert (run.counts.llm_calls, run.usage.input) == (2, 101)
+
+
+def test_a_tool_within_a_tool_of_its_name_is_the_same_execution() -> None:
+    events = [
+        event("r"),
+        event("client", "r", Kind.TOOL, 1, tool="mcp.get_weather"),
+        event("server", "client", Kind.TOOL, 2, tool="get_weather"),
+        event("helper", "server", Kind.TOOL, 3, tool="weather"),
+    ]
+    run = run_of(*events)
+    assert events[2].duplicate_of == "client"
+    assert events[3].duplicate_of == ""
+    assert (run.counts.tool_calls, run.tools) == (2, ("mcp.get_weather", "weather"))
+
+
+def test_attempts_within_a_call_count_as_retries_only() -> None:
+    run = run_of(event("r"), event("a", "r", Kind.LLM, 1, attempts=3))
+    assert (run.counts.llm_calls, run.counts.retries) == (1, 2)
+
+
+def test_attempts_that_are_spans_of_their_own_count_as_calls_too() -> None:
+    failed = {"status": Status.ERROR, "request_model": "m"}
+    run = run_of(
+        event("r"),
+        event("a", "r", Kind.LLM, 1, **failed),
+        event("b", "r", Kind.LLM, 20, **failed),
+        event("c", "r", Kind.LLM, 40, request_model="m"),
+        event("d", "r", Kind.LLM, 60, request_model="m"),
+    )
+    assert (run.counts.llm_calls, run.counts.llm_errors, run.counts.retries) == (4, 2, 2)
+
+
+def test_attempts_side_by_side_below_one_call_are_its_retries() -> None:
+    run = run_of(
+        event("outer", kind=Kind.LLM),
+        event("a", "outer", Kind.LLM, 1, status=Status.ERROR),
+        event("b", "outer", Kind.LLM, 20),
+    )
+    assert (run.counts.llm_calls, run.counts.retries) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"request_model": "other"}, {"args_hash": 2}, {"start_ns": 5}, {"parent_span_id": "elsewhere"}]
+)
+def test_another_call_after_a_failure_is_no_retry(change: dict[str, Any]) -> None:
+    same = {"request_model": "m", "args_hash": 1}
+    after: dict[str, Any] = {"parent_span_id": "r", "start_ns": 20} | same | change
+    start, parent = after.pop("start_ns"), after.pop("parent_span_id")
+    run = run_of(
+        event("r"),
+        event("a", "r", Kind.LLM, 1, status=Status.ERROR, **same),
+        event("b", parent, Kind.LLM, start, **after),
+    )
+    assert run.counts.retries == 0
+
+
+def test_tokens_of_embeddings_stand_apart() -> None:
+    run = run_of(event("r"), event("a", "r", Kind.EMBEDDING, 1, input_tokens=14, response_model="e"))
+    assert (run.usage.embedding, run.usage.input, run.usage.total, run.models) == (14, None, None, ())
+    assert run.counts.embeddings == 1
+
+
+def handoff(span_id: str, parent: str, start: int, **given: Any) -> Event:
+    return event(
+        span_id, parent, Kind.HANDOFF, start, **{"tool": "transfer", "handoff_source": "tool_span"} | given
+    )
+
+
+def test_a_handoff_is_from_the_agent_around_it_to_the_one_it_names_or_the_next() -> None:
+    named = handoff("named", "a", 2, handoff_to="writer")
+    unnamed = handoff("unnamed", "b", 12)
+    own = handoff("own", "r", 22, agent="planner", handoff_to="x")
+    run = run_of(
+        event("r"),
+        event("a", "r", Kind.AGENT, 1, agent="planner"),
+        named,
+        event("b", "r", Kind.AGENT, 11, agent="writer"),
+        unnamed,
+        event("b2", "b", Kind.AGENT, 13, agent="writer"),
+        event("c", "r", Kind.AGENT, 21, agent="reviewer"),
+        own,
+    )
+    assert (named.handoff_from, named.handoff_to, named.handoff_source) == ("planner", "writer", "tool_span")
+    assert (unnamed.handoff_from, unnamed.handoff_to) == ("writer", "reviewer")
+    assert unnamed.handoff_source == "agent_sequence"
+    assert own.handoff_from == "planner"
+    assert (run.counts.handoffs, run.counts.tool_calls, run.tools) == (3, 0, ())
+    assert run.agents == ("planner", "writer", "reviewer")
+
+
+def test_a_guess_is_corrected_when_an_earlier_agent_turns_up() -> None:
+    guessed = handoff("h", "a", 2)
+    known = [
+        event("a", kind=Kind.AGENT, agent="planner"),
+        guessed,
+        event("z", "a", Kind.AGENT, 90, agent="last"),
+    ]
+    assemble(known)
+    assert guessed.handoff_to == "last"
+    late = event("m", "a", Kind.AGENT, 50, agent="middle")
+    assert assemble([*known, late]).changed == [guessed]
+    assert guessed.handoff_to == "middle"
+    assert assemble([*known, late]).changed == []
+
+
+def test_labels_are_the_roots_else_the_first_found() -> None:
+    run = run_of(
+        event("r", session_id="s", start=5),
+        event("a", "r", start=1, session_id="other", user_id="u", tags=("t",), environment="prod"),
+    )
+    assert (run.session_id, run.user_id, run.tags, run.environment) == ("s", "u", ("t",), "prod")
+
+
+def test_a_trace_that_only_sets_up_says_so() -> None:
+    assert run_of(event("a", is_setup=True), event("b", "a")).setup_only
+    assert not run_of(event("a", is_setup=True), event("b", "a", Kind.LLM)).setup_only
+    assert not run_of(event("a")).setup_only
+
+
+IDS = st.sampled_from("abcdef")
+EVENTS = st.lists(
+    st.builds(
+        event,
+        IDS,
+        st.just("") | IDS,
+        st.sampled_from(list(Kind)),
+        st.integers(0, 5),
+        seq=st.integers(0, 1),
+        status=st.sampled_from(list(Status)),
+        agent=st.sampled_from(["", "x", "y"]),
+        tool=st.sampled_from(["", "t", "s.t"]),
+        response_id=st.sampled_from(["", "1", "2"]),
+        handoff_to=st.sampled_from(["", "x"]),
+        handoff_source=st.sampled_from(["tool_span", "agent_sequence"]),
+        input_tokens=st.none() | st.integers(0, 9),
+        attempts=st.integers(1, 3),
+    ),
+    min_size=1,
+    max_size=12,
+    unique_by=lambda e: (e.span_id, e.seq),
+)
+
+
+@settings(deadline=None)
+@given(events=EVENTS, seed=st.integers(0, 99))
+def test_the_order_of_arrival_does_not_matter_not_even_when_parents_form_rings(
+    events: list[Event], seed: int
+) -> None:
+    shuffled = copy.deepcopy(events)
+    random.Random(seed).shuffle(shuffled)
+    # Part of them came first and were settled for themselves.
+    assemble(shuffled[: len(shuffled) // 2 + 1])
+    first, second = assemble(events).run, assemble(shuffled).run
+    assert first == second
+    key = lambda e: (e.span_id, e.seq)  # noqa: E731
+    assert sorted(events, key=key) == sorted(shuffled, key=key)
+    assert assemble(shuffled).changed == []
+
+
+@pytest.mark.parametrize("scenario", select("traceloop/langchain", "gen_ai/strands-native"), ids=str)
+def test_captured_runs_are_the_same_in_any_order(scenario: Any) -> None:
+    normalizer = Normalizer()
+    spans = captured_spans(scenario)
+    trace = max({span.trace_id for span in spans}, key=lambda t: sum(span.trace_id == t for span in spans))
+    events = [normalizer.normalize(span) for span in spans if span.trace_id == trace]
+    expected = assemble(copy.deepcopy(events)).run
+    for seed in range(3):
+        random.Random(seed).shuffle(events)
+        assert assemble(events).run == expected

@@ -1,0 +1,93 @@
+"""Every captured payload of these conventions comes to the runs that its provider saw."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import pytest
+
+from mappers.assemble import assemble, settle
+from mappers.model import Event, Kind, Run
+from mappers.normalize import Normalizer
+from tests.corpus import Scenario, scenarios, select
+from tests.mappers.spans import captured_spans
+
+MAPPED = ("openinference/", "traceloop/", "gen_ai/", "openlit/", "mixed/")
+
+CORRECTED: dict[str, dict[str, Any]] = {
+    # The failed call names no model at all; the reference mapper wrote Python's None as text.
+    "openinference/openai-agents/err429": {"models": []},
+    # The outer span of the twins lacks what the inner one reports, which is what the provider sent.
+    "openinference/llama-index/rag": {
+        "tokens": {"input": 120, "output": 22, "cache_read": 64, "reasoning": 8},
+    },
+    "mixed/oi-plus-traceloop-openai/stream": {
+        "tokens": {"input": 100, "output": 20, "cache_read": 64, "reasoning": 8},
+    },
+    # Two agents of one trace have a conversation id each; a run has one session, its root's.
+    "gen_ai/pydantic-ai-v5/handoff": {"sessions": ["01a1fc2c-6db8-703d-b6ee-fdd1d5dcd9f2"]},
+}
+"""Expectations that are wrong, with the reason."""
+
+
+# Twins in other traces can not be joined within one run.
+SCENARIOS = [scenario for scenario in select(*MAPPED) if not scenario.has_foreign_twins]
+
+
+def _outcome(runs: list[Run], events: list[Event]) -> dict[str, Any]:
+    counted = [event for event in events if not event.duplicate_of]
+    tools = [event for event in counted if event.kind in (Kind.TOOL, Kind.HANDOFF)]
+    sums = {
+        name: sum(values)
+        for name in ("input", "output", "cache_read", "cache_write", "reasoning")
+        if (values := [n for run in runs if (n := getattr(run.usage, name)) is not None])
+    }
+    embedding = [run.usage.embedding for run in runs if run.usage.embedding is not None]
+    return {
+        "runs": sorted(
+            (run.name, settle(run, run.end_ns + 10**12), run.counts.spans, run.setup_only) for run in runs
+        ),
+        "llm_calls": sum(run.counts.llm_calls for run in runs),
+        "llm_errors": sum(run.counts.llm_errors for run in runs),
+        "embedding_calls": sum(run.counts.embeddings for run in runs),
+        "tool_calls": sum(run.counts.tool_calls for run in runs),
+        "tool_errors": sum(run.counts.tool_errors for run in runs),
+        # A handoff that a span's name tells is no tool.
+        "tool_names": dict(Counter(e.tool for e in tools if not e.name.startswith("handoff to "))),
+        "handoffs": sorted((e.handoff_from, e.handoff_to) for e in counted if e.kind == Kind.HANDOFF),
+        "retries": sum(run.counts.retries for run in runs),
+        "models": sorted({model for run in runs for model in run.models}),
+        "tokens": sums,
+        "embedding_tokens": sum(embedding) if embedding else None,
+        "sessions": sorted({run.session_id for run in runs} - {""}),
+        "users": sorted({run.user_id for run in runs} - {""}),
+    }
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_a_captured_scenario_comes_to_what_the_provider_saw(scenario: Scenario) -> None:
+    normalizer = Normalizer()
+    by_trace: dict[str, dict[str, Event]] = defaultdict(dict)
+    for span in captured_spans(scenario):
+        by_trace[span.trace_id][span.span_id] = normalizer.normalize(span)
+    runs = [assemble(list(events.values())).run for events in by_trace.values()]
+    outcome = _outcome(runs, [event for events in by_trace.values() for event in events.values()])
+
+    expected = scenario.expect | CORRECTED.get(scenario.name, {})
+    expected["runs"] = sorted(
+        (run["name"], run["status"], run["spans"], run.get("setup_only", False)) for run in expected["runs"]
+    )
+    expected["handoffs"] = sorted((before or "", after) for before, after in expected["handoffs"])
+    expected["models"] = sorted(expected["models"])
+    expected["tokens"] = {name: n for name, n in expected["tokens"].items() if name != "total"}
+    assert outcome == {name: expected[name] for name in outcome}
+    assert not normalizer.faults
+
+
+def test_every_captured_span_gives_an_event_without_a_fault() -> None:
+    normalizer = Normalizer()
+    for scenario in scenarios():
+        for span in captured_spans(scenario):
+            assert normalizer.normalize(span).span_id == span.span_id
+    assert not normalizer.faults
