@@ -22,15 +22,17 @@ def find_twins(tree: Tree) -> dict[str, str]:
     twins = {}
     for event in tree.events:
         outer = outermost[event.span_id]
-        if outer is not None and _same_call(event, outer):
+        if outer is not None and outer.span_id != event.span_id and _same_call(event, outer):
             twins[event.span_id] = outer.span_id
     _add_same_response(tree, twins)
     return {span_id: _counted(counts, twins) for span_id, counts in twins.items()}
 
 
 def _counted(span_id: str, twins: Mapping[str, str]) -> str:
-    """The end of a chain of twins."""
-    while span_id in twins:
+    """The end of a chain of twins; hostile parents may close it to a ring."""
+    passed = set()
+    while span_id in twins and span_id not in passed:
+        passed.add(span_id)
         span_id = twins[span_id]
     return span_id
 
@@ -72,6 +74,8 @@ def _add_same_response(tree: Tree, twins: dict[str, str]) -> None:
         other = newest.get(identity)
         if other is None or event.start_ns > other.end_ns:
             newest[identity] = event
+            continue
+        if other.span_id == event.span_id:
             continue
         kept, dropped = (event, other) if _knows_more(event, other) else (other, event)
         twins[dropped.span_id] = kept.span_id

@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).parent / "data" / "corpus"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scenario:
     """One captured scenario. `expect` is described in the corpus' own notes."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mappers.assemble import settle
 from mappers.model import Run, RunStatus, Usage, Warning
+from mappers.timeline import TimelineEntry
 
 
 def rfc3339(time_ns: int) -> str:

@@ -30,6 +30,8 @@ def text(value: AttributeValue) -> str | None:
 
 def count(value: AttributeValue) -> int | None:
     """A whole number from 0 on; floats and digits in a text count, bools do not."""
+    if type(value) is int:
+        return value if 0 <= value <= MAX_COUNT else None
     if type(value) is str:
         try:
             value = float(value)

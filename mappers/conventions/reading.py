@@ -49,7 +49,12 @@ class Reading:
             self._documents = {}
         if key not in self._documents:
             text = self.get(key)
-            self._documents[key] = parse(text) if isinstance(text, str) else text
+            if isinstance(text, str):
+                # A look for the name is cheaper than finding out by parsing that it is not there.
+                if path and isinstance(path[0], str) and path[0] not in text:
+                    return None
+                text = parse(text)
+            self._documents[key] = text
         return member(self._documents[key], path)
 
     def family(self, prefix: str) -> FlatFamily | None:

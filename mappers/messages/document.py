@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import warnings
+from hashlib import blake2b
 from typing import Any
 
 import orjson
@@ -77,4 +77,4 @@ def _compact_odd(value: Any) -> bytes:
 
 def hash64(data: bytes) -> int:
     """A 64-bit hash that is the same in every process; never 0, which says "not captured"."""
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") or 1
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") or 1

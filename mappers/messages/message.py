@@ -194,7 +194,8 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         found = value.get(name)
         blocks += found if isinstance(found, list) else [found] if found else []
     calls = value.get("tool_calls")
-    blocks += calls if isinstance(calls, list) else []
+    if isinstance(calls, list):
+        blocks += [{"type": "tool_call", **call} if isinstance(call, dict) else call for call in calls]
     if isinstance(value.get("function_call"), dict):
         blocks.append({"type": "function_call", **value["function_call"]})
     if role == "tool" and (call_id := value.get("tool_call_id")):
@@ -229,8 +230,6 @@ def _part(block: Any) -> Part | None:
     for wrapper in ("message_content", "tool_call"):
         if isinstance(block.get(wrapper), dict):
             return _part({**block[wrapper], **{k: v for k, v in block.items() if k != wrapper}})
-    if isinstance(block.get("tool_call.id"), str):
-        return None
     kind = block.get("type")
     function = next(
         (block[k] for k in ("function", "functionCall", "function_call", "toolUse") if _is_dict(block, k)),

@@ -95,7 +95,10 @@ def test_a_run_has_the_fields_of_the_contract(server: Server, runs: list[dict[st
         ({"model": "gpt-5-mini-2025-08-07"}, lambda run: "gpt-5-mini-2025-08-07" in run["models"]),
         ({"tool": "get_weather"}, lambda run: "get_weather" in run["tools"]),
         ({"session": "sess-42"}, lambda run: run["session_id"] == "sess-42"),
-        ({"tool": "get_weather", "status": "failed"}, lambda run: False),
+        (
+            {"tool": "get_weather", "status": "failed"},
+            lambda run: "get_weather" in run["tools"] and run["status"] == "failed",
+        ),
         ({"since": "-1000000d"}, lambda run: True),
         ({"since": "2100-01-01T00:00:00Z"}, lambda run: False),
         ({"until": "2100-01-01T00:00:00Z"}, lambda run: True),
@@ -119,8 +122,9 @@ def test_the_time_filter_is_half_open(server: Server, runs: list[dict[str, Any]]
 def test_the_timeline_pairs_what_starts_with_how_it_ended(server: Server, runs: list[dict[str, Any]]) -> None:
     run = one(runs, "weather_agent")
     events = server.get(f"/runs/{run['run_id']}/events")["data"]
-    assert events[0]["type"] == "run_started"
-    assert events[-1]["type"] == "run_completed"
+    # The root span begins and ends with the run; entries of one moment are sorted by id.
+    assert "run_started" in {event["type"] for event in events[:2]}
+    assert "run_completed" in {event["type"] for event in events[-2:]}
     times = [(event["time"], event["event_id"]) for event in events]
     assert times == sorted(times)
     assert len({event["event_id"] for event in events}) == len(events)

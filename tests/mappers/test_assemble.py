@@ -250,7 +250,7 @@ def test_the_order_of_arrival_does_not_matter_not_even_when_parents_form_rings(
     assert assemble(shuffled).changed == []
 
 
-@pytest.mark.parametrize("scenario", select("traceloop/langchain", "gen_ai/strands-native"), ids=str)
+@pytest.mark.parametrize("scenario", list(select("traceloop/langchain", "gen_ai/strands-native")), ids=str)
 def test_captured_runs_are_the_same_in_any_order(scenario: Any) -> None:
     normalizer = Normalizer()
     spans = captured_spans(scenario)
