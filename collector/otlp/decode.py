@@ -22,17 +22,14 @@ class Attributes(Mapping[str, AttributeValue]):
         self._values = values
 
     def __getitem__(self, key: str) -> AttributeValue:
-        if key not in self._values:  # upb would add it
+        found = self._values.get(key)  # never `[key]`: upb would add it
+        if found is None:
             raise KeyError(key)
-        found = self._values[key]
         return found.string_value or value(found)
 
     def get(self, key: str, default: Any = None) -> AttributeValue:
-        values = self._values
-        if key in values:
-            found = values[key]
-            return found.string_value or value(found)
-        return default
+        found = self._values.get(key)
+        return default if found is None else found.string_value or value(found)
 
     def __contains__(self, key: object) -> bool:
         return key in self._values

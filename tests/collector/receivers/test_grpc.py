@@ -1,0 +1,117 @@
+"""OTLP/gRPC as exporters meet it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from collector.intake import Intake, Outcome
+from collector.otlp import Signal
+from collector.receivers.grpc import GrpcReceiver
+from tests.collector.receivers.test_http import broken, request
+from tests.sending import LOGS, TRACES
+from tests.server import Server
+
+METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
+
+
+@pytest.fixture
+def channel(server: Server) -> Any:
+    with grpc.insecure_channel(server.endpoints["grpc"]) as opened:
+        yield opened
+
+
+def code_of(error: pytest.ExceptionInfo[grpc.RpcError]) -> Any:
+    return error.value.code()
+
+
+@pytest.mark.parametrize("method", [TRACES, LOGS, METRICS])
+def test_every_signal_is_answered(channel: grpc.Channel, method: str) -> None:  # G1
+    assert channel.unary_unary(method)(b"", timeout=10) == b""
+
+
+def test_metrics_are_answered_in_their_own_words(channel: grpc.Channel) -> None:
+    answer = channel.unary_unary(METRICS)(b"", timeout=10)
+    assert ExportMetricsServiceResponse.FromString(answer) == ExportMetricsServiceResponse()
+
+
+def test_compressed_messages_are_taken(channel: grpc.Channel, server: Server) -> None:  # G2
+    body = request(0x6000001).SerializeToString()
+    assert channel.unary_unary(TRACES)(body, timeout=10, compression=grpc.Compression.Gzip) == b""
+    server.settled()
+    assert server.get(f"/runs/{(b'http' + (0x6000001).to_bytes(12, 'big')).hex()}")["counts"]["spans"] == 1
+
+
+def test_profiles_are_unimplemented(channel: grpc.Channel) -> None:
+    method = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"
+    with pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(method)(b"", timeout=10)
+    assert code_of(error) == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_bad_id_costs_one_span(channel: grpc.Channel) -> None:
+    answer = channel.unary_unary(TRACES)(broken(0x6000002, span_id=b"x").SerializeToString(), timeout=10)
+    assert ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans == 1
+
+
+def test_what_is_not_otlp_is_an_invalid_argument(channel: grpc.Channel) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(TRACES)(b"nonsense", timeout=10)
+    assert code_of(error) == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_messages_beyond_4_mib_are_taken_and_beyond_the_limit_refused(server: Server) -> None:  # G3
+    options = [("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(server.endpoints["grpc"], options=options) as channel:
+        large = request(0x6000003)
+        large.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="big").value.string_value = "x" * (6 << 20)
+        assert channel.unary_unary(TRACES)(large.SerializeToString(), timeout=20) == b""
+        with pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary(TRACES)(b"\0" * (65 << 20), timeout=20)
+    assert code_of(error) == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_health_is_served(channel: grpc.Channel) -> None:  # G7
+    stub = health_pb2_grpc.HealthStub(channel)
+    assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_while_draining_clients_are_asked_to_come_back() -> None:
+    intake = Intake({})
+    intake.draining = True
+    receiver = GrpcReceiver(intake, max_message_bytes=1 << 20, workers=2)
+    port = receiver.start("127.0.0.1:0")
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as error:
+            channel.unary_unary(TRACES)(b"", timeout=10)
+    finally:
+        receiver.stop(1)
+    assert code_of(error) == grpc.StatusCode.UNAVAILABLE
+    trailers = dict(error.value.trailing_metadata())
+    assert RetryInfo.FromString(trailers["google.rpc.retryinfo-bin"]).retry_delay.seconds == 1
+    status = Status.FromString(trailers["grpc-status-details-bin"])
+    packed = RetryInfo()
+    assert status.details[0].Unpack(packed)
+    assert packed.retry_delay.seconds == 1
+
+
+def test_an_endpoint_that_is_taken_is_an_error(server: Server) -> None:  # G6
+    receiver = GrpcReceiver(Intake({}), max_message_bytes=1 << 20, workers=1)
+    with pytest.raises(OSError, match=".+"):
+        receiver.start(server.endpoints["grpc"])
+    receiver.stop(0)
+
+
+def test_a_fault_of_ours_asks_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[Outcome] = []
+    intake = Intake({})
+    monkeypatch.setattr("collector.intake.check", lambda *_: 1 / 0)
+    intake.take(Signal.TRACES, b"x", json=False, transport="grpc", project="", done=outcomes.append)
+    assert [outcome.verdict.value for outcome in outcomes] == ["refused"]
