@@ -16,7 +16,7 @@ test: $(VENV)/.dev
 
 # The JavaScript exporters against a real server; needs Node.js and the npm registry.
 test-js: $(VENV)/.dev
-	cd tests/js && npm install --no-audit --no-fund --silent
+	cd tests/js && npm install --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/python -m pytest -o addopts=-q tests/js
 
 lint: $(VENV)/.dev

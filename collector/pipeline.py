@@ -195,7 +195,7 @@ class Pipeline(Generic[Item]):
                 self.last_error = ""
                 prepared.after_write()
                 return True
-            if self._stopping.wait(pause * random.uniform(0.5, 1.0)):
+            if self._stopping.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  # jitter
                 return False
             pause = min(pause * 2, LONGEST_RETRY_S)
 

@@ -29,7 +29,7 @@ _TITLES = {
 }
 
 
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818  # the word of RFC 9457
     """An answer other than success.
 
     Args:

@@ -152,9 +152,13 @@ def test_too_much_waiting_is_refused_and_a_closed_journal_too(tmp_path: Path) ->
     held = threading.Event()
     target.open()
     target.append(HEADER, b"a", lambda _: held.wait(5) and None)
-    with pytest.raises(JournalFullError):
-        for _ in range(4):
+    refused = 0
+    for _ in range(4):
+        try:
             target.append(HEADER, b"c" * 10, lambda _: None)
+        except JournalFullError:
+            refused += 1
+    assert refused >= 2
     held.set()
     target.close()
     with pytest.raises(JournalError):

@@ -42,4 +42,8 @@ def test_a_run_is_delivered_without_a_warning(server: Server, transport: str) ->
     assert (sent.returncode, sent.stderr) == (0, "")
     server.settled()
     run = server.get(f"/runs/{sent.stdout.strip()}")
-    assert (run["name"], run["status"], run["counts"]["tool_calls"]) == ("invoke_agent weather", "completed", 3)
+    assert (run["name"], run["status"], run["counts"]["tool_calls"]) == (
+        "invoke_agent weather",
+        "completed",
+        3,
+    )

@@ -335,10 +335,16 @@ def test_a_value_nested_too_deep_costs_one_span(server: Server) -> None:  # P9
 
 
 def test_the_project_comes_from_the_header_else_the_resource_else_the_default(server: Server) -> None:
-    for number, header, resource in ((0x5000001, "by header", "x"), (0x5000002, "", "by resource"), (0x5000003, "", "")):
+    for number, header, resource in (
+        (0x5000001, "by header", "x"),
+        (0x5000002, "", "by resource"),
+        (0x5000003, "", ""),
+    ):
         made = request(number)
         if resource:
-            made.resource_spans[0].resource.attributes.add(key="openinference.project.name").value.string_value = resource
+            made.resource_spans[0].resource.attributes.add(
+                key="openinference.project.name"
+            ).value.string_value = resource
         headers = {"X_Loop_Project": header} if header else {}
         assert post(server, made.SerializeToString(), **headers).status_code == 200
     server.settled()
