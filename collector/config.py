@@ -152,6 +152,7 @@ class Shutdown(Section):
 
 class Telemetry(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log lines written: debug, info, warning, error."""
 
 
 class ServiceSettings(Section):

@@ -1,0 +1,88 @@
+"""The reference can not drift: what the READMEs list is what the code has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ByteSize
+
+from collector.api.app import RUN_PARAMETERS, _Routes
+from collector.cli import main
+from collector.config import Settings
+from sinks.clickhouse.migrations import migrations
+
+ROOT = Path(__file__).parent.parent
+
+
+def table(file: str, heading: str) -> dict[str, list[str]]:
+    """Rows of the first table under a heading, by their first cell."""
+    text = (ROOT / file).read_text(encoding="utf-8").split(f"## {heading}\n", 1)[1]
+    rows = {}
+    for line in text.split("\n## ")[0].splitlines():
+        if line.startswith("| `"):
+            first, *rest = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[first.strip("` ")] = rest
+    return rows
+
+
+def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, object, str]]:
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True, validated_data={})
+        if isinstance(default, BaseModel):
+            yield from leaves(type(default), f"{prefix}{name}.")
+        else:
+            yield prefix + name, default, field.description or ""
+
+
+def shown(name: str, default: object) -> str:
+    if name == "data_dir":
+        return "`$XDG_DATA_HOME/eddyline`"
+    if default in (None, ""):
+        return ""
+    if isinstance(default, ByteSize):
+        return f"`{default >> 20}MiB`"
+    return f"`{default:g}s`" if isinstance(default, float) else f"`{default}`"
+
+
+def test_every_setting_is_listed_with_its_default_and_meaning() -> None:
+    listed = table("collector/README.md", "Settings")
+    settings = {name: [shown(name, default), meaning] for name, default, meaning in leaves(Settings)}
+    assert listed == settings
+
+
+def test_every_route_is_listed_with_its_purpose() -> None:
+    routes = {
+        path: [(endpoint.__doc__ or "").partition("\n")[0]]
+        for path, endpoint in _Routes.__new__(_Routes).table()
+    }
+    assert table("collector/README.md", "Routes") == routes
+
+
+def test_every_parameter_of_the_list_of_runs_is_named() -> None:
+    text = (ROOT / "collector/README.md").read_text(encoding="utf-8").split("## Routes\n", 1)[1]
+    assert [name for name in RUN_PARAMETERS if f"`{name}" not in text] == []
+
+
+def test_every_command_is_listed() -> None:
+    assert set(table("collector/README.md", "Commands")) == {f"eddyline {name}" for name in main.commands}
+
+
+def test_every_table_is_listed() -> None:
+    created = {
+        name
+        for step in migrations()
+        for name in re.findall(
+            r"CREATE (?:TABLE|MATERIALIZED VIEW|VIEW) IF NOT EXISTS otel\.(\w+)", step.text
+        )
+    }
+    assert set(table("sinks/README.md", "clickhouse")) == created | {"schema_migrations"}
+
+
+def test_links_lead_somewhere() -> None:
+    for file in ROOT.glob("**/README.md"):
+        if {".venv", "node_modules"} & set(file.parts):
+            continue
+        for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", file.read_text(encoding="utf-8")):
+            assert (file.parent / target).exists(), f"{file}: {target}"
