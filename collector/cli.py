@@ -45,9 +45,7 @@ def _door(name: str, what: str, default: str) -> Callable[[Command], Command]:
 @_door("grpc", "OTLP/gRPC", "127.0.0.1:4317")
 @_door("http", "OTLP/HTTP", "127.0.0.1:4318")
 @_door("api", "JSON API", "127.0.0.1:4320")
-@click.option(
-    "--proxy", metavar="off", type=click.Choice(["off"]), help="The LLM proxy; not in this version."
-)
+@click.option("--proxy", metavar="HOST:PORT", help="The LLM proxy; this version has none and leaves it off.")
 @_door("admin", "Health for probes", "127.0.0.1:13133")
 def serve(config: Path | None, data_dir: Path | None, proxy: str | None, **doors: str | None) -> None:
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
@@ -61,6 +59,8 @@ def serve(config: Path | None, data_dir: Path | None, proxy: str | None, **doors
     except ConfigError as error:
         _fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
+    if proxy not in (None, "off"):
+        click.echo(f"eddyline: this version has no proxy; nothing listens on {proxy}", err=True)
 
     from collector.service import ServiceError
     from collector.service import serve as run

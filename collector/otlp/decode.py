@@ -41,7 +41,8 @@ class Attributes(Mapping[str, AttributeValue]):
         return len(self._values)
 
     def items(self) -> ItemsView[str, AttributeValue]:
-        return {key: found.string_value or value(found) for key, found in self._values.items()}.items()
+        values = self._values  # its own `items` is written in Python, and slower than looking each key up
+        return {key: (found := values[key]).string_value or value(found) for key in values}.items()
 
     def __repr__(self) -> str:
         return f"Attributes({dict(self.items())!r})"

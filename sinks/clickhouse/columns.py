@@ -252,6 +252,8 @@ def maps(values: list[Any]) -> Any:
     )
 
 
-def column_arrays(columns: Sequence[Column], rows: Sequence[Any]) -> list[Any]:
-    """Arrow arrays of model objects, in the order of the columns."""
-    return [arrow_array(column.kind, list(map(attrgetter(column.field), rows))) for column in columns]
+def column_arrays(columns: Sequence[Column], rows: Sequence[Any]) -> dict[str, Any]:
+    """Arrow arrays of model objects, by the columns' names."""
+    return {
+        column.name: arrow_array(column.kind, list(map(attrgetter(column.field), rows))) for column in columns
+    }

@@ -80,6 +80,7 @@ class Store:
         else:
             store = cls({"dsn": where}, None)
         with translated():
+            _warm_up()
             client = store._client({})
             migrate(
                 client.command,
@@ -156,3 +157,10 @@ class Store:
             for handle in self._open:
                 handle.close()
             self._open.clear()
+
+
+def _warm_up() -> None:
+    """pyarrow imports pandas when it makes its first array, which takes half a second: not in the first batch."""
+    import pyarrow as pa
+
+    pa.array([""])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from mappers.model import LogRecord, Resource, Scope, Span
 from sinks.base import Batch
 from sinks.clickhouse.attributes import text, texts
-from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, Column, column_arrays, maps, times
+from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, column_arrays, maps, times
 from sinks.clickhouse.errors import translated
 from sinks.clickhouse.store import Store
 
@@ -26,30 +26,26 @@ class ClickHouseSink:
 
     def write(self, batch: Batch) -> None:
         with translated():
-            if batch.spans:
-                self._insert("otel_traces", _span_columns(batch.spans))
-            if batch.logs:
-                self._insert("otel_logs", _log_columns(batch.logs))
-            self._rows("run_events", EVENTS, batch.events)
-            self._rows("loop_warnings", WARNINGS, batch.warnings)
-            self._rows("runs", RUNS, batch.runs)
+            self._insert("otel_traces", batch.spans, _span_columns)
+            self._insert("otel_logs", batch.logs, _log_columns)
+            self._insert("run_events", batch.events, partial(column_arrays, EVENTS))
+            self._insert("loop_warnings", batch.warnings, partial(column_arrays, WARNINGS))
+            self._insert("runs", batch.runs, partial(column_arrays, RUNS))
 
     def close(self) -> None:
         """The store is closed by who opened it."""
 
-    def _rows(self, table: str, columns: Sequence[Column], rows: Sequence[Any]) -> None:
-        if rows:
-            arrays = column_arrays(columns, rows)
-            self._insert(table, dict(zip((column.name for column in columns), arrays, strict=True)))
-
-    def _insert(self, table: str, columns: dict[str, Any]) -> None:
+    def _insert(self, table: str, rows: Sequence[Any], columns_of: Callable[[Any], dict[str, Any]]) -> None:
+        if not rows:
+            return
         import pyarrow as pa
 
-        record_batch = pa.record_batch(list(columns.values()), names=list(columns))
-        stream = io.BytesIO()
-        with pa.ipc.new_stream(stream, record_batch.schema) as writer:
-            writer.write_batch(record_batch)
-        self._store.insert_arrow(table, list(columns), stream.getvalue())
+        columns = columns_of(rows)
+        batch = pa.record_batch(columns)
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, batch.schema) as writer:
+            writer.write_batch(batch)
+        self._store.insert_arrow(table, list(columns), stream.getvalue().to_pybytes())
 
 
 class _PerObject:

@@ -174,3 +174,10 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
         [sys.executable, "-c", probe + heavy, *arguments], capture_output=True, text=True, check=True
     )
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_proxy_is_left_off_and_said_so(data_dir: Path) -> None:
+    server = Server(data_dir, "--proxy", "127.0.0.1:0").start()
+    assert server.endpoints["proxy"] is None
+    assert "this version has no proxy" in server.log.read_text()
+    assert server.stop() == 0
