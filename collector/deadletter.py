@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
+from collections import Counter
 from pathlib import Path
 
 import orjson
@@ -21,8 +22,8 @@ class DeadLetters:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self.records = 0
-        """Records kept by this process."""
+        self.items: Counter[str] = Counter()
+        """Spans and log records kept by this process, by signal."""
 
     def keep(self, record: Record, signal: str, reason: str) -> None:
         """Writes the record down; durable when it returns.
@@ -49,4 +50,4 @@ class DeadLetters:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self.records += 1
+            self.items[signal] += record.header.items

@@ -6,6 +6,7 @@ has left the memory, its events are read back and the result is the same.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from typing import Protocol
 
 from mappers.assemble import assemble
 from mappers.model import Event, Run
+
+log = logging.getLogger(__name__)
 
 RunKey = tuple[str, str]
 """(tenant, run_id)"""
@@ -88,9 +91,13 @@ class Deriver:
                 known[identity] = fresh[identity] = event
             derived.new_events += len(known) - before
             self._held += len(known) - before
-            assembly = assemble(list(known.values()))
-            derived.runs.append(assembly.run)
             derived.events += fresh.values()
+            try:
+                assembly = assemble(list(known.values()))
+            except Exception:  # a run that we can not make sense of must not keep the others waiting
+                log.exception("run %s can not be assembled; its events are stored", key[1])
+                continue
+            derived.runs.append(assembly.run)
             derived.resettled += [
                 event for event in assembly.changed if fresh.get((event.span_id, event.seq)) is not event
             ]

@@ -106,7 +106,9 @@ class Intake:
                 checked = transcode(signal, body) if json else check(signal, body)
                 journal = self._journals.get(signal)
                 if journal is not None and checked.accepted:
-                    header = Header(time.time_ns(), project=project, transport=transport)
+                    header = Header(
+                        time.time_ns(), project=project, transport=transport, items=checked.accepted
+                    )
                     journal.append(
                         header,
                         checked.body,

@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from collector.deadletter import DeadLetters
 from collector.journal import Cursor, Journal, Position, Record
-from sinks.base import Batch, PermanentError, RetryableError, Sink
+from sinks.base import Batch, Sink, SinkError
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ LONGEST_RETRY_S = 30.0
 IDLE_WAIT_S = 0.5
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -128,7 +130,10 @@ class Pipeline(Generic[Item]):
                     return
                 items, position = gathered
                 number += 1
-                prepared = self._stage.prepare(items, number=number, stored=self._stored, position=position)
+                prepare = partial(
+                    self._stage.prepare, items, number=number, stored=self._stored, position=position
+                )
+                prepared = self._patiently(prepare)
                 self._hand_over(prepared)
         finally:
             self._hand_over(None)
@@ -177,26 +182,42 @@ class Pipeline(Generic[Item]):
                 continue
             if prepared is None:
                 return
-            if self._store(prepared):
+            if self._patiently(partial(self._store, prepared)):
                 self._stored = prepared.number
-                self._cursor.advance(prepared.position)
+                self._advance(prepared.position)
 
     def _store(self, prepared: Prepared) -> bool:
-        """Tries until the batch is stored or the collector stops; a batch that is left is replayed at start."""
+        prepared.before_write()
+        self._sink.write(prepared.batch)
+        prepared.after_write()
+        return True
+
+    def _advance(self, position: Position) -> None:
+        try:
+            self._cursor.advance(position)
+        except OSError as error:  # the next batch tries again; until then a restart stores this one once more
+            self.last_error = str(error)
+            log.error("the cursor of %s is not written: %s", self._signal, error)
+
+    # ------------------------------------------------------------------- shared
+
+    def _patiently(self, attempt: Callable[[], Result]) -> Result | None:
+        """Tries until it works; None if the collector stops first, and the journal keeps what is left."""
         pause = FIRST_RETRY_S
         while True:
             try:
-                prepared.before_write()
-                self._sink.write(prepared.batch)
-            except (RetryableError, PermanentError) as error:
+                result = attempt()
+            except SinkError as error:
                 self.last_error = str(error)
-                log.warning("batch of %d not stored, next try in %.1f s: %s", prepared.items, pause, error)
+                log.warning("%s: next try in %.1f s: %s", self._signal, pause, error)
+            except Exception as error:
+                self.last_error = f"{type(error).__name__}: {error}"
+                log.exception("%s: next try in %.1f s", self._signal, pause)
             else:
                 self.last_error = ""
-                prepared.after_write()
-                return True
+                return result
             if self._stopping.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  # jitter
-                return False
+                return None
             pause = min(pause * 2, LONGEST_RETRY_S)
 
     def _guard(self, target: Callable[[], None]) -> None:

@@ -184,12 +184,13 @@ def _status(
 ) -> Status:
     def moved() -> dict[str, int]:
         accepted = intake.stats.accepted_spans + flow.replayed
-        left = accepted - flow.stored - flow.duplicates - flow.filtered - flow.dead_lettered
+        dead_lettered = dead_letters.items["traces"]
+        left = accepted - flow.stored - flow.duplicates - flow.filtered - dead_lettered
         return {
             "accepted": accepted,
             "stored": flow.stored,
             "queued": max(0, left),
-            "dead_lettered": flow.dead_lettered,
+            "dead_lettered": dead_lettered,
             "duplicates": flow.duplicates,
             "filtered": flow.filtered,
         }

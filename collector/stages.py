@@ -34,7 +34,6 @@ class Flow:
     replayed: int = 0
     stored: int = 0
     duplicates: int = 0
-    dead_lettered: int = 0
     filtered: int = 0
     stored_at_ns: int = 0
     """When the newest batch was stored."""
@@ -76,10 +75,10 @@ class TraceStage:
         self._live_from = live_from
 
     def decode(self, record: Record) -> Sequence[Span]:
+        if record.sequence < self._live_from:
+            self._flow.replayed += record.header.items
         spans = decode_traces(record.body)
         _label(spans, record)
-        if record.sequence < self._live_from:
-            self._flow.replayed += len(spans)
         return spans
 
     def prepare(self, items: Sequence[Span], *, number: int, stored: int, position: Position) -> Prepared:

@@ -9,6 +9,7 @@ length-delimited OTLP requests, which ClickHouse can read by itself (its `Protob
     1004 string   tenant; absent if it is the default
     1005 string   project that the request named; absent if none
     1006 string   transport: http | grpc | proxy
+    1007 fixed32  spans or log records in the request
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ CRC_TAG = _tag(1001, _FIXED32)
 _SEQUENCE_TAG = _tag(1002, _FIXED64)
 _RECEIVED_TAG = _tag(1003, _FIXED64)
 _TEXT_TAGS = {_tag(1004, _LENGTH): "tenant", _tag(1005, _LENGTH): "project", _tag(1006, _LENGTH): "transport"}
+_ITEMS_TAG = _tag(1007, _FIXED32)
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 TAG_SIZE = len(CRC_TAG)
@@ -54,6 +56,8 @@ class Header:
     tenant: str = ""
     project: str = ""
     transport: str = ""
+    items: int = 0
+    """Spans or log records in the request."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,6 +88,7 @@ def encode(sequence: int, header: Header, body: bytes) -> list[bytes]:
     for tag, name in _TEXT_TAGS.items():
         if text := getattr(header, name).encode():
             fields += (tag, varint(len(text)), text)
+    fields += (_ITEMS_TAG, _U32.pack(header.items))
     head = b"".join(fields)
     checksum = zlib.crc32(body, zlib.crc32(head))
     length = HEAD_SIZE + len(head) + len(body)
@@ -135,5 +140,6 @@ def decode(message: bytes) -> Record:
                 break
         texts[name] = message[at : at + length].decode()
         at += length
-    header = Header(_U64.unpack_from(message, received_at)[0], **texts)
-    return Record(_U64.unpack_from(message, sequence_at)[0], header, message[at:])
+    items = _U32.unpack_from(message, at + TAG_SIZE)[0]
+    header = Header(_U64.unpack_from(message, received_at)[0], **texts, items=items)
+    return Record(_U64.unpack_from(message, sequence_at)[0], header, message[at + TAG_SIZE + 4 :])

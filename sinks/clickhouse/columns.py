@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
@@ -21,6 +22,9 @@ TIME = "time"
 """Kinds of columns. TIME is nanoseconds since the epoch; any kind but TIME, TEXTS and MAP may be null."""
 
 EARLIEST_NS = 0
+NANO = Decimal("0.000000001")
+MOST_USD = 10**9
+"""What a `Decimal(18, 9)` can hold."""
 LATEST_NS = 9_214_646_400 * 10**9
 """1970 to 2261, what a `DateTime64(9)` and the date of its partition can hold."""
 
@@ -201,11 +205,37 @@ read_warning: Callable[[Sequence[Any]], Warning] = reader(WARNINGS, _warning)
 
 
 def arrow_array(kind: str, values: list[Any]) -> Any:
-    """An Arrow array of one column's values.
+    """An Arrow array of one column's values. A value that no column can hold does not cost the batch: half of a
+    surrogate pair is replaced, a number out of range becomes the nearest or unknown, money is rounded."""
+    import pyarrow as pa
 
-    Raises:
-        pyarrow.ArrowException, OverflowError, TypeError: a value does not fit.
-    """
+    try:
+        return _arrow_array(kind, values)
+    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+        return _arrow_array(kind, [_fitting(kind, value) for value in values])
+
+
+def _fitting(kind: str, value: Any) -> Any:
+    if kind == TEXT:
+        return _clean(value)
+    if kind == TEXTS:
+        return [_clean(item) for item in value]
+    if kind == MAP:
+        return {_clean(key): _clean(item) for key, item in value.items()}
+    if kind == INTEGER:
+        return value if value is not None and abs(value) < 2**63 else None
+    if kind == UNSIGNED:
+        return min(max(value, 0), 2**64 - 1)
+    if kind == MONEY:
+        return value.quantize(NANO) if value is not None and abs(value) < MOST_USD else None
+    return value
+
+
+def _clean(text: Any) -> str:
+    return str(text).encode("utf-8", "replace").decode()
+
+
+def _arrow_array(kind: str, values: list[Any]) -> Any:
     import pyarrow as pa
 
     if kind == TEXT:

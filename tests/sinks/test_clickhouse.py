@@ -519,9 +519,11 @@ def test_steps_are_numbered_without_gaps() -> None:
 # --------------------------------------------------------------------------- errors and crashes
 
 
-def test_what_can_never_be_stored_is_a_permanent_error(sink: ClickHouseSink, trace_id: str) -> None:
+def test_a_missing_table_is_a_permanent_error(store: Store) -> None:
     with pytest.raises(PermanentError):
-        sink.write(Batch(events=[full_event(trace_id, input_tokens=2**70)]))
+        store.insert_arrow("no_such_table", ["x"], b"")
+    with pytest.raises(PermanentError):
+        store.query("SELECT * FROM otel.no_such_table")
 
 
 def test_rows_outlive_kill_9(tmp_path: Path) -> None:
@@ -550,3 +552,26 @@ print(len(Reader(store).events(full_run("ab" * 16))))
     )
     assert written.stdout.split() == ["1", "2", "3"], written.stderr
     assert read.stdout.split() == ["3"], read.stderr
+
+
+def test_values_that_no_column_can_hold_do_not_cost_the_batch(
+    sink: ClickHouseSink, reader: Reader, trace_id: str
+) -> None:
+    odd = full_event(
+        trace_id,
+        1,
+        name="half a pair \ud83d",
+        tags=["\udc00"],
+        metadata={"k": "\ud800"},
+        input_tokens=2**70,
+        attempts=-1,
+        cost_usd=Decimal("0.12345678949"),
+    )
+    dear = full_event(trace_id, 2, cost_usd=Decimal("1e30"))
+    sink.write(Batch(events=[odd, dear, full_event(trace_id, 3)]))
+    first, second, third = reader.events(full_run(trace_id))
+    assert (first.name, first.tags, first.metadata) == ("half a pair ?", ["?"], {"k": "?"})
+    assert (first.input_tokens, first.attempts) == (None, 0)
+    assert first.cost_usd == Decimal("0.123456789")
+    assert second.cost_usd is None
+    assert third == full_event(trace_id, 3)
