@@ -26,10 +26,12 @@ from collector.endpoints import Endpoints, api_token, publish, withdraw
 from collector.intake import Intake
 from collector.journal import Journal, JournalLockedError
 from collector.pipeline import Pipeline, Stage
+from collector.plugins import load_conventions
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
 from collector.stages import Flow, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
+from mappers.conventions import BUILTIN
 from mappers.model import DEFAULT_TENANT
 from mappers.normalize import Normalizer
 from sinks.base import SinkError
@@ -106,9 +108,11 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         flow = Flow()
         dead_letters = DeadLetters(directory / "dead-letters.jsonl")
         deriver = Deriver(reader, max_events=settings.deriver.max_events)
+        plugged_in, failures = load_conventions()
+        normalizer = Normalizer([*BUILTIN, *plugged_in])
         stages: dict[str, Stage[Any]] = {
             "traces": TraceStage(
-                Normalizer(), deriver, reader, totals, flow, live_from=journals["traces"].next_sequence
+                normalizer, deriver, reader, totals, flow, live_from=journals["traces"].next_sequence
             ),
             "logs": LogStage(),
         }
@@ -128,7 +132,19 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
             for signal, stage in stages.items()
         }
         health.checks = {f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()}
-        api = Api(reader, _status(intake, journals, pipelines, totals, flow, dead_letters), health)
+        api = Api(
+            reader,
+            _status(
+                intake,
+                journals,
+                pipelines,
+                totals,
+                flow,
+                dead_letters,
+                lambda: _mappers(normalizer, failures),
+            ),
+            health,
+        )
 
         for pipeline in pipelines.values():
             pipeline.start()
@@ -181,6 +197,7 @@ def _status(
     totals: Totals,
     flow: Flow,
     dead_letters: DeadLetters,
+    mappers: Callable[[], dict[str, Any]],
 ) -> Status:
     def moved() -> dict[str, int]:
         accepted = intake.stats.accepted_spans + flow.replayed
@@ -201,6 +218,7 @@ def _status(
             "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
             "pipeline": moved,
             "receivers": intake.stats.document,
+            "mappers": mappers,
             "journal": lambda: {
                 signal: {"bytes": journal.size_bytes} for signal, journal in journals.items()
             },
@@ -209,6 +227,11 @@ def _status(
             },
         },
     )
+
+
+def _mappers(normalizer: Normalizer, failures: dict[str, str]) -> dict[str, Any]:
+    """Faults by convention, and plugins that could not be loaded."""
+    return {"faults": dict(normalizer.faults), "not_loaded": failures}
 
 
 async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:

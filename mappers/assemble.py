@@ -38,6 +38,7 @@ def assemble(events: Sequence[Event]) -> Assembly:
         raise ValueError("a run has at least one event")
     tree = Tree(events)
     before = [_of_the_run(event) for event in tree.events]
+    _forget_guesses(tree)
     _settle_twins(tree)
     _settle_handoffs(tree)
     run = _identify(tree)
@@ -63,6 +64,13 @@ def _of_the_run(event: Event) -> tuple[str, str, str, str]:
 # --------------------------------------------------------------------------- what only the run can tell
 
 
+def _forget_guesses(tree: Tree) -> None:
+    """What an earlier round guessed from fewer events must not count as known now."""
+    for event in tree.events:
+        if event.handoff_source == "agent_sequence":
+            event.handoff_to, event.handoff_source = "", "tool_span" if event.tool else "handoff_span"
+
+
 def _settle_twins(tree: Tree) -> None:
     twins = find_twins(tree)
     for event in tree.events:
@@ -71,7 +79,7 @@ def _settle_twins(tree: Tree) -> None:
 
 def _settle_handoffs(tree: Tree) -> None:
     """From whom: the agent the span names, the agent around it, else the one before it. To whom: the agent
-    that the span names, else the next other one; what was guessed in an earlier round is guessed anew."""
+    that the span names, else the next other one."""
     handoffs = [event for event in tree.events if event.kind == Kind.HANDOFF]
     if not handoffs:
         return
@@ -82,8 +90,6 @@ def _settle_handoffs(tree: Tree) -> None:
             previous = agent_name(event)
         elif event.kind == Kind.HANDOFF:
             event.handoff_from = event.agent or above[event.span_id] or previous
-            if event.handoff_source == "agent_sequence":
-                event.handoff_to, event.handoff_source = "", "tool_span" if event.tool else "handoff_span"
     following = after_that = ""
     for event in reversed(tree.events):
         if event.kind == Kind.AGENT:

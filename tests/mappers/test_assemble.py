@@ -234,7 +234,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(events=EVENTS, seed=st.integers(0, 99))
 def test_the_order_of_arrival_does_not_matter_not_even_when_parents_form_rings(
     events: list[Event], seed: int

@@ -1,0 +1,35 @@
+"""What other packages add: conventions under the entry point `eddyline.mappers`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+
+from mappers.conventions.base import Convention
+
+log = logging.getLogger(__name__)
+
+MAPPERS = "eddyline.mappers"
+
+
+def load_conventions(found: Iterable[EntryPoint] | None = None) -> tuple[list[Convention], dict[str, str]]:
+    """Conventions of installed packages, and why each one that failed could not be loaded, by its name.
+
+    An entry point leads to a `Convention` or to a list of them. One that fails is logged and left out.
+    """
+    conventions: list[Convention] = []
+    failures: dict[str, str] = {}
+    for entry_point in entry_points(group=MAPPERS) if found is None else found:
+        try:
+            loaded = entry_point.load()
+            several = loaded if isinstance(loaded, (list, tuple)) else [loaded]
+            wrong = [item for item in several if not isinstance(item, Convention)]
+            if wrong:
+                raise TypeError(f"it is {type(wrong[0]).__name__}, not a Convention")
+        except Exception as error:
+            failures[entry_point.name] = f"{type(error).__name__}: {error}"
+            log.exception("convention %s of %s is left out", entry_point.name, entry_point.value)
+        else:
+            conventions += several
+    return conventions, failures
