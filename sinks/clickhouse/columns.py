@@ -227,8 +227,15 @@ def _fitting(kind: str, value: Any) -> Any:
     if kind == UNSIGNED:
         return min(max(value, 0), 2**64 - 1)
     if kind == MONEY:
-        return value.quantize(NANO) if value is not None and abs(value) < MOST_USD else None
+        return _money(value)
     return value
+
+
+def _money(usd: Decimal | None) -> Decimal | None:
+    if usd is None or not usd.is_finite() or abs(usd) >= MOST_USD:
+        return None
+    rounded = usd.quantize(NANO)
+    return rounded if abs(rounded) < MOST_USD else None
 
 
 def _clean(text: Any) -> str:

@@ -6,7 +6,7 @@ identity: by `IngestedAt` for events and spans, by `Version` for runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ CONTENT = ("Input", "Output", "Metadata")
 
 HOUR_S = 3600
 SURPLUS = 4
-"""Candidates fetched for each run of a page: some turn out to be older versions that no longer match."""
+"""Rows looked at for each run of a page: some are older versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,45 +56,48 @@ class Reader:
     # ------------------------------------------------------------------- runs
 
     def runs(self, wanted: RunFilter, limit: int, cursor: tuple[int, str] | None, now_ns: int) -> Page:
-        """Runs that match, newest first. `now_ns` decides which rootless runs count as incomplete."""
+        """Runs that match, newest first. `now_ns` decides which rootless runs count as incomplete.
+
+        Rows of all versions are walked in windows from the cursor downwards. A window yields the runs whose newest
+        version lies in it; a run that an older version brought in comes with its own window.
+        """
         conditions, values = _conditions(wanted, now_ns)
-        if cursor is not None:
-            conditions.append(
-                "(toUnixTimestamp64Nano(Start), RunId) < ({cursor_ns:Int64}, {cursor_id:String})"
+        runs: list[Run] = []
+        rows = limit * SURPLUS
+        while len(runs) <= limit:
+            matching = conditions + ([] if cursor is None else [_OLDER])
+            values |= {"limit": limit + 1, "rows": rows}
+            if cursor is not None:
+                values |= {"cursor_ns": cursor[0], "cursor_id": cursor[1]}
+            edge = self._store.query(
+                f"SELECT toUnixTimestamp64Nano(Start) FROM otel.runs WHERE {' AND '.join(matching)}"
+                " ORDER BY Start DESC LIMIT 1 OFFSET {rows:UInt32}",
+                values,
             )
-            values |= {"cursor_ns": cursor[0], "cursor_id": cursor[1]}
-        matching = " AND ".join(conditions)
-        newest = "ORDER BY Start DESC, RunId DESC"
-        candidates = limit * SURPLUS + 1
-        while True:
-            values |= {"limit": limit + 1, "candidates": candidates}
-            rows = self._store.query(
+            if edge:
+                matching.append("Start >= fromUnixTimestamp64Nano({edge_ns:Int64}, 'UTC')")
+                values["edge_ns"] = edge[0][0]
+            window = " AND ".join(matching)
+            found = self._store.query(
                 f"""
                 SELECT {selection(RUNS)} FROM
                 (
                     SELECT * FROM otel.runs
-                    WHERE Tenant = {{tenant:String}} AND RunId IN
-                        (SELECT RunId FROM otel.runs WHERE {matching} {newest} LIMIT {{candidates:UInt32}})
+                    WHERE Tenant = {{tenant:String}} AND RunId IN (SELECT RunId FROM otel.runs WHERE {window})
                     ORDER BY Version DESC LIMIT 1 BY RunId
                 )
-                WHERE {matching} {newest} LIMIT {{limit:UInt32}}
+                WHERE {window} ORDER BY Start DESC, RunId DESC LIMIT {{limit:UInt32}}
                 """,
                 values,
             )
-            # Too few although there were candidates enough: versions crowd the window, so look further.
-            if len(rows) > limit or self._candidates(matching, values) < candidates:
+            runs += [read_run(row) for row in found]
+            if not edge:
                 break
-            candidates *= 2
-        runs = [read_run(row) for row in rows[:limit]]
-        more = len(rows) > limit
-        return Page(runs, (runs[-1].start_ns, runs[-1].run_id) if more else None)
-
-    def _candidates(self, matching: str, values: Mapping[str, Any]) -> int:
-        rows = self._store.query(
-            f"SELECT count() FROM (SELECT 1 FROM otel.runs WHERE {matching} LIMIT {{candidates:UInt32}})",
-            values,
-        )
-        return int(rows[0][0])
+            cursor = edge[0][0], ""
+            rows *= 2  # versions crowd the window
+        page = runs[:limit]
+        more = len(runs) > limit
+        return Page(page, (page[-1].start_ns, page[-1].run_id) if more else None)
 
     def run(self, tenant: str, run_id: str) -> Run | None:
         rows = self._store.query(
@@ -285,5 +288,10 @@ def _conditions(wanted: RunFilter, now_ns: int) -> tuple[list[str], dict[str, An
     return conditions, values
 
 
+# The comparison of Start alone lets the engine skip parts of the table, which that of the pairs does not.
+_OLDER = (
+    "Start <= fromUnixTimestamp64Nano({cursor_ns:Int64}, 'UTC')"
+    " AND (toUnixTimestamp64Nano(Start), RunId) < ({cursor_ns:Int64}, {cursor_id:String})"
+)
 _STATUS = f"if(NOT HasRoot AND toUnixTimestamp64Nano(End) < {{idle_since_ns:Int64}}, '{RunStatus.INCOMPLETE}', Status)"
 """The status as `mappers.assemble.settle` would say it."""

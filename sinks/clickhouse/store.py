@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from sinks.base import RetryableError
 from sinks.clickhouse.errors import translated
 from sinks.clickhouse.migrations import DATABASE, migrate
 
@@ -59,6 +62,7 @@ class Store:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._open: list[Any] = []
+        self._idle_readers: list[Any] = []
 
     @classmethod
     def open(cls, where: str | Path) -> Store:
@@ -79,14 +83,20 @@ class Store:
             store = cls({"interface": "chdb", "path": str(where), "chdb_options": options}, where)
         else:
             store = cls({"dsn": where}, None)
-        with translated():
-            _warm_up()
-            client = store._client({})
-            migrate(
-                client.command,
-                lambda sql: client.query(sql).result_rows,
-                app_version=version("eddyline"),
-            )
+        try:
+            with translated():
+                _warm_up()
+                client = store._client({})
+                migrate(
+                    client.command,
+                    lambda sql: client.query(sql).result_rows,
+                    app_version=version("eddyline"),
+                )
+        except Exception as error:
+            store.close()
+            if isinstance(where, Path) and _is_locked(where / "status"):
+                raise RetryableError(f"another process has {where} open, and only one can") from error
+            raise
         return store
 
     def _client(self, settings: Mapping[str, Any]) -> Any:
@@ -100,17 +110,26 @@ class Store:
     # ------------------------------------------------------------------- reading
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
-        """Rows. Each thread has a read-only handle of its own, because a handle answers one query at a time.
+        """Rows. Each query has a read-only handle to itself, because a handle answers one query at a time.
 
         Raises:
             RetryableError, PermanentError: as `translated` says.
         """
-        with translated():
-            client = getattr(self._local, "reader", None)
-            if client is None:
-                client = self._local.reader = self._client(READ_SETTINGS)
+        with translated(), self._reader() as client:
             rows: Sequence[Sequence[Any]] = client.query(sql, parameters=dict(parameters or {})).result_rows
         return rows
+
+    @contextmanager
+    def _reader(self) -> Iterator[Any]:
+        """There are as many handles as there were queries at one time, however many threads come and go."""
+        try:
+            client = self._idle_readers.pop()
+        except IndexError:
+            client = self._client(READ_SETTINGS)
+        try:
+            yield client
+        finally:
+            self._idle_readers.append(client)
 
     # ------------------------------------------------------------------- writing
 
@@ -157,6 +176,19 @@ class Store:
             for handle in self._open:
                 handle.close()
             self._open.clear()
+            self._idle_readers.clear()
+
+
+def _is_locked(file: Path) -> bool:
+    """Whether an engine holds its lock on this file. It names no reason of its own when it can not start."""
+    try:
+        with file.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _warm_up() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from mappers.model import LogRecord, Resource, Scope, Span
 from sinks.base import Batch
 from sinks.clickhouse.attributes import text, texts
-from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, column_arrays, maps, times
+from sinks.clickhouse.columns import EVENTS, MAP, RUNS, TEXT, WARNINGS, arrow_array, column_arrays, times
 from sinks.clickhouse.errors import translated
 from sinks.clickhouse.store import Store
 
@@ -72,70 +72,67 @@ def _scope_texts(scope: Scope) -> dict[str, str]:
 
 def _origin_columns(items: Sequence[Span] | Sequence[LogRecord]) -> dict[str, Any]:
     """Columns that spans and log records share."""
-    import pyarrow as pa
-
     resource_texts, scope_texts = _PerObject(_resource_texts), _PerObject(_scope_texts)
     resources = [resource_texts(item.resource) for item in items]
-    string = pa.string()
     return {
-        "TraceId": pa.array([item.trace_id for item in items], string),
-        "SpanId": pa.array([item.span_id for item in items], string),
-        "ServiceName": pa.array([resource.get("service.name", "") for resource in resources], string),
-        "ResourceAttributes": maps(resources),
-        "ScopeName": pa.array([item.scope.name for item in items], string),
-        "ScopeVersion": pa.array([item.scope.version for item in items], string),
-        "ScopeAttributes": maps([scope_texts(item.scope) for item in items]),
-        "Tenant": pa.array([item.tenant for item in items], string),
-        "Project": pa.array([item.project for item in items], string),
+        "TraceId": arrow_array(TEXT, [item.trace_id for item in items]),
+        "SpanId": arrow_array(TEXT, [item.span_id for item in items]),
+        "ServiceName": arrow_array(TEXT, [resource.get("service.name", "") for resource in resources]),
+        "ResourceAttributes": arrow_array(MAP, resources),
+        "ScopeName": arrow_array(TEXT, [item.scope.name for item in items]),
+        "ScopeVersion": arrow_array(TEXT, [item.scope.version for item in items]),
+        "ScopeAttributes": arrow_array(MAP, [scope_texts(item.scope) for item in items]),
+        "Tenant": arrow_array(TEXT, [item.tenant for item in items]),
+        "Project": arrow_array(TEXT, [item.project for item in items]),
     }
 
 
 def _span_columns(spans: Sequence[Span]) -> dict[str, Any]:
     import pyarrow as pa
 
-    string = pa.string()
     columns = _origin_columns(spans) | {
         "Timestamp": times([span.start_ns for span in spans]),
-        "ParentSpanId": pa.array([span.parent_span_id for span in spans], string),
-        "TraceState": pa.array([span.trace_state for span in spans], string),
-        "SpanName": pa.array([span.name for span in spans], string),
-        "SpanKind": pa.array([_named(SPAN_KINDS, span.kind) for span in spans], string),
-        "SpanAttributes": maps([texts(span.attributes) for span in spans]),
+        "ParentSpanId": arrow_array(TEXT, [span.parent_span_id for span in spans]),
+        "TraceState": arrow_array(TEXT, [span.trace_state for span in spans]),
+        "SpanName": arrow_array(TEXT, [span.name for span in spans]),
+        "SpanKind": arrow_array(TEXT, [_named(SPAN_KINDS, span.kind) for span in spans]),
+        "SpanAttributes": arrow_array(MAP, [texts(span.attributes) for span in spans]),
         "Duration": pa.array([max(0, span.end_ns - span.start_ns) for span in spans], pa.uint64()),
-        "StatusCode": pa.array([_named(STATUS_CODES, span.status_code) for span in spans], string),
-        "StatusMessage": pa.array([span.status_message for span in spans], string),
+        "StatusCode": arrow_array(TEXT, [_named(STATUS_CODES, span.status_code) for span in spans]),
+        "StatusMessage": arrow_array(TEXT, [span.status_message for span in spans]),
     }
     events = [span.events for span in spans]
     flat_events = [event for each in events for event in each]
     columns |= {
         "Events.Timestamp": _nested(events, times([event.time_ns for event in flat_events])),
-        "Events.Name": _nested(events, pa.array([event.name for event in flat_events], string)),
-        "Events.Attributes": _nested(events, maps([texts(event.attributes) for event in flat_events])),
+        "Events.Name": _nested(events, arrow_array(TEXT, [event.name for event in flat_events])),
+        "Events.Attributes": _nested(
+            events, arrow_array(MAP, [texts(event.attributes) for event in flat_events])
+        ),
     }
     links = [span.links for span in spans]
     flat_links = [link for each in links for link in each]
     return columns | {
-        "Links.TraceId": _nested(links, pa.array([link.trace_id for link in flat_links], string)),
-        "Links.SpanId": _nested(links, pa.array([link.span_id for link in flat_links], string)),
-        "Links.TraceState": _nested(links, pa.array([link.trace_state for link in flat_links], string)),
-        "Links.Attributes": _nested(links, maps([texts(link.attributes) for link in flat_links])),
+        "Links.TraceId": _nested(links, arrow_array(TEXT, [link.trace_id for link in flat_links])),
+        "Links.SpanId": _nested(links, arrow_array(TEXT, [link.span_id for link in flat_links])),
+        "Links.TraceState": _nested(links, arrow_array(TEXT, [link.trace_state for link in flat_links])),
+        "Links.Attributes": _nested(links, arrow_array(MAP, [texts(link.attributes) for link in flat_links])),
     }
 
 
 def _log_columns(logs: Sequence[LogRecord]) -> dict[str, Any]:
     import pyarrow as pa
 
-    string = pa.string()
     return _origin_columns(logs) | {
         "Timestamp": times([record.time_ns or record.observed_ns for record in logs]),
         "TraceFlags": pa.array([record.flags & 0xFF for record in logs], pa.uint8()),
-        "SeverityText": pa.array([record.severity_text for record in logs], string),
+        "SeverityText": arrow_array(TEXT, [record.severity_text for record in logs]),
         "SeverityNumber": pa.array([min(max(record.severity_number, 0), 255) for record in logs], pa.uint8()),
-        "Body": pa.array([text(record.body) for record in logs], string),
-        "ResourceSchemaUrl": pa.array([record.resource.schema_url for record in logs], string),
-        "ScopeSchemaUrl": pa.array([record.scope.schema_url for record in logs], string),
-        "LogAttributes": maps([texts(record.attributes) for record in logs]),
-        "EventName": pa.array([record.event_name for record in logs], string),
+        "Body": arrow_array(TEXT, [text(record.body) for record in logs]),
+        "ResourceSchemaUrl": arrow_array(TEXT, [record.resource.schema_url for record in logs]),
+        "ScopeSchemaUrl": arrow_array(TEXT, [record.scope.schema_url for record in logs]),
+        "LogAttributes": arrow_array(MAP, [texts(record.attributes) for record in logs]),
+        "EventName": arrow_array(TEXT, [record.event_name for record in logs]),
     }
 
 
