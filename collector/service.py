@@ -48,6 +48,7 @@ REQUEST_GRACE_S = 8
 """What a request in flight may take when we end; exporters give up at 10 s."""
 
 EX_UNAVAILABLE = 69
+EX_CANTCREAT = 73
 EX_TEMPFAIL = 75
 EX_CONFIG = 78
 
@@ -103,7 +104,10 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 EX_CONFIG,
             )
     directory = settings.data_dir
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ServiceError(f"{directory} can not be made: {error.strerror}", EX_CANTCREAT) from None
     async with AsyncExitStack() as parts:
         journals = {signal: _journal(settings, signal, parts) for signal in ("traces", "logs")}
         withdraw(directory)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.corpus import select
-from tests.sending import http_protobuf, renamed
+from tests.sending import http_protobuf, over_grpc, renamed
 from tests.server import Server
 
 PAYLOADS = [
@@ -181,3 +181,40 @@ def test_a_proxy_is_left_off_and_said_so(data_dir: Path) -> None:
     assert server.endpoints["proxy"] is None
     assert "this version has no proxy" in server.log.read_text()
     assert server.stop() == 0
+
+
+def test_log_records_are_stored_once(data_dir: Path) -> None:
+    server = Server(data_dir).start()
+    files = [file for scenario in select("gen_ai/openai-v2-events/") for file in scenario.logs]
+    for _ in range(2):
+        for file in files:
+            http_protobuf(server, file.read_bytes(), "logs", signal="logs")
+            over_grpc(server, file.read_bytes(), "logs", signal="logs")
+    accepted = server.get("/status")["receivers"]
+    assert accepted["http"]["logs"]["accepted"] == accepted["grpc"]["logs"]["accepted"]
+    assert server.stop() == 0
+    script = """
+import sys
+from pathlib import Path
+from sinks.clickhouse import Store
+store = Store.open(Path(sys.argv[1]))
+sql = "SELECT count(), countIf(Body LIKE '%weather%'), any(Project) FROM otel.otel_logs FINAL"
+print(*store.query(sql)[0])
+"""
+    counted = subprocess.run(
+        [sys.executable, "-c", script, str(data_dir / "clickhouse")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stored, about_weather, project = counted.stdout.split()
+    assert int(stored) == accepted["http"]["logs"]["accepted"] // 2
+    assert int(about_weather) > 0
+    assert project == "logs"
+
+
+def test_a_data_directory_that_can_not_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = command("serve", "--data-dir", str(tmp_path / "file" / "data"))
+    assert result.returncode == 73
+    assert "can not be made" in result.stderr
