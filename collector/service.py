@@ -9,14 +9,10 @@ import gc
 import logging
 import os
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
-
-import uvicorn
-from starlette.types import ASGIApp
 
 from collector.api.access import LOOPBACK_NAMES
 from collector.api.app import Api, admin_app, api_app
@@ -26,6 +22,7 @@ from collector.deriver import Deriver
 from collector.endpoints import Endpoints, api_token, publish, withdraw
 from collector.intake import Intake
 from collector.journal import Journal, JournalLockedError
+from collector.listening import REQUEST_GRACE_S, ListenError, listen
 from collector.pipeline import Pipeline, Stage
 from collector.plugins import load_conventions
 from collector.receivers.grpc import GrpcReceiver
@@ -41,11 +38,6 @@ from sinks.clickhouse import ClickHouseSink, Reader, Store
 log = logging.getLogger(__name__)
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
-BACKLOG = 1024
-KEEP_ALIVE_S = 75
-"""Longer than any exporter's pause between batches, so that connections are kept."""
-REQUEST_GRACE_S = 8
-"""What a request in flight may take when we end; exporters give up at 10 s."""
 
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
@@ -164,7 +156,10 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         for pipeline in pipelines.values():
             pipeline.start()
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
-        endpoints = await _open_doors(settings, intake, api, token, parts)
+        try:
+            endpoints = await _open_doors(settings, intake, api, token, parts)
+        except ListenError as error:
+            raise ServiceError(str(error), EX_UNAVAILABLE) from None
         parts.callback(setattr, health, "ready", False)
         health.ready = True
         publish(directory, endpoints)
@@ -260,17 +255,10 @@ async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:
 # --------------------------------------------------------------------------- doors
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, with the signals left to us: one process, several servers, one shutdown."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 async def _open_doors(
     settings: Settings, intake: Intake, api: Api, token: str, parts: AsyncExitStack
 ) -> Endpoints:
+    """Raises: ListenError."""
     protocols = settings.receivers.otlp.protocols
     # A name that is not loopback can only come from a page that made it point here.
     api_door = api_app(api, token=token, hosts=LOOPBACK_NAMES)
@@ -282,62 +270,18 @@ async def _open_doors(
         try:
             port = receiver.start(protocols.grpc.endpoint)
         except OSError as error:
-            raise ServiceError(
-                f"grpc can not listen on {protocols.grpc.endpoint}: {error}", EX_UNAVAILABLE
-            ) from None
+            raise ListenError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}") from None
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
         grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
     http = HttpReceiver(intake, max_body_bytes=protocols.http.max_request_body_size)
     return Endpoints(
         grpc=grpc_address,
-        http=await _listen("http", protocols.http.endpoint, http, parts),
-        api=await _listen("api", settings.api.endpoint, api_door, parts),
+        http=await listen("http", protocols.http.endpoint, http, parts),
+        api=await listen("api", settings.api.endpoint, api_door, parts),
         proxy=None,
-        admin=await _listen("admin", settings.admin.endpoint, admin_app(api), parts),
+        admin=await listen("admin", settings.admin.endpoint, admin_app(api), parts),
         pid=os.getpid(),
     )
-
-
-async def _listen(name: str, endpoint: str | None, app: ASGIApp, parts: AsyncExitStack) -> str | None:
-    """Serves the application on the endpoint; returns its URL, None for a door that is off."""
-    if endpoint is None:
-        return None
-    host, _, port = endpoint.rpartition(":")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host.strip("[]"), int(port)))
-    except OSError as error:
-        listener.close()
-        raise ServiceError(f"{name} can not listen on {endpoint}: {error.strerror}", EX_UNAVAILABLE) from None
-    listener.listen(BACKLOG)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=REQUEST_GRACE_S,
-        )
-    )
-    task = asyncio.create_task(server.serve(sockets=[listener]), name=f"door-{name}")
-
-    async def close() -> None:
-        server.should_exit = True
-        await task
-
-    parts.push_async_callback(close)
-    while not server.started:
-        if task.done():
-            await task
-        await asyncio.sleep(0.005)
-    return f"http://{host}:{listener.getsockname()[1]}"
 
 
 def _host(endpoint: str) -> str:

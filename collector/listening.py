@@ -1,0 +1,81 @@
+"""HTTP servers of the collector: several in one process, each on its own endpoint, ended with the process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+BACKLOG = 1024
+KEEP_ALIVE_S = 75
+"""Longer than any exporter's pause between batches, so that connections are kept."""
+REQUEST_GRACE_S = 8
+"""What a request in flight may take when we end; exporters give up at 10 s."""
+
+
+class ListenError(Exception):
+    """The endpoint can not be listened on; the message says which and why."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with the signals left to us: one process, several servers, one shutdown."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def listen(
+    name: str, endpoint: str | None, app: ASGIApp, parts: AsyncExitStack, **options: Any
+) -> str | None:
+    """Serves the application on the endpoint; returns its URL, None for a door that is off.
+
+    Args:
+        parts: gets the closing of the server.
+        options: of uvicorn, over those that all doors share.
+
+    Raises:
+        ListenError: the address is taken or not ours.
+    """
+    if endpoint is None:
+        return None
+    host, _, port = endpoint.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"{name} can not listen on {endpoint}: {error.strerror}") from None
+    listener.listen(BACKLOG)
+    shared: dict[str, Any] = {
+        "http": "httptools",
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        "proxy_headers": False,
+        "server_header": False,
+        "timeout_keep_alive": KEEP_ALIVE_S,
+        "timeout_graceful_shutdown": REQUEST_GRACE_S,
+    }
+    server = _Server(uvicorn.Config(app, **shared | options))
+    task = asyncio.create_task(server.serve(sockets=[listener]), name=f"door-{name}")
+
+    async def close() -> None:
+        server.should_exit = True
+        await task
+
+    parts.push_async_callback(close)
+    while not server.started:
+        if task.done():
+            await task
+        await asyncio.sleep(0.005)
+    return f"http://{host}:{listener.getsockname()[1]}"
