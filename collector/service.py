@@ -4,7 +4,6 @@ in the same order, so that nothing which was acknowledged is left without a take
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
