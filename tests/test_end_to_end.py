@@ -5,11 +5,10 @@ from __future__ import annotations
 import collections
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.corpus import Scenario, select
-from tests.sending import TRANSPORTS, http_protobuf, one_by_one, renamed
+from tests.sending import CLIENT, TRANSPORTS, http_protobuf, one_by_one, renamed
 from tests.server import Server
 
 SCENARIOS = list(
@@ -127,7 +126,7 @@ def captured_json(server: Server) -> None:
     for scenario in CAPTURED_JSON:
         for file in scenario.traces:
             headers = {"Content-Type": "application/json", "X-Loop-Project": f"json.{scenario.project}"}
-            response = httpx.post(
+            response = CLIENT.post(
                 f"{server.endpoints['http']}/v1/traces", content=file.read_bytes(), headers=headers
             )
             assert (response.status_code, response.content) == (200, b"{}")
