@@ -43,7 +43,6 @@ class Normalizer:
 
     def __init__(self, conventions: Iterable[Convention] = BUILTIN) -> None:
         self._registry = Registry(conventions)
-        self._known = self._registry.known
         self._resource: Resource | None = None
         self._service = self._environment = ""
         self._scope: Scope | None = None
@@ -98,10 +97,11 @@ class Normalizer:
             self._scope_plans = self._registry.scope_plans(span.scope)
             self._scope = span.scope
         attributes = span.attributes
-        plan = self._scope_plans.plan(self._known.intersection(attributes))
+        layout = self._scope_plans.layout(span)
+        plan = layout.plan
         event.convention = plan.convention
         traits = plan.traits(span.name, attributes.get)
-        values = plan.fields[traits.kind].read(span)
+        values = plan.fields[traits.kind].read(span, layout.families)
         event.kind = traits.kind
         event.is_setup = traits.setup
         if event.status == Status.ERROR or span.events or "outcome" in values:

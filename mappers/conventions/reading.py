@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mappers.messages import first_text, last_text
 from mappers.messages.document import member, parse
 from mappers.messages.flattened import place_of, unflatten
-from mappers.model import Attributes, AttributeValue, Span
+from mappers.model import AttributeValue, Span
 
 
 class Reading:
@@ -18,16 +18,17 @@ class Reading:
     Args:
         span: the span.
         values: the fields read so far, by name.
+        families: the flattened lists among its keys, as `families_of` finds them.
     """
 
     __slots__ = ("_documents", "_families", "get", "span", "values")
 
-    def __init__(self, span: Span, values: dict[str, Any]) -> None:
+    def __init__(self, span: Span, values: dict[str, Any], families: Mapping[str, int]) -> None:
         self.span = span
         self.get = span.attributes.get
         self.values = values
         self._documents: dict[str, Any] | None = None
-        self._families: dict[str, int] | None = None
+        self._families = families
 
     def first(
         self,
@@ -59,8 +60,6 @@ class Reading:
 
     def family(self, prefix: str) -> FlatFamily | None:
         """The flattened family below `prefix`; None if the span has no such key."""
-        if self._families is None:
-            self._families = _families(self.span.attributes)
         highest = self._families.get(prefix)
         return None if highest is None else FlatFamily(self, prefix + ".", highest)
 
@@ -96,29 +95,13 @@ class Reading:
         return match[1] if match else None
 
 
-_MAX_PLACES = 65_536
-_PLACES: dict[str, tuple[str, int] | tuple[()]] = {}
-"""(family, index) by key, () for a key without an index. Keys repeat from span to span, so that walking them
-costs a lookup each, without leaving C. Forgotten as a whole when full."""
-
-
-def _families(attributes: Attributes) -> dict[str, int]:
-    """Highest index by family."""
-    places = list(map(_PLACES.get, attributes))
-    if None in places:
-        if len(_PLACES) > _MAX_PLACES:
-            _PLACES.clear()
-        for key in attributes:
-            if key not in _PLACES:
-                _PLACES[key] = place_of(key)
-        places = [_PLACES[key] for key in attributes]
+def families_of(keys: Iterable[str]) -> dict[str, int]:
+    """Highest index by family, of the keys that are flattened lists."""
     families: dict[str, int] = {}
-    for place in places:
-        if not place:
-            continue
-        family, index = place
-        if index > families.get(family, -1):
-            families[family] = index
+    for key in keys:
+        place = place_of(key)
+        if place and place[1] > families.get(place[0], -1):
+            families[place[0]] = place[1]
     return families
 
 

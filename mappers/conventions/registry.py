@@ -1,8 +1,8 @@
 """Compiles conventions to plans, so that a span costs a few dict lookups however many conventions there are.
 
-What a span needs depends only on its scope and on which of the *known* keys it carries: its shape. A shape is
-one set intersection, done in C; the plan for it, made once, names the sources that can have a value at all.
-Spans of one library share few shapes.
+What a span needs depends only on its scope and on which of the *known* keys it carries: its shape. The plan for
+a shape, made once, names the sources that can have a value at all. Spans of one library share few shapes, and
+many of them carry just the same keys, so that a span's keys, as one tuple, are usually all that is looked up.
 """
 
 from __future__ import annotations
@@ -32,13 +32,16 @@ from mappers.conventions.base import (
     Source,
 )
 from mappers.conventions.fields import FIELDS
-from mappers.conventions.reading import Reading
+from mappers.conventions.reading import Reading, families_of
 from mappers.model import AttributeValue, Kind, Scope, Span
 
 MAX_SCOPES = 256
 MAX_SHAPES = 512
-"""Scopes, and shapes of a scope, that are remembered: whoever sends ever new ones makes the registry forget
-and start again, not grow."""
+MAX_LAYOUTS = 512
+"""Scopes, and shapes and layouts of a scope, that are remembered: whoever sends ever new ones makes the registry
+forget and start again, not grow."""
+MAX_KEYS = 64
+"""Spans with more keys than this are histories that grow; their layouts would not be seen again."""
 
 Shape = frozenset[str]
 Read = Callable[[Reading], Any]
@@ -59,7 +62,7 @@ class FieldPlans:
     sought: Sequence[tuple[str, Value, Sequence[Reader]]]
     """(field, how its value is read, sources)"""
 
-    def read(self, span: Span) -> dict[str, Any]:
+    def read(self, span: Span, families: Mapping[str, int]) -> dict[str, Any]:
         """The fields that the span has, by name."""
         get = span.attributes.get
         values: dict[str, Any] = {}
@@ -67,12 +70,12 @@ class FieldPlans:
         for name, key, value_of, further in self.direct:
             value = value_of(get(key))
             if value is None and further:
-                reading = reading or Reading(span, values)
+                reading = reading or Reading(span, values, families)
                 value = reading.first(further, value_of)
             if value is not None:
                 values[name] = value
         if self.sought:
-            reading = reading or Reading(span, values)
+            reading = reading or Reading(span, values, families)
             for name, value_of, sources in self.sought:
                 value = reading.first(sources, value_of)
                 if value is not None:
@@ -151,28 +154,54 @@ class Plan:
         return Traits(kind, told is Kind.TOOL, setup, excludes_cache, excludes_reasoning)
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the keys of a span alone tell of it."""
+
+    plan: Plan
+    families: Mapping[str, int]
+    """Highest index of each flattened list."""
+
+
 class ScopePlans:
     """The plans of one scope, made when a shape is first seen."""
 
-    def __init__(self, compiled: Sequence[_Compiled], label: str, on_fault: Callable[[str], None]) -> None:
+    def __init__(
+        self, compiled: Sequence[_Compiled], known: Shape, label: str, on_fault: Callable[[str], None]
+    ) -> None:
         self._compiled = compiled
+        self._known = known
         self._label = label
         self._on_fault = on_fault
         self._known_by = frozenset(
             one.convention.id for one in compiled if any(pattern.search(label) for pattern in one.scopes)
         )
-        self._plans: dict[Shape, Plan] = {}
+        self._plans: dict[tuple[Shape, bool], Plan] = {}
+        self._layouts: dict[tuple[bool, tuple[str, ...]], Layout] = {}
 
-    def plan(self, shape: Shape) -> Plan:
+    def layout(self, span: Span) -> Layout:
+        """What the span's keys tell."""
+        keys = tuple(span.attributes)
+        identity = bool(span.events), keys
+        layout = self._layouts.get(identity)
+        if layout is None:
+            layout = Layout(self._plan(self._known.intersection(keys), identity[0]), families_of(keys))
+            if len(keys) <= MAX_KEYS:
+                if len(self._layouts) >= MAX_LAYOUTS:
+                    self._layouts.clear()
+                self._layouts[identity] = layout
+        return layout
+
+    def _plan(self, shape: Shape, has_events: bool) -> Plan:
         """The plan for spans that carry just these of the known keys."""
-        plan = self._plans.get(shape)
+        plan = self._plans.get((shape, has_events))
         if plan is None:
             if len(self._plans) >= MAX_SHAPES:
                 self._plans.clear()
-            plan = self._plans[shape] = self._make(shape)
+            plan = self._plans[shape, has_events] = self._make(shape, has_events)
         return plan
 
-    def _make(self, shape: Shape) -> Plan:
+    def _make(self, shape: Shape, has_events: bool) -> Plan:
         matching = [
             one
             for one in self._compiled
@@ -193,7 +222,7 @@ class ScopePlans:
         )
         return Plan(
             convention=matching[0].convention.id if matching else "",
-            fields=self._field_plans(matching, shape),
+            fields=self._field_plans(matching, shape, has_events),
             _rules=[rule for _, _, rule in rules],
             _quirks=[
                 (quirk, name)
@@ -205,13 +234,15 @@ class ScopePlans:
             ],
         )
 
-    def _field_plans(self, matching: Sequence[_Compiled], shape: Shape) -> Mapping[Kind, FieldPlans]:
+    def _field_plans(
+        self, matching: Sequence[_Compiled], shape: Shape, has_events: bool
+    ) -> Mapping[Kind, FieldPlans]:
         found: list[tuple[str, Value, list[Reader]]] = []
         for name, described in FIELDS.items():
             sources: dict[Source, Reader] = {}
             for one in matching:
                 for source in one.convention.fields.get(name, ()):
-                    if source not in sources and _may_have_value(source, shape):
+                    if source not in sources and _may_have_value(source, shape, has_events):
                         sources[source] = self._reader(one, source)
             if sources:
                 found.append((name, described.read, list(sources.values())))
@@ -300,7 +331,7 @@ class Registry:
             if len(self._scopes) >= MAX_SCOPES:
                 self._scopes.clear()
             label = f"{scope.name}@{scope.version}"
-            plans = self._scopes[identity] = ScopePlans(self._compiled, label, self._count_fault)
+            plans = self._scopes[identity] = ScopePlans(self._compiled, self.known, label, self._count_fault)
         return plans
 
     def _count_fault(self, convention: str) -> None:
@@ -360,7 +391,9 @@ def _keys_of(source: Source) -> tuple[str, ...]:
     return source.keys if isinstance(source, Computed) else ()
 
 
-def _may_have_value(source: Source, shape: Shape) -> bool:
+def _may_have_value(source: Source, shape: Shape, has_events: bool) -> bool:
+    if isinstance(source, (EventAttribute, EventOffset)):
+        return has_events
     keys = _keys_of(source)
     return not keys or not shape.isdisjoint(keys)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 MAX_INDEX = 10_000
@@ -11,6 +12,7 @@ MAX_DEPTH = 12
 """Deeper keys keep their remainder as one step."""
 
 
+@lru_cache(maxsize=65_536)  # keys repeat from span to span
 def place_of(key: str) -> tuple[str, int] | tuple[()]:
     """(what stands before the first list index in a key, that index); () if there is no index within the
     limit."""

@@ -10,7 +10,7 @@ import pytest
 import mappers
 from mappers.conventions import BUILTIN
 from mappers.conventions.base import Computed, Const, Convention, Json, KindByName, KindByValue, Quirk
-from mappers.conventions.registry import MAX_SHAPES, Registry
+from mappers.conventions.registry import MAX_KEYS, MAX_LAYOUTS, MAX_SHAPES, Registry
 from mappers.model import Kind, Scope
 from mappers.normalize import Normalizer
 from tests.mappers.spans import span_of
@@ -100,8 +100,12 @@ def test_a_sender_of_ever_new_shapes_and_scopes_does_not_make_the_registry_grow(
     keys = sorted(registry.known)
     plans = registry.scope_plans(Scope("x"))
     for number in range(MAX_SHAPES + 10):
-        plans.plan(frozenset(keys[bit] for bit in range(12) if number >> bit & 1))
+        shape = {keys[bit]: "" for bit in range(12) if number >> bit & 1}
+        plans.layout(span_of(shape))
+        plans.layout(span_of(shape | {f"unknown.{number}.{key}": "" for key in range(MAX_KEYS)}))
+        plans.layout(span_of({f"unknown.{number}": ""}))
     assert len(plans._plans) <= MAX_SHAPES
+    assert len(plans._layouts) <= MAX_LAYOUTS
     for number in range(1_000):
         registry.scope_plans(Scope(str(number)))
     assert len(registry._scopes) < 1_000
