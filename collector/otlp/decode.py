@@ -14,7 +14,11 @@ NO_PARENT = bytes(8)
 
 
 class Attributes(Mapping[str, AttributeValue]):
-    """Attributes over the parsed message; a value becomes a Python object when it is looked up."""
+    """Attributes over the parsed message; a value becomes a Python object when it is looked up.
+
+    Texts and counts are nearly all there is, and asking which of the seven a value is costs a microsecond: they are
+    tried first. A message holds one of the seven, so what is not empty is it.
+    """
 
     __slots__ = ("_values",)
 
@@ -25,13 +29,12 @@ class Attributes(Mapping[str, AttributeValue]):
         found = self._values.get(key)  # never `[key]`: upb would add it
         if found is None:
             raise KeyError(key)
-        return found.string_value or value(found)
+        return found.string_value or found.int_value or value(found)
 
     def get(self, key: str, default: Any = None) -> AttributeValue:
         found = self._values.get(key)
         if found is None:
             return default
-        # Texts and counts are nearly all there is, and asking which of the seven it is costs a microsecond.
         return found.string_value or found.int_value or value(found)
 
     def __contains__(self, key: object) -> bool:
@@ -45,7 +48,9 @@ class Attributes(Mapping[str, AttributeValue]):
 
     def items(self) -> ItemsView[str, AttributeValue]:
         values = self._values  # its own `items` is written in Python, and slower than looking each key up
-        return {key: (found := values[key]).string_value or value(found) for key in values}.items()
+        return {
+            key: (found := values[key]).string_value or found.int_value or value(found) for key in values
+        }.items()
 
     def __repr__(self) -> str:
         return f"Attributes({dict(self.items())!r})"

@@ -35,11 +35,6 @@ def text(value: Any) -> str:
     return _json(_plain(value))
 
 
-def texts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """All attributes as text."""
-    return {key: value if value.__class__ is str else text(value) for key, value in attributes.items()}
-
-
 def _real(value: float) -> str:
     if math.isnan(value):
         return "NaN"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from operator import attrgetter
@@ -220,8 +220,6 @@ def _fitting(kind: str, value: Any) -> Any:
         return _clean(value)
     if kind == TEXTS:
         return [_clean(item) for item in value]
-    if kind == MAP:
-        return {_clean(key): _clean(item) for key, item in value.items()}
     if kind == INTEGER:
         return value if value is not None and abs(value) < 2**63 else None
     if kind == UNSIGNED:
@@ -272,10 +270,8 @@ def times(values: list[int]) -> Any:
     return pa.array(values, pa.int64()).view(pa.timestamp("ns", "UTC"))
 
 
-def maps(values: list[Any]) -> Any:
+def maps(values: list[Mapping[str, str]]) -> Any:
     """Mappings from text to text."""
-    import pyarrow as pa
-
     offsets = [0]
     keys: list[str] = []
     items: list[str] = []
@@ -284,8 +280,15 @@ def maps(values: list[Any]) -> Any:
             keys += value
             items += value.values()
         offsets.append(len(keys))
+    return map_array(offsets, keys, items)
+
+
+def map_array(offsets: list[int], keys: list[str], items: list[str]) -> Any:
+    """Mappings that lie flat: the one at `n` has the keys and items from `offsets[n]` to `offsets[n + 1]`."""
+    import pyarrow as pa
+
     return pa.MapArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.array(keys, pa.string()), pa.array(items, pa.string())
+        pa.array(offsets, pa.int32()), arrow_array(TEXT, keys), arrow_array(TEXT, items)
     )
 
 

@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from mappers.model import LogRecord, Resource, Scope, Span
+from mappers.model import LogRecord, Span
 from sinks.base import Batch
-from sinks.clickhouse.attributes import text, texts
-from sinks.clickhouse.columns import EVENTS, MAP, RUNS, TEXT, WARNINGS, arrow_array, column_arrays, times
+from sinks.clickhouse.attributes import text
+from sinks.clickhouse.columns import (
+    EVENTS,
+    RUNS,
+    TEXT,
+    WARNINGS,
+    arrow_array,
+    column_arrays,
+    map_array,
+    times,
+)
 from sinks.clickhouse.errors import translated
 from sinks.clickhouse.store import Store
 
@@ -48,40 +57,55 @@ class ClickHouseSink:
         self._store.insert_arrow(table, list(columns), stream.getvalue().to_pybytes())
 
 
-class _PerObject:
-    """Remembers a result for each object of one batch: all spans of a request share resource and scope."""
-
-    def __init__(self, make: Callable[[Any], Any]) -> None:
-        self._make = make
-        self._made: dict[int, Any] = {}
-
-    def __call__(self, subject: Any) -> Any:
-        made = self._made.get(id(subject))
-        if made is None:
-            made = self._made[id(subject)] = self._make(subject)
-        return made
-
-
-def _resource_texts(resource: Resource) -> dict[str, str]:
-    return texts(resource.attributes)
+def _attributes(owners: Iterable[Any]) -> Any:
+    """The attributes of spans, events, links, records, resources or scopes as a column."""
+    offsets = [0]
+    keys: list[str] = []
+    items: list[str] = []
+    for owner in owners:
+        pairs = owner.attributes.items()
+        keys += [key for key, _ in pairs]
+        items += [value if value.__class__ is str else text(value) for _, value in pairs]
+        offsets.append(len(keys))
+    return map_array(offsets, keys, items)
 
 
-def _scope_texts(scope: Scope) -> dict[str, str]:
-    return texts(scope.attributes)
+class _Shared:
+    """Columns of objects that many rows share, as the spans of a request share resource and scope: each object is
+    written out once, and Arrow repeats it."""
+
+    def __init__(self, objects: Iterable[Any]) -> None:
+        import pyarrow as pa
+
+        places: dict[int, int] = {}
+        self._distinct: list[Any] = []
+        indices = []
+        for found in objects:
+            place = places.get(id(found))
+            if place is None:
+                place = places[id(found)] = len(self._distinct)
+                self._distinct.append(found)
+            indices.append(place)
+        self._indices = pa.array(indices, pa.int32())
+
+    def texts(self, read: Callable[[Any], str]) -> Any:
+        return arrow_array(TEXT, [read(one) for one in self._distinct]).take(self._indices)
+
+    def attributes(self) -> Any:
+        return _attributes(self._distinct).take(self._indices)
 
 
 def _origin_columns(items: Sequence[Span] | Sequence[LogRecord]) -> dict[str, Any]:
     """Columns that spans and log records share."""
-    resource_texts, scope_texts = _PerObject(_resource_texts), _PerObject(_scope_texts)
-    resources = [resource_texts(item.resource) for item in items]
+    resources, scopes = _Shared(item.resource for item in items), _Shared(item.scope for item in items)
     return {
         "TraceId": arrow_array(TEXT, [item.trace_id for item in items]),
         "SpanId": arrow_array(TEXT, [item.span_id for item in items]),
-        "ServiceName": arrow_array(TEXT, [resource.get("service.name", "") for resource in resources]),
-        "ResourceAttributes": arrow_array(MAP, resources),
-        "ScopeName": arrow_array(TEXT, [item.scope.name for item in items]),
-        "ScopeVersion": arrow_array(TEXT, [item.scope.version for item in items]),
-        "ScopeAttributes": arrow_array(MAP, [scope_texts(item.scope) for item in items]),
+        "ServiceName": resources.texts(lambda resource: text(resource.attributes.get("service.name"))),
+        "ResourceAttributes": resources.attributes(),
+        "ScopeName": scopes.texts(lambda scope: scope.name),
+        "ScopeVersion": scopes.texts(lambda scope: scope.version),
+        "ScopeAttributes": scopes.attributes(),
         "Tenant": arrow_array(TEXT, [item.tenant for item in items]),
         "Project": arrow_array(TEXT, [item.project for item in items]),
     }
@@ -96,7 +120,7 @@ def _span_columns(spans: Sequence[Span]) -> dict[str, Any]:
         "TraceState": arrow_array(TEXT, [span.trace_state for span in spans]),
         "SpanName": arrow_array(TEXT, [span.name for span in spans]),
         "SpanKind": arrow_array(TEXT, [_named(SPAN_KINDS, span.kind) for span in spans]),
-        "SpanAttributes": arrow_array(MAP, [texts(span.attributes) for span in spans]),
+        "SpanAttributes": _attributes(spans),
         "Duration": pa.array([max(0, span.end_ns - span.start_ns) for span in spans], pa.uint64()),
         "StatusCode": arrow_array(TEXT, [_named(STATUS_CODES, span.status_code) for span in spans]),
         "StatusMessage": arrow_array(TEXT, [span.status_message for span in spans]),
@@ -106,9 +130,7 @@ def _span_columns(spans: Sequence[Span]) -> dict[str, Any]:
     columns |= {
         "Events.Timestamp": _nested(events, times([event.time_ns for event in flat_events])),
         "Events.Name": _nested(events, arrow_array(TEXT, [event.name for event in flat_events])),
-        "Events.Attributes": _nested(
-            events, arrow_array(MAP, [texts(event.attributes) for event in flat_events])
-        ),
+        "Events.Attributes": _nested(events, _attributes(flat_events)),
     }
     links = [span.links for span in spans]
     flat_links = [link for each in links for link in each]
@@ -116,7 +138,7 @@ def _span_columns(spans: Sequence[Span]) -> dict[str, Any]:
         "Links.TraceId": _nested(links, arrow_array(TEXT, [link.trace_id for link in flat_links])),
         "Links.SpanId": _nested(links, arrow_array(TEXT, [link.span_id for link in flat_links])),
         "Links.TraceState": _nested(links, arrow_array(TEXT, [link.trace_state for link in flat_links])),
-        "Links.Attributes": _nested(links, arrow_array(MAP, [texts(link.attributes) for link in flat_links])),
+        "Links.Attributes": _nested(links, _attributes(flat_links)),
     }
 
 
@@ -131,7 +153,7 @@ def _log_columns(logs: Sequence[LogRecord]) -> dict[str, Any]:
         "Body": arrow_array(TEXT, [text(record.body) for record in logs]),
         "ResourceSchemaUrl": arrow_array(TEXT, [record.resource.schema_url for record in logs]),
         "ScopeSchemaUrl": arrow_array(TEXT, [record.scope.schema_url for record in logs]),
-        "LogAttributes": arrow_array(MAP, [texts(record.attributes) for record in logs]),
+        "LogAttributes": _attributes(logs),
         "EventName": arrow_array(TEXT, [record.event_name for record in logs]),
     }
 
