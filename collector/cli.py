@@ -45,9 +45,9 @@ def _door(name: str, what: str, default: str) -> Callable[[Command], Command]:
 @_door("grpc", "OTLP/gRPC", "127.0.0.1:4317")
 @_door("http", "OTLP/HTTP", "127.0.0.1:4318")
 @_door("api", "JSON API", "127.0.0.1:4320")
-@click.option("--proxy", metavar="HOST:PORT", help="The LLM proxy; this version has none and leaves it off.")
+@_door("proxy", "LLM proxy", "127.0.0.1:31300")
 @_door("admin", "Health for probes", "127.0.0.1:13133")
-def serve(config: Path | None, data_dir: Path | None, proxy: str | None, **doors: str | None) -> None:
+def serve(config: Path | None, data_dir: Path | None, **doors: str | None) -> None:
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
     import asyncio
 
@@ -59,8 +59,6 @@ def serve(config: Path | None, data_dir: Path | None, proxy: str | None, **doors
     except ConfigError as error:
         _fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
-    if proxy not in (None, "off"):
-        click.echo(f"eddyline: this version has no proxy; nothing listens on {proxy}", err=True)
 
     from collector.service import ServiceError
     from collector.service import serve as run
@@ -86,6 +84,7 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
         ("OTLP/HTTP", endpoints.http),
         ("OTLP/gRPC", endpoints.grpc),
         ("API", endpoints.api and f"{endpoints.api}/api/v1"),
+        ("LLM proxy", endpoints.proxy),
         ("health", endpoints.admin and f"{endpoints.admin}/healthz"),
         ("data", str(settings.data_dir)),
         ("API token", str(settings.data_dir / "token")),
@@ -101,6 +100,14 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
             f"    export OTEL_EXPORTER_OTLP_ENDPOINT={target}",
             f"    export OTEL_EXPORTER_OTLP_PROTOCOL={protocol}",
             "    export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true",
+        ]
+    if endpoints.proxy:
+        lines += [
+            "",
+            "  Or send its LLM calls through the proxy:",
+            "",
+            f"    export OPENAI_BASE_URL={endpoints.proxy}/openai/v1",
+            f"    export ANTHROPIC_BASE_URL={endpoints.proxy}/anthropic",
         ]
     click.echo("\n".join(lines) + "\n")
 

@@ -145,6 +145,63 @@ class AdminSettings(Section):
     """Where health is served for probes, without a token."""
 
 
+class ProxyTimeouts(Section):
+    connect: Seconds = 10.0
+    """Longest wait for a connection to the provider."""
+    first_byte: Seconds = 600.0
+    """Longest wait for the provider's answer to begin; there is no limit to how long it takes in all."""
+    idle: Seconds = 600.0
+    """Longest silence within an answer."""
+
+
+class ProxyUpstream(Section):
+    """One entry of `proxy.upstreams`."""
+
+    url: str
+    """`http(s)://host[:port][/path]`, before what the client asks for."""
+    provider: str = ""
+    """`gen_ai.provider.name` of its spans; the entry's name unless set."""
+    format: Literal["auto", "openai", "anthropic", "gemini", "ollama", "cohere"] = "auto"
+    """Whose API it speaks, where the path does not tell."""
+    strip_prefix: bool = True
+    """Whether the entry's name is taken off the path."""
+    ca: str = ""
+    """File with the certificates that its own must be signed by, instead of the system's."""
+    propagation: Literal["passthrough", "strip"] = "passthrough"
+    """Whether `traceparent`, `tracestate` and `baggage` are passed on."""
+    timeouts: ProxyTimeouts | None = None
+
+
+class ProxyLocal(Section):
+    enabled: bool = True
+    """Whether clients may name a server as `/openai/http/{host}:{port}`."""
+    allow: list[str] = []
+    """Servers beside this machine's: names, addresses and networks, each with or without `:port`."""
+    paths: list[str] = ["/v1", "/v1beta", "/api", "/openai", "/health", "/props", "/tokenize"]
+    """Beginnings of the paths that are open on such a server."""
+
+
+class ProxySettings(Section):
+    endpoint: Endpoint = "127.0.0.1:31300"
+    """Where LLM traffic is relayed to its provider."""
+    project: str = ""
+    """Project of calls that name none."""
+    upstream: str = ""
+    """One URL to which every path goes, instead of the route table."""
+    upstreams: dict[str, ProxyUpstream] = {}
+    """Providers by the first segment of their path, beside or instead of those that are built in."""
+    azure_suffixes: list[str] = ["openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com"]
+    """Domains of Azure resources; the first one unless the path says more than the resource's name."""
+    hosts: list[str] = []
+    """Names beside localhost under which the proxy may be addressed."""
+    origins: list[str] = []
+    """Web origins whose pages may use the proxy."""
+    response_headers: bool = True
+    """Whether answers carry `X-Loop-Span-Id` and, where it is known by then, `X-Loop-Trace-Id`."""
+    timeouts: ProxyTimeouts = ProxyTimeouts()
+    local: ProxyLocal = ProxyLocal()
+
+
 class Shutdown(Section):
     timeout: Seconds = 25.0
     """Longest wait for the stores on SIGTERM; what is left stays in the journal."""
@@ -189,6 +246,7 @@ class Settings(BaseSettings):
     deriver: DeriverSettings = DeriverSettings()
     api: ApiSettings = ApiSettings()
     admin: AdminSettings = AdminSettings()
+    proxy: ProxySettings = ProxySettings()
     service: ServiceSettings = ServiceSettings()
 
 
@@ -197,6 +255,7 @@ DOORS: Mapping[str, tuple[str, ...]] = {
     "http": ("receivers", "otlp", "protocols", "http", "endpoint"),
     "api": ("api", "endpoint"),
     "admin": ("admin", "endpoint"),
+    "proxy": ("proxy", "endpoint"),
 }
 """The listeners by their short names, and where each is configured."""
 

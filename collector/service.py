@@ -24,6 +24,7 @@ from collector.journal import Journal, JournalLockedError
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
 from collector.pipeline import Pipeline, Stage
 from collector.plugins import load_conventions
+from collector.proxy.door import open_proxy
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
 from collector.stages import Flow, LogStage, Totals, TraceStage
@@ -156,7 +157,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
             pipeline.start()
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
         try:
-            endpoints = await _open_doors(settings, intake, api, token, parts)
+            endpoints = await _open_doors(settings, intake, api, token, health, parts)
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
         parts.callback(setattr, health, "ready", False)
@@ -173,6 +174,7 @@ def _doors(settings: Settings) -> dict[str, str | None]:
         "http": protocols.http.endpoint,
         "api": settings.api.endpoint,
         "admin": settings.admin.endpoint,
+        "proxy": settings.proxy.endpoint,
     }
 
 
@@ -255,7 +257,7 @@ async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:
 
 
 async def _open_doors(
-    settings: Settings, intake: Intake, api: Api, token: str, parts: AsyncExitStack
+    settings: Settings, intake: Intake, api: Api, token: str, health: Health, parts: AsyncExitStack
 ) -> Endpoints:
     """Raises: ListenError."""
     protocols = settings.receivers.otlp.protocols
@@ -273,14 +275,20 @@ async def _open_doors(
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
         grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
     http = HttpReceiver(intake, max_body_bytes=protocols.http.max_request_body_size)
-    return Endpoints(
-        grpc=grpc_address,
-        http=await listen("http", protocols.http.endpoint, http, parts),
-        api=await listen("api", settings.api.endpoint, api_door, parts),
-        proxy=None,
-        admin=await listen("admin", settings.admin.endpoint, admin_app(api), parts),
-        pid=os.getpid(),
+    doors = {
+        "http": await listen("http", protocols.http.endpoint, http, parts),
+        "api": await listen("api", settings.api.endpoint, api_door, parts),
+        "admin": await listen("admin", settings.admin.endpoint, admin_app(api), parts),
+    }
+    _, doors["proxy"] = await open_proxy(
+        settings.proxy,
+        otlp=http,
+        recorder=None,
+        ready=lambda: health.ready,
+        own_ports={int(where.rpartition(":")[2]) for where in (*doors.values(), grpc_address) if where},
+        parts=parts,
     )
+    return Endpoints(grpc=grpc_address, pid=os.getpid(), **doors)
 
 
 def _host(endpoint: str) -> str:

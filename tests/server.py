@@ -31,7 +31,11 @@ class Server:
         self.api: httpx.Client
 
     def start(self) -> Server:
-        doors = [part for door in ("grpc", "http", "api", "admin") for part in (f"--{door}", "127.0.0.1:0")]
+        doors = [
+            part
+            for door in ("grpc", "http", "api", "admin", "proxy")
+            for part in (f"--{door}", "127.0.0.1:0")
+        ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "serve", "--data-dir", str(self.data_dir), *doors, *self.arguments],

@@ -39,8 +39,10 @@ def leaves(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, obje
 def shown(name: str, default: object) -> str:
     if name == "data_dir":
         return "`$XDG_DATA_HOME/eddyline`"
-    if default in (None, ""):
+    if default in (None, "", [], {}):
         return ""
+    if isinstance(default, list):
+        return ", ".join(f"`{item}`" for item in default)
     if isinstance(default, ByteSize):
         return f"`{default >> 20}MiB`"
     return f"`{default:g}s`" if isinstance(default, float) else f"`{default}`"

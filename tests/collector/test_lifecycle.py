@@ -146,7 +146,7 @@ def test_the_start_says_where_everything_is(server: Server) -> None:
 def test_the_files_of_the_data_directory_are_the_owners_alone(server: Server) -> None:
     assert server.data_dir.stat().st_mode & 0o077 == 0
     assert (server.data_dir / "token").stat().st_mode & 0o077 == 0
-    assert json.loads((server.data_dir / "endpoints.json").read_text())["proxy"] is None
+    assert json.loads((server.data_dir / "endpoints.json").read_text())["proxy"] == server.endpoints["proxy"]
 
 
 def test_the_demo_shows_a_looping_run(server: Server) -> None:
@@ -176,11 +176,11 @@ def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_proxy_is_left_off_and_said_so(data_dir: Path) -> None:
-    server = Server(data_dir, "--proxy", "127.0.0.1:0").start()
-    assert server.endpoints["proxy"] is None
-    assert "this version has no proxy" in server.log.read_text()
-    assert server.stop() == 0
+def test_the_proxy_is_one_of_the_doors(server: Server) -> None:
+    document = httpx.get(server.endpoints["proxy"]).json()
+    assert document["name"] == "eddyline proxy"
+    refused = httpx.post(f"{server.endpoints['proxy']}/openai/http/{server.endpoints['http'][7:]}/v1/traces")
+    assert (refused.status_code, refused.headers["x-loop-error"]) == (403, "denied")
 
 
 def test_log_records_are_stored_once(data_dir: Path) -> None:

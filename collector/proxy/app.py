@@ -1,0 +1,199 @@
+"""The proxy's listener as one ASGI application: what is ours by its path, everything else to a provider."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from collector.config import ProxySettings
+from collector.proxy import websocket
+from collector.proxy.context import Context, read_context
+from collector.proxy.errors import Error, RelayError, answer
+from collector.proxy.gate import Gate
+from collector.proxy.guard import Guard
+from collector.proxy.relay import Relay, drop
+from collector.proxy.routes import Route, Routes
+from collector.proxy.tape import Tape
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+OTEL = "/otel/"
+OWN = "/-/"
+
+
+class Recorder:
+    """Where finished tapes go; decides before a call whether it gets one."""
+
+    def begin(self, scope: Scope, route: Route, context: Context) -> Tape | None:
+        """A tape for the call; None if it is not recorded."""
+        raise NotImplementedError
+
+    def finish(self, tape: Tape) -> None:
+        """The call is over."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Counts:
+    """Calls since the start."""
+
+    requests: Counter[str]
+    """By upstream."""
+    errors: Counter[str]
+    """Our own answers by their word."""
+    open: int = 0
+
+
+class Proxy:
+    """The ASGI application.
+
+    Args:
+        otlp: takes what comes in below `/otel/`.
+        recorder: None relays without taking notes.
+        ready: whether `/-/readyz` says yes.
+        own_ports: ports of our own doors, which are no targets.
+
+    Raises:
+        ValueError: the settings can not be used.
+    """
+
+    def __init__(
+        self,
+        settings: ProxySettings,
+        *,
+        otlp: ASGIApp,
+        recorder: Recorder | None = None,
+        ready: Callable[[], bool] = lambda: True,
+        own_ports: Callable[[], set[int]] = set,
+    ) -> None:
+        gate = Gate(
+            enabled=settings.local.enabled,
+            allow=settings.local.allow,
+            paths=settings.local.paths,
+            own_ports=own_ports,
+        )
+        self._settings = settings
+        self._gate = gate
+        self.routes = Routes(settings, gate)
+        self._guard = Guard((*LOOPBACK_NAMES, *settings.hosts), settings.origins)
+        self._otlp = otlp
+        self._recorder = recorder
+        self._ready = ready
+        self._relay: Relay | None = None
+        self.counts = Counts(Counter(), Counter())
+
+    async def close(self) -> None:
+        if self._relay is not None:
+            await self._relay.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            return
+        path: str = scope["raw_path"].decode("latin-1")
+        family = "openai"
+        body_is_read = False
+        try:
+            self._guard.check(scope["headers"])
+            if path.startswith(OWN) or (
+                path == "/" and scope["method"] == "GET" and not self._settings.upstream
+            ):
+                await self._own(path, send)
+                return
+            if path.startswith(OTEL):
+                await self._otlp(scope, receive, send)
+                return
+            family = _family_by_path(path)
+            query = scope["query_string"].decode("latin-1")
+            route = self.routes.find("GET" if kind == "websocket" else scope["method"], path, query)
+            if route.upstream.family != "openai":
+                family = route.upstream.family
+            self.counts.requests[route.upstream.name] += 1
+            self.counts.open += 1
+            body_is_read = True
+            try:
+                await self._forward(scope, receive, send, route)
+            finally:
+                self.counts.open -= 1
+        except RelayError as error:
+            self.counts.errors[error.error.word] += 1
+            if kind == "websocket":
+                await websocket.refuse(send, error, family)
+                return
+            headers, body = answer(error.error, str(error), family)
+            if not body_is_read:
+                await drop(receive)
+            await send({"type": "http.response.start", "status": error.error.status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+    async def _forward(self, scope: Scope, receive: Receive, send: Send, route: Route) -> None:
+        if self._relay is None:
+            self._relay = Relay(self._gate, self._settings.timeouts)
+        context = read_context(scope["headers"], self._settings.project)
+        tape = self._recorder.begin(scope, route, context) if self._recorder is not None else None
+        extra = self._response_headers(context, tape)
+        if scope["type"] == "websocket":
+            if not websocket.is_served(route.path):
+                raise RelayError(Error.UPGRADE, "there is no WebSocket here; use HTTP")
+            await websocket.relay_websocket(scope, receive, send, self._relay, route, None, extra)
+            return
+        try:
+            await self._relay.relay(scope, receive, send, route, tape, extra)
+        finally:
+            if tape is not None and self._recorder is not None:
+                self._recorder.finish(tape)
+
+    def _response_headers(self, context: Context, tape: Tape | None) -> list[tuple[bytes, bytes]]:
+        if tape is None or not self._settings.response_headers:
+            return []
+        headers = [(b"x-loop-span-id", tape.span_id.encode())]
+        if context.trace_id:
+            headers.append((b"x-loop-trace-id", context.trace_id.encode()))
+        return headers
+
+    # ------------------------------------------------------------------- ours
+
+    async def _own(self, path: str, send: Send) -> None:
+        status, document = 200, {}
+        match path:
+            case "/":
+                document = {
+                    "name": "eddyline proxy",
+                    "version": version("eddyline"),
+                    "routes": [*self.routes.names(), "/otel/v1/traces"],
+                }
+            case "/-/healthz":
+                document = {"status": "ok"}
+            case "/-/readyz":
+                ready = self._ready()
+                status, document = (200 if ready else 503), {"status": "ready" if ready else "not ready"}
+            case "/-/status":
+                document = self.document()
+            case _:
+                status, document = 404, {"error": "nothing is here"}
+        body = orjson.dumps(document)
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def document(self) -> dict[str, Any]:
+        """What was relayed, for the status."""
+        return {
+            "requests": dict(self.counts.requests),
+            "errors": dict(self.counts.errors),
+            "open": self.counts.open,
+        }
+
+
+def _family_by_path(path: str) -> str:
+    """Whose words a client expects that asks for this path."""
+    if path.startswith("/anthropic/") or path.endswith(("/messages", "/messages/count_tokens")):
+        return "anthropic"
+    if path.endswith(("/api/chat", "/api/generate", "/api/embed")):
+        return "ollama"
+    return "gemini" if ":" in path.rpartition("/")[2] else "openai"

@@ -1,0 +1,122 @@
+"""Headers on their way through: what belongs to one connection, what is ours, and what may be kept of the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-authentication-info",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_NOT_FORWARDED = _HOP_BY_HOP | {b"host", b"expect"}
+"""`Expect` is answered by our own server, which has the body before the provider is asked."""
+_OURS = (b"x-loop-", b"x-eddyline-")
+_ALIASES = (
+    b"helicone-session-id",
+    b"helicone-session-path",
+    b"helicone-session-name",
+    b"helicone-user-id",
+    b"helicone-property-",
+    b"helicone-omit-request",
+    b"helicone-omit-response",
+)
+_PROPAGATION = frozenset({b"traceparent", b"tracestate", b"baggage"})
+_WEBSOCKET = b"sec-websocket-"
+
+CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "identity"})
+"""Content codings that the captured copy can be read in."""
+
+
+def forwarded(headers: RawHeaders, *, propagate: bool = True) -> list[tuple[str, str]]:
+    """Request headers for the provider: order and duplicates as the client sent them."""
+    found: list[tuple[str, str]] = []
+    dropped = _NOT_FORWARDED
+    for name, value in headers:
+        if name in dropped:
+            if name == b"connection" and value.lower() not in (b"keep-alive", b"close", b"upgrade"):
+                dropped = dropped | _tokens(value)
+                found = [(kept, its) for kept, its in found if kept.encode() not in dropped]
+            continue
+        if name.startswith(_OURS) or name.startswith(_ALIASES) or (not propagate and name in _PROPAGATION):
+            continue
+        if name == b"accept-encoding":
+            value = readable_codings(value)
+        found.append((name.decode("latin-1"), _text(value)))
+    return found
+
+
+def forwarded_to_websocket(headers: RawHeaders) -> list[tuple[str, str]]:
+    """As `forwarded`, without what a WebSocket's handshake negotiates anew."""
+    return [(name, value) for name, value in forwarded(headers) if not name.startswith("sec-websocket-")]
+
+
+def returned(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """Response headers for the client. The length goes when the body comes in chunks: never both."""
+    dropped: frozenset[bytes] = _HOP_BY_HOP
+    given = [(name.lower(), value) for name, value in headers]
+    for name, value in given:
+        if name == b"transfer-encoding" and b"chunked" in value.lower():
+            dropped = dropped | {b"content-length"}
+        elif name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            dropped = dropped | _tokens(value)
+    return [(name, value) for name, value in given if name not in dropped]
+
+
+def readable_codings(value: bytes) -> bytes:
+    """An `Accept-Encoding` without codings that we could not read; unchanged if there are none."""
+    kept = []
+    changed = False
+    for part in value.split(b","):
+        coding = part.partition(b";")[0].strip().lower().decode("latin-1")
+        if coding in CODINGS or not coding:
+            kept.append(part.strip())
+        else:
+            changed = True
+    return b", ".join(kept) or b"identity" if changed else value
+
+
+def _tokens(value: bytes) -> frozenset[bytes]:
+    return frozenset(token.strip().lower() for token in value.split(b","))
+
+
+def _text(value: bytes) -> str:
+    """As the client library will encode it again."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+# --------------------------------------------------------------------------- what may be kept
+
+_KEPT = re.compile(
+    r"content-(?:type|length|encoding)|accept(?:-encoding)?|user-agent|date|server|via|traceparent"
+    r"|(?:anthropic|openai)-(?:version|beta|organization|project|processing-ms|organization-id|workspace-id)"
+    r"|x-stainless-.+|(?:retry-after|x-should-retry)(?:-ms)?|.*ratelimit-.+|(?:x-)?request-id|apim-request-id"
+    r"|x-ms-region|server-timing|cf-ray|transfer-encoding",
+)
+
+
+def kept(headers: RawHeaders) -> Iterator[tuple[str, str]]:
+    """Headers as they may be stored: those of a list with their values, of the others only how long they are."""
+    for name, value in headers:
+        known = name.lower().decode("latin-1")
+        yield known, _text(value) if _KEPT.fullmatch(known) else f"[redacted len={len(value)}]"
+
+
+def first(headers: RawHeaders, name: bytes) -> str:
+    """Value of the first header of that name (lower case); "" if there is none."""
+    return next((_text(value) for given, value in headers if given == name), "")

@@ -1,0 +1,343 @@
+"""Requests to the provider and answers back, byte for byte, as they come.
+
+Bare ASGI on one side and aiohttp's client on the other: no framework's objects, nothing parsed, nothing decoded,
+at most one read of the socket waiting (measured beside others in the specification: a quarter of the CPU of a
+stream through Starlette and HTTPX). What passes is noted on the call's tape, if it has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+from starlette.types import Message, Receive, Scope, Send
+
+from collector.config import ProxyTimeouts
+from collector.proxy.errors import Error, RelayError
+from collector.proxy.gate import Gate, GateResolver
+from collector.proxy.headers import forwarded, returned
+from collector.proxy.routes import Route
+from collector.proxy.tape import Ending, Tape
+
+log = logging.getLogger(__name__)
+
+POOL_KEEP_ALIVE_S = 30
+"""Shorter than what providers keep, so that it is us who close an idle connection."""
+MAX_HEADER_BYTES = 64 << 10
+MAX_HEADERS = 1024
+SLICE = 256 << 10
+"""Of a large body that came in one piece, so much is handed over at a time."""
+_AUTOMATIC = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
+"""Headers that aiohttp would add; the client has sent what it wants to send."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request without a body is sent without a `Content-Length`, whatever its method: as the client did."""
+
+    GET_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "POST", "PUT", "PATCH"}  # noqa: RUF012 — declared mutable by aiohttp
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection."""
+
+
+class Relay:
+    """Forwards requests. Use it within a running event loop, and close it."""
+
+    def __init__(self, gate: Gate, timeouts: ProxyTimeouts) -> None:
+        self._timeouts = timeouts
+        self._open = self._session(None)
+        self._gated = self._session(GateResolver(gate))
+        self._environment = _Environment()
+
+    def _session(self, resolver: GateResolver | None) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,
+                keepalive_timeout=POOL_KEEP_ALIVE_S,
+                resolver=resolver,
+                use_dns_cache=resolver is None,
+            ),
+            auto_decompress=False,
+            # A jar would hand one caller's cookies to the next.
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_Request,
+            skip_auto_headers=_AUTOMATIC,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+
+    async def close(self) -> None:
+        await self._open.close()
+        await self._gated.close()
+
+    def options(self, route: Route) -> tuple[aiohttp.ClientSession, dict[str, Any]]:
+        """The session for a route, and what its requests need beside method, URL and headers."""
+        timeouts = route.upstream.timeouts or self._timeouts
+        options: dict[str, Any] = {
+            "timeout": aiohttp.ClientTimeout(
+                total=None, connect=None, sock_connect=timeouts.connect, sock_read=timeouts.first_byte
+            )
+        }
+        if route.upstream.tls is not None:
+            options["ssl"] = route.upstream.tls
+        if route.gated:
+            return self._gated, options
+        if proxy := self._environment.proxy_for(route):
+            options["proxy"] = proxy
+        return self._open, options
+
+    async def relay(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        route: Route,
+        tape: Tape | None,
+        extra_headers: list[tuple[bytes, bytes]],
+    ) -> None:
+        """Carries one request and its answer.
+
+        Returns without having completed the response when the provider's was cut: the server then closes the
+        connection, and the client sees that something is missing.
+
+        Raises:
+            RelayError: there is no answer, and nothing was sent to the client.
+        """
+        exchange = _Exchange(receive, tape)
+        headers = forwarded(scope["headers"], propagate=route.upstream.propagate)
+        session, options = self.options(route)
+        response: aiohttp.ClientResponse | None = None
+        try:
+            body, chunked = await exchange.open_body(scope)
+            response = await session.request(
+                scope["method"],
+                route.url,
+                headers=headers,
+                data=body,
+                chunked=chunked,
+                allow_redirects=False,
+                **options,
+            )
+            await self._answer(scope, send, response, route, tape, extra_headers)
+        except asyncio.CancelledError:
+            if not exchange.client_gone:
+                exchange.note(Ending.OURS, Error.DRAINING.word)
+                raise
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]
+            exchange.note(Ending.CLIENT)
+        except (ClientGoneError, aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
+            if exchange.client_gone:
+                exchange.note(Ending.CLIENT)
+                return
+            kind, message = _explain(error)
+            if response is not None:
+                exchange.note(Ending.UPSTREAM, kind.word)
+                return
+            exchange.note(Ending.OURS if kind is Error.DENIED else Ending.UPSTREAM, kind.word)
+            raise RelayError(kind, message) from None
+        except RelayError as error:
+            exchange.note(Ending.OURS, error.error.word)
+            raise
+        finally:
+            exchange.close()
+            if response is not None and not response.closed:
+                response.close()
+
+    async def _answer(
+        self,
+        scope: Scope,
+        send: Send,
+        response: aiohttp.ClientResponse,
+        route: Route,
+        tape: Tape | None,
+        extra_headers: list[tuple[bytes, bytes]],
+    ) -> None:
+        headers = returned(response.raw_headers)
+        if tape is not None:
+            tape.answered(response.status, response.raw_headers)
+        timeouts = route.upstream.timeouts or self._timeouts
+        if timeouts.idle != timeouts.first_byte and response.connection is not None:
+            protocol = response.connection.protocol
+            if protocol is not None:
+                protocol.read_timeout = timeouts.idle
+        start: Message = {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": headers + extra_headers,
+        }
+        read = response.content.readany
+        if scope["http_version"] == "1.0" and not any(name == b"content-length" for name, _ in headers):
+            await _answer_in_one_piece(send, start, response, tape)
+        else:
+            await send(start)
+            while piece := await read():
+                if tape is not None:
+                    tape.received(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if tape is not None:
+                tape.ended(Ending.WHOLE)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        response.release()
+
+
+async def _answer_in_one_piece(
+    send: Send, start: Message, response: aiohttp.ClientResponse, tape: Tape | None
+) -> None:
+    """HTTP/1.0 knows no chunks: its clients are told the length."""
+    body = await response.content.read()
+    if tape is not None:
+        tape.received(body)
+        tape.ended(Ending.WHOLE)
+    start["headers"] = [*start["headers"], (b"content-length", str(len(body)).encode())]
+    await send(start)
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+class _Exchange:
+    """The client's side of one call: its body, and whether it is still there."""
+
+    __slots__ = ("_receive", "_tape", "_task", "_watch", "client_gone")
+
+    def __init__(self, receive: Receive, tape: Tape | None) -> None:
+        self._receive = receive
+        self._tape = tape
+        self._task = asyncio.current_task()
+        self._watch: asyncio.Task[None] | None = None
+        self.client_gone = False
+
+    async def open_body(self, scope: Scope) -> tuple[bytes | AsyncIterator[bytes] | None, bool | None]:
+        """The body, and whether it goes in chunks because its length is not known.
+
+        One that is already there is passed as it is; a longer one while it comes in.
+        """
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.client_gone = True
+            raise ClientGoneError
+        has_length = any(name == b"content-length" for name, _ in scope["headers"])
+        body: bytes = message.get("body", b"")
+        if message.get("more_body"):
+            return self._rest(message), None if has_length else True
+        self._start_watching()
+        if not body:
+            return None, None
+        if self._tape is not None:
+            self._tape.sent(body)
+        if len(body) > SLICE:
+            return _slices(body), None if has_length else True
+        return body, None if has_length else True
+
+    async def _rest(self, message: Message) -> AsyncIterator[bytes]:
+        while True:
+            if piece := message.get("body"):
+                if self._tape is not None:
+                    self._tape.sent(piece)
+                yield piece
+            if not message.get("more_body"):
+                break
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.client_gone = True
+                raise ClientGoneError
+        self._start_watching()
+
+    def _start_watching(self) -> None:
+        self._watch = asyncio.get_running_loop().create_task(self._wait_for_disconnect())
+
+    async def _wait_for_disconnect(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if self._task is not None and self._watch is not None:
+            self.client_gone = True
+            self._task.cancel()
+
+    def note(self, ending: Ending, error: str = "") -> None:
+        if self._tape is not None and not self._tape.end_ns:
+            self._tape.ended(ending, error)
+
+    def close(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None and not watch.done():
+            watch.cancel()
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), SLICE):
+        yield body[start : start + SLICE]
+
+
+def _explain(error: Exception) -> tuple[Error, str]:
+    """The kind of a failure, and words for it that hold no address and no URL."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return Error.DNS, "the provider's name can not be resolved"
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError() | ssl.SSLError():
+            return Error.TLS, "no secure connection to the provider"
+        case aiohttp.ConnectionTimeoutError():
+            return Error.TIMEOUT, "the provider did not take the connection in time"
+        case TimeoutError():
+            return Error.TIMEOUT, "the provider did not answer in time"
+        case aiohttp.ClientConnectorError():
+            return Error.CONNECT, "the provider can not be reached"
+        case aiohttp.ClientConnectionError() | OSError():
+            return Error.CONNECT, "the provider closed the connection without an answer"
+    return Error.PROTOCOL, "the provider's answer is not HTTP"
+
+
+class _Environment:
+    """Proxies that the environment asks for (`HTTPS_PROXY`, `NO_PROXY`), read once; never a `.netrc`, whose
+    passwords aiohttp would add to requests that are not ours."""
+
+    def __init__(self) -> None:
+        self._proxies = urllib.request.getproxies_environment()
+        self._known: dict[tuple[str, str], str | None] = {}
+
+    def proxy_for(self, route: Route) -> str | None:
+        if not self._proxies:
+            return None
+        key = (route.url.scheme, route.url.host or "")
+        if key not in self._known:
+            self._known[key] = self._find(*key)
+        return self._known[key]
+
+    def _find(self, scheme: str, host: str) -> str | None:
+        if host == "localhost" or host.startswith("127.") or host == "::1":
+            return None
+        if urllib.request.proxy_bypass(host):
+            return None
+        return self._proxies.get(scheme) or self._proxies.get("all")
+
+
+class _CutResponses(logging.Filter):
+    """A response that we cut on purpose is no fault of the application."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "without completing response" not in str(record.msg)
+
+
+def quiet_cut_responses() -> Callable[[], None]:
+    """Keeps the server from logging each cut response as an error; returns what undoes it."""
+    known = logging.getLogger("uvicorn.error")
+    filter_ = _CutResponses()
+    known.addFilter(filter_)
+    return lambda: known.removeFilter(filter_)
+
+
+async def drop(receive: Receive) -> None:
+    """Reads and forgets what is left of a body, within reason, that the client sees our answer and no reset."""
+    left = 1 << 20
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b"")) or 1
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return

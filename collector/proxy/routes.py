@@ -1,0 +1,211 @@
+"""Where a request goes: from the path that a client was given as its base URL to the provider's own address.
+
+What follows the prefix is forwarded as it stands: nothing is decoded, joined or cleaned on the way.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from yarl import URL
+
+from collector.config import ProxySettings, ProxyTimeouts
+from collector.proxy.errors import Error, RelayError
+from collector.proxy.gate import Gate, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A provider: where it is, what the GenAI conventions call it, and whose API it speaks."""
+
+    name: str
+    url: str
+    """Scheme and authority, perhaps with a path; no slash at the end."""
+    provider: str
+    family: str = "openai"
+    """openai | anthropic | gemini | ollama | cohere: shape of its errors, and of bodies where paths do not tell."""
+    timeouts: ProxyTimeouts | None = None
+    tls: ssl.SSLContext | None = None
+    keep_prefix: bool = False
+    propagate: bool = True
+    """Whether `traceparent`, `tracestate` and `baggage` are passed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What one request is forwarded to."""
+
+    upstream: Upstream
+    url: URL
+    path: str
+    """The provider's path, still encoded, without the query."""
+    gated: bool = False
+    """The client chose the host: addresses are checked as they are resolved."""
+
+
+PROVIDERS: tuple[Upstream, ...] = (
+    Upstream("openai", "https://api.openai.com", "openai"),
+    Upstream("anthropic", "https://api.anthropic.com", "anthropic", "anthropic"),
+    Upstream("gemini", "https://generativelanguage.googleapis.com", "gcp.gemini", "gemini"),
+    Upstream("openrouter", "https://openrouter.ai", "openrouter"),
+    Upstream("ollama", "http://127.0.0.1:11434", "ollama", "ollama"),
+    Upstream("mistral", "https://api.mistral.ai", "mistral_ai"),
+    Upstream("groq", "https://api.groq.com", "groq"),
+    Upstream("together", "https://api.together.xyz", "together"),
+    Upstream("deepseek", "https://api.deepseek.com", "deepseek"),
+    Upstream("xai", "https://api.x.ai", "x_ai"),
+    Upstream("fireworks", "https://api.fireworks.ai", "fireworks"),
+    Upstream("cerebras", "https://api.cerebras.ai", "cerebras"),
+    Upstream("perplexity", "https://api.perplexity.ai", "perplexity"),
+    Upstream("moonshot", "https://api.moonshot.ai", "moonshot_ai"),
+    Upstream("zai", "https://api.z.ai", "zai"),
+    Upstream("cohere", "https://api.cohere.com", "cohere", "cohere"),
+    Upstream("nvidia", "https://integrate.api.nvidia.com", "nvidia"),
+    Upstream("hf", "https://router.huggingface.co", "huggingface"),
+)
+"""Providers by the first segment of the path."""
+
+_LOCAL = Upstream("local", "", "local")
+_AZURE_RESOURCE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
+AZURE_ROOT = "/openai/v1"
+"""Where Azure serves what other OpenAI bases have right below them."""
+
+
+@dataclass(slots=True)
+class Routes:
+    """The route table.
+
+    Raises:
+        ValueError: an upstream of the configuration can not be one; the message says which and why.
+    """
+
+    settings: ProxySettings
+    gate: Gate
+    _upstreams: dict[str, Upstream] = field(init=False)
+    _single: Upstream | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._upstreams = {upstream.name: upstream for upstream in PROVIDERS}
+        for name, given in self.settings.upstreams.items():
+            if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or name in ("otel", "-", "azure"):
+                raise ValueError(f"proxy.upstreams.{name}: a name is one path segment, and none of ours")
+            known = self._upstreams.get(name)
+            self._upstreams[name] = Upstream(
+                name,
+                _base(given.url, f"proxy.upstreams.{name}.url"),
+                given.provider or (known.provider if known else name),
+                _family(given.format, known),
+                given.timeouts,
+                _tls(given.ca, name) if given.ca else None,
+                not given.strip_prefix,
+                given.propagation == "passthrough",
+            )
+        if self.settings.upstream:
+            base = _base(self.settings.upstream, "proxy.upstream")
+            self._single = Upstream("upstream", base, urlsplit(base).hostname or "upstream")
+
+    def names(self) -> list[str]:
+        """Prefixes that lead somewhere, for people."""
+        if self._single:
+            return ["/"]
+        own = ["/azure/{resource}", "/vertex/{location}", "/bedrock/{region}"]
+        local = ["/openai/http/{host}:{port}", "/openai/https/{host}:{port}"]
+        return sorted(f"/{name}" for name in self._upstreams) + own + local * self.settings.local.enabled
+
+    def find(self, method: str, path: str, query: str) -> Route:
+        """The route of a request.
+
+        Args:
+            path: as the client sent it, percent-encoding and all.
+            query: likewise, without the question mark.
+
+        Raises:
+            RelayError: nothing is there, or the client may not go there.
+        """
+        if self._single:
+            return _route(self._single, path, query)
+        name, slash, rest = path[1:].partition("/")
+        rest = slash + rest
+        if name == "openai" and rest.startswith(("/http/", "/https/")):
+            return self._local(method, rest, query)
+        if name == "azure":
+            return self._azure(rest, query)
+        if name in ("vertex", "bedrock") and name not in self._upstreams:
+            return _regional(name, rest, query)
+        upstream = self._upstreams.get(name)
+        if upstream is None:
+            raise RelayError(Error.ROUTE, f"no provider is served below /{name[:64]}; GET / lists them")
+        return _route(upstream, path if upstream.keep_prefix else rest, query)
+
+    def _local(self, method: str, rest: str, query: str) -> Route:
+        """`/openai/http(s)/{host}:{port}/…`: the client names the server."""
+        scheme, _, below = rest[1:].partition("/")
+        authority, slash, path = below.partition("/")
+        path = slash + path
+        target = Target.parse(scheme, authority)
+        self.gate.admit(target, method, path)
+        return _route(
+            Upstream("local", f"{scheme}://{target.authority}", _LOCAL.provider), path, query, gated=True
+        )
+
+    def _azure(self, rest: str, query: str) -> Route:
+        resource, slash, path = rest[1:].partition("/")
+        name, dot, suffix = resource.partition(".")
+        suffixes = self.settings.azure_suffixes
+        if not _AZURE_RESOURCE.fullmatch(name) or (dot and suffix not in suffixes):
+            raise RelayError(Error.ROUTE, "after /azure/ comes the name of a resource")
+        path = slash + path
+        if not path.startswith("/openai/"):
+            path = AZURE_ROOT + path
+        host = f"{name}.{suffix or suffixes[0]}"
+        return _route(Upstream("azure", f"https://{host}", "azure.ai.openai"), path, query)
+
+
+def _regional(name: str, rest: str, query: str) -> Route:
+    region, slash, path = rest[1:].partition("/")
+    if not _REGION.fullmatch(region):
+        raise RelayError(Error.ROUTE, f"after /{name}/ comes a region")
+    if name == "vertex":
+        host = "aiplatform.googleapis.com" if region == "global" else f"{region}-aiplatform.googleapis.com"
+        upstream = Upstream("vertex", f"https://{host}", "gcp.vertex_ai", "gemini")
+    else:
+        upstream = Upstream("bedrock", f"https://bedrock-runtime.{region}.amazonaws.com", "aws.bedrock")
+    return _route(upstream, slash + path, query)
+
+
+def _route(upstream: Upstream, path: str, query: str, *, gated: bool = False) -> Route:
+    whole = f"{upstream.url}{path}?{query}" if query else upstream.url + path
+    return Route(upstream, URL(whole, encoded=True), path, gated)
+
+
+def _base(url: str, where: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{where}: an upstream is http(s)://host[:port][/path]")
+    if parts.username or parts.password:
+        raise ValueError(f"{where}: credentials belong to the client's requests, not into an URL")
+    return url.rstrip("/")
+
+
+def _family(given: str, known: Upstream | None) -> str:
+    if given != "auto":
+        return given
+    return known.family if known else "openai"
+
+
+def _tls(ca: str, name: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"proxy.upstreams.{name}.ca: {error}") from None
+
+
+def own_authorities(doors: Mapping[str, str | None] | Sequence[str | None]) -> set[int]:
+    """Ports of our own listeners, which must never be a target."""
+    endpoints = doors.values() if isinstance(doors, Mapping) else doors
+    return {int(endpoint.rpartition(":")[2]) for endpoint in endpoints if endpoint}

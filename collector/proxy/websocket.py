@@ -1,0 +1,152 @@
+"""WebSockets: relayed where providers serve them, refused elsewhere in the one way that makes clients fall back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Protocol
+
+import aiohttp
+from starlette.types import Receive, Scope, Send
+
+from collector.proxy.errors import Error, RelayError, answer
+from collector.proxy.headers import forwarded_to_websocket, returned
+from collector.proxy.relay import Relay
+from collector.proxy.routes import Route
+
+PATHS = ("/realtime", "/responses", "BidiGenerateContent")
+"""Ends of the paths that are WebSockets with OpenAI (Realtime, Responses) and with Gemini (Live)."""
+GOING_AWAY = 1001
+NO_STATUS, ABNORMAL = 1005, 1006
+"""Close codes that are never sent: they say that none was."""
+
+
+class Frames(Protocol):
+    """Takes notes of what passes."""
+
+    def sent(self, data: str | bytes) -> None: ...
+
+    def received(self, data: str | bytes) -> None: ...
+
+
+def is_served(path: str) -> bool:
+    """Whether a provider may answer a handshake there."""
+    return path.removesuffix("/").endswith(PATHS)
+
+
+async def refuse(send: Send, error: RelayError, family: str) -> None:
+    """Answers a handshake with an HTTP error."""
+    extra = [(b"upgrade", b"http/1.1")] if error.error is Error.UPGRADE else []
+    headers, body = answer(error.error, str(error), family, extra)
+    await _deny(send, error.error.status, headers, body)
+
+
+async def _deny(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
+
+
+async def relay_websocket(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    relay: Relay,
+    route: Route,
+    frames: Frames | None,
+    extra_headers: list[tuple[bytes, bytes]],
+) -> None:
+    """Carries one connection until either side closes it.
+
+    Raises:
+        RelayError: there is no connection to the provider, and the handshake is unanswered.
+    """
+    await receive()  # websocket.connect
+    session, options = relay.options(route)
+    del options["timeout"]
+    try:
+        upstream = await session.ws_connect(
+            route.url,
+            headers=forwarded_to_websocket(scope["headers"]),
+            protocols=scope["subprotocols"],
+            autoclose=True,
+            max_msg_size=0,
+            **options,
+        )
+    except aiohttp.WSServerHandshakeError as error:
+        raw = [
+            (name.encode("latin-1"), value.encode("utf-8")) for name, value in (error.headers or {}).items()
+        ]
+        kept = [(name, value) for name, value in returned(raw) if name != b"content-length"]
+        await _deny(send, error.status if error.status != 101 else 502, kept, b"")
+        return
+    except TimeoutError:
+        raise RelayError(Error.TIMEOUT, "the provider did not answer in time") from None
+    except (aiohttp.ClientError, OSError):
+        raise RelayError(Error.CONNECT, "the provider can not be reached") from None
+    accepted = [
+        (name, value)
+        for name, value in returned(upstream._response.raw_headers)
+        if not name.startswith(b"sec-websocket-") and name not in (b"date", b"server", b"content-length")
+    ]
+    await send(
+        {
+            "type": "websocket.accept",
+            "subprotocol": upstream.protocol,
+            "headers": accepted + extra_headers,
+        }
+    )
+    async with upstream:
+        await _pump(receive, send, upstream, frames)
+
+
+async def _pump(
+    receive: Receive, send: Send, upstream: aiohttp.ClientWebSocketResponse, frames: Frames | None
+) -> None:
+    to_provider = asyncio.create_task(_to_provider(receive, upstream, frames))
+    to_client = asyncio.create_task(_to_client(send, upstream, frames))
+    try:
+        await asyncio.wait((to_provider, to_client), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (to_provider, to_client):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, OSError, RuntimeError):
+                await task
+
+
+async def _to_provider(
+    receive: Receive, upstream: aiohttp.ClientWebSocketResponse, frames: Frames | None
+) -> None:
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            code = message.get("code") or GOING_AWAY
+            await upstream.close(code=GOING_AWAY if code in (NO_STATUS, ABNORMAL) else code)
+            return
+        text: str | None = message.get("text")
+        data: Any = text if text is not None else message.get("bytes") or b""
+        if frames is not None:
+            frames.sent(data)
+        if text is not None:
+            await upstream.send_str(text)
+        else:
+            await upstream.send_bytes(data)
+
+
+async def _to_client(send: Send, upstream: aiohttp.ClientWebSocketResponse, frames: Frames | None) -> None:
+    while True:
+        message = await upstream.receive()
+        if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            if frames is not None:
+                frames.received(message.data)
+            name = "text" if message.type is aiohttp.WSMsgType.TEXT else "bytes"
+            await send({"type": "websocket.send", name: message.data})
+            continue
+        code = upstream.close_code or GOING_AWAY
+        await send(
+            {
+                "type": "websocket.close",
+                "code": 1000 if code == NO_STATUS else 1011 if code == ABNORMAL else code,
+                "reason": message.extra if isinstance(message.extra, str) else "",
+            }
+        )
+        return

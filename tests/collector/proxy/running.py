@@ -1,0 +1,56 @@
+"""The proxy alone, in a thread of its own, in front of a provider on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import AsyncExitStack
+from typing import Any
+
+from collector.config import ProxySettings
+from collector.proxy.app import Proxy, Recorder
+from collector.proxy.door import open_proxy
+
+
+class RunningProxy:
+    """Listens while it is entered."""
+
+    def __init__(self, recorder: Recorder | None = None, **settings: Any) -> None:
+        self.url = ""
+        self.proxy: Proxy
+        self.otlp: list[tuple[str, bytes]] = []
+        self._recorder = recorder
+        self._settings = ProxySettings(**{"endpoint": "127.0.0.1:0", **settings})
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def __enter__(self) -> RunningProxy:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(15)
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        async with AsyncExitStack() as parts:
+            self.proxy, url = await open_proxy(
+                self._settings,
+                otlp=self._take_otlp,
+                recorder=self._recorder,
+                ready=lambda: True,
+                own_ports=set(),
+                parts=parts,
+            )
+            self.url = url or ""
+            self._ready.set()
+            await self._stopping.wait()
+
+    async def _take_otlp(self, scope: Any, receive: Any, send: Any) -> None:
+        message = await receive()
+        self.otlp.append((scope["path"], message["body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})

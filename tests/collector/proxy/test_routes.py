@@ -1,0 +1,98 @@
+"""Which base URL leads where, and which lead nowhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from collector.config import ProxySettings
+from collector.proxy.errors import RelayError
+from collector.proxy.gate import Gate
+from collector.proxy.routes import Routes
+
+SETTINGS = ProxySettings(
+    upstreams={
+        "mygw": {"url": "https://gw.corp/llm/", "provider": "acme"},
+        "kept": {"url": "https://gw.corp", "strip_prefix": False, "format": "anthropic"},
+    }
+)
+ROUTES = Routes(SETTINGS, Gate(paths=SETTINGS.local.paths))
+
+
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("/openai/v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
+        ("/openai/v1/responses", "https://api.openai.com/v1/responses"),
+        ("/anthropic/v1/messages", "https://api.anthropic.com/v1/messages"),
+        ("/anthropic/v1/chat/completions", "https://api.anthropic.com/v1/chat/completions"),
+        (
+            "/gemini/v1beta/openai/chat/completions",
+            "https://generativelanguage.googleapis.com/v1beta/openai/chat/completions",
+        ),
+        ("/openrouter/api/v1/chat/completions", "https://openrouter.ai/api/v1/chat/completions"),
+        ("/azure/res/chat/completions", "https://res.openai.azure.com/openai/v1/chat/completions"),
+        (
+            "/azure/res/openai/deployments/dep/chat/completions",
+            "https://res.openai.azure.com/openai/deployments/dep/chat/completions",
+        ),
+        ("/azure/res.services.ai.azure.com/openai/v1/x", "https://res.services.ai.azure.com/openai/v1/x"),
+        ("/openai/http/localhost:11434/v1/chat/completions", "http://localhost:11434/v1/chat/completions"),
+        ("/openai/http/127.0.0.1:1234/api/chat", "http://127.0.0.1:1234/api/chat"),
+        ("/openai/https/localhost/v1/models", "https://localhost/v1/models"),
+        ("/openai/http/[::1]:8080/v1/models", "http://[::1]:8080/v1/models"),
+        ("/ollama/api/chat", "http://127.0.0.1:11434/api/chat"),
+        ("/groq/openai/v1/chat/completions", "https://api.groq.com/openai/v1/chat/completions"),
+        (
+            "/vertex/us-central1/v1/x:generateContent",
+            "https://us-central1-aiplatform.googleapis.com/v1/x:generateContent",
+        ),
+        ("/vertex/global/v1/x", "https://aiplatform.googleapis.com/v1/x"),
+        (
+            "/bedrock/eu-west-1/model/m/converse",
+            "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse",
+        ),
+        ("/mygw/v1/chat/completions", "https://gw.corp/llm/v1/chat/completions"),
+        ("/kept/v1/messages", "https://gw.corp/kept/v1/messages"),
+        (
+            "/openai/v1/a%2Fb//c/%2e%2e/é".encode().decode("latin-1"),
+            "https://api.openai.com/v1/a%2Fb//c/%2e%2e/é".encode().decode("latin-1"),
+        ),
+    ],
+)
+def test_a_path_leads_to(path: str, url: str) -> None:
+    assert str(ROUTES.find("POST", path, "").url) == url
+
+
+def test_the_query_goes_along() -> None:
+    route = ROUTES.find("POST", "/azure/res/openai/x", "api-version=2024-10-21&a=%2F")
+    assert route.url.raw_path_qs == "/openai/x?api-version=2024-10-21&a=%2F"
+    assert route.path == "/openai/x"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/nobody/v1/x",
+        "/azure/evil.com%23/x",
+        "/azure/evil.com/x",
+        "/azure/-res/x",
+        "/azure/RES@evil.com/x",
+        "/azure//x",
+        "/vertex/evil.com%2F/x",
+        "/bedrock/a.b/x",
+        "/openai/http//v1/x",
+    ],
+)
+def test_a_path_leads_nowhere(path: str) -> None:
+    with pytest.raises(RelayError):
+        ROUTES.find("POST", path, "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://x", "https://", "https://u:p@gw.corp", "gw.corp", "https://gw.corp/?a=1", "https://gw.corp/#f"],
+)
+def test_an_upstream_that_can_not_be_one_is_named(url: str) -> None:
+    with pytest.raises(ValueError, match=r"proxy\.upstreams\.gw"):
+        Routes(ProxySettings(upstreams={"gw": {"url": url}}), Gate())
