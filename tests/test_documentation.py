@@ -8,10 +8,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ByteSize
 
-from collector.api.app import RUN_PARAMETERS, _Routes
+from collector.api.app import _Routes
+from collector.api.queries import BOUNDS, FACET_PARAMETERS, RUN_PARAMETERS, SORTS
 from collector.cli import main
 from collector.config import Settings
 from sinks.clickhouse.migrations import migrations
+from sinks.filter import FIELDS
 
 ROOT = Path(__file__).parent.parent
 
@@ -56,15 +58,27 @@ def test_every_setting_is_listed_with_its_default_and_meaning() -> None:
 
 def test_every_route_is_listed_with_its_purpose() -> None:
     routes = {
-        path: [(endpoint.__doc__ or "").partition("\n")[0]]
-        for path, endpoint in _Routes.__new__(_Routes).table()
+        path if method == "GET" else f"{method} {path}": [(endpoint.__doc__ or "").partition("\n")[0]]
+        for method, path, endpoint in _Routes.__new__(_Routes).table()
     }
     assert table("collector/README.md", "Routes") == routes
 
 
 def test_every_parameter_of_the_list_of_runs_is_named() -> None:
-    text = (ROOT / "collector/README.md").read_text(encoding="utf-8").split("## Routes\n", 1)[1]
-    assert [name for name in RUN_PARAMETERS if f"`{name}" not in text] == []
+    text = (ROOT / "collector/README.md").read_text(encoding="utf-8").split("## Choosing runs\n", 1)[1]
+    bounds = [name[4:] for name in BOUNDS]
+    named = {*re.findall(r"`([\w.*]+)`", text)}
+    assert [
+        name for name in (*RUN_PARAMETERS, *FACET_PARAMETERS) if name not in BOUNDS and name not in named
+    ] == []
+    assert [name for name in bounds if name not in named] == []
+    assert [name for name in SORTS if f"`{name}`" not in text] == []
+
+
+def test_every_field_of_the_query_language_is_listed() -> None:
+    listed = table("collector/README.md", "Choosing runs")
+    fields = {name: [field.type.value, field.purpose] for name, field in FIELDS.items()}
+    assert listed == fields
 
 
 def test_every_command_is_listed() -> None:

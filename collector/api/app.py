@@ -28,15 +28,30 @@ from collector.api.problems import (
     on_problem,
     on_store_error,
 )
+from collector.api.queries import (
+    BODY_PARAMETERS,
+    FACET_PARAMETERS,
+    RUN_PARAMETERS,
+    SORTS,
+    facet_field,
+    field_documents,
+    read_body_filter,
+    read_filter,
+    read_ids,
+    read_json,
+)
 from collector.api.render import entry_document, run_document, span_document, warning_document
 from collector.telemetry import Health, Status
-from mappers.model import DEFAULT_TENANT, Run, RunStatus
+from mappers.model import DEFAULT_TENANT, Run
 from mappers.timeline import TimelineEntry, timeline
 from sinks.base import PermanentError, RetryableError
 from sinks.clickhouse import Reader, RunFilter
+from sinks.filter import Condition
 
 Result = TypeVar("Result")
 Endpoint = Callable[[Request], Awaitable[Response]]
+RouteTable = list[tuple[str, str, Endpoint]]
+"""(method, path, endpoint)"""
 
 READERS = 4
 """Queries answered at a time."""
@@ -80,8 +95,8 @@ class _Routes:
                 "name": "eddyline",
                 "version": self._api.status.version,
                 "routes": [
-                    {"path": path, "purpose": (endpoint.__doc__ or "").partition("\n")[0]}
-                    for path, endpoint in self.table()
+                    {"method": method, "path": path, "purpose": (endpoint.__doc__ or "").partition("\n")[0]}
+                    for method, path, endpoint in self.table()
                 ],
             }
         )
@@ -94,10 +109,49 @@ class _Routes:
     # ------------------------------------------------------------------- runs
 
     async def runs(self, request: Request) -> Response:
-        """Runs, newest first."""
+        """Runs, newest first or by `sort`; `q` is a search text, other parameters narrow further."""
         now_ns = self._api.clock_ns()
         parameters = Parameters(request, RUN_PARAMETERS, now_ns=now_ns)
+        where = read_filter(parameters)
+        # A relative time moves from page to page: the cursor is bound to how it was written.
+        binding = "&".join(
+            f"{name}={value}"
+            for name, value in sorted(request.query_params.multi_items())
+            if name not in ("cursor", "limit")
+        )
+        return _json(await self._page(parameters, where, binding, now_ns))
+
+    async def search_runs(self, request: Request) -> Response:
+        """Runs, chosen by a JSON filter: `{"filter": {…}, "since": …, "sort": …, "limit": …, "cursor": …}`."""
+        now_ns = self._api.clock_ns()
+        self._parameters(request)
+        body = await read_json(request)
+        where = read_body_filter(body)
+        parameters = Parameters.of_body(body, BODY_PARAMETERS, now_ns=now_ns)
+        binding = orjson.dumps(
+            {name: value for name, value in body.items() if name not in ("cursor", "limit")},
+            option=orjson.OPT_SORT_KEYS,
+        ).decode()
+        return _json(await self._page(parameters, where, binding, now_ns))
+
+    async def batch_runs(self, request: Request) -> Response:
+        """Up to 500 runs by id in one request: `{"ids": […]}`; ids that are not found are listed."""
+        self._parameters(request)
+        ids = read_ids(await read_json(request))
+        now_ns = self._api.clock_ns()
+        found = await self._read(self._api.reader.runs_by_id, DEFAULT_TENANT, ids)
+        return _json(
+            {
+                "data": [run_document(found[run_id], now_ns) for run_id in ids if run_id in found],
+                "missing": [run_id for run_id in ids if run_id not in found],
+            }
+        )
+
+    async def _page(
+        self, parameters: Parameters, where: Condition, binding: str, now_ns: int
+    ) -> dict[str, Any]:
         limit = parameters.integer("limit", 50, 1, 1000)
+        sort = (parameters.choices("sort", tuple(SORTS)) or ("-started_at",))[0]
         include = parameters.choices("include", ("all",))
         since_ns, until_ns = parameters.time_ns("since"), parameters.time_ns("until")
         if since_ns is not None and until_ns is not None and since_ns >= until_ns:
@@ -106,40 +160,45 @@ class _Routes:
             tenant=DEFAULT_TENANT,
             since_ns=since_ns,
             until_ns=until_ns,
-            projects=parameters.choices("project"),
-            statuses=parameters.choices("status", [status.value for status in RunStatus]),
-            names=parameters.choices("name"),
-            models=parameters.choices("model"),
-            tools=parameters.choices("tool"),
-            sessions=parameters.choices("session"),
+            where=where,
             include_all=bool(include),
-        )
-        # A relative time moves from page to page: the cursor is bound to how it was written.
-        binding = "&".join(
-            f"{name}={value}"
-            for name, value in sorted(request.query_params.multi_items())
-            if name not in ("cursor", "limit")
         )
         given = parameters.text("cursor")
         cursor = None
         if given is not None:
             key = cursors.decode(given, binding)
-            if len(key) != 2 or not isinstance(key[0], int) or not isinstance(key[1], str):
+            if len(key) != 2 or not isinstance(key[0], (int, float)) or not isinstance(key[1], str):
                 raise invalid("cursor", "is not one of ours")
             cursor = (key[0], key[1])
-        page = await self._read(self._api.reader.runs, wanted, limit, cursor, now_ns)
-        return _json(
-            {
-                "data": [run_document(run, now_ns) for run in page.runs],
-                "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
-                "meta": {
-                    "since": parameters.text("since"),
-                    "until": parameters.text("until"),
-                    "sort": "-started_at",
-                    "limit": limit,
-                },
-            }
+        page = await self._read(self._api.reader.runs, wanted, limit, cursor, now_ns, SORTS[sort])
+        return {
+            "data": [run_document(run, now_ns) for run in page.runs],
+            "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
+            "meta": {
+                "since": parameters.text("since"),
+                "until": parameters.text("until"),
+                "sort": sort,
+                "limit": limit,
+            },
+        }
+
+    async def facets(self, request: Request) -> Response:
+        """Values of a field (`of`) with the number of runs that have them, for menus and completion."""
+        now_ns = self._api.clock_ns()
+        parameters = Parameters(request, FACET_PARAMETERS, now_ns=now_ns)
+        of = parameters.text("of")
+        if of is None:
+            return _json({"data": field_documents()})
+        limit = parameters.integer("limit", 20, 1, 1000)
+        wanted = RunFilter(
+            tenant=DEFAULT_TENANT,
+            since_ns=parameters.time_ns("since"),
+            until_ns=parameters.time_ns("until"),
+            where=read_filter(parameters),
         )
+        prefix = parameters.text("prefix") or ""
+        found = await self._read(self._api.reader.facet, facet_field(of), prefix, wanted, limit, now_ns)
+        return _json({"data": [{"value": value, "count": count} for value, count in found]})
 
     async def run(self, request: Request) -> Response:
         """One run."""
@@ -224,39 +283,26 @@ class _Routes:
         events = await self._read(self._api.reader.events, run)
         return timeline(run, events)
 
-    def table(self) -> list[tuple[str, Endpoint]]:
+    def table(self) -> RouteTable:
         """Every route of the API."""
         run = "/api/v1/runs/{run_id}"
         return [
-            ("/api/v1", self.discovery),
-            ("/api/v1/status", self.status),
-            ("/api/v1/runs", self.runs),
-            (run, self.run),
-            (run + "/events", self.events),
-            (run + "/events/{event_id}", self.event),
-            (run + "/spans", self.spans),
-            (run + "/warnings", self.warnings),
+            ("GET", "/api/v1", self.discovery),
+            ("GET", "/api/v1/status", self.status),
+            ("GET", "/api/v1/facets", self.facets),
+            ("GET", "/api/v1/runs", self.runs),
+            ("POST", "/api/v1/runs:search", self.search_runs),
+            ("POST", "/api/v1/runs:batch", self.batch_runs),
+            ("GET", run, self.run),
+            ("GET", run + "/events", self.events),
+            ("GET", run + "/events/{event_id}", self.event),
+            ("GET", run + "/spans", self.spans),
+            ("GET", run + "/warnings", self.warnings),
             *self.health_table(),
         ]
 
-    def health_table(self) -> list[tuple[str, Endpoint]]:
-        return [("/healthz", self.healthz), ("/readyz", self.readyz)]
-
-
-RUN_PARAMETERS = (
-    "since",
-    "until",
-    "project",
-    "status",
-    "name",
-    "model",
-    "tool",
-    "session",
-    "include",
-    "limit",
-    "cursor",
-)
-"""Query parameters of the list of runs."""
+    def health_table(self) -> RouteTable:
+        return [("GET", "/healthz", self.healthz), ("GET", "/readyz", self.readyz)]
 
 
 def api_app(api: Api, *, token: str, hosts: Collection[str]) -> Starlette:
@@ -269,9 +315,9 @@ def admin_app(api: Api) -> Starlette:
     return _application(_Routes(api).health_table(), [])
 
 
-def _application(table: list[tuple[str, Endpoint]], middleware: list[Middleware]) -> Starlette:
+def _application(table: RouteTable, middleware: list[Middleware]) -> Starlette:
     app = Starlette(
-        routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in table],
+        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
         middleware=middleware,
         exception_handlers={
             Problem: on_problem,

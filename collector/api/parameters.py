@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from starlette.requests import Request
 
@@ -13,6 +14,9 @@ from collector.api.problems import Problem, invalid
 _RELATIVE = re.compile(r"^-(\d+)([smhdw])$")
 _UNIT_NS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _FRACTION = re.compile(r"\.(\d+)")
+
+ATTRIBUTES = "attr.*"
+"""Among the known parameters: any that begins like this."""
 
 
 class Parameters:
@@ -23,9 +27,30 @@ class Parameters:
     """
 
     def __init__(self, request: Request, known: Sequence[str], *, now_ns: int) -> None:
+        self._fill(request.query_params.multi_items(), known, now_ns)
+
+    @classmethod
+    def of_body(cls, body: Mapping[str, Any], known: Sequence[str], *, now_ns: int) -> Parameters:
+        """The same from the members of a JSON body, whose values are texts or whole numbers."""
+        for name, value in body.items():
+            if isinstance(value, bool) or not isinstance(value, (str, int, dict)):
+                raise invalid(name, "is neither a text nor a whole number")
+        parameters = cls.__new__(cls)
+        flat = [(name, value if isinstance(value, str) else str(value)) for name, value in body.items()]
+        parameters._fill(flat, known, now_ns)
+        return parameters
+
+    def _fill(self, given: Iterable[tuple[str, str]], known: Sequence[str], now_ns: int) -> None:
         self._values: dict[str, str] = {}
         self._now_ns = now_ns
-        unknown = [name for name in request.query_params if name not in known]
+        unknown = []
+        for name, value in given:
+            if name not in known and not (ATTRIBUTES in known and name.startswith(ATTRIBUTES[:-1])):
+                unknown.append(name)
+            elif name in self._values:
+                raise invalid(name, "given more than once; separate alternatives by commas")
+            else:
+                self._values[name] = value
         if unknown:
             raise Problem(
                 400,
@@ -36,10 +61,10 @@ class Parameters:
                     for name in unknown
                 ],
             )
-        for name, value in request.query_params.multi_items():
-            if name in self._values:
-                raise invalid(name, "given more than once; separate alternatives by commas")
-            self._values[name] = value
+
+    def names(self) -> list[str]:
+        """The parameters that were given."""
+        return list(self._values)
 
     def text(self, name: str) -> str | None:
         value = self._values.get(name)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
-from mappers.assemble import INCOMPLETE_AFTER_NS
-from mappers.model import DEFAULT_TENANT, Event, Run, RunStatus, Warning
+from mappers.model import DEFAULT_TENANT, Event, Run, Warning
 from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, read_event, read_run, read_warning, selection
+from sinks.clickhouse.conditions import Sql, base_values, condition_sql, facet_sql
 from sinks.clickhouse.store import Store
+from sinks.filter import ALWAYS, Condition
 
 CONTENT = ("Input", "Output", "Metadata")
 """Columns of an event that only its own page needs."""
@@ -25,26 +27,35 @@ SURPLUS = 4
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs. Alternatives within a field, all fields together; times are half-open [since, until)."""
+    """Which runs; times are half-open [since, until)."""
 
     tenant: str = DEFAULT_TENANT
     since_ns: int | None = None
     until_ns: int | None = None
-    projects: Sequence[str] = ()
-    statuses: Sequence[str] = ()
-    names: Sequence[str] = ()
-    models: Sequence[str] = ()
-    tools: Sequence[str] = ()
-    sessions: Sequence[str] = ()
+    where: Condition = ALWAYS
     include_all: bool = False
     """Also runs that only set something up, and runs whose calls are counted in another."""
+
+
+class Order(StrEnum):
+    """By what runs are sorted, largest first and unknown last; the value is the sort key as SQL."""
+
+    START = "toUnixTimestamp64Nano(Start)"
+    COST = "toFloat64(ifNull(CostUsd, -1))"
+    TOKENS = "ifNull(InputTokens, 0) + ifNull(OutputTokens, 0)"
+    DURATION = "DurationNs"
+    WARNINGS = "Warnings"
+
+
+Cursor = tuple[int | float, str]
+"""Sort key and run id of the last run of a page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     runs: Sequence[Run]
-    next_cursor: tuple[int, str] | None
-    """(start_ns, run_id) of the last run, if more follow."""
+    next_cursor: Cursor | None
+    """Set if more follow."""
 
 
 class Reader:
@@ -55,8 +66,21 @@ class Reader:
 
     # ------------------------------------------------------------------- runs
 
-    def runs(self, wanted: RunFilter, limit: int, cursor: tuple[int, str] | None, now_ns: int) -> Page:
-        """Runs that match, newest first. `now_ns` decides which rootless runs count as incomplete.
+    def runs(
+        self,
+        wanted: RunFilter,
+        limit: int,
+        cursor: Cursor | None,
+        now_ns: int,
+        order: Order = Order.START,
+    ) -> Page:
+        """Runs that match, in order. `now_ns` decides which rootless runs count as incomplete."""
+        if order is Order.START:
+            return self._newest(wanted, limit, cursor, now_ns)
+        return self._largest(wanted, limit, cursor, now_ns, order)
+
+    def _newest(self, wanted: RunFilter, limit: int, cursor: Cursor | None, now_ns: int) -> Page:
+        """Newest first.
 
         Rows of all versions are walked in windows from the cursor downwards. A window yields the runs whose newest
         version lies in it; a run that an older version brought in comes with its own window.
@@ -68,7 +92,7 @@ class Reader:
             matching = conditions + ([] if cursor is None else [_OLDER])
             values |= {"limit": limit + 1, "rows": rows}
             if cursor is not None:
-                values |= {"cursor_ns": cursor[0], "cursor_id": cursor[1]}
+                values |= {"cursor_ns": int(cursor[0]), "cursor_id": cursor[1]}
             edge = self._store.query(
                 f"SELECT toUnixTimestamp64Nano(Start) FROM otel.runs WHERE {' AND '.join(matching)}"
                 " ORDER BY Start DESC LIMIT 1 OFFSET {rows:UInt32}",
@@ -82,7 +106,7 @@ class Reader:
                 f"""
                 SELECT {selection(RUNS)} FROM
                 (
-                    SELECT * FROM otel.runs
+                    SELECT *, DurationNs FROM otel.runs
                     WHERE Tenant = {{tenant:String}} AND RunId IN (SELECT RunId FROM otel.runs WHERE {window})
                     ORDER BY Version DESC LIMIT 1 BY RunId
                 )
@@ -98,6 +122,70 @@ class Reader:
         page = runs[:limit]
         more = len(runs) > limit
         return Page(page, (page[-1].start_ns, page[-1].run_id) if more else None)
+
+    def _largest(
+        self, wanted: RunFilter, limit: int, cursor: Cursor | None, now_ns: int, order: Order
+    ) -> Page:
+        """By a number, which has no index: the keys of all runs are read, and only the page's runs whole."""
+        conditions, values = _conditions(wanted, now_ns)
+        after = ""
+        if cursor is not None:
+            after = f"WHERE (toFloat64({order}), RunId) < ({{cursor_key:Float64}}, {{cursor_id:String}})"
+            values |= {"cursor_key": float(cursor[0]), "cursor_id": cursor[1]}
+        values["limit"] = limit + 1
+        rows = self._store.query(
+            f"""
+            SELECT RunId, toFloat64({order}) AS Key FROM
+            (
+                SELECT * FROM
+                (
+                    SELECT *, DurationNs FROM otel.runs WHERE Tenant = {{tenant:String}}
+                    ORDER BY Version DESC LIMIT 1 BY RunId
+                )
+                WHERE {" AND ".join(conditions)}
+            )
+            {after} ORDER BY Key DESC, RunId DESC LIMIT {{limit:UInt32}}
+            """,
+            values,
+        )
+        found = self.runs_by_id(wanted.tenant, [run_id for run_id, _ in rows[:limit]])
+        page = [found[run_id] for run_id, _ in rows[:limit] if run_id in found]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(page, (last[1], last[0]) if last else None)
+
+    def runs_by_id(self, tenant: str, run_ids: Sequence[str]) -> dict[str, Run]:
+        """The runs that there are, by id."""
+        rows = self._store.query(
+            f"SELECT {selection(RUNS)} FROM otel.runs WHERE Tenant = {{tenant:String}}"
+            " AND RunId IN {runs:Array(String)} ORDER BY Version DESC LIMIT 1 BY RunId",
+            {"tenant": tenant, "runs": list(run_ids)},
+        )
+        return {run.run_id: run for run in map(read_run, rows)}
+
+    def facet(
+        self, field: str, prefix: str, wanted: RunFilter, limit: int, now_ns: int
+    ) -> list[tuple[str, int]]:
+        """Values of a field that begin with the prefix, in any letter case, with how many of the runs have them;
+        most frequent first. `attr` gives keys of attributes, `attr.KEY` the values of one."""
+        conditions, values = _conditions(wanted, now_ns)
+        values |= {"prefix": prefix, "limit": limit}
+        newest = f"""
+            SELECT * FROM
+            (
+                SELECT *, DurationNs FROM otel.runs WHERE Tenant = {{tenant:String}}
+                ORDER BY Version DESC LIMIT 1 BY RunId
+            )
+            WHERE {" AND ".join(conditions)}
+        """
+        rows = self._store.query(
+            f"""
+            SELECT Value, count() AS Runs FROM ({facet_sql(field, newest, values)})
+            WHERE Value != '' AND startsWith(lowerUTF8(Value), lowerUTF8({{prefix:String}}))
+            GROUP BY Value ORDER BY Runs DESC, Value LIMIT {{limit:UInt32}}
+            """,
+            values,
+        )
+        return [(str(value), int(runs)) for value, runs in rows]
 
     def run(self, tenant: str, run_id: str) -> Run | None:
         rows = self._store.query(
@@ -258,31 +346,15 @@ def _hours(run: Run) -> dict[str, int]:
 
 def _conditions(wanted: RunFilter, now_ns: int) -> tuple[list[str], dict[str, Any]]:
     conditions = ["Tenant = {tenant:String}"]
-    values: dict[str, Any] = {"tenant": wanted.tenant}
+    values = base_values(wanted.tenant, now_ns)
     if wanted.since_ns is not None:
         conditions.append("Start >= fromUnixTimestamp64Nano({since_ns:Int64}, 'UTC')")
         values["since_ns"] = wanted.since_ns
     if wanted.until_ns is not None:
         conditions.append("Start < fromUnixTimestamp64Nano({until_ns:Int64}, 'UTC')")
         values["until_ns"] = wanted.until_ns
-    for name, column, alternatives in (
-        ("projects", "Project", wanted.projects),
-        ("names", "Name", wanted.names),
-        ("sessions", "SessionId", wanted.sessions),
-    ):
-        if alternatives:
-            conditions.append(f"{column} IN {{{name}:Array(String)}}")
-            values[name] = list(alternatives)
-    for name, column, alternatives in (
-        ("models", "Models", wanted.models),
-        ("tools", "Tools", wanted.tools),
-    ):
-        if alternatives:
-            conditions.append(f"hasAny({column}, {{{name}:Array(String)}})")
-            values[name] = list(alternatives)
-    if wanted.statuses:
-        conditions.append(f"{_STATUS} IN {{statuses:Array(String)}}")
-        values |= {"statuses": list(wanted.statuses), "idle_since_ns": now_ns - INCOMPLETE_AFTER_NS}
+    if wanted.where != ALWAYS:
+        conditions.append(condition_sql(wanted.where, Sql(values, wanted.since_ns)))
     if not wanted.include_all:
         conditions.append("NOT SetupOnly AND DuplicateOf = ''")
     return conditions, values
@@ -293,5 +365,3 @@ _OLDER = (
     "Start <= fromUnixTimestamp64Nano({cursor_ns:Int64}, 'UTC')"
     " AND (toUnixTimestamp64Nano(Start), RunId) < ({cursor_ns:Int64}, {cursor_id:String})"
 )
-_STATUS = f"if(NOT HasRoot AND toUnixTimestamp64Nano(End) < {{idle_since_ns:Int64}}, '{RunStatus.INCOMPLETE}', Status)"
-"""The status as `mappers.assemble.settle` would say it."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
@@ -247,3 +249,186 @@ def test_the_status_counts_what_is_stored(server: Server, runs: list[dict[str, A
     assert flow["accepted"] == sum(
         flow[name] for name in ("stored", "queued", "dead_lettered", "duplicates", "filtered")
     )
+
+
+# --------------------------------------------------------------------------- the query language
+
+
+def matching(server: Server, query: str) -> set[str]:
+    return {run["run_id"] for run in server.runs(project=PROJECT, q=query)}
+
+
+@pytest.mark.parametrize(
+    ("query", "matches"),
+    [
+        ("status:failed", lambda run: run["status"] == "failed"),
+        ("-status:failed", lambda run: run["status"] != "failed"),
+        ("model:gpt-5*", lambda run: any(model.startswith("gpt-5") for model in run["models"])),
+        ("model!=gpt-5*", lambda run: not any(model.startswith("gpt-5") for model in run["models"])),
+        ("tool:get_weather,search", lambda run: "get_weather" in run["tools"]),
+        (
+            "name:weather* (status:failed OR tool_calls>1)",
+            lambda run: (
+                run["name"].startswith("weather")
+                and (run["status"] == "failed" or run["counts"]["tool_calls"] > 1)
+            ),
+        ),
+        ("tokens>=330", lambda run: (run["usage"]["total"] or 0) >= 330),
+        ("-tokens:*", lambda run: run["usage"]["total"] is None),
+        ("tokens:*", lambda run: run["usage"]["total"] is not None),
+        ("dur<5ms", lambda run: run["duration_ms"] is not None and run["duration_ms"] < 5),
+        ("session:*", lambda run: run["session_id"] is not None),
+        ("service:*", lambda run: bool(run["services"])),
+        ("errors>0", lambda run: run["counts"]["llm_errors"] + run["counts"]["tool_errors"] > 0),
+        ("warn:never_raised", lambda run: False),
+        ("attr.session.id:sess-42", lambda run: run["session_id"] == "sess-42"),
+        ("attr.no.such.key:x", lambda run: False),
+    ],
+)
+def test_a_search_text_chooses_runs(
+    server: Server, runs: list[dict[str, Any]], query: str, matches: Any
+) -> None:
+    expected = {run["run_id"] for run in runs if matches(run)}
+    if query.startswith("errors"):  # other events than calls may fail too
+        assert expected <= matching(server, query)
+    else:
+        assert matching(server, query) == expected
+
+
+def test_words_are_found_in_every_language(server: Server) -> None:
+    said = {
+        "english": "The Weather in Paris",
+        "chinese": "巴黎的天气怎么样",
+        "arabic": "ما هو الطقس في باريس",
+    }
+    for number, (language, words) in enumerate(said.items()):
+        request = ExportTraceServiceRequest()
+        span = (
+            request.resource_spans.add()
+            .scope_spans.add()
+            .spans.add(trace_id=b"words" + number.to_bytes(11, "big"), span_id=b"wordspan", name=language)
+        )
+        span.start_time_unix_nano = 1_790_000_000_000_000_000
+        span.end_time_unix_nano = 1_790_000_001_000_000_000
+        for key, value in {"openinference.span.kind": "AGENT", "input.value": words}.items():
+            span.attributes.add(key=key).value.string_value = value
+        http_protobuf(server, request.SerializeToString(), "words")
+    server.settled()
+
+    def found(query: str) -> list[str]:
+        return sorted(run["name"] for run in server.runs(project="words", q=query))
+
+    assert found("weather paris") == ["english"]
+    assert found('"WEATHER IN"') == ["english"]
+    assert found('"paris the"') == []
+    assert found("天气") == ["chinese"]
+    assert found("الطقس") == ["arabic"]
+    assert found("天气 OR weather") == ["chinese", "english"]
+    assert found("100%_") == []
+
+
+def test_parameters_text_and_json_choose_the_same(server: Server, runs: list[dict[str, Any]]) -> None:
+    plain = server.runs(project=PROJECT, tool="get_weather", status="!failed", min_tokens="300")
+    body = {
+        "q": f"project:{PROJECT} tool:get_weather",
+        "filter": {
+            "and": [
+                {"not": {"field": "status", "value": "failed"}},
+                {"field": "tokens", "op": ">=", "value": 300},
+            ]
+        },
+        "limit": 1000,
+    }
+    answer = server.api.post("/api/v1/runs:search", json=body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["data"] == plain
+    assert plain
+
+
+@pytest.mark.parametrize("sort", ["-tokens", "-duration", "-cost", "-warnings"])
+def test_runs_are_sorted_and_paged_by_a_number(server: Server, runs: list[dict[str, Any]], sort: str) -> None:
+    keys = {
+        "-tokens": lambda run: run["usage"]["total"] or 0,
+        "-duration": lambda run: run["duration_ms"] or 0,
+        "-cost": lambda run: -1 if run["cost_usd"] is None else run["cost_usd"],
+        "-warnings": lambda run: run["counts"]["warnings"],
+    }
+    whole = server.get("/runs", project=PROJECT, sort=sort, limit=1000)["data"]
+    assert {run["run_id"] for run in whole} == {run["run_id"] for run in runs}
+    found = [keys[sort](run) for run in whole]
+    assert found == sorted(found, reverse=True)
+    paged: list[str] = []
+    cursor: dict[str, str] = {}
+    while cursor is not None:
+        page = server.get("/runs", project=PROJECT, sort=sort, limit=11, **cursor)
+        paged += [run["run_id"] for run in page["data"]]
+        token = page["page"]["next_cursor"]
+        cursor = {"cursor": token} if token else None
+    assert paged == [run["run_id"] for run in whole]
+
+
+def test_runs_are_read_in_batches(server: Server, runs: list[dict[str, Any]]) -> None:
+    ids = [runs[2]["run_id"], "f" * 32, runs[0]["run_id"].upper(), runs[2]["run_id"]]
+    answer = server.api.post("/api/v1/runs:batch", json={"ids": ids}).json()
+    assert answer == {"data": [runs[2], runs[0]], "missing": ["f" * 32]}
+    for wrong in ({}, {"ids": []}, {"ids": ["x"] * 501}, {"ids": [1]}, {"ids": ["x"], "more": 1}):
+        assert server.api.post("/api/v1/runs:batch", json=wrong).status_code == 400
+
+
+def test_facets_count_the_runs_of_a_value(server: Server, runs: list[dict[str, Any]]) -> None:
+    tools = server.get("/facets", of="tool", project=PROJECT)["data"]
+    expected = Counter(tool for run in runs for tool in run["tools"])
+    assert {entry["value"]: entry["count"] for entry in tools} == expected
+    statuses = server.get("/facets", of="status", project=PROJECT, tool="get_weather")["data"]
+    assert {entry["value"]: entry["count"] for entry in statuses} == Counter(
+        run["status"] for run in runs if "get_weather" in run["tools"]
+    )
+    models = server.get("/facets", of="model", prefix="GPT-5", project=PROJECT)["data"]
+    assert models
+    assert all(entry["value"].startswith("gpt-5") for entry in models)
+    keys = {entry["value"] for entry in server.get("/facets", of="attr", prefix="llm.", limit=1000)["data"]}
+    assert "llm.model_name" in keys
+    sessions = server.get("/facets", of="attr.session.id", project=PROJECT)["data"]
+    assert "sess-42" in {entry["value"] for entry in sessions}
+    fields = {entry["field"] for entry in server.get("/facets")["data"]}
+    assert {"model", "cost", "text"} < fields
+
+
+@pytest.mark.parametrize(
+    ("parameters", "entry"),
+    [
+        ({"q": "status:failed modle:x"}, {"parameter": "q", "at": 14}),
+        ({"q": "cost>much"}, {"parameter": "q", "at": 5}),
+        ({"min_cost": "much"}, {"parameter": "min_cost"}),
+        ({"status": "faild"}, {"parameter": "status"}),
+        ({"sort": "cost"}, {"parameter": "sort"}),
+        ({"attribute.x": "y"}, {"parameter": "attribute.x"}),
+    ],
+)
+def test_a_query_that_is_not_understood_is_a_problem_with_its_place(
+    server: Server, parameters: dict[str, str], entry: dict[str, Any]
+) -> None:
+    answer = server.api.get("/api/v1/runs", params=parameters)
+    assert answer.status_code == 400
+    assert answer.headers["content-type"] == "application/problem+json"
+    (error,) = answer.json()["errors"]
+    assert error.items() >= entry.items()
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b'{"filter": {"field": "modle", "value": "x"}}', "did you mean 'model'"),
+        (b'{"filtr": {}}', "Unknown parameter"),
+        (b'{"limit": "x"}', "limit"),
+        (b'{"limit": [1]}', "limit"),
+        (b'{"q": 7}', "q"),
+        (b"x" * 1_100_000, "longer"),
+    ],
+)
+def test_a_search_body_that_is_not_understood_says_why(server: Server, body: bytes, says: str) -> None:
+    answer = server.api.post("/api/v1/runs:search", content=body)
+    assert answer.status_code in (400, 413)
+    assert says in answer.json()["detail"]

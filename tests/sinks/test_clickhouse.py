@@ -31,6 +31,7 @@ from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store
 from sinks.clickhouse.attributes import text
 from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS
 from sinks.clickhouse.migrations import Migration, SchemaError, migrate, migrations
+from sinks.filter import Compare, Every
 
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
@@ -335,7 +336,7 @@ def test_the_newest_word_on_an_event_holds(sink: ClickHouseSink, reader: Reader,
 def test_a_run_that_began_earlier_than_thought_is_one_run(
     sink: ClickHouseSink, reader: Reader, trace_id: str
 ) -> None:
-    wanted = RunFilter(projects=["moved"])
+    wanted = RunFilter(where=Compare("project", "=", "moved"))
     late = full_run(trace_id, project="moved", counts=Counts(spans=1))
     sink.write(Batch(runs=[late]))
     early = replace(late, start_ns=START - 7200 * SECOND, counts=Counts(spans=2))
@@ -381,7 +382,7 @@ def test_pages_are_complete_although_versions_crowd_them(
     seen: list[str] = []
     cursor = None
     while True:
-        page = reader.runs(RunFilter(projects=["paged"]), 7, cursor, START)
+        page = reader.runs(RunFilter(where=Compare("project", "=", "paged")), 7, cursor, START)
         seen += [run.run_id for run in page.runs]
         cursor = page.next_cursor
         if cursor is None:
@@ -399,7 +400,14 @@ def test_a_run_is_found_by_what_it_is_now(sink: ClickHouseSink, reader: Reader, 
         Batch(runs=[replace(before, name="known", status=RunStatus.COMPLETED, counts=Counts(spans=2))])
     )
     by_name = {
-        name: len(reader.runs(RunFilter(projects=["renamed"], names=[name]), 5, None, START).runs)
+        name: len(
+            reader.runs(
+                RunFilter(where=Every([Compare("project", "=", "renamed"), Compare("name", "=", name)])),
+                5,
+                None,
+                START,
+            ).runs
+        )
         for name in ("unknown", "known")
     }
     assert by_name == {"unknown": 0, "known": 1}
@@ -412,7 +420,14 @@ def test_a_rootless_run_is_running_and_then_incomplete(
     sink.write(Batch(runs=[run]))
 
     def found(status: str, now_ns: int) -> int:
-        return len(reader.runs(RunFilter(projects=["rootless"], statuses=[status]), 5, None, now_ns).runs)
+        return len(
+            reader.runs(
+                RunFilter(where=Every([Compare("project", "=", "rootless"), Compare("status", "=", status)])),
+                5,
+                None,
+                now_ns,
+            ).runs
+        )
 
     soon, later = run.end_ns + SECOND, run.end_ns + 301 * SECOND
     assert (found("running", soon), found("incomplete", soon)) == (1, 0)
@@ -431,8 +446,15 @@ def test_set_up_and_duplicate_runs_come_on_request(
             ]
         )
     )
-    assert reader.runs(RunFilter(projects=["hidden"]), 5, None, START).runs == []
-    assert len(reader.runs(RunFilter(projects=["hidden"], include_all=True), 5, None, START).runs) == 2
+    assert reader.runs(RunFilter(where=Compare("project", "=", "hidden")), 5, None, START).runs == []
+    assert (
+        len(
+            reader.runs(
+                RunFilter(where=Compare("project", "=", "hidden"), include_all=True), 5, None, START
+            ).runs
+        )
+        == 2
+    )
 
 
 # --------------------------------------------------------------------------- the schema

@@ -1,0 +1,164 @@
+"""How requests choose runs: parameters, search text and JSON bodies as one filter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from collector.api.parameters import ATTRIBUTES, Parameters
+from collector.api.problems import Problem, invalid
+from collector.query import QueryError, read_alternatives, read_document, read_text
+from collector.query.values import ALIASES, canonical, compare
+from sinks.clickhouse.reader import Order
+from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Condition, Every, Type
+
+MAX_BODY_BYTES = 1 << 20
+MAX_IDS = 500
+
+PLAIN = tuple(name for name, field in FIELDS.items() if field.type in (Type.TEXT, Type.TEXTS))
+"""Fields that are parameters by their own name."""
+
+BOUNDS = {
+    f"{edge}_{name}{'_ms' if FIELDS[name].type is Type.DURATION else ''}": (name, operator)
+    for name in ("cost", "tokens", "duration", "llm_calls", "tool_calls", "errors", "warnings")
+    for edge, operator in (("min", ">="), ("max", "<="))
+}
+"""Parameters that bound a number: `min_cost`, `max_duration_ms`."""
+
+SORTS = {
+    "-started_at": Order.START,
+    "-cost": Order.COST,
+    "-tokens": Order.TOKENS,
+    "-duration": Order.DURATION,
+    "-warnings": Order.WARNINGS,
+}
+
+_FILTERS = (*PLAIN, *BOUNDS, "q", ATTRIBUTES, "since", "until")
+RUN_PARAMETERS = (*_FILTERS, "include", "sort", "limit", "cursor")
+"""Query parameters of the list of runs."""
+FACET_PARAMETERS = (*_FILTERS, "of", "prefix", "limit")
+BODY_PARAMETERS = ("filter", "q", "since", "until", "include", "sort", "limit", "cursor")
+"""Members of the body of a search."""
+
+
+def read_filter(parameters: Parameters) -> Condition:
+    """What the parameters and the search text in `q` ask for, all together.
+
+    Raises:
+        Problem: 400, for the first parameter that can not be understood.
+    """
+    parts: list[Condition] = []
+    for name in parameters.names():
+        try:
+            if name in BOUNDS:
+                field, operator = BOUNDS[name]
+                parts.append(compare(field, operator, parameters.text(name) or "", pattern=False))
+            elif name in PLAIN or name.startswith(ATTRIBUTE_PREFIX):
+                parts.append(read_alternatives(name, parameters.choices(name)))
+            elif name == "q":
+                parts.append(read_text(parameters.text(name) or ""))
+        except QueryError as error:
+            raise _problem(error, name) from None
+    return Every(parts)
+
+
+def read_body_filter(body: dict[str, Any]) -> Condition:
+    """The filter of a search's body: `filter`, `q`, or both.
+
+    Raises:
+        Problem: 400, with the place in the document.
+    """
+    parts: list[Condition] = []
+    if "filter" in body:
+        try:
+            parts.append(read_document(body["filter"]))
+        except QueryError as error:
+            raise _problem(error, "filter") from None
+    if "q" in body:
+        if not isinstance(body["q"], str):
+            raise invalid("q", "is not a text")
+        try:
+            parts.append(read_text(body["q"]))
+        except QueryError as error:
+            raise _problem(error, "q") from None
+    return Every(parts)
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """The request's body, a JSON object.
+
+    Raises:
+        Problem: 413 or 400.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise Problem(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Problem(400, f"The body is not JSON: {error.msg} at {error.pos}.") from None
+    if not isinstance(document, dict):
+        raise Problem(400, "The body is not a JSON object.")
+    return document
+
+
+def read_ids(body: dict[str, Any]) -> list[str]:
+    """Run ids of a batch request, each once, in lower case.
+
+    Raises:
+        Problem: 400.
+    """
+    ids = body.get("ids")
+    if set(body) != {"ids"} or not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+        raise invalid("ids", "the body is an object with a list of run ids and nothing else")
+    if not 0 < len(ids) <= MAX_IDS:
+        raise invalid("ids", f"must be between 1 and {MAX_IDS}, not {len(ids)}")
+    return list(dict.fromkeys(one.lower() for one in ids))
+
+
+def facet_field(name: str) -> str:
+    """The field whose values are asked for; `attr` stands for the keys of attributes.
+
+    Raises:
+        Problem: 400.
+    """
+    if name == "attr":
+        return name
+    try:
+        name = canonical(name)
+    except QueryError as error:
+        raise _problem(error, "of") from None
+    if not name.startswith(ATTRIBUTE_PREFIX) and name not in PLAIN:
+        raise invalid("of", f"{name!r} has too many values to list", [*PLAIN, "attr", "attr.KEY"])
+    return name
+
+
+def field_documents() -> list[dict[str, Any]]:
+    """The fields of the query language."""
+    return [
+        {
+            "field": name,
+            "type": field.type,
+            "purpose": field.purpose,
+            "operators": ["=", "!=", "<", "<=", ">", ">="] if field.type in NUMERIC else ["=", "!="],
+            "choices": list(field.choices) or None,
+            "aliases": [alias for alias, meant in ALIASES.items() if meant == name],
+        }
+        for name, field in FIELDS.items()
+    ]
+
+
+def _problem(error: QueryError, parameter: str) -> Problem:
+    entry: dict[str, Any] = {"parameter": parameter, "detail": error.detail}
+    if error.at is not None:
+        entry["at"] = error.at
+    if parameter == "filter":
+        entry["pointer"] = "/filter" + error.pointer
+    if error.allowed:
+        entry["allowed"] = list(error.allowed)
+    where = f" at character {error.at + 1}" if error.at is not None else ""
+    return Problem(400, f"{parameter}{where}: {error.detail}", kind="invalid-query", errors=[entry])

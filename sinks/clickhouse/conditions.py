@@ -1,0 +1,202 @@
+"""Filters as SQL over `otel.runs`. What people wrote enters the SQL as bound parameters only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mappers.assemble import INCOMPLETE_AFTER_NS
+from mappers.model import RunStatus
+from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Compare, Condition, Either, Every, Not, Type
+
+STATUS = f"if(NOT HasRoot AND toUnixTimestamp64Nano(End) < {{idle_since_ns:Int64}}, '{RunStatus.INCOMPLETE}', Status)"
+"""The status as `mappers.assemble.settle` would say it."""
+
+_TOTAL = (
+    "if(InputTokens IS NULL AND OutputTokens IS NULL, NULL, ifNull(InputTokens, 0) + ifNull(OutputTokens, 0))"
+)
+
+COLUMNS: Mapping[str, str] = {
+    "project": "Project",
+    "status": STATUS,
+    "name": "Name",
+    "session": "SessionId",
+    "user": "UserId",
+    "environment": "Environment",
+    "service": "Services",
+    "agent": "Agents",
+    "model": "Models",
+    "tool": "Tools",
+    "tag": "Tags",
+    "convention": "Conventions",
+    "error": "concat(ErrorType, ' ', ErrorMessage)",
+    "cost": "CostUsd",
+    "tokens": _TOTAL,
+    "input_tokens": "InputTokens",
+    "output_tokens": "OutputTokens",
+    "cached_tokens": "CacheReadTokens",
+    "duration": f"if({STATUS} = '{RunStatus.RUNNING}', NULL, DurationNs / 1e6)",
+    "spans": "Spans",
+    "llm_calls": "LlmCalls",
+    "llm_errors": "LlmErrors",
+    "tool_calls": "ToolCalls",
+    "tool_errors": "ToolErrors",
+    "handoffs": "Handoffs",
+    "retries": "Retries",
+    "errors": "Errors",
+    "warnings": "Warnings",
+}
+"""What a field is in a row of `otel.runs`; other fields are looked up in other tables."""
+
+_OF_WARNINGS = {"warning": "Type", "severity": "Severity"}
+
+
+@dataclass(slots=True)
+class Sql:
+    """A condition under construction: the values that its text refers to."""
+
+    values: dict[str, Any]
+    since_ns: int | None = None
+    """No run that is asked for has a span before this."""
+
+    def bind(self, value: Any, kind: str) -> str:
+        """A placeholder for a value of that ClickHouse type."""
+        name = f"value_{len(self.values)}"
+        self.values[name] = value
+        return f"{{{name}:{kind}}}"
+
+
+def base_values(tenant: str, now_ns: int) -> dict[str, Any]:
+    """The values that conditions and `STATUS` refer to by name."""
+    return {"tenant": tenant, "idle_since_ns": now_ns - INCOMPLETE_AFTER_NS}
+
+
+def condition_sql(condition: Condition, sql: Sql) -> str:
+    """The condition as an expression that is true or false, never null, so that its contrary can be asked for."""
+    match condition:
+        case Every(parts):
+            return _joined(parts, " AND ", "true", sql)
+        case Either(parts):
+            return _joined(parts, " OR ", "false", sql)
+        case Not(part):
+            return f"NOT {condition_sql(part, sql)}"
+        case Compare():
+            return _comparison(condition, sql)
+
+
+def _joined(parts: Any, word: str, nothing: str, sql: Sql) -> str:
+    return f"({word.join(condition_sql(part, sql) for part in parts)})" if parts else nothing
+
+
+def _comparison(compare: Compare, sql: Sql) -> str:
+    name = compare.field
+    if name.startswith(ATTRIBUTE_PREFIX):
+        return _attribute(name[len(ATTRIBUTE_PREFIX) :], compare, sql)
+    if name in _OF_WARNINGS:
+        return _warning(_OF_WARNINGS[name], compare, sql)
+    if name == "text":
+        return _text(compare, sql)
+    column, kind = COLUMNS[name], FIELDS[name].type
+    if kind in NUMERIC:
+        if compare.pattern:
+            return f"isNotNull({column})"
+        # As decimal text: a double is not what a price compares with.
+        operand = sql.bind(repr(compare.value), "String")
+        number = f"toDecimal128({operand}, 9)" if kind is Type.MONEY else f"toFloat64({operand})"
+        return f"ifNull({column} {compare.operator} {number}, false)"
+    if kind is Type.WORDS:
+        return _contains(column, compare, sql)
+    fits = _fitting(compare, sql)
+    if kind is Type.TEXTS:
+        if not compare.pattern:
+            return f"has({column}, {sql.bind(compare.value, 'String')})"
+        return f"arrayExists(x -> {fits('x')}, {column})"
+    return fits(column)
+
+
+def _fitting(compare: Compare, sql: Sql) -> Callable[[str], str]:
+    """How an expression is held against the value."""
+    text = str(compare.value)
+    if not compare.pattern:
+        operand = sql.bind(text, "String")
+        return lambda expression: f"{expression} = {operand}"
+    if text == "*":
+        return lambda expression: f"{expression} != ''"
+    like = sql.bind(_like(text), "String")
+    return lambda expression: f"{expression} LIKE {like}"
+
+
+def _like(pattern: str) -> str:
+    return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
+
+
+def _contains(expression: str, compare: Compare, sql: Sql) -> str:
+    text = str(compare.value)
+    if compare.pattern:
+        return f"{expression} ILIKE {sql.bind('%' + _like(text) + '%', 'String')}"
+    return f"positionCaseInsensitiveUTF8({expression}, {sql.bind(text, 'String')}) > 0"
+
+
+def _attribute(key: str, compare: Compare, sql: Sql) -> str:
+    name = sql.bind(key, "String")
+    fits = _fitting(compare, sql)
+    either = " OR ".join(
+        # The question for the key lets the engine skip what its index says has none.
+        f"(mapContains({attributes}, {name}) AND {fits(f'{attributes}[{name}]')})"
+        for attributes in ("SpanAttributes", "ResourceAttributes")
+    )
+    since = ""
+    if sql.since_ns is not None:
+        since = f" AND Timestamp >= fromUnixTimestamp64Nano({sql.bind(sql.since_ns, 'Int64')}, 'UTC')"
+    return (
+        "RunId IN (SELECT TraceId FROM otel.otel_traces"
+        f" WHERE Tenant = {{tenant:String}} AND ({either}){since})"
+    )
+
+
+def _warning(column: str, compare: Compare, sql: Sql) -> str:
+    return (
+        "RunId IN (SELECT RunId FROM otel.loop_warnings FINAL"
+        f" WHERE Tenant = {{tenant:String}} AND State != 'retracted' AND {_fitting(compare, sql)(column)})"
+    )
+
+
+def _text(compare: Compare, sql: Sql) -> str:
+    said = _contains(
+        "concat(Name, '\\n', ErrorType, '\\n', ErrorMessage, '\\n', Input, '\\n', Output)", compare, sql
+    )
+    event = _contains("concat(Name, '\\n', ErrorMessage, '\\n', Input, '\\n', Output)", compare, sql)
+    since = ""
+    if sql.since_ns is not None:
+        since = f" AND StartTime >= fromUnixTimestamp64Nano({sql.bind(sql.since_ns, 'Int64')}, 'UTC')"
+    return (
+        f"({said} OR RunId IN (SELECT RunId FROM otel.run_events"
+        f" WHERE Tenant = {{tenant:String}} AND {event}{since}))"
+    )
+
+
+def facet_sql(field: str, runs: str, values: dict[str, Any]) -> str:
+    """A query for `Value`, one row for each run and value of the field. `runs` is a query for the runs, and `values`
+    what it refers to."""
+    if field == "attr" or field.startswith(ATTRIBUTE_PREFIX):
+        if field == "attr":
+            found = "arrayJoin(arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes)))"
+        else:
+            key = Sql(values).bind(field[len(ATTRIBUTE_PREFIX) :], "String")
+            found = f"arrayJoin([SpanAttributes[{key}], ResourceAttributes[{key}]])"
+        return (
+            f"SELECT DISTINCT TraceId, {found} AS Value FROM otel.otel_traces"
+            f" WHERE Tenant = {{tenant:String}} AND TraceId IN (SELECT RunId FROM ({runs}))"
+        )
+    if field in _OF_WARNINGS:
+        return (
+            f"SELECT DISTINCT RunId, {_OF_WARNINGS[field]} AS Value FROM otel.loop_warnings FINAL"
+            f" WHERE Tenant = {{tenant:String}} AND State != 'retracted'"
+            f" AND RunId IN (SELECT RunId FROM ({runs}))"
+        )
+    column = COLUMNS[field]
+    if FIELDS[field].type is Type.TEXTS:
+        column = f"arrayJoin({column})"
+    return f"SELECT {column} AS Value FROM ({runs})"
