@@ -8,10 +8,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ByteSize
 
+from collector.api.aggregation import INTERVALS
 from collector.api.app import _Routes
 from collector.api.queries import BOUNDS, FACET_PARAMETERS, RUN_PARAMETERS, SORTS
 from collector.cli import main
 from collector.config import Settings
+from sinks.aggregates import DIMENSIONS, METRICS, QUANTILES
 from sinks.clickhouse.migrations import migrations
 from sinks.filter import FIELDS
 
@@ -102,3 +104,10 @@ def test_links_lead_somewhere() -> None:
             continue
         for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", file.read_text(encoding="utf-8")):
             assert (file.parent / target).exists(), f"{file}: {target}"
+
+
+def test_every_metric_and_dimension_is_listed() -> None:
+    assert set(table("collector/README.md", "Aggregates")) == set(METRICS)
+    text = (ROOT / "collector/README.md").read_text(encoding="utf-8").split("## Aggregates\n", 1)[1]
+    named = {*re.findall(r"`([\w.*]+)`", text.split("\n## ")[0])}
+    assert {*DIMENSIONS, *INTERVALS, *QUANTILES, "metrics", "by", "interval", "tz"} <= named

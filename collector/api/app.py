@@ -19,6 +19,14 @@ from starlette.routing import Route
 
 from collector.api import cursors
 from collector.api.access import Access
+from collector.api.aggregation import (
+    INTERVALS,
+    aggregate_document,
+    automatic,
+    read_dimensions,
+    read_metrics,
+    read_zone,
+)
 from collector.api.parameters import Parameters
 from collector.api.problems import (
     Problem,
@@ -29,6 +37,7 @@ from collector.api.problems import (
     on_store_error,
 )
 from collector.api.queries import (
+    AGGREGATE_PARAMETERS,
     BODY_PARAMETERS,
     FACET_PARAMETERS,
     RUN_PARAMETERS,
@@ -200,6 +209,33 @@ class _Routes:
         found = await self._read(self._api.reader.facet, facet_field(of), prefix, wanted, limit, now_ns)
         return _json({"data": [{"value": value, "count": count} for value, count in found]})
 
+    async def aggregates(self, request: Request) -> Response:
+        """Sums over the events of the runs that the filter chooses: `metrics`, `by` what, per `interval`."""
+        now_ns = self._api.clock_ns()
+        parameters = Parameters(request, AGGREGATE_PARAMETERS, now_ns=now_ns)
+        asked, by, zone = read_metrics(parameters), read_dimensions(parameters), read_zone(parameters)
+        interval = (parameters.choices("interval", ["auto", "none", *INTERVALS]) or ("none",))[0]
+        wanted = RunFilter(
+            tenant=DEFAULT_TENANT,
+            since_ns=parameters.time_ns("since"),
+            until_ns=parameters.time_ns("until"),
+            where=read_filter(parameters),
+        )
+        if interval == "auto":
+            times = await self._read(self._api.reader.event_times, wanted, now_ns)
+            first, last = times if times is not None else (now_ns, now_ns)
+            interval = automatic(wanted.since_ns or first, wanted.until_ns or last)
+        rows = await self._read(
+            self._api.reader.aggregate, asked, by, wanted, INTERVALS.get(interval), zone, now_ns
+        )
+        meta = {
+            "since": parameters.text("since"),
+            "until": parameters.text("until"),
+            "interval": interval,
+            "tz": zone,
+        }
+        return _json(aggregate_document(rows, asked, by, meta))
+
     async def run(self, request: Request) -> Response:
         """One run."""
         self._parameters(request)
@@ -289,6 +325,7 @@ class _Routes:
         return [
             ("GET", "/api/v1", self.discovery),
             ("GET", "/api/v1/status", self.status),
+            ("GET", "/api/v1/aggregates", self.aggregates),
             ("GET", "/api/v1/facets", self.facets),
             ("GET", "/api/v1/runs", self.runs),
             ("POST", "/api/v1/runs:search", self.search_runs),

@@ -39,6 +39,7 @@ _FILTERS = (*PLAIN, *BOUNDS, "q", ATTRIBUTES, "since", "until")
 RUN_PARAMETERS = (*_FILTERS, "include", "sort", "limit", "cursor")
 """Query parameters of the list of runs."""
 FACET_PARAMETERS = (*_FILTERS, "of", "prefix", "limit")
+AGGREGATE_PARAMETERS = (*_FILTERS, "metrics", "by", "interval", "tz")
 BODY_PARAMETERS = ("filter", "q", "since", "until", "include", "sort", "limit", "cursor")
 """Members of the body of a search."""
 

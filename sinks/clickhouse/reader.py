@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
 from mappers.model import DEFAULT_TENANT, Event, Run, Warning
+from sinks.aggregates import MOST_ROWS, AggregateRow, Asked
+from sinks.clickhouse.aggregates import aggregate_sql
 from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, read_event, read_run, read_warning, selection
 from sinks.clickhouse.conditions import Sql, base_values, condition_sql, facet_sql
 from sinks.clickhouse.store import Store
@@ -21,6 +24,7 @@ CONTENT = ("Input", "Output", "Metadata")
 """Columns of an event that only its own page needs."""
 
 HOUR_S = 3600
+DAY_S = 24 * HOUR_S
 SURPLUS = 4
 """Rows looked at for each run of a page: some are older versions."""
 
@@ -186,6 +190,69 @@ class Reader:
             values,
         )
         return [(str(value), int(runs)) for value, runs in rows]
+
+    def aggregate(
+        self,
+        asked: Sequence[Asked],
+        by: Sequence[str],
+        wanted: RunFilter,
+        interval_s: int | None,
+        zone: str,
+        now_ns: int,
+    ) -> list[AggregateRow]:
+        """Metrics over the events of the runs that match, in the filter's time; at most `MOST_ROWS` and one more.
+
+        Args:
+            interval_s: length of an interval in seconds, None for one row over all time.
+            zone: IANA name of the time zone in which intervals of a day or more begin.
+        """
+        runs_time = RunFilter(wanted.tenant, None, wanted.until_ns, wanted.where, wanted.include_all)
+        conditions, values = _conditions(runs_time, now_ns)
+        within = ["true"]
+        for name, operator, bound in (("from_ns", ">=", wanted.since_ns), ("to_ns", "<", wanted.until_ns)):
+            if bound is not None:
+                within.append(f"StartTime {operator} fromUnixTimestamp64Nano({{{name}:Int64}}, 'UTC')")
+                values[name] = bound
+        bucket = ""
+        if interval_s is not None:
+            values |= {"interval": interval_s, "zone": zone}
+            bucket = (
+                "toUnixTimestamp(toStartOfInterval(StartTime, toIntervalSecond({interval:UInt32}), {zone:String}))"
+                if interval_s < DAY_S
+                else "toUnixTimestamp(toStartOfInterval(toDateTime(StartTime, {zone:String}),"
+                f" toIntervalDay({interval_s // DAY_S}), {{zone:String}}))"
+            )
+        values["limit"] = MOST_ROWS + 1
+        newest = f"""
+            SELECT RunId FROM
+            (
+                SELECT *, DurationNs FROM otel.runs WHERE Tenant = {{tenant:String}}
+                ORDER BY Version DESC LIMIT 1 BY RunId
+            )
+            WHERE {" AND ".join(conditions)}
+        """
+        rows = self._store.query(
+            aggregate_sql(asked, by, newest, bucket=bucket, within=" AND ".join(within)), values
+        )
+        return [
+            AggregateRow(
+                int(start) * 10**9 if interval_s is not None else None,
+                tuple(keys),
+                [float(value) if isinstance(value, Decimal) else value for value in found],
+            )
+            for start, keys, *found in rows
+        ]
+
+    def event_times(self, wanted: RunFilter, now_ns: int) -> tuple[int, int] | None:
+        """First and last start of an event of the runs that match, in ns; None if there is none."""
+        conditions, values = _conditions(wanted, now_ns)
+        rows = self._store.query(
+            "SELECT count(), toUnixTimestamp64Nano(min(Start)), toUnixTimestamp64Nano(max(End))"
+            f" FROM otel.runs WHERE {' AND '.join(conditions)}",
+            values,
+        )
+        count, first, last = rows[0]
+        return (int(first), int(last)) if count else None
 
     def run(self, tenant: str, run_id: str) -> Run | None:
         rows = self._store.query(

@@ -432,3 +432,76 @@ def test_a_search_body_that_is_not_understood_says_why(server: Server, body: byt
     answer = server.api.post("/api/v1/runs:search", content=body)
     assert answer.status_code in (400, 413)
     assert says in answer.json()["detail"]
+
+
+# --------------------------------------------------------------------------- aggregates
+
+
+def aggregated(server: Server, **parameters: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = server.get("/aggregates", project=PROJECT, **parameters)["data"]
+    return found
+
+
+def test_sums_over_events_are_those_of_the_runs(server: Server, runs: list[dict[str, Any]]) -> None:
+    (row,) = aggregated(
+        server, metrics="runs,llm_calls,llm_errors,tool_calls,tool_errors,handoffs,warnings,cost_usd"
+    )
+    counts = {
+        name: sum(run["counts"][name] for run in runs)
+        for name in ("llm_calls", "llm_errors", "tool_calls", "tool_errors", "handoffs", "warnings")
+    }
+    costs = [run["cost_usd"] for run in runs if run["cost_usd"] is not None]
+    assert row["keys"] == {}
+    assert row["values"].pop("cost_usd") == (pytest.approx(sum(costs)) if costs else None)
+    assert row["values"] == {"runs": len(runs), **counts}
+
+
+def test_sums_are_split_by_model_and_status(server: Server, runs: list[dict[str, Any]]) -> None:
+    rows = aggregated(server, metrics="llm_calls,llm_errors,input_tokens", by="model,status", q="llm_calls>0")
+    assert sum(row["values"]["llm_calls"] for row in rows) == sum(r["counts"]["llm_calls"] for r in runs)
+    for row in rows:
+        failed = row["keys"]["status"] == "error"
+        assert (row["values"]["llm_errors"] > 0) == (failed and row["values"]["llm_calls"] > 0)
+    known = {model for run in runs for model in run["models"]}
+    assert known <= {row["keys"]["model"] for row in rows}
+    tools = aggregated(server, metrics="tool_calls,tool_ms:p95,tool_ms:avg", by="tool", tool="get_weather")
+    (weather,) = (row for row in tools if row["keys"]["tool"] == "get_weather")
+    assert 0 < weather["values"]["tool_ms:avg"] <= weather["values"]["tool_ms:p95"] * 1.01
+
+
+@pytest.mark.parametrize("interval", ["auto", "1m", "1h", "1d", "7d"])
+def test_a_series_adds_up_to_the_whole(server: Server, interval: str) -> None:
+    (whole,) = aggregated(server, metrics="llm_calls,input_tokens,llm_ms:p50")
+    series = aggregated(
+        server, metrics="llm_calls,input_tokens", interval=interval, tz="Asia/Kolkata", since="-10000d"
+    )
+    assert [row["time"] for row in series] == sorted({row["time"] for row in series})
+    for name in ("llm_calls", "input_tokens"):
+        assert sum(row["values"][name] or 0 for row in series) == whole["values"][name]
+    if interval == "1d":
+        assert all(row["time"].endswith("T18:30:00.000000000Z") for row in series)
+
+
+def test_nothing_sums_up_to_nothing(server: Server) -> None:
+    (row,) = aggregated(server, metrics="llm_calls,input_tokens,cost_usd,llm_ms:p95", q="name:no-such-run")
+    assert row["values"] == {"llm_calls": 0, "input_tokens": None, "cost_usd": None, "llm_ms:p95": None}
+    assert aggregated(server, by="model", q="name:no-such-run") == []
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"metrics": "llm_callz"},
+        {"metrics": "llm_calls:p95"},
+        {"metrics": "llm_ms"},
+        {"metrics": "llm_ms:p42"},
+        {"by": "session"},
+        {"by": "model,tool,agent"},
+        {"interval": "3m"},
+        {"tz": "Mars/Olympus"},
+    ],
+)
+def test_what_can_not_be_summed_up_is_refused(server: Server, parameters: dict[str, str]) -> None:
+    answer = server.api.get("/api/v1/aggregates", params=parameters)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["parameter"] in parameters

@@ -1,0 +1,100 @@
+"""How requests ask for sums and time series."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Sequence
+from typing import Any
+
+from collector.api.parameters import Parameters
+from collector.api.problems import invalid
+from collector.api.render import rfc3339
+from sinks.aggregates import (
+    DIMENSIONS,
+    METRICS,
+    MOST_DIMENSIONS,
+    MOST_ROWS,
+    QUANTILES,
+    AggregateRow,
+    Asked,
+)
+
+INTERVALS = {
+    "1m": 60,
+    "5m": 300,
+    "15m": 900,
+    "1h": 3_600,
+    "6h": 21_600,
+    "1d": 86_400,
+    "7d": 604_800,
+    "30d": 2_592_000,
+}
+"""Seconds by name."""
+AUTO_INTERVALS = 60
+"""`auto` takes the shortest interval that cuts the time into no more than this."""
+USUAL_METRICS = "runs,llm_calls,llm_errors,input_tokens,output_tokens,cost_usd"
+
+
+def read_metrics(parameters: Parameters) -> list[Asked]:
+    """`metrics=cost_usd,llm_ms:p95`.
+
+    Raises:
+        Problem: 400.
+    """
+    wanted = []
+    for written in parameters.choices("metrics") or USUAL_METRICS.split(","):
+        name, colon, statistic = written.partition(":")
+        if name not in METRICS:
+            raise invalid("metrics", f"{name!r} is not one of them", list(METRICS))
+        if METRICS[name].quantiles != bool(colon) or (colon and statistic not in QUANTILES):
+            allowed = [f"{name}:{one}" for one in QUANTILES] if METRICS[name].quantiles else [name]
+            raise invalid("metrics", f"{written!r} can not be asked for so", allowed)
+        wanted.append(Asked(name, statistic))
+    return list(dict.fromkeys(wanted))
+
+
+def read_dimensions(parameters: Parameters) -> tuple[str, ...]:
+    """`by=model,tool`.
+
+    Raises:
+        Problem: 400.
+    """
+    by = tuple(dict.fromkeys(parameters.choices("by", list(DIMENSIONS))))
+    if len(by) > MOST_DIMENSIONS:
+        raise invalid("by", f"at most {MOST_DIMENSIONS} at a time")
+    return by
+
+
+def read_zone(parameters: Parameters) -> str:
+    """`tz=Europe/Berlin`; UTC if not given.
+
+    Raises:
+        Problem: 400.
+    """
+    zone = parameters.text("tz") or "UTC"
+    if zone not in zoneinfo.available_timezones():
+        raise invalid("tz", f"{zone!r} is no time zone of the IANA database")
+    return zone
+
+
+def automatic(since_ns: int, until_ns: int) -> str:
+    """The interval that suits a time."""
+    seconds = max(0, until_ns - since_ns) / 1e9
+    return next((name for name, length in INTERVALS.items() if seconds <= length * AUTO_INTERVALS), "30d")
+
+
+def aggregate_document(
+    rows: Sequence[AggregateRow], asked: Sequence[Asked], by: Sequence[str], meta: dict[str, Any]
+) -> dict[str, Any]:
+    kept = rows[:MOST_ROWS]
+    return {
+        "data": [
+            {
+                **({"time": rfc3339(row.start_ns)} if row.start_ns is not None else {}),
+                "keys": dict(zip(by, row.keys, strict=True)),
+                "values": {str(one): value for one, value in zip(asked, row.values, strict=True)},
+            }
+            for row in kept
+        ],
+        "meta": {**meta, "truncated": len(rows) > MOST_ROWS},
+    }
