@@ -22,7 +22,7 @@ class Call:
         """The field's value where one of the spans has one, the counted span's first; None if none has."""
         for event in (self.event, *self.twins):
             value = getattr(event, field)
-            if value is not None and value != "":
+            if value is not None and value != "" and value != ():
                 return value
         return None
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 AttributeValue = Any
 """None, bool, int, float, str, bytes, a list of these, or a dict from str to these (an OTLP AnyValue)."""
@@ -145,6 +145,16 @@ class LogRecord:
 # --------------------------------------------------------------------------- what it means
 
 
+class ToolRequest(NamedTuple):
+    """A tool that a model's answer asks for. Whether it was executed is another event's story."""
+
+    id: str
+    """The provider's id of the call; "" if it gave none."""
+    name: str
+    args_hash: int
+    """As `Event.args_hash` of the tool's execution with these arguments; 0: none were captured."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Event:
     """One thing that happened, one stored row: an LLM call, a tool call, a handoff, an agent's turn, …
@@ -202,6 +212,8 @@ class Event:
     response_model: str = ""
     response_id: str = ""
     finish_reasons: Sequence[str] = ()
+    tool_requests: Sequence[ToolRequest] = ()
+    """Tools that the answer asks for, in its order."""
     streaming: bool | None = None
     ttft_ms: float | None = None
     """Time to the first token or chunk, in milliseconds."""

@@ -14,8 +14,9 @@ from mappers.conventions.registry import Registry, Traits
 from mappers.handoff import target_in_arguments, target_in_name
 from mappers.messages import first_text, last_text
 from mappers.messages.arguments import arguments_of, result_of
-from mappers.messages.document import compact, hash64
-from mappers.model import Event, Kind, Resource, Scope, Span, Status, StatusCode
+from mappers.messages.document import compact, hash64, written
+from mappers.messages.requests import tool_requests
+from mappers.model import Event, Kind, Resource, Scope, Span, Status, StatusCode, ToolRequest
 from mappers.usage import make_inclusive
 
 MAPPER_VERSION = 1
@@ -164,6 +165,8 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
     event.response_model = values.get("response_model", "")
     event.response_id = values.get("response_id", "")
     event.finish_reasons = values.get("finish_reasons", ())
+    if event.kind == Kind.LLM:
+        event.tool_requests = _tool_requests(values)
     event.streaming = values.get("streaming")
     event.ttft_ms = values.get("ttft_ms")
     if "cost_usd" in values:
@@ -171,6 +174,17 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
         event.cost_source = "reported"
     if "resend_count" in values:
         event.attempts = min(values["resend_count"] + 1, MAX_ATTEMPTS)
+
+
+def _tool_requests(values: dict[str, Any]) -> tuple[ToolRequest, ...]:
+    """The requests of the answer: where the convention says, else in its messages, else in the whole."""
+    messages = values.get("output_messages")
+    if messages is not None and messages.has_calls and (found := tool_requests(messages.value())):
+        return found
+    for name in ("tool_requests", "output"):
+        if name in values and (found := tool_requests(values[name])):
+            return found
+    return ()
 
 
 def _tell_tool_call(event: Event, values: dict[str, Any], traits: Traits) -> None:
@@ -194,10 +208,10 @@ def _tell_tool_call(event: Event, values: dict[str, Any], traits: Traits) -> Non
 
 def _digest(value: Any, raw: Any) -> tuple[str, int, int]:
     """(preview, hash, size of what was captured in bytes) of arguments or a result."""
-    written = _written(value)
-    encoded = written.encode(errors="replace")
+    whole = written(value)
+    encoded = whole.encode(errors="replace")
     size = len(encoded) if value is raw else len(_whole(raw))
-    return written[:PREVIEW], 0 if encoded == _REDACTED else hash64(encoded), size
+    return whole[:PREVIEW], 0 if encoded == _REDACTED else hash64(encoded), size
 
 
 def _tell_content(event: Event, values: dict[str, Any]) -> None:
@@ -214,21 +228,17 @@ def _tell_content(event: Event, values: dict[str, Any]) -> None:
         if hashed and whole != _REDACTED:
             event.args_hash = hash64(whole)
         shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
-        event.input = (shown or _written(content))[:PREVIEW]
+        event.input = (shown or written(content))[:PREVIEW]
     messages, content = values.get("output_messages"), values.get("output")
     if messages is not None or content is not None:
         whole = _whole(messages if content is None else content)
         event.output_bytes = len(whole)
         shown = messages.first_text() if messages is not None else first_text(content) if opened else ""
-        shown = shown or _written(content)
+        shown = shown or written(content)
         if hashed and shown and whole != _REDACTED:
             # Of what is shown, since the whole carries ids and times that never repeat.
             event.result_hash = hash64(shown.encode(errors="replace"))
         event.output = shown[:PREVIEW]
-
-
-def _written(content: Any) -> str:
-    return content if isinstance(content, str) else compact(content).decode() if content is not None else ""
 
 
 def _whole(content: Any) -> bytes:

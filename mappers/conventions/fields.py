@@ -149,9 +149,11 @@ FIELDS: Mapping[str, Field] = {
     "input": Field(anything, _ALL - _TOOL),
     "output_messages": Field(anything, _LLM),
     "output": Field(anything, _ALL - _TOOL),
+    "tool_requests": Field(anything, _LLM),
 }
 """In the order in which they are read: what `Json.unless` names comes first.
 
 `input` and `output` are the whole as one value; `input_messages` and `output_messages` are for conventions
-that flatten the messages into keys of their own as well, or instead.
+that flatten the messages into keys of their own as well, or instead. `tool_requests` is only for conventions
+that keep what the model asked for apart from its answer; elsewhere requests are found in the output.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mappers.messages import first_text, last_text
@@ -12,18 +13,28 @@ from mappers.messages.flattened import place_of, unflatten
 from mappers.model import AttributeValue, Span
 
 
+@dataclass(slots=True)
+class Family:
+    """What the keys of a flattened list tell of it."""
+
+    highest: int = -1
+    """Highest index."""
+    has_calls: bool = False
+    """Some of it is a call of a tool."""
+
+
 class Reading:
     """What the sources of conventions are read through.
 
     Args:
         span: the span.
         values: the fields read so far, by name.
-        families: the flattened lists among its keys, as `families_of` finds them.
+        families: the flattened lists among its keys by their prefix, as `families_of` finds them.
     """
 
     __slots__ = ("_documents", "_families", "get", "span", "values")
 
-    def __init__(self, span: Span, values: dict[str, Any], families: Mapping[str, int]) -> None:
+    def __init__(self, span: Span, values: dict[str, Any], families: Mapping[str, Family]) -> None:
         self.span = span
         self.get = span.attributes.get
         self.values = values
@@ -60,8 +71,8 @@ class Reading:
 
     def family(self, prefix: str) -> FlatFamily | None:
         """The flattened family below `prefix`; None if the span has no such key."""
-        highest = self._families.get(prefix)
-        return None if highest is None else FlatFamily(self, prefix + ".", highest)
+        family = self._families.get(prefix)
+        return None if family is None else FlatFamily(self, prefix + ".", family)
 
     def below(self, prefix: str) -> list[tuple[str, AttributeValue]]:
         """(rest of the key, value) of the attributes whose keys start with `prefix`."""
@@ -95,16 +106,25 @@ class Reading:
         return match[1] if match else None
 
 
-def families_of(keys: Iterable[str]) -> dict[str, int]:
-    """Highest index by family, of the keys that are flattened lists."""
-    families: dict[str, int] = {}
+def families_of(keys: Iterable[str]) -> dict[str, Family]:
+    """The flattened lists among the keys, by what stands before the index."""
+    families: dict[str, Family] = {}
     for key in keys:
         place = place_of(key)
-        if place and place[1] > families.get(place[0], -1):
-            families[place[0]] = place[1]
+        if place:
+            prefix, index = place
+            family = families.get(prefix)
+            if family is None:
+                family = families[prefix] = Family()
+            if index > family.highest:
+                family.highest = index
+            if not family.has_calls and any(mark in key for mark in _CALLS):
+                family.has_calls = True
     return families
 
 
+_CALLS = ("tool_call", "tool_use", "function_call")
+"""Steps of keys below which a message has calls of tools."""
 _CONTENT = (".message.content", ".content")
 """Below an item's index: where the two flattened dialects keep a message that is just a text."""
 
@@ -112,12 +132,13 @@ _CONTENT = (".message.content", ".content")
 class FlatFamily:
     """A flattened list that is there; decoded as a whole only if somebody asks."""
 
-    __slots__ = ("_highest", "_prefix", "_reading")
+    __slots__ = ("_highest", "_prefix", "_reading", "has_calls")
 
-    def __init__(self, reading: Reading, prefix: str, highest: int) -> None:
+    def __init__(self, reading: Reading, prefix: str, family: Family) -> None:
         self._reading = reading
         self._prefix = prefix
-        self._highest = highest
+        self._highest = family.highest
+        self.has_calls = family.has_calls
 
     def value(self) -> Any:
         """All of it, folded back."""

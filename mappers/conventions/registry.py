@@ -32,7 +32,7 @@ from mappers.conventions.base import (
     Source,
 )
 from mappers.conventions.fields import FIELDS
-from mappers.conventions.reading import Reading, families_of
+from mappers.conventions.reading import Family, Reading, families_of
 from mappers.model import AttributeValue, Kind, Scope, Span
 
 MAX_SCOPES = 256
@@ -62,7 +62,7 @@ class FieldPlans:
     sought: Sequence[tuple[str, Value, Sequence[Reader]]]
     """(field, how its value is read, sources)"""
 
-    def read(self, span: Span, families: Mapping[str, int]) -> dict[str, Any]:
+    def read(self, span: Span, families: Mapping[str, Family]) -> dict[str, Any]:
         """The fields that the span has, by name."""
         get = span.attributes.get
         values: dict[str, Any] = {}
@@ -159,8 +159,8 @@ class Layout:
     """What the keys of a span alone tell of it."""
 
     plan: Plan
-    families: Mapping[str, int]
-    """Highest index of each flattened list."""
+    families: Mapping[str, Family]
+    """The flattened lists among them, by prefix."""
 
 
 class ScopePlans:

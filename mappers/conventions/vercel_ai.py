@@ -72,6 +72,7 @@ CONVENTION = Convention(
         "arguments": ["ai.toolCall.args"],
         "result": ["ai.toolCall.result"],
         "input": ["ai.prompt.messages", "ai.prompt", "ai.value", "ai.values"],
+        "tool_requests": ["ai.response.toolCalls", "ai.result.toolCalls"],
         "output": [
             "ai.response.text",
             "ai.response.toolCalls",

@@ -75,6 +75,11 @@ def _compact_odd(value: Any) -> bytes:
         return str(type(value)).encode()
 
 
+def written(content: Any) -> str:
+    """Content as one text: texts as they are, anything else as canonical JSON, nothing as ""."""
+    return content if isinstance(content, str) else compact(content).decode() if content is not None else ""
+
+
 def hash64(data: bytes) -> int:
     """A 64-bit hash that is the same in every process; never 0, which says "not captured"."""
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "big") or 1

@@ -164,13 +164,16 @@ def _has_envelope(value: dict[str, Any]) -> bool:
 
 def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
     kind = value.get("type")
-    if (
-        isinstance(kind, str)
-        and (kind in _CALLS or kind in _RESULTS or kind in _REASONING)
-        and "role" not in value
+    if "role" not in value and (
+        (isinstance(kind, str) and (kind in _CALLS or kind in _RESULTS or kind in _REASONING))
+        or _is_vercel_call(value)
     ):
         role = "tool" if kind in _RESULTS else "assistant"
         yield from _with_parts(role, [value])
+        return
+    inner = value.get("content")
+    if isinstance(inner, dict) and _is_message(inner):  # a candidate of Gemini's
+        yield from _messages(inner, depth + 1)
         return
     if not _is_message(value) or ("message" in value and "content" not in value):
         for name in _INNER:
@@ -239,6 +242,7 @@ def _part(block: Any) -> Part | None:
         function is not None
         or (isinstance(kind, str) and kind in _CALLS)
         or ("name" in block and "args" in block)
+        or _is_vercel_call(block)
     ):
         return _call(block, function or block)
     if kind in _RESULTS or any(
@@ -262,14 +266,22 @@ def _is_dict(block: dict[str, Any], key: str) -> bool:
     return isinstance(block.get(key), dict)
 
 
+def _is_vercel_call(block: dict[str, Any]) -> bool:
+    """The AI SDK's own form, which older versions give no type."""
+    return "toolName" in block and ("args" in block or "input" in block) and block.get("type") not in _RESULTS
+
+
 def _call(block: dict[str, Any], function: dict[str, Any]) -> Part:
     arguments = next((function[k] for k in ("arguments", "input", "args") if function.get(k) is not None), "")
     identity = (
-        block.get("call_id") or block.get("id") or block.get("tool_call_id") or function.get("toolUseId")
+        block.get("call_id")
+        or block.get("id")
+        or block.get("tool_call_id")
+        or block.get("toolCallId")
+        or function.get("toolUseId")
     )
-    return Part(
-        "tool_call", "", _text(function.get("name") or block.get("name")), _text(identity), _text(arguments)
-    )
+    name = function.get("name") or block.get("name") or block.get("toolName")
+    return Part("tool_call", "", _text(name), _text(identity), _text(arguments))
 
 
 def _result(block: dict[str, Any]) -> Part:

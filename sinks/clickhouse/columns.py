@@ -8,7 +8,7 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
-from mappers.model import Counts, Event, Run, Usage, Warning
+from mappers.model import Counts, Event, Run, ToolRequest, Usage, Warning
 
 TEXT = "text"
 TEXTS = "texts"
@@ -19,7 +19,9 @@ UNSIGNED = "unsigned"
 REAL = "real"
 MONEY = "money"
 TIME = "time"
-"""Kinds of columns. TIME is nanoseconds since the epoch; any kind but TIME, TEXTS and MAP may be null."""
+REQUESTS = "requests"
+"""Kinds of columns. TIME is nanoseconds since the epoch; any kind but TIME, TEXTS, MAP and REQUESTS may be null.
+REQUESTS are tuples of id, name and hash."""
 
 EARLIEST_NS = 0
 NANO = Decimal("0.000000001")
@@ -27,6 +29,13 @@ MOST_USD = 10**9
 """What a `Decimal(18, 9)` can hold."""
 LATEST_NS = 9_214_646_400 * 10**9
 """1970 to 2261, what a `DateTime64(9)` and the date of its partition can hold."""
+
+
+_EXPRESSIONS = {
+    TIME: "toUnixTimestamp64Nano({})",
+    # A tuple with names would come as a dict.
+    REQUESTS: "arrayMap(x -> (x.1, x.2, x.3), {})",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,7 @@ class Column:
     @property
     def expression(self) -> str:
         """How it is selected so that nothing is lost on the way to Python."""
-        return f"toUnixTimestamp64Nano({self.name})" if self.kind == TIME else self.name
+        return _EXPRESSIONS.get(self.kind, "{}").format(self.name)
 
 
 EVENTS: Sequence[Column] = (
@@ -77,6 +86,7 @@ EVENTS: Sequence[Column] = (
     Column("ResponseModel", "response_model"),
     Column("ResponseId", "response_id"),
     Column("FinishReasons", "finish_reasons", TEXTS),
+    Column("ToolRequests", "tool_requests", REQUESTS),
     Column("Streaming", "streaming", FLAG),
     Column("TtftMs", "ttft_ms", REAL),
     Column("InputTokens", "input_tokens", INTEGER),
@@ -183,6 +193,7 @@ def reader(columns: Sequence[Column], build: Callable[..., Any]) -> Callable[[Se
 
 
 def _event(values: dict[str, Any]) -> Event:
+    values["tool_requests"] = tuple(ToolRequest(*request) for request in values["tool_requests"])
     return Event(**values)
 
 
@@ -220,6 +231,8 @@ def _fitting(kind: str, value: Any) -> Any:
         return _clean(value)
     if kind == TEXTS:
         return [_clean(item) for item in value]
+    if kind == REQUESTS:
+        return [(_clean(identity), _clean(name), number) for identity, name, number in value]
     if kind == INTEGER:
         return value if value is not None and abs(value) < 2**63 else None
     if kind == UNSIGNED:
@@ -251,6 +264,8 @@ def _arrow_array(kind: str, values: list[Any]) -> Any:
         return pa.array(values, pa.list_(pa.string()))
     if kind == MAP:
         return maps(values)
+    if kind == REQUESTS:
+        return requests(values)
     types = {
         FLAG: pa.bool_(),
         INTEGER: pa.int64(),
@@ -281,6 +296,23 @@ def maps(values: list[Mapping[str, str]]) -> Any:
             items += value.values()
         offsets.append(len(keys))
     return map_array(offsets, keys, items)
+
+
+def requests(values: list[Sequence[ToolRequest]]) -> Any:
+    """Lists of (id, name, hash)."""
+    import pyarrow as pa
+
+    offsets = [0]
+    flat: list[ToolRequest] = []
+    for value in values:
+        flat += value
+        offsets.append(len(flat))
+    columns = [
+        pa.array([request[place] for request in flat], kind)
+        for place, kind in enumerate((pa.string(), pa.string(), pa.uint64()))
+    ]
+    structs = pa.StructArray.from_arrays(columns, ["Id", "Name", "ArgsHash"])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
 
 
 def map_array(offsets: list[int], keys: list[str], items: list[str]) -> Any:
