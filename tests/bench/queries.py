@@ -1,0 +1,101 @@
+"""Times the API's questions against a store as `build_store` fills it: medians in milliseconds.
+
+python -m tests.bench.queries DIRECTORY [--repeat 9]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from collector.query import read_text
+from sinks.aggregates import Asked
+from sinks.base import RetryableError
+from sinks.clickhouse import Reader, RunFilter, Store
+from sinks.clickhouse.reader import Order
+
+DAY_NS = 86_400 * 10**9
+FILTERS = (
+    "",
+    "project:lab",
+    "status:failed",
+    "status:running",
+    "name:support_agent",
+    "name:no_such_name",
+    "model:gpt-4o*",
+    "tool:web_search",
+    "tool:rare_tool",
+    "tag:test",
+    "session:s-1234",
+    "user:u-77",
+    "cost>0.019",
+    "tokens>20k",
+    "dur>59s",
+    "errors>0",
+    "warnings>0",
+    "-status:completed",
+    "error:rate",
+    'text:"order 1234"',
+    "巴黎",
+)
+
+
+def questions(reader: Reader) -> dict[str, Callable[[], object]]:
+    """Questions by name."""
+    now_ns = time.time_ns()
+    day = RunFilter(since_ns=now_ns - DAY_NS)
+    newest = reader.runs(RunFilter(), 1, None, now_ns).runs[0]
+    asked: dict[str, Callable[[], object]] = {}
+    for text in FILTERS:
+        wanted = RunFilter(where=read_text(text))
+        asked[f"latest 50, {text or 'no filter'}"] = lambda wanted=wanted: reader.runs(
+            wanted, 50, None, now_ns
+        )
+    cursor = (now_ns - 7 * DAY_NS, "f" * 32)
+    asked["latest 50, from a week back"] = lambda: reader.runs(RunFilter(), 50, cursor, now_ns)
+    for order in (Order.COST, Order.TOKENS, Order.DURATION):
+        asked[f"50 by {order.name.lower()}"] = lambda order=order: reader.runs(
+            RunFilter(), 50, None, now_ns, order
+        )
+        asked[f"50 by {order.name.lower()}, last 24 h"] = lambda order=order: reader.runs(
+            day, 50, None, now_ns, order
+        )
+    asked["a run and its events"] = lambda: (reader.run("", newest.run_id), reader.events(newest))
+    for field in ("model", "tool", "project", "user"):
+        asked[f"facet {field}, 24 h"] = lambda field=field: reader.facet(field, "", day, 20, now_ns)
+    series = [Asked("cost_usd"), Asked("llm_ms", "p95"), Asked("llm_calls")]
+    asked["cost, p95 and calls by model and hour, 24 h"] = lambda: reader.aggregate(
+        series, ("model",), day, 3600, "UTC", now_ns
+    )
+    asked["runs by status and hour, 24 h"] = lambda: reader.aggregate(
+        [Asked("runs")], ("status",), day, 3600, "UTC", now_ns
+    )
+    return asked
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--repeat", type=int, default=9)
+    given = parser.parse_args()
+    store = Store.open(given.directory)
+    for name, ask in questions(Reader(store)).items():
+        took = []
+        for _ in range(given.repeat):
+            start = time.perf_counter()
+            try:
+                ask()
+            except RetryableError:  # longer than a query may take
+                took.append(math.inf)
+                break
+            took.append((time.perf_counter() - start) * 1000)
+        print(f"{statistics.median(took):9.1f} {max(took):9.1f}  {name}", flush=True)
+    store.close()
+
+
+if __name__ == "__main__":
+    main()
