@@ -181,6 +181,39 @@ class ProxyLocal(Section):
     """Beginnings of the paths that are open on such a server."""
 
 
+def _bare_off(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    if isinstance(value, dict):
+        return {key: _bare_off(item) for key, item in value.items()}
+    return "off" if value is False else value
+
+
+class ProxyCapture(Section):
+    content: Annotated[Literal["full", "meta", "off"], BeforeValidator(_bare_off)] = "full"
+    """What is kept of calls: everything, everything but what was said, or nothing."""
+    projects: Annotated[dict[str, Literal["full", "meta", "off"]], BeforeValidator(_bare_off)] = {}
+    """The same for single projects."""
+    input: bool = True
+    """Whether prompts and tool results are kept."""
+    output: bool = True
+    """Whether answers, tool arguments and reasoning are kept."""
+    tokens: bool = True
+    """Whether token counts are kept."""
+    cost: bool = True
+    """Whether costs that the provider reports are kept."""
+    skip: list[str] = [
+        "*/files*", "*/batches*", "*/uploads*", "*/fine_tuning/*", "*/vector_stores*", "*/assistants*",
+        "*/threads*", "*/api/show", "*/api/pull", "*/api/push", "*/api/create", "*/api/copy",
+    ]  # fmt: skip
+    """Paths, at the provider, of calls that are relayed and counted only; `*` stands for anything."""
+    max_body_bytes: ByteSize = ByteSize(8 << 20)
+    """How much is kept of a body, each way; longer ones pass, and their copy is marked."""
+    max_queue_bytes: ByteSize = ByteSize(256 << 20)
+    """How much of all calls may wait to be read; beyond that the copies lose their content, never the traffic."""
+    max_queue_calls: Annotated[int, Field(ge=1)] = 1000
+    """How many calls may wait to be read."""
+
+
 class ProxySettings(Section):
     endpoint: Endpoint = "127.0.0.1:31300"
     """Where LLM traffic is relayed to its provider."""
@@ -200,6 +233,7 @@ class ProxySettings(Section):
     """Whether answers carry `X-Loop-Span-Id` and, where it is known by then, `X-Loop-Trace-Id`."""
     timeouts: ProxyTimeouts = ProxyTimeouts()
     local: ProxyLocal = ProxyLocal()
+    capture: ProxyCapture = ProxyCapture()
 
 
 class Shutdown(Section):

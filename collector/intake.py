@@ -23,6 +23,10 @@ RETRY_AFTER_S = 1
 """Exporters give up after 10 s in all, so they are asked back soon."""
 
 
+INSIDE = "proxy"
+"""Transport of what comes from within the process: nobody else has it, so that it is taken until the end."""
+
+
 class Verdict(Enum):
     """How a request ended."""
 
@@ -100,7 +104,7 @@ class Intake:
         """Judges and journals a request. `done` is called once, now or from the journal's thread."""
         outcome: Outcome | None = None
         try:
-            if self.draining:
+            if self.draining and transport != INSIDE:
                 outcome = Outcome(Verdict.REFUSED, message="the collector is shutting down")
             else:
                 checked = transcode(signal, body) if json else check(signal, body)

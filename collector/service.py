@@ -24,7 +24,8 @@ from collector.journal import Journal, JournalLockedError
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
 from collector.pipeline import Pipeline, Stage
 from collector.plugins import load_conventions
-from collector.proxy.door import open_proxy
+from collector.proxy.capture import installation_salt
+from collector.proxy.door import ProxyDoor, into
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
 from collector.stages import Flow, LogStage, Totals, TraceStage
@@ -139,6 +140,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
             for signal, stage in stages.items()
         }
         health.checks = {f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()}
+        proxy = ProxyDoor(settings.proxy, into(intake), installation_salt(directory))
         api = Api(
             reader,
             _status(
@@ -149,6 +151,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 flow,
                 dead_letters,
                 lambda: _mappers(normalizer, failures),
+                proxy.document,
             ),
             health,
         )
@@ -157,7 +160,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
             pipeline.start()
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
         try:
-            endpoints = await _open_doors(settings, intake, api, token, health, parts)
+            endpoints = await _open_doors(settings, intake, api, proxy, token, parts)
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
         parts.callback(setattr, health, "ready", False)
@@ -209,6 +212,7 @@ def _status(
     flow: Flow,
     dead_letters: DeadLetters,
     mappers: Callable[[], dict[str, Any]],
+    proxy: Callable[[], dict[str, Any] | None],
 ) -> Status:
     def moved() -> dict[str, int]:
         accepted = intake.stats.accepted_spans + flow.replayed
@@ -230,6 +234,7 @@ def _status(
             "pipeline": moved,
             "receivers": intake.stats.document,
             "mappers": mappers,
+            "proxy": proxy,
             "journal": lambda: {
                 signal: {"bytes": journal.size_bytes} for signal, journal in journals.items()
             },
@@ -257,7 +262,7 @@ async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:
 
 
 async def _open_doors(
-    settings: Settings, intake: Intake, api: Api, token: str, health: Health, parts: AsyncExitStack
+    settings: Settings, intake: Intake, api: Api, proxy: ProxyDoor, token: str, parts: AsyncExitStack
 ) -> Endpoints:
     """Raises: ListenError."""
     protocols = settings.receivers.otlp.protocols
@@ -280,11 +285,9 @@ async def _open_doors(
         "api": await listen("api", settings.api.endpoint, api_door, parts),
         "admin": await listen("admin", settings.admin.endpoint, admin_app(api), parts),
     }
-    _, doors["proxy"] = await open_proxy(
-        settings.proxy,
+    doors["proxy"] = await proxy.open(
         otlp=http,
-        recorder=None,
-        ready=lambda: health.ready,
+        ready=lambda: not intake.draining,
         own_ports={int(where.rpartition(":")[2]) for where in (*doors.values(), grpc_address) if where},
         parts=parts,
     )

@@ -37,6 +37,10 @@ class Recorder:
         """The call is over."""
         raise NotImplementedError
 
+    def document(self) -> dict[str, Any]:
+        """What was recorded, for the status."""
+        return {}
+
 
 @dataclass(slots=True)
 class Counts:
@@ -135,13 +139,13 @@ class Proxy:
         if self._relay is None:
             self._relay = Relay(self._gate, self._settings.timeouts)
         context = read_context(scope["headers"], self._settings.project)
-        tape = self._recorder.begin(scope, route, context) if self._recorder is not None else None
-        extra = self._response_headers(context, tape)
         if scope["type"] == "websocket":
             if not websocket.is_served(route.path):
                 raise RelayError(Error.UPGRADE, "there is no WebSocket here; use HTTP")
-            await websocket.relay_websocket(scope, receive, send, self._relay, route, None, extra)
+            await websocket.relay_websocket(scope, receive, send, self._relay, route, None, [])
             return
+        tape = self._recorder.begin(scope, route, context) if self._recorder is not None else None
+        extra = self._response_headers(context, tape)
         try:
             await self._relay.relay(scope, receive, send, route, tape, extra)
         finally:
@@ -187,6 +191,7 @@ class Proxy:
             "requests": dict(self.counts.requests),
             "errors": dict(self.counts.errors),
             "open": self.counts.open,
+            "recorder": self._recorder.document() if self._recorder is not None else {},
         }
 
 

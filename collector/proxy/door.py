@@ -1,56 +1,96 @@
-"""Opens the proxy's listener: within the collector, and alone as a sidecar."""
+"""The proxy as a part of a process: opened with its listener, closed with what it still has to hand on."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
 from collector.config import ProxySettings
+from collector.intake import INSIDE, Intake, Outcome, Verdict
 from collector.listening import ListenError, listen
+from collector.otlp import Signal
 from collector.proxy.app import Proxy, Recorder
+from collector.proxy.recorder import ExchangeRecorder, Outlet, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
 
 KEEP_ALIVE_S = 120
 """SDKs keep their connections for minutes; one that we close while a request is on its way fails it."""
 MAX_FRAME = 64 << 20
 """Bytes of a WebSocket message from the client."""
+CLOSE_S = 5.0
+"""Longest wait at the end for calls to be read and handed on."""
 
 
-async def open_proxy(
-    settings: ProxySettings,
-    *,
-    otlp: ASGIApp,
-    recorder: Recorder | None,
-    ready: Callable[[], bool],
-    own_ports: set[int],
-    parts: AsyncExitStack,
-) -> tuple[Proxy, str | None]:
-    """The proxy, and its URL; None if it is off. Its own port is added to `own_ports`.
-
-    Raises:
-        ListenError: the address is taken, or the settings can not be used.
+class ProxyDoor:
+    """Args:
+    outlet: where spans go.
+    salt: of this installation, for the names of keys.
+    recorder: instead of the one that reads calls, for tests.
     """
-    try:
-        proxy = Proxy(settings, otlp=otlp, recorder=recorder, ready=ready, own_ports=lambda: own_ports)
-    except ValueError as error:
-        raise ListenError(str(error)) from None
-    if settings.endpoint is None:
-        return proxy, None
-    parts.callback(quiet_cut_responses())
-    parts.push_async_callback(proxy.close)
-    url = await listen(
-        "proxy",
-        settings.endpoint,
-        proxy,
-        parts,
-        ws="websockets-sansio",
-        ws_max_size=MAX_FRAME,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        date_header=False,  # the provider's own comes through
-    )
-    if url is not None:
-        own_ports.add(urlsplit(url).port or 0)
-    return proxy, url
+
+    def __init__(
+        self, settings: ProxySettings, outlet: Outlet, salt: bytes, recorder: Recorder | None = None
+    ) -> None:
+        self._settings = settings
+        self._recorder = recorder or ExchangeRecorder(settings.capture, outlet, salt)
+        self._proxy: Proxy | None = None
+
+    async def open(
+        self, *, otlp: ASGIApp, ready: Callable[[], bool], own_ports: set[int], parts: AsyncExitStack
+    ) -> str | None:
+        """Listens; returns the URL, None if the proxy is off. Its own port is added to `own_ports`.
+
+        Raises:
+            ListenError: the address is taken, or the settings can not be used.
+        """
+        if isinstance(self._recorder, ExchangeRecorder):
+            parts.push_async_callback(asyncio.to_thread, self._recorder.close, CLOSE_S)
+        try:
+            proxy = Proxy(
+                self._settings,
+                otlp=otlp,
+                recorder=self._recorder,
+                ready=ready,
+                own_ports=lambda: own_ports,
+            )
+        except ValueError as error:
+            raise ListenError(str(error)) from None
+        if self._settings.endpoint is None:
+            return None
+        self._proxy = proxy
+        parts.callback(quiet_cut_responses())
+        parts.push_async_callback(proxy.close)
+        url = await listen(
+            "proxy",
+            self._settings.endpoint,
+            proxy,
+            parts,
+            ws="websockets-sansio",
+            ws_max_size=MAX_FRAME,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            date_header=False,  # the provider's own comes through
+        )
+        if url is not None:
+            own_ports.add(urlsplit(url).port or 0)
+        return url
+
+    def document(self) -> dict[str, Any] | None:
+        """What was relayed and recorded, for the status; None if the proxy is off."""
+        return self._proxy.document() if self._proxy is not None else None
+
+
+def into(intake: Intake) -> RetryingOutlet:
+    """The outlet into the intake of this process."""
+
+    def take(project: str, body: bytes, done: Callable[[bool, bool], None]) -> None:
+        def settled(outcome: Outcome) -> None:
+            done(outcome.verdict is Verdict.ACCEPTED, outcome.verdict is Verdict.REFUSED)
+
+        intake.take(Signal.TRACES, body, json=False, transport=INSIDE, project=project, done=settled)
+
+    return RetryingOutlet(take)

@@ -41,6 +41,11 @@ class Budget:
     def used(self) -> int:
         return self._taken - self._given_back
 
+    @property
+    def is_tight(self) -> bool:
+        """Less than a quarter is left."""
+        return self.used * 4 > self._limit * 3
+
     def take(self, size: int) -> bool:
         """Whether there was room."""
         if self._taken - self._given_back + size > self._limit:

@@ -8,8 +8,10 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from collector.config import ProxySettings
-from collector.proxy.app import Proxy, Recorder
-from collector.proxy.door import open_proxy
+from collector.proxy.app import Recorder
+from collector.proxy.door import ProxyDoor
+from collector.proxy.recorder import RetryingOutlet
+from tests.collector.proxy.collected import Collected
 
 
 class RunningProxy:
@@ -17,7 +19,8 @@ class RunningProxy:
 
     def __init__(self, recorder: Recorder | None = None, **settings: Any) -> None:
         self.url = ""
-        self.proxy: Proxy
+        self.collected = Collected()
+        self.door: ProxyDoor
         self.otlp: list[tuple[str, bytes]] = []
         self._recorder = recorder
         self._settings = ProxySettings(**{"endpoint": "127.0.0.1:0", **settings})
@@ -37,14 +40,10 @@ class RunningProxy:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         async with AsyncExitStack() as parts:
-            self.proxy, url = await open_proxy(
-                self._settings,
-                otlp=self._take_otlp,
-                recorder=self._recorder,
-                ready=lambda: True,
-                own_ports=set(),
-                parts=parts,
+            self.door = ProxyDoor(
+                self._settings, RetryingOutlet(self.collected.take), b"salt", self._recorder
             )
+            url = await self.door.open(otlp=self._take_otlp, ready=lambda: True, own_ports=set(), parts=parts)
             self.url = url or ""
             self._ready.set()
             await self._stopping.wait()

@@ -1,0 +1,85 @@
+"""What is kept of a call: by configuration, by project, by what the client allows; and how keys are named.
+
+Secrets within what is kept are masked where everything else's are, before it is stored.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from collector.config import ProxyCapture
+from collector.proxy.context import Context
+from collector.proxy.headers import first
+
+_KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
+_LEVELS = ("off", "meta", "full")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is kept of one call."""
+
+    input: bool
+    output: bool
+    tokens: bool
+    cost: bool
+    salt: bytes
+
+    def key_hash(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """A name for the API key of a request that is the same for each way of sending it, and that nobody can
+        make of a list of keys without our salt; "" if there is none."""
+        headers = tuple(headers)
+        key = next((value for name in _KEY_HEADERS if (value := first(headers, name))), "")
+        if not key:
+            scheme, _, value = first(headers, b"authorization").partition(" ")
+            key = value.strip() or scheme
+        return hmac.new(self.salt, key.encode(errors="replace"), "sha256").hexdigest()[:16] if key else ""
+
+
+class Capture:
+    """Decides what is kept.
+
+    Args:
+        salt: of this installation, for the names of keys.
+    """
+
+    def __init__(self, settings: ProxyCapture, salt: bytes) -> None:
+        self._settings = settings
+        self._salt = salt
+
+    def wants(self, method: str, path: str, context: Context) -> bool:
+        """Whether the call is recorded at all."""
+        if method != "POST" or self.level(context) == "off":
+            return False
+        return not any(fnmatchcase(path, pattern) for pattern in self._settings.skip)
+
+    def level(self, context: Context) -> str:
+        """off | meta | full: the least of what is configured and what the client allows."""
+        configured = self._settings.projects.get(context.project, self._settings.content)
+        return min(configured, context.capture, key=_LEVELS.index)
+
+    def policy(self, context: Context) -> Policy:
+        full = self.level(context) == "full"
+        settings = self._settings
+        return Policy(
+            full and settings.input, full and settings.output, settings.tokens, settings.cost, self._salt
+        )
+
+
+def installation_salt(directory: Path) -> bytes:
+    """The salt of this installation, made on first use; only its owner can read it (0600)."""
+    file = directory / "proxy-salt"
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return file.read_bytes()
+    salt = secrets.token_bytes(32)
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(salt)
+    return salt

@@ -1,0 +1,293 @@
+"""From a tape to what was asked and answered: decoded, put together, judged and timed. Runs beside the traffic."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import orjson
+
+from collector.proxy.decoding import NotDecodableError, decoded
+from collector.proxy.formats import Answered, Asked, Document, Format, Part, format_of
+from collector.proxy.formats.base import error_of, mapped, string
+from collector.proxy.framing import FRAMINGS, EventTooLongError, json_array
+from collector.proxy.headers import first
+from collector.proxy.tape import Ending, Tape
+
+STALL_NS = 2_000_000_000
+"""A pause between two pieces of what the model says that is worth a note."""
+MAX_MESSAGE = 2000
+_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
+_WHOLE = 64 << 10
+
+
+class Outcome:
+    """How a call ended, judged by what was said before who hung up: SDKs close a stream as soon as they have seen
+    its end."""
+
+    COMPLETE = "complete"
+    PROVIDER_ERROR = "provider_error"
+    MID_STREAM_ERROR = "mid_stream_error"
+    CLIENT_ABORT = "client_abort"
+    UPSTREAM_ABORT = "upstream_abort"
+    TRUNCATED = "truncated_capture"
+    """It may have been whole; the copy is not."""
+
+    FAILED = frozenset({PROVIDER_ERROR, MID_STREAM_ERROR, UPSTREAM_ABORT})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call that an answer made."""
+
+    id: str
+    name: str
+    arguments: Any
+    ended_ns: int
+    """When the last of it came, since the call's begin."""
+    on_server: bool = False
+    """The provider ran it within the answer."""
+    result: Part | None = None
+    """What came of it, for those that the provider ran."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One call, understood as far as it can be."""
+
+    tape: Tape
+    format: Format | None
+    asked: Asked
+    answered: Answered
+    outcome: str
+    error_type: str = ""
+    error_message: str = ""
+    streamed: bool = False
+    first_event_ns: int | None = None
+    first_content_ns: int | None = None
+    gaps_ns: Sequence[int] = ()
+    """Pauses between pieces of what the model said, in order."""
+    stalls: Sequence[tuple[int, int]] = ()
+    """(when it was over, how long)"""
+    events: int = 0
+    calls: list[Call] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """What could not be read."""
+
+    def header(self, name: bytes) -> str:
+        """Of the response, in lower case; "" if it has none."""
+        return first(((known.lower(), value) for known, value in self.tape.response_headers), name)
+
+
+def read_exchange(tape: Tape) -> Exchange:
+    """Reads a finished tape. Never raises for what is on it: what can not be read is named in `faults`."""
+    format_ = format_of(tape.path, tape.upstream.family)
+    faults: list[str] = []
+    asked = _read_request(tape, format_, faults)
+    if format_ is None or tape.status == 0:
+        answered = Answered()
+        if tape.status >= 400:
+            answered.error_type, answered.error_message = error_of(_document(tape, faults))
+        exchange = Exchange(tape, format_, asked, answered, "", faults=faults)
+        _judge(exchange, finished=False)
+        return exchange
+    exchange = Exchange(tape, format_, asked, Answered(), "", faults=faults)
+    finished = _read_response(exchange, format_)
+    _judge(exchange, finished=finished)
+    return exchange
+
+
+# --------------------------------------------------------------------------- the request
+
+
+def _read_request(tape: Tape, format_: Format | None, faults: list[str]) -> Asked:
+    if format_ is None:
+        return Asked("")
+    body: Document = {}
+    raw = b"".join(tape.request)
+    media_type = first(tape.request_headers, b"content-type").partition(";")[0].strip().lower()
+    try:
+        coding = first(tape.request_headers, b"content-encoding")
+        if coding:
+            raw = b"".join(piece for _, piece in decoded([(0, raw)], coding))
+        if media_type == "multipart/form-data":
+            body = _form(raw, first(tape.request_headers, b"content-type"))
+        elif raw and not tape.request_cut:
+            parsed = orjson.loads(raw)
+            body = parsed if isinstance(parsed, dict) else {}
+    except (NotDecodableError, orjson.JSONDecodeError):
+        faults.append("request")
+    if not body and raw and (match := _MODEL.search(raw[:_WHOLE]) or _MODEL.search(raw[-_WHOLE:])):
+        body = {"model": match[1].decode("utf-8", "replace")}
+    try:
+        asked = format_.asked(body, tape.path)
+        asked.session = string(mapped(body.get("metadata")).get("session_id"))
+        asked.cache_key = string(body.get("prompt_cache_key"))
+        return asked
+    except Exception:  # a shape that nobody foresaw costs its own meaning only
+        faults.append("request")
+        return Asked("chat", string(body.get("model")))
+
+
+def _form(raw: bytes, content_type: str) -> Document:
+    """Short text fields of a form, and of files their size."""
+    match = re.search(r'boundary="?([^";]{1,200})"?', content_type)
+    if not match:
+        return {}
+    found: Document = {}
+    for part in raw.split(b"--" + match[1].encode("latin-1")):
+        head, separator, value = part.partition(b"\r\n\r\n")
+        name = re.search(rb'[; ]name="([^"]{1,100})"', head)
+        if separator and name:
+            value = value.removesuffix(b"\r\n")
+            key = name[1].decode("utf-8", "replace")
+            is_file = b"filename=" in head
+            found[key] = (
+                {"bytes": len(value)} if is_file or len(value) > 4096 else value.decode("utf-8", "replace")
+            )
+    return found
+
+
+# --------------------------------------------------------------------------- the response
+
+
+def _document(tape: Tape, faults: list[str]) -> Document:
+    """A response that is one JSON document; empty if it is none."""
+    raw = b"".join(piece for _, piece in _pieces(tape, faults))
+    if not raw:
+        return {}
+    try:
+        parsed = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        if tape.status >= 400:
+            return {"error": raw[:MAX_MESSAGE].decode("utf-8", "replace")}
+        if not tape.response_cut:
+            faults.append("response")
+        return {}
+    if isinstance(parsed, list) and parsed and isinstance(parsed[0], dict):  # Gemini's errors come in a list
+        parsed = parsed[0]
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _pieces(tape: Tape, faults: list[str]) -> list[tuple[int, bytes]]:
+    coding = first(((name.lower(), value) for name, value in tape.response_headers), b"content-encoding")
+    found: list[tuple[int, bytes]] = []
+    try:
+        for piece in decoded(zip(tape.arrivals, tape.response, strict=True), coding):
+            found.append(piece)
+    except NotDecodableError:
+        faults.append("response")
+    return found
+
+
+def _read_response(exchange: Exchange, format_: Format) -> bool:
+    """Fills in what the answer says; whether its end was seen."""
+    tape, faults = exchange.tape, exchange.faults
+    media_type = exchange.header(b"content-type").partition(";")[0].strip().lower()
+    framing = FRAMINGS.get(media_type)
+    pieces: list[tuple[int, bytes]] | None = None
+    if framing is None and ":stream" in tape.path and tape.status < 400:
+        pieces = _pieces(tape, faults)
+        if pieces and pieces[0][1].lstrip()[:1] == b"[":
+            framing = json_array
+    assembler = format_.assembler() if framing is not None else None
+    document: Document
+    content_ns: list[int] = []
+    if framing is None or assembler is None:
+        document = _document(tape, faults) if not media_type.startswith(("audio/", "image/")) else {}
+    else:
+        exchange.streamed = True
+        try:
+            for at, name, data in framing(_pieces(tape, faults) if pieces is None else pieces):
+                if exchange.first_event_ns is None:
+                    exchange.first_event_ns = at
+                exchange.events += 1
+                if assembler.feed(name, _parsed(data), at):
+                    content_ns.append(at)
+        except EventTooLongError:
+            faults.append("response")
+        except Exception:
+            faults.append("response")
+        document = assembler.document
+    try:
+        exchange.answered = format_.answered(document)
+    except Exception:
+        faults.append("response")
+    _note_times(exchange, content_ns)
+    _note_calls(exchange, assembler.call_ended_ns if assembler is not None else None)
+    if assembler is None:
+        return tape.ending is Ending.WHOLE
+    # Servers that leave the closing event out are whole when they close after a finish reason.
+    return assembler.finished or (tape.ending is Ending.WHOLE and bool(exchange.answered.finish_reasons))
+
+
+def _parsed(data: bytes) -> Any:
+    """JSON as what it is, anything else as its text."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data.decode("utf-8", "replace").strip()
+
+
+def _note_times(exchange: Exchange, content_ns: list[int]) -> None:
+    if not exchange.streamed:
+        return
+    if content_ns:
+        exchange.first_content_ns = content_ns[0]
+    exchange.gaps_ns = [after - before for before, after in pairwise(content_ns)]
+    exchange.stalls = [
+        (at, gap) for at, gap in zip(content_ns[1:], exchange.gaps_ns, strict=True) if gap > STALL_NS
+    ]
+
+
+def _note_calls(exchange: Exchange, ended_ns: Any) -> None:
+    results = {
+        part["id"]: part
+        for message in exchange.answered.messages
+        for part in message["parts"]
+        if part["type"] == "server_tool_call_response"
+    }
+    for message in exchange.answered.messages:
+        for part in message["parts"]:
+            if part["type"] in ("tool_call", "server_tool_call"):
+                on_server = part["type"] == "server_tool_call"
+                at = ended_ns(part["id"]) if ended_ns is not None else None
+                exchange.calls.append(
+                    Call(
+                        part["id"],
+                        part["name"],
+                        part["arguments"],
+                        at if at is not None else exchange.tape.end_ns,
+                        on_server,
+                        results.get(part["id"]) if on_server else None,
+                    )
+                )
+
+
+# --------------------------------------------------------------------------- the outcome
+
+
+def _judge(exchange: Exchange, *, finished: bool) -> None:
+    tape, answered = exchange.tape, exchange.answered
+    exchange.error_type, exchange.error_message = answered.error_type, answered.error_message[:MAX_MESSAGE]
+    if tape.status >= 400:
+        exchange.outcome = Outcome.PROVIDER_ERROR
+        exchange.error_type = (
+            exchange.error_type if exchange.error_type not in ("", "error") else str(tape.status)
+        )
+    elif answered.error_type:
+        exchange.outcome = Outcome.MID_STREAM_ERROR if exchange.streamed else Outcome.PROVIDER_ERROR
+    elif finished or (exchange.format is None and tape.ending is Ending.WHOLE):
+        exchange.outcome = Outcome.COMPLETE
+    elif tape.status and tape.response_cut:
+        exchange.outcome = Outcome.TRUNCATED
+    elif tape.ending is Ending.CLIENT:
+        exchange.outcome, exchange.error_type = Outcome.CLIENT_ABORT, "client_disconnect"
+    else:
+        exchange.outcome = Outcome.UPSTREAM_ABORT
+        exchange.error_type = tape.error or ("stream_ended_early" if tape.status else "no_answer")
+    if exchange.outcome in (Outcome.CLIENT_ABORT, Outcome.UPSTREAM_ABORT, Outcome.MID_STREAM_ERROR):
+        answered.finish_reasons = ["error"]

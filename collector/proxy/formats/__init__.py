@@ -1,0 +1,66 @@
+"""The APIs that are understood, found by the end of the path."""
+
+from __future__ import annotations
+
+from collector.proxy.formats.base import Answered, Asked, Assembler, Document, Format, Message, Part, Usage
+from collector.proxy.formats.chat import Chat
+from collector.proxy.formats.cohere import CohereChat, CohereEmbed, Rerank
+from collector.proxy.formats.completions import Completions
+from collector.proxy.formats.embeddings import Embeddings
+from collector.proxy.formats.gemini import CountTokens as GeminiCountTokens
+from collector.proxy.formats.gemini import EmbedContent, GenerateContent
+from collector.proxy.formats.media import Images, Speech, Transcription
+from collector.proxy.formats.messages import CountTokens, Messages
+from collector.proxy.formats.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
+from collector.proxy.formats.responses import Responses
+
+__all__ = [
+    "Answered",
+    "Asked",
+    "Assembler",
+    "Document",
+    "Format",
+    "Message",
+    "Part",
+    "Usage",
+    "format_of",
+]
+
+_BY_END: tuple[tuple[str, Format], ...] = (
+    ("/chat/completions", Chat()),
+    ("/completions", Completions()),
+    ("/responses", Responses()),
+    ("/embeddings", Embeddings()),
+    ("/messages/count_tokens", CountTokens()),
+    ("/messages", Messages()),
+    (":rawPredict", Messages()),
+    (":streamRawPredict", Messages()),
+    (":generateContent", GenerateContent()),
+    (":streamGenerateContent", GenerateContent()),
+    (":embedContent", EmbedContent()),
+    (":batchEmbedContents", EmbedContent()),
+    (":countTokens", GeminiCountTokens()),
+    ("/api/chat", OllamaChat()),
+    ("/api/generate", OllamaGenerate()),
+    ("/api/embed", OllamaEmbed()),
+    ("/images/generations", Images()),
+    ("/images/edits", Images()),
+    ("/audio/speech", Speech()),
+    ("/audio/transcriptions", Transcription()),
+    ("/audio/translations", Transcription()),
+    ("/v2/chat", CohereChat()),
+    ("/v1/chat", CohereChat()),
+    ("/v2/embed", CohereEmbed()),
+    ("/v1/embed", CohereEmbed()),
+    ("/rerank", Rerank()),
+)
+
+
+def format_of(path: str, family: str = "") -> Format | None:
+    """The API that is asked for at a provider's path; None if it is none that is known."""
+    path = path.removesuffix("/")
+    if "/threads/" in path:  # Assistants have messages of their own
+        return None
+    if family == "ollama" and path.endswith("/api/embeddings"):
+        return OllamaEmbed()
+    return next((format_ for end, format_ in _BY_END if path.endswith(end)), None)

@@ -1,0 +1,155 @@
+"""Images and audio: what was asked for and how large it was, never the media."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from collector.proxy.formats.base import (
+    Answered,
+    Asked,
+    Assembler,
+    Document,
+    Message,
+    error_of,
+    mappings,
+    media_part,
+    string,
+    text_part,
+    uri_part,
+)
+from collector.proxy.formats.responses import read_usage
+
+
+class Images:
+    api = "images"
+
+    def asked(self, body: Document, path: str) -> Asked:
+        prompt = body.get("prompt")
+        messages: list[Message] = (
+            [{"role": "user", "parts": [text_part(prompt)]}] if isinstance(prompt, str) else []
+        )
+        return Asked(
+            "image_generation",
+            string(body.get("model")),
+            body.get("stream") is True,
+            {"gen_ai.output.type": "image"},
+            messages=messages,
+        )
+
+    def answered(self, document: Document) -> Answered:
+        error_type, error_message = error_of(document)
+        kind = f"image/{string(document.get('output_format')) or 'png'}"
+        parts = []
+        for image in mappings(document.get("data")):
+            data = image.get("b64_json")
+            parts.append(media_part("image", kind, data) if data else uri_part("image", image.get("url")))
+        return Answered(
+            messages=[{"role": "assistant", "parts": parts}] if parts else [],
+            usage=read_usage(document.get("usage")),
+            error_type=error_type,
+            error_message=error_message,
+        )
+
+    def assembler(self) -> Assembler | None:
+        return _Images()
+
+
+class _Images:
+    def __init__(self) -> None:
+        self.finished = False
+        self._images: list[Document] = []
+        self._head: Document = {}
+
+    @property
+    def document(self) -> Document:
+        return {**self._head, "data": self._images}
+
+    def call_ended_ns(self, call_id: str) -> int | None:
+        return None
+
+    def feed(self, name: str, data: Any, at_ns: int) -> bool:
+        if not isinstance(data, dict):
+            return False
+        if "error" in data:
+            self._head["error"] = data["error"]
+            self.finished = True
+        elif string(data.get("type")).endswith(".completed"):
+            self._images.append(data)
+            self._head |= {key: data[key] for key in ("usage", "output_format") if key in data}
+            self.finished = True
+        return bool(data.get("b64_json"))
+
+
+class Speech:
+    """Text to audio; the answer is the audio itself."""
+
+    api = "speech"
+
+    def asked(self, body: Document, path: str) -> Asked:
+        messages: list[Message] = [{"role": "user", "parts": [text_part(body.get("input") or "")]}]
+        return Asked(
+            "speech",
+            string(body.get("model")),
+            parameters={"gen_ai.output.type": "speech"},
+            messages=messages,
+        )
+
+    def answered(self, document: Document) -> Answered:
+        error_type, error_message = error_of(document)
+        return Answered(error_type=error_type, error_message=error_message)
+
+    def assembler(self) -> Assembler | None:
+        return None
+
+
+class Transcription:
+    """Audio to text; the request is a form with a file."""
+
+    api = "transcription"
+
+    def asked(self, body: Document, path: str) -> Asked:
+        operation = "transcription" if path.endswith("transcriptions") else "translation"
+        return Asked(operation, string(body.get("model")), parameters={"gen_ai.output.type": "text"})
+
+    def answered(self, document: Document) -> Answered:
+        error_type, error_message = error_of(document)
+        text = document.get("text")
+        messages: list[Message] = (
+            [{"role": "assistant", "parts": [text_part(text)]}] if isinstance(text, str) else []
+        )
+        return Answered(
+            messages=messages,
+            usage=read_usage(document.get("usage")),
+            error_type=error_type,
+            error_message=error_message,
+        )
+
+    def assembler(self) -> Assembler | None:
+        return _Transcript()
+
+
+class _Transcript:
+    def __init__(self) -> None:
+        self.finished = False
+        self._document: Document = {}
+        self._texts: list[str] = []
+
+    @property
+    def document(self) -> Document:
+        return (
+            self._document if "text" in self._document else {**self._document, "text": "".join(self._texts)}
+        )
+
+    def call_ended_ns(self, call_id: str) -> int | None:
+        return None
+
+    def feed(self, name: str, data: Any, at_ns: int) -> bool:
+        if not isinstance(data, dict):
+            return False
+        if data.get("type") == "transcript.text.delta":
+            self._texts.append(string(data.get("delta")))
+            return True
+        if data.get("type") == "transcript.text.done" or "error" in data:
+            self._document = data
+            self.finished = True
+        return False

@@ -1,0 +1,234 @@
+"""Takes finished tapes off the event loop, reads them in a thread of its own, and hands on what they come to.
+
+Forwarding comes first, then what is known of a call, then what was said in it: when tapes come faster than they are
+read, those that wait lose their content, the oldest first; then the oldest are dropped. Each is counted, and the
+traffic never waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from secrets import token_hex
+from typing import Any, Protocol
+
+from starlette.types import Scope
+
+from collector.config import ProxyCapture
+from collector.proxy.app import Recorder
+from collector.proxy.capture import Capture
+from collector.proxy.context import Context
+from collector.proxy.exchange import read_exchange
+from collector.proxy.routes import Route
+from collector.proxy.sessions import Resolver
+from collector.proxy.spans import spans_of
+from collector.proxy.tape import Budget, Ending, Tape
+
+log = logging.getLogger(__name__)
+
+
+class Outlet(Protocol):
+    """Where spans go. Takes them now or keeps them for another try, within bounds; never raises."""
+
+    def send(self, project: str, body: bytes) -> None: ...
+
+    def close(self, timeout: float) -> None:
+        """Waits, for so many seconds at most, until what was taken is safe."""
+
+    def document(self) -> dict[str, Any]:
+        """What was sent and lost, for the status."""
+
+
+@dataclass(slots=True)
+class RecorderCounts:
+    recorded: int = 0
+    without_content: int = 0
+    """Tapes that lost their content while they waited."""
+    dropped: int = 0
+    failed: int = 0
+    """Tapes that could not be read: a fault of ours."""
+
+
+class ExchangeRecorder(Recorder):
+    """Reads tapes in a thread.
+
+    Args:
+        salt: of this installation, for the names of keys.
+    """
+
+    def __init__(self, settings: ProxyCapture, outlet: Outlet, salt: bytes) -> None:
+        self.capture = Capture(settings, salt)
+        self.counts = RecorderCounts()
+        self._limit = settings.max_body_bytes
+        self._max_calls = settings.max_queue_calls
+        self._budget = Budget(settings.max_queue_bytes)
+        self._outlet = outlet
+        self._resolver = Resolver()
+        self._version = version("eddyline")
+        self._waiting: deque[Tape] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="proxy-recorder", daemon=True)
+        self._thread.start()
+
+    # ------------------------------------------------------------------- on the event loop
+
+    def begin(self, scope: Scope, route: Route, context: Context) -> Tape | None:
+        if not self.capture.wants(scope["method"], route.path, context):
+            return None
+        client = scope.get("client") or ("", 0)
+        return Tape(
+            route.upstream,
+            scope["method"],
+            route.path,
+            context,
+            token_hex(8),
+            self._budget,
+            self._limit,
+            request_headers=scope["headers"],
+            client=client[0],
+            client_path=scope["raw_path"].decode("latin-1"),
+            server=(route.url.host or "", route.url.port or 0),
+        )
+
+    def finish(self, tape: Tape) -> None:
+        if tape.ending is Ending.OURS and not tape.status and tape.error in ("denied", ""):
+            tape.forget()
+            return
+        with self._wake:
+            self._waiting.append(tape)
+            if len(self._waiting) > self._max_calls:
+                self._waiting.popleft().forget()
+                self.counts.dropped += 1
+            if self._budget.is_tight:
+                self._make_room()
+            self._wake.notify()
+
+    def _make_room(self) -> None:
+        """Takes the content from the oldest tape that has any."""
+        for tape in self._waiting:
+            if tape.held:
+                tape.forget()
+                self.counts.without_content += 1
+                return
+
+    # ------------------------------------------------------------------- in the thread
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting:
+                    if self._closing:
+                        return
+                    self._wake.wait()
+                tape = self._waiting.popleft()
+            try:
+                self._record(tape)
+                self.counts.recorded += 1
+            except Exception:
+                self.counts.failed += 1
+                log.exception("a call of %s could not be recorded", tape.upstream.name)
+            finally:
+                tape.forget()
+
+    def _record(self, tape: Tape) -> None:
+        exchange = read_exchange(tape)
+        resolved = self._resolver.resolve(exchange)
+        policy = self.capture.policy(tape.context)
+        self._outlet.send(tape.context.project, spans_of(exchange, resolved, policy, self._version))
+
+    def close(self, timeout: float) -> None:
+        """Reads what waits, for so many seconds at most."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+        self._outlet.close(timeout)
+
+    def document(self) -> dict[str, Any]:
+        """For the status."""
+        return {
+            "recorded": self.counts.recorded,
+            "waiting": len(self._waiting),
+            "without_content": self.counts.without_content,
+            "dropped": self.counts.dropped,
+            "failed": self.counts.failed,
+            "outlet": self._outlet.document(),
+        }
+
+
+Take = Callable[[str, bytes, Callable[[bool, bool], None]], None]
+"""(project, OTLP request, what is called with (whether it is safe, whether another try makes sense))"""
+
+
+class RetryingOutlet:
+    """Keeps what was refused and tries it again each second, up to a number of bytes; the oldest is lost first."""
+
+    MAX_BYTES = 64 << 20
+    PAUSE_S = 1.0
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._refused: deque[tuple[str, bytes]] = deque()
+        self._refused_bytes = 0
+        self._on_the_way = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        self.sent = 0
+        self.lost = 0
+        self._thread = threading.Thread(target=self._retry, name="proxy-outlet", daemon=True)
+        self._thread.start()
+
+    def send(self, project: str, body: bytes) -> None:
+        with self._changed:
+            self._on_the_way += 1
+
+        def done(safe: bool, again: bool) -> None:
+            with self._changed:
+                self._on_the_way -= 1
+                if safe:
+                    self.sent += 1
+                elif again:
+                    self._keep(project, body)
+                else:
+                    self.lost += 1
+                self._changed.notify_all()
+
+        try:
+            self._take(project, body, done)
+        except Exception:
+            log.exception("spans of the proxy could not be handed on")
+            done(False, False)
+
+    def _keep(self, project: str, body: bytes) -> None:
+        self._refused.append((project, body))
+        self._refused_bytes += len(body)
+        while self._refused_bytes > self.MAX_BYTES:
+            self._refused_bytes -= len(self._refused.popleft()[1])
+            self.lost += 1
+
+    def _retry(self) -> None:
+        while True:
+            time.sleep(self.PAUSE_S)
+            with self._changed:
+                if self._closing and not self._refused:
+                    return
+                tries, self._refused, self._refused_bytes = list(self._refused), deque(), 0
+            for project, body in tries:
+                self.send(project, body)
+
+    def close(self, timeout: float) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._on_the_way and not self._refused, timeout)
+            self.lost += len(self._refused)
+            self._refused.clear()
+
+    def document(self) -> dict[str, Any]:
+        return {"sent": self.sent, "lost": self.lost, "waiting": self._on_the_way + len(self._refused)}

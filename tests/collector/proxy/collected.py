@@ -1,0 +1,70 @@
+"""Takes the proxy's spans as the intake does, and reads them as the mappers do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from collector.otlp import Signal, check, decode_traces
+from mappers.assemble import Assembly, assemble
+from mappers.model import Event, Span
+from mappers.normalize import Normalizer
+
+
+class Collected:
+    """By span id, so that a root that is sent anew counts once, as it does when stored."""
+
+    def __init__(self) -> None:
+        self.spans: dict[str, Span] = {}
+        self.requests: list[tuple[str, bytes]] = []
+        self.refuse = False
+
+    def take(self, project: str, body: bytes, done: Callable[[bool, bool], None]) -> None:
+        if self.refuse:
+            done(False, True)
+            return
+        checked = check(Signal.TRACES, body)
+        assert checked.rejected == 0
+        self.requests.append((project, body))
+        for span in decode_traces(checked.body):
+            span.project = project or "default"
+            self.spans[span.span_id] = span
+        done(True, False)
+
+    def clear(self) -> None:
+        self.spans.clear()
+        self.requests.clear()
+
+    def named(self, beginning: str) -> list[Span]:
+        """Spans whose names begin so, in order of their start."""
+        found = [span for span in self.spans.values() if span.name.startswith(beginning)]
+        return sorted(found, key=lambda span: span.start_ns)
+
+    def wait(self, count: int = 1, beginning: str = "", seconds: float = 5.0) -> list[Span]:
+        """The spans once there are so many of them."""
+        deadline = time.monotonic() + seconds
+        while len(found := self.named(beginning)) < count:
+            assert time.monotonic() < deadline, f"{[span.name for span in self.spans.values()]}"
+            time.sleep(0.005)
+        return found
+
+    def runs(self) -> dict[str, Assembly]:
+        normalizer = Normalizer()
+        events: dict[str, list[Event]] = {}
+        for span in self.spans.values():
+            events.setdefault(span.trace_id, []).append(normalizer.normalize(span))
+        assert not normalizer.faults
+        return {run_id: assemble(known) for run_id, known in events.items()}
+
+
+def attributes(span: Span) -> dict[str, Any]:
+    return dict(span.attributes.items())
+
+
+def said(span: Span, key: str = "gen_ai.output.messages") -> Sequence[dict[str, Any]]:
+    """Messages of a span."""
+    found: Sequence[dict[str, Any]] = orjson.loads(span.attributes[key])
+    return found
