@@ -1,0 +1,45 @@
+"""Other words, same answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.recent import Recent
+from mappers.loops.step import Step, StepKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SameResult:
+    chain: int = 3
+    """The same answer, nothing gained in between."""
+    total: int = 6
+    """The same answer within the window."""
+    length: int = 60
+    """Shorter answers are the same by chance."""
+
+    name: ClassVar[str] = "same_result"
+    category: ClassVar[str] = LOOP
+    kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
+    suggestion: ClassVar[str] = (
+        "Rewording the call does not change what `{tool}` answers; let the agent work with this answer"
+        " or try another source."
+    )
+
+    def look(self, step: Step, recent: Recent) -> Hit | None:
+        if not step.has_result or step.result_length < self.length:
+            return None
+        if step.quiet or step.acknowledges or step.polls:
+            return None
+        same = [other for other in recent.of_tool if other.has_result and other.outcome == step.outcome]
+        chain = [other for other in same if other.progress == step.progress]
+        if len(chain) + 1 >= self.chain:
+            return Hit(step.outcome, len(chain) + 1, chain)
+        if len(same) + 1 >= self.total:
+            return Hit(step.outcome, len(same) + 1, same)
+        return None
+
+    def describe(self, tool: str, count: int, facts: Mapping[str, str]) -> str:
+        return f"`{tool}` gave the same answer {count} times"
