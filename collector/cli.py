@@ -113,6 +113,58 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
 
 
 @main.command()
+@click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="YAML file.")
+@_DATA_DIR
+@click.option(
+    "--listen", "proxy", metavar="HOST:PORT", help="Where clients come in. [default: 127.0.0.1:31300]"
+)
+@click.option("--upstream", metavar="URL", help="Send every path there, instead of by the route table.")
+@click.option(
+    "--collector", metavar="URL", help="Where spans go, by OTLP/HTTP. [default: http://127.0.0.1:4318]"
+)
+def proxy(config: Path | None, **flags: Any) -> None:
+    """Run the LLM proxy alone, beside a program; its spans go to a collector."""
+    import asyncio
+
+    from collector.config import ConfigError, load
+    from collector.proxy.sidecar import EX_UNAVAILABLE, SidecarError
+    from collector.proxy.sidecar import serve as run
+    from collector.telemetry import configure_logging
+
+    try:
+        settings = load(file=config, flags=flags)
+    except ConfigError as error:
+        _fail(str(error), EX_CONFIG)
+    configure_logging(settings.service.telemetry.log_level)
+    try:
+        _event_loop(asyncio)(run(settings, lambda url: click.echo(f"eddyline proxy is up: {url}")))
+    except SidecarError as error:
+        _fail(str(error), EX_UNAVAILABLE)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@_DATA_DIR
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(data_dir: Path | None, command: tuple[str, ...]) -> None:
+    """Run a program with its LLM calls through the proxy of the collector that runs here.
+
+    Base URLs and OTLP variables are set in its environment; its exit code is ours.
+    """
+    from collector.config import default_data_dir
+    from collector.endpoints import find
+    from collector.proxy.run import RunError
+    from collector.proxy.run import run as run_program
+
+    endpoints = find(data_dir or default_data_dir())
+    if endpoints is None:
+        _fail("no collector runs here; start one with `eddyline serve`", 69)
+    try:
+        sys.exit(run_program(command, endpoints, lambda line: click.echo(f"eddyline: {line}", err=True)))
+    except RunError as error:
+        _fail(str(error), 127)
+
+
+@main.command()
 @_DATA_DIR
 def demo(data_dir: Path | None) -> None:
     """Replay a captured run of an agent that goes round in circles, and show it.

@@ -214,6 +214,13 @@ class ProxyCapture(Section):
     """How many calls may wait to be read."""
 
 
+class ProxyExport(Section):
+    endpoint: str = "http://127.0.0.1:4318"
+    """Collector that gets the spans of `eddyline proxy`, by OTLP/HTTP."""
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Headers for it, such as its API key."""
+
+
 class ProxySettings(Section):
     endpoint: Endpoint = "127.0.0.1:31300"
     """Where LLM traffic is relayed to its provider."""
@@ -234,6 +241,7 @@ class ProxySettings(Section):
     timeouts: ProxyTimeouts = ProxyTimeouts()
     local: ProxyLocal = ProxyLocal()
     capture: ProxyCapture = ProxyCapture()
+    export: ProxyExport = ProxyExport()
 
 
 class Shutdown(Section):
@@ -294,17 +302,24 @@ DOORS: Mapping[str, tuple[str, ...]] = {
 """The listeners by their short names, and where each is configured."""
 
 
+_FLAGS: Mapping[str, tuple[str, ...]] = {
+    "data_dir": ("data_dir",),
+    "upstream": ("proxy", "upstream"),
+    "collector": ("proxy", "export", "endpoint"),
+}
+
+
 def load(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Reads and checks the configuration.
 
-    `flags` maps names of `DOORS` and `data_dir` to values given on the command line; None is "not given".
+    `flags` maps names of `DOORS` and `_FLAGS` to values given on the command line; None is "not given".
     The environment has the same short names (`EDDYLINE_GRPC`).
 
     Raises:
         ConfigError: with one line for each thing that is wrong.
     """
     given: dict[str, Any] = {}
-    for name, path in {**DOORS, "data_dir": ("data_dir",)}.items():
+    for name, path in {**DOORS, **_FLAGS}.items():
         value = (flags or {}).get(name)
         if value is None and name in DOORS:
             value = os.environ.get(f"EDDYLINE_{name.upper()}")

@@ -57,7 +57,7 @@ def _collector(directory: Path) -> Iterator[Endpoints]:
     if running is not None:
         yield running
         return
-    off = ["--admin", "off"]
+    off = ["--admin", "off", "--proxy", "off"]
     ports = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0"]
     command = [sys.executable, "-m", "collector.cli", "serve", "--data-dir", str(directory), *ports, *off]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

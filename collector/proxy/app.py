@@ -24,6 +24,8 @@ from collector.proxy.tape import Tape
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 OTEL = "/otel/"
 OWN = "/-/"
+RUN = "/-/run/"
+"""`/-/run/{trace id}/…` is `/…` with that trace, for programs that can be given a base URL and no header."""
 
 
 class Recorder:
@@ -104,6 +106,7 @@ class Proxy:
         body_is_read = False
         try:
             self._guard.check(scope["headers"])
+            trace_id, path = _split_run(path)
             if path.startswith(OWN) or (
                 path == "/" and scope["method"] == "GET" and not self._settings.upstream
             ):
@@ -121,7 +124,7 @@ class Proxy:
             self.counts.open += 1
             body_is_read = True
             try:
-                await self._forward(scope, receive, send, route)
+                await self._forward(scope, receive, send, route, trace_id)
             finally:
                 self.counts.open -= 1
         except RelayError as error:
@@ -135,10 +138,10 @@ class Proxy:
             await send({"type": "http.response.start", "status": error.error.status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
-    async def _forward(self, scope: Scope, receive: Receive, send: Send, route: Route) -> None:
+    async def _forward(self, scope: Scope, receive: Receive, send: Send, route: Route, trace_id: str) -> None:
         if self._relay is None:
             self._relay = Relay(self._gate, self._settings.timeouts)
-        context = read_context(scope["headers"], self._settings.project)
+        context = read_context(scope["headers"], self._settings.project, trace_id)
         if scope["type"] == "websocket":
             if not websocket.is_served(route.path):
                 raise RelayError(Error.UPGRADE, "there is no WebSocket here; use HTTP")
@@ -193,6 +196,16 @@ class Proxy:
             "open": self.counts.open,
             "recorder": self._recorder.document() if self._recorder is not None else {},
         }
+
+
+def _split_run(path: str) -> tuple[str, str]:
+    """(trace id, the path below); the trace id is "" unless the path begins with one."""
+    if not path.startswith(RUN):
+        return "", path
+    trace_id, _, rest = path[len(RUN) :].partition("/")
+    if len(trace_id) != 32 or not set(trace_id) <= set("0123456789abcdef"):
+        raise RelayError(Error.ROUTE, f"after {RUN} comes a trace id of 32 hex digits")
+    return trace_id, "/" + rest
 
 
 def _family_by_path(path: str) -> str:

@@ -42,8 +42,10 @@ class Context:
     tags: list[str] = field(default_factory=list)
 
 
-def read_context(headers: Iterable[tuple[bytes, bytes]], default_project: str = "") -> Context:
-    """The context of a request. Precedence of the trace: `X-Loop-TraceID`, then `traceparent`."""
+def read_context(
+    headers: Iterable[tuple[bytes, bytes]], default_project: str = "", default_trace: str = ""
+) -> Context:
+    """The context of a request. Precedence of the trace: `X-Loop-TraceID`, then `traceparent`, then the default."""
     context = Context(project=default_project)
     given_trace = given_parent = traceparent = ""
     for name, value in headers:
@@ -71,6 +73,7 @@ def read_context(headers: Iterable[tuple[bytes, bytes]], default_project: str = 
         elif name.startswith(b"helicone-"):
             _read_alias(context, name[9:], value.decode("utf-8", "replace").strip()[:MAX_VALUE])
     _place(context, given_trace, given_parent, traceparent)
+    context.trace_id = context.trace_id or default_trace
     return context
 
 

@@ -23,8 +23,9 @@ _HOP_BY_HOP = frozenset(
 )
 _NOT_FORWARDED = _HOP_BY_HOP | {b"host", b"expect"}
 """`Expect` is answered by our own server, which has the body before the provider is asked."""
-_OURS = (b"x-loop-", b"x-eddyline-")
-_ALIASES = (
+_OURS = (
+    b"x-loop-",
+    b"x-eddyline-",
     b"helicone-session-id",
     b"helicone-session-path",
     b"helicone-session-name",
@@ -34,14 +35,18 @@ _ALIASES = (
     b"helicone-omit-response",
 )
 _PROPAGATION = frozenset({b"traceparent", b"tracestate", b"baggage"})
-_WEBSOCKET = b"sec-websocket-"
 
 CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "identity"})
 """Content codings that the captured copy can be read in."""
 
 
-def forwarded(headers: RawHeaders, *, propagate: bool = True) -> list[tuple[str, str]]:
-    """Request headers for the provider: order and duplicates as the client sent them."""
+def forwarded(headers: RawHeaders, *, propagate: bool = True, ours: bool = False) -> list[tuple[str, str]]:
+    """Request headers for the provider: order and duplicates as the client sent them.
+
+    Args:
+        propagate: whether the trace context goes along.
+        ours: whether `X-Loop-*` does, which is for collectors only.
+    """
     found: list[tuple[str, str]] = []
     dropped = _NOT_FORWARDED
     for name, value in headers:
@@ -50,7 +55,9 @@ def forwarded(headers: RawHeaders, *, propagate: bool = True) -> list[tuple[str,
                 dropped = dropped | _tokens(value)
                 found = [(kept, its) for kept, its in found if kept.encode() not in dropped]
             continue
-        if name.startswith(_OURS) or name.startswith(_ALIASES) or (not propagate and name in _PROPAGATION):
+        if not ours and name.startswith(_OURS):
+            continue
+        if not propagate and name in _PROPAGATION:
             continue
         if name == b"accept-encoding":
             value = readable_codings(value)

@@ -102,8 +102,10 @@ class Relay:
         route: Route,
         tape: Tape | None,
         extra_headers: list[tuple[bytes, bytes]],
+        *,
+        ours: bool = False,
     ) -> None:
-        """Carries one request and its answer.
+        """Carries one request and its answer. `ours`: it goes to a collector, which wants our headers too.
 
         Returns without having completed the response when the provider's was cut: the server then closes the
         connection, and the client sees that something is missing.
@@ -112,7 +114,7 @@ class Relay:
             RelayError: there is no answer, and nothing was sent to the client.
         """
         exchange = _Exchange(receive, tape)
-        headers = forwarded(scope["headers"], propagate=route.upstream.propagate)
+        headers = forwarded(scope["headers"], propagate=route.upstream.propagate, ours=ours)
         session, options = self.options(route)
         response: aiohttp.ClientResponse | None = None
         try:

@@ -1,0 +1,164 @@
+"""The proxy alone: beside a program, with a collector elsewhere that gets its spans by OTLP/HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import logging
+import queue
+import secrets
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+from starlette.types import Receive, Scope, Send
+from yarl import URL
+
+from collector.config import ProxyExport, Settings
+from collector.listening import ListenError
+from collector.proxy.capture import installation_salt
+from collector.proxy.door import ProxyDoor
+from collector.proxy.errors import RelayError, answer
+from collector.proxy.gate import Gate
+from collector.proxy.recorder import RetryingOutlet
+from collector.proxy.relay import Relay
+from collector.proxy.routes import Route, Upstream
+
+log = logging.getLogger(__name__)
+
+EX_UNAVAILABLE = 69
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
+EXPORT_TIMEOUT_S = 10.0
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers after which the same request may be taken (OTLP/HTTP: 429, 502, 503, 504; the others are proxies')."""
+
+
+class SidecarError(Exception):
+    """It can not run here as it is configured."""
+
+
+async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
+    """Runs the proxy until SIGTERM or SIGINT. `announce` is called with its URL once it listens.
+
+    Raises:
+        SidecarError.
+    """
+    endpoint = settings.proxy.endpoint
+    if endpoint is None:
+        raise SidecarError("proxy.endpoint is off; there is nothing to run")
+    if endpoint.rpartition(":")[0] not in LOOPBACK_HOSTS:
+        raise SidecarError(f"the proxy would listen on {endpoint}: only loopback addresses are served")
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as parts:
+        forward = _Forward(settings.proxy.export, settings)
+        parts.push_async_callback(forward.close)
+        exporter = Exporter(settings.proxy.export)
+        door = ProxyDoor(settings.proxy, RetryingOutlet(exporter.take), _salt(settings))
+        try:
+            url = await door.open(otlp=forward, ready=lambda: True, own_ports=set(), parts=parts)
+        except ListenError as error:
+            raise SidecarError(str(error)) from None
+        announce(url or "")
+        await stopping.wait()
+
+
+def _salt(settings: Settings) -> bytes:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return installation_salt(settings.data_dir)
+    except OSError:
+        log.warning("%s can not be written; keys get other names after a restart", settings.data_dir)
+        return secrets.token_bytes(32)
+
+
+class Exporter:
+    """Sends requests to the collector, one after the other over one connection, from a thread of its own.
+
+    Raises:
+        SidecarError: the collector's address is none.
+    """
+
+    MAX_WAITING = 1024
+
+    def __init__(self, settings: ProxyExport) -> None:
+        where = urlsplit(settings.endpoint)
+        if where.scheme not in ("http", "https") or not where.hostname:
+            raise SidecarError("proxy.export.endpoint: a collector is http(s)://host[:port][/path]")
+        secure = where.scheme == "https"
+        connect = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        self._connection = connect(where.hostname, where.port, timeout=EXPORT_TIMEOUT_S)
+        self._path = where.path.rstrip("/") + "/v1/traces"
+        self._headers = settings.headers
+        self._waiting: queue.Queue[tuple[str, bytes, Callable[[bool, bool], None]]] = queue.Queue(
+            self.MAX_WAITING
+        )
+        self._failing = False
+        threading.Thread(target=self._run, name="proxy-export", daemon=True).start()
+
+    def take(self, project: str, body: bytes, done: Callable[[bool, bool], None]) -> None:
+        try:
+            self._waiting.put_nowait((project, body, done))
+        except queue.Full:
+            done(False, True)
+
+    def _run(self) -> None:
+        while True:
+            project, body, done = self._waiting.get()
+            try:
+                status = self._post(project, body)
+            except (OSError, http.client.HTTPException) as error:
+                self._connection.close()
+                self._tell(f"the collector can not be reached ({type(error).__name__})")
+                done(False, True)
+                continue
+            if status == 200:
+                self._failing = False
+            else:
+                self._tell(f"the collector answers {status}")
+            done(status == 200, status in RETRYABLE)
+
+    def _post(self, project: str, body: bytes) -> int:
+        headers = {"Content-Type": "application/x-protobuf", **self._headers}
+        if project:
+            headers["X-Loop-Project"] = project
+        self._connection.request("POST", self._path, body, headers)
+        response = self._connection.getresponse()
+        response.read()
+        return response.status
+
+    def _tell(self, what: str) -> None:
+        """Once for each time that it begins to fail."""
+        if not self._failing:
+            log.warning("%s; spans are kept for another try, within bounds", what)
+        self._failing = True
+
+
+class _Forward:
+    """What comes in below `/otel/`, on its way to the collector."""
+
+    def __init__(self, export: ProxyExport, settings: Settings) -> None:
+        self._upstream = Upstream("collector", export.endpoint.rstrip("/"), "")
+        self._settings = settings
+        self._relay: Relay | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._relay is None:
+            self._relay = Relay(Gate(), self._settings.proxy.timeouts)
+        path = scope["raw_path"].decode("latin-1").removeprefix("/otel")
+        route = Route(self._upstream, URL(self._upstream.url + path, encoded=True), path)
+        try:
+            await self._relay.relay(scope, receive, send, route, None, [], ours=True)
+        except RelayError as error:
+            headers, body = answer(error.error, str(error), "openai")
+            # Exporters try again after 503, not after all of our answers.
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+    async def close(self) -> None:
+        if self._relay is not None:
+            await self._relay.close()
