@@ -152,6 +152,7 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
             values,
             excludes_cache=traits.input_excludes_cache,
             excludes_reasoning=traits.output_excludes_reasoning,
+            total_tells=not traits.total_is_own_sum,
         )
         event.input_tokens = values.get("input_tokens")
         event.output_tokens = values.get("output_tokens")
@@ -159,7 +160,7 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
         event.cache_write_tokens = values.get("cache_write_tokens")
         event.reasoning_tokens = values.get("reasoning_tokens")
         if event.input_tokens is not None or event.output_tokens is not None:
-            event.usage_source = "reported"
+            event.usage_source = "estimated" if traits.usage_is_estimate else "reported"
     event.provider = values.get("provider", "")
     event.request_model = values.get("request_model", "")
     event.response_model = values.get("response_model", "")

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent / "data" / "corpus"
+CAPTURED = ROOT.parent / "captured"
+"""Payloads that we captured ourselves, in the same form: `<convention>/<instrumentation>/`, each folder with an
+`expectations.json` of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +39,28 @@ class Scenario:
 
 @cache
 def scenarios() -> Sequence[Scenario]:
-    document = json.loads((ROOT / "expectations.json").read_text(encoding="utf-8"))
+    return list(_read(ROOT, ROOT / "expectations.json"))
+
+
+@cache
+def captured() -> Sequence[Scenario]:
     return [
-        Scenario(
+        scenario
+        for file in sorted(CAPTURED.glob("*/*/expectations.json"))
+        for scenario in _read(CAPTURED, file)
+    ]
+
+
+def _read(root: Path, expectations: Path) -> Iterator[Scenario]:
+    document = json.loads(expectations.read_text(encoding="utf-8"))
+    for name, entry in document["scenarios"].items():
+        folder = root / Path(name).parent
+        yield Scenario(
             name,
             entry["expect"],
-            tuple(ROOT / Path(name).parent / file for file in entry["files"]["traces"]),
-            tuple(ROOT / Path(name).parent / file for file in entry["files"]["logs"]),
+            tuple(folder / file for file in entry["files"]["traces"]),
+            tuple(folder / file for file in entry["files"].get("logs", ())),
         )
-        for name, entry in document["scenarios"].items()
-    ]
 
 
 def select(*prefixes: str) -> Iterator[Scenario]:

@@ -149,6 +149,10 @@ class Quirk:
     """Cache reads and writes are to be added to the input tokens."""
     output_excludes_reasoning: bool = False
     """Reasoning tokens are to be added to the output tokens."""
+    total_is_own_sum: bool = False
+    """The library adds input and output up itself: its total tells nothing about what they include."""
+    usage_is_estimate: bool = False
+    """Token counts are the library's guess, not what the provider counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,7 +133,7 @@ CONVENTION = Convention(
             "gen_ai.usage.thinking_tokens",
         ],
         "cost_usd": ["gen_ai.usage.cost", "gen_ai.cost.total_cost", "operation.cost"],
-        "resend_count": ["http.request.resend_count"],
+        "resend_count": ["http.request.resend_count", "retry_attempts"],
         "tool": ["gen_ai.tool.name", NameMatch(r"execute_tool (.+)")],
         "tool_call_id": ["gen_ai.tool.call.id"],
         "handoff_to": ["gen_ai.handoff.to_agent"],

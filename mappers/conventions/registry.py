@@ -93,6 +93,18 @@ class Traits:
     setup: bool = False
     input_excludes_cache: bool = False
     output_excludes_reasoning: bool = False
+    total_is_own_sum: bool = False
+    usage_is_estimate: bool = False
+
+
+_CORRECTIONS = (
+    "setup",
+    "input_excludes_cache",
+    "output_excludes_reasoning",
+    "total_is_own_sum",
+    "usage_is_estimate",
+)
+"""What quirks and traits have in common."""
 
 
 @dataclass(slots=True)
@@ -144,14 +156,13 @@ class Plan:
 
     def _corrected(self, told: Kind, name: str) -> Traits:
         kind = told
-        setup = excludes_cache = excludes_reasoning = False
+        corrections = dict.fromkeys(_CORRECTIONS, False)
         for quirk, pattern in self._quirks:
             if quirk.when in (None, kind) and (pattern is None or pattern.search(name)):
                 kind = quirk.kind or kind
-                setup |= quirk.setup
-                excludes_cache |= quirk.input_excludes_cache
-                excludes_reasoning |= quirk.output_excludes_reasoning
-        return Traits(kind, told is Kind.TOOL, setup, excludes_cache, excludes_reasoning)
+                for correction in _CORRECTIONS:
+                    corrections[correction] |= getattr(quirk, correction)
+        return Traits(kind, told is Kind.TOOL, **corrections)
 
 
 @dataclass(frozen=True, slots=True)

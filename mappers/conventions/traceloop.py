@@ -69,7 +69,7 @@ CONVENTION = Convention(
         "output": ["traceloop.entity.output"],
     },
     quirks=(
-        Quirk(scope=r"\.bedrock@", input_excludes_cache=True),
+        Quirk(scope=r"\.bedrock@", input_excludes_cache=True, total_is_own_sum=True),
         Quirk(scope=r"\.(google_generativeai|vertexai)@", output_excludes_reasoning=True),
         # A LlamaIndex tool run is told as a task.
         Quirk(scope=r"\.llamaindex@", has="tool.name", when=Kind.WORKFLOW, kind=Kind.TOOL),

@@ -10,7 +10,7 @@ import pytest
 from mappers.assemble import assemble, settle
 from mappers.model import Event, Kind, Run
 from mappers.normalize import Normalizer
-from tests.corpus import Scenario, scenarios, select
+from tests.corpus import Scenario, captured, scenarios, select
 from tests.mappers.spans import captured_spans
 
 MAPPED = (
@@ -43,7 +43,7 @@ CORRECTED: dict[str, dict[str, Any]] = {
 
 
 # Twins in other traces can not be joined within one run.
-SCENARIOS = [scenario for scenario in select(*MAPPED) if not scenario.has_foreign_twins]
+SCENARIOS = [scenario for scenario in (*select(*MAPPED), *captured()) if not scenario.has_foreign_twins]
 
 
 def _outcome(runs: list[Run], events: list[Event]) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def test_a_captured_scenario_comes_to_what_the_provider_saw(scenario: Scenario) 
 
 def test_every_captured_span_gives_an_event_without_a_fault() -> None:
     normalizer = Normalizer()
-    for scenario in scenarios():
+    for scenario in (*scenarios(), *captured()):
         for span in captured_spans(scenario):
             assert normalizer.normalize(span).span_id == span.span_id
     assert not normalizer.faults

@@ -1,0 +1,47 @@
+"""Logfire's integrations of OpenAI and Anthropic: whole requests and responses, usage objects, GenAI keys.
+
+Older versions have `request_data` and `response_data` alone. A stream is told twice: the request as a span,
+its end as a zero-length one with `logfire.span_type = log`, which alone has the answer.
+"""
+
+from mappers.conventions.base import Convention, Json, KindByKeys, KindByName
+from mappers.model import Kind
+from mappers.usage_object import from_usage
+
+_REQUEST, _RESPONSE, _RAW = "request_data", "response_data", "gen_ai.usage.raw"
+
+CONVENTION = Convention(
+    id="logfire",
+    priority=80,
+    keys=("logfire.msg", "logfire.msg_template"),
+    scopes=(r"^logfire\.(openai|anthropic|litellm|google_genai)@",),
+    kinds=(
+        KindByName(Kind.EMBEDDING, r"Embedding Creation\b"),
+        KindByName(Kind.OTHER, r"Image Generation\b"),
+        KindByKeys(Kind.LLM, (_REQUEST,), order=160),
+    ),
+    fields={
+        "request_model": [Json(_REQUEST, "model")],
+        "response_model": [Json(_RESPONSE, "model")],
+        "response_id": [Json(_RESPONSE, "id")],
+        "streaming": [Json(_REQUEST, "stream")],
+        "input_tokens": [
+            "gen_ai.usage.input_tokens",
+            from_usage(_RAW, "input_tokens"),
+            Json(_RESPONSE, "usage", "prompt_tokens"),
+            Json(_RESPONSE, "usage", "input_tokens"),
+        ],
+        "output_tokens": [
+            "gen_ai.usage.output_tokens",
+            from_usage(_RAW, "output_tokens"),
+            Json(_RESPONSE, "usage", "completion_tokens"),
+            Json(_RESPONSE, "usage", "output_tokens"),
+        ],
+        "cache_read_tokens": [from_usage(_RAW, "cache_read_tokens")],
+        "cache_write_tokens": [from_usage(_RAW, "cache_write_tokens")],
+        "reasoning_tokens": [from_usage(_RAW, "reasoning_tokens")],
+        "tool": ["gen_ai.tool.name"],
+        "input": ["gen_ai.input.messages", _REQUEST],
+        "output": ["gen_ai.output.messages", Json(_RESPONSE, "message"), _RESPONSE],
+    },
+)

@@ -1,0 +1,66 @@
+"""MLflow Tracing: `mlflow.*`, every attribute one JSON document, texts in quotes included."""
+
+from mappers.conventions.base import Convention, Json, KindByValue, NameMatch
+from mappers.model import Kind
+
+_USAGE = "mlflow.chat.tokenUsage"
+
+CONVENTION = Convention(
+    id="mlflow",
+    priority=30,
+    keys=("mlflow.spanType", "mlflow.traceRequestId"),
+    scopes=(r"^mlflow\.",),
+    kinds=(
+        KindByValue(
+            "mlflow.spanType",
+            {
+                "CHAT_MODEL": Kind.LLM,
+                "LLM": Kind.LLM,
+                "TOOL": Kind.TOOL,
+                "AGENT": Kind.AGENT,
+                "CHAIN": Kind.WORKFLOW,
+                "WORKFLOW": Kind.WORKFLOW,
+                "TASK": Kind.WORKFLOW,
+                "RETRIEVER": Kind.RETRIEVER,
+                "RERANKER": Kind.RERANKER,
+                "EMBEDDING": Kind.EMBEDDING,
+                "GUARDRAIL": Kind.GUARDRAIL,
+                "EVALUATOR": Kind.EVALUATOR,
+                "PARSER": Kind.OTHER,
+                "MEMORY": Kind.OTHER,
+                "UNKNOWN": Kind.OTHER,
+            },
+        ),
+    ),
+    fields={
+        "agent": [Json("metadata", "lc_agent_name")],
+        "session_id": [Json("mlflow.trace.session"), Json("session.id")],
+        "user_id": [Json("mlflow.trace.user"), Json("user.id")],
+        "metadata": ["metadata"],
+        "provider": [Json("mlflow.llm.provider")],
+        "request_model": [
+            Json("model"),
+            Json("mlflow.spanInputs", "model"),
+            Json("invocation_params", "model"),
+        ],
+        "response_model": [Json("mlflow.spanOutputs", "model"), Json("mlflow.llm.model")],
+        "response_id": [Json("mlflow.spanOutputs", "id")],
+        "streaming": [Json("stream"), Json("mlflow.spanInputs", "stream")],
+        "finish_reasons": [
+            Json("mlflow.spanOutputs", "choices", 0, "finish_reason"),
+            Json("mlflow.spanOutputs", "stop_reason"),
+        ],
+        "input_tokens": [Json(_USAGE, "input_tokens"), Json("mlflow.spanOutputs", "usage", "prompt_tokens")],
+        "output_tokens": [Json(_USAGE, "output_tokens")],
+        "total_tokens": [Json(_USAGE, "total_tokens")],
+        "cache_read_tokens": [Json(_USAGE, "cache_read_input_tokens")],
+        "cache_write_tokens": [Json(_USAGE, "cache_creation_input_tokens")],
+        "reasoning_tokens": [Json(_USAGE, "reasoning_tokens"), Json(_USAGE, "reasoning_output_tokens")],
+        "cost_usd": [Json("mlflow.llm.cost", "total_cost")],
+        "tool": [NameMatch(r"(.+)")],
+        "arguments": ["mlflow.spanInputs"],
+        "result": ["mlflow.spanOutputs"],
+        "input": ["mlflow.spanInputs"],
+        "output": ["mlflow.spanOutputs"],
+    },
+)
