@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from collector import upkeep
+
 if TYPE_CHECKING:
     from collector.config import Settings
     from collector.endpoints import Endpoints
@@ -178,6 +180,9 @@ def demo(data_dir: Path | None) -> None:
         run(data_dir)
     except DemoError as error:
         _fail(str(error), 1)
+
+
+main.add_command(upkeep.journal)
 
 
 def _fail(message: str, code: int) -> NoReturn:

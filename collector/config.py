@@ -92,12 +92,16 @@ class Receivers(Section):
 
 
 class JournalSettings(Section):
-    ack: Literal["fsync", "write", "memory"] = "fsync"
-    """What an acknowledgement outlives: `fsync` power loss, `write` `kill -9`, `memory` neither."""
+    ack: Literal["sink", "fsync", "write", "memory"] = "fsync"
+    """What an acknowledgement says: `sink` stored, `fsync` outlives power loss, `write` `kill -9`, `memory` queued."""
     segment_size: ByteSize = ByteSize(64 << 20)
     """Size at which a new segment is begun."""
     max_queue_size: ByteSize = ByteSize(256 << 20)
     """Bytes that may wait for the disk before requests are refused."""
+    max_bytes: ByteSize = ByteSize(10 << 30)
+    """Bytes that may wait for the store: requests are refused from 95 % on, until 85 % are left."""
+    min_free_bytes: ByteSize = ByteSize(1 << 30)
+    """What the disk keeps free for the store, but at most a tenth of the disk; below it requests are refused."""
 
 
 class BatchSettings(Section):

@@ -184,6 +184,8 @@ class Pipeline(Generic[Item]):
                 return
             if self._patiently(partial(self._store, prepared)):
                 self._stored = prepared.number
+                with self._journal.accounting:
+                    self._journal.settled(prepared.position.sequence)
                 self._advance(prepared.position)
 
     def _store(self, prepared: Prepared) -> bool:

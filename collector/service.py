@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -139,7 +140,9 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
             )
             for signal, stage in stages.items()
         }
-        health.checks = {f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()}
+        health.checks = {
+            f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()
+        } | {f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()}
         proxy = ProxyDoor(settings.proxy, into(intake), installation_salt(directory))
         api = Api(
             reader,
@@ -187,6 +190,8 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
         segment_bytes=settings.journal.segment_size,
         ack=settings.journal.ack,
         max_queue_bytes=settings.journal.max_queue_size,
+        max_bytes=settings.journal.max_bytes,
+        min_free_bytes=settings.journal.min_free_bytes,
     )
     try:
         journal.open()
@@ -194,6 +199,10 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
         raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
     parts.callback(journal.close)
     return journal
+
+
+def _has_room(journal: Journal) -> bool:
+    return not journal.room()
 
 
 def _open_store(settings: Settings) -> Store:

@@ -1,5 +1,6 @@
 """The journal: what was acknowledged, on disk, until every sink has it. See README.md for the format."""
 
+from collector.journal.atrest import Files
 from collector.journal.cursor import Cursor
 from collector.journal.journal import Journal, JournalError, JournalFullError, JournalLockedError
 from collector.journal.reader import Reader
@@ -7,6 +8,7 @@ from collector.journal.record import Header, Position, Record
 
 __all__ = [
     "Cursor",
+    "Files",
     "Header",
     "Journal",
     "JournalError",

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+import re
+import secrets
 import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from collector.journal.cursor import Cursor
+from collector.journal.quarantine import Quarantine
 from collector.journal.reader import Reader
 from collector.journal.record import Header, Position, encode
+from collector.journal.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +29,9 @@ Done = Callable[[Exception | None], None]
 
 MAX_PIECES = 512
 """Buffers given to one `writev`; the system's limit is 1024."""
+FAILURES_IN_A_ROW = 3
+FAILING_S = 10.0
+"""After so many failures in a row the journal calls itself unwell, for so long after the last one."""
 
 
 class JournalError(Exception):
@@ -29,7 +39,7 @@ class JournalError(Exception):
 
 
 class JournalFullError(JournalError):
-    """Too much waits for the disk."""
+    """There is no room: too much waits for the disk or for the store, or the disk is full."""
 
 
 class JournalLockedError(JournalError):
@@ -48,8 +58,13 @@ class Journal:
 
     Args:
         segment_bytes: a segment that would grow beyond this is closed and a new one begun.
-        ack: `fsync`: done means on the disk; `write`: handed to the system; `memory`: queued.
+        ack: `sink`: done means stored by the sink; `fsync`: on the disk; `write`: handed to the system;
+            `memory`: queued.
         max_queue_bytes: bodies that may wait for the disk.
+        max_bytes, min_free_bytes: see `Room`.
+
+    `accounting` is held while records are acknowledged. Who holds it sees what was acknowledged and what has
+    become of it at one moment.
     """
 
     def __init__(
@@ -57,11 +72,25 @@ class Journal:
         directory: Path,
         *,
         segment_bytes: int = 64 << 20,
-        ack: Literal["fsync", "write", "memory"] = "fsync",
+        ack: Literal["sink", "fsync", "write", "memory"] = "fsync",
         max_queue_bytes: int = 256 << 20,
+        max_bytes: int = 0,
+        min_free_bytes: int = 0,
     ) -> None:
         self.directory = directory
-        self._segment_bytes = segment_bytes
+        self.id = ""
+        """Tells this journal from every other one; made with its directory."""
+        self.accounting = threading.Lock()
+        self.acknowledged_items = 0
+        """Items of all records ever acknowledged, those of earlier processes included."""
+        self.lost_items = 0
+        """Items that were acknowledged with `ack: memory` and could not be written."""
+        self.quarantine = Quarantine(directory / "quarantine")
+        self.sync_seconds: Callable[[float], None] = lambda _: None
+        """Told how long each sync took."""
+        # Segments leave whole, so there must be several of them within the bound.
+        self._segment_bytes = min(segment_bytes, max_bytes // 8) if max_bytes else segment_bytes
+        self._room = Room(directory, max_bytes, min_free_bytes)
         self._ack = ack
         self._max_queue_bytes = max_queue_bytes
         self._lock_descriptor = -1
@@ -72,6 +101,13 @@ class Journal:
         """Bytes of each segment that may be read."""
         self._descriptor = -1
         self.next_sequence = 1
+        self.next_items = 0
+        """Items of all records written."""
+        self._unsettled: deque[tuple[int, _Entry]] = deque()
+        """With `ack: sink`: what is written and waits for the sink."""
+        self._failures = 0
+        self._failed_at = 0.0
+        self._rotate = False
         self._queue: list[_Entry] = []
         self._queued_bytes = 0
         self._closing = False
@@ -96,10 +132,13 @@ class Journal:
             os.close(self._lock_descriptor)
             self._lock_descriptor = -1
             raise JournalLockedError(f"{self.directory} is in use") from error
-        self._segments = sorted(int(path.stem) for path in self.directory.glob("*.seg"))
+        self.id = self._identity()
+        self._segments = segments_in(self.directory)
         self._ends = {segment: self.segment_path(segment).stat().st_size for segment in self._segments}
         if self._segments:
             self._recover(self._segments[-1])
+        self.acknowledged_items = self.next_items
+        self._room.open()
         self._writer.start()
 
     def close(self) -> None:
@@ -111,6 +150,10 @@ class Journal:
             self._queue_changed.notify()
         self._writer.join()
         self._close_segment()
+        with self.accounting:
+            unsettled, self._unsettled = self._unsettled, deque()
+            for _, entry in unsettled:
+                entry.done(JournalError("the collector ends before the store has it"))
         for cursor in self._cursors:
             cursor.close()
         os.close(self._lock_descriptor)
@@ -123,14 +166,38 @@ class Journal:
         reader = Reader(self, Position(segment, 0, segment))
         while (record := reader.next()) is not None:
             good, self.next_sequence = reader.position.offset, record.sequence + 1
+            self.next_items = record.before + record.header.items
         reader.close()
+        if not good and len(self._segments) > 1:
+            # Nothing in it can be read, so what came before says how far we were.
+            self.next_items = self._items_at_end_of(self._segments[-2])
         if good < self._ends[segment]:
-            log.warning(
-                "%s: an unfinished record of %d bytes is cut off", path.name, self._ends[segment] - good
-            )
+            self.quarantine.keep(path, good, self._ends[segment])
             os.truncate(path, good)
             self._ends[segment] = good
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def _items_at_end_of(self, segment: int) -> int:
+        reader = Reader(_Alone(self, segment), Position(segment, 0, segment))
+        while reader.next() is not None:
+            pass
+        reader.close()
+        return reader.position.items
+
+    def _identity(self) -> str:
+        file = self.directory / "id"
+        try:
+            identity = file.read_text(encoding="ascii").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
+            identity = ""
+        if not identity:
+            identity = secrets.token_hex(8)
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as opened:
+                opened.write(identity + "\n")
+                opened.flush()
+                os.fsync(descriptor)
+        return identity
 
     # ------------------------------------------------------------------- appending
 
@@ -141,6 +208,8 @@ class Journal:
             JournalFullError: too much waits already; nothing was queued.
             JournalError: the journal is closed.
         """
+        if refusal := self._room.refusal(self.waiting_bytes):
+            raise JournalFullError(refusal)
         with self._queue_changed:
             if self._closing:
                 raise JournalError("the journal is closed")
@@ -150,16 +219,34 @@ class Journal:
             self._queued_bytes += len(body)
             self._queue_changed.notify()
         if self._ack == "memory":
-            done(None)
+            with self.accounting:
+                self.acknowledged_items += header.items
+                done(None)
+
+    def room(self) -> str:
+        """Why nothing is taken now; "" if a record would be."""
+        failing = self._failures >= FAILURES_IN_A_ROW and time.monotonic() - self._failed_at < FAILING_S
+        return "the journal can not be written" if failing else self._room.refusal(self.waiting_bytes)
+
+    def settled(self, sequence: int) -> None:
+        """Called by the sink's side, with `accounting` held: every record before `sequence` is stored."""
+        while self._unsettled and self._unsettled[0][0] < sequence:
+            _, entry = self._unsettled.popleft()
+            self.acknowledged_items += entry.header.items
+            entry.done(None)
 
     def _write_loop(self) -> None:
         while True:
             with self._queue_changed:
-                while not self._queue and not self._closing:
+                while not (self._queue or self._closing or self._rotate):
                     self._queue_changed.wait()
                 entries, self._queue, self._queued_bytes = self._queue, [], 0
-                if not entries:
+                rotate, self._rotate = self._rotate, False
+                if not entries and not rotate:
                     return
+            if rotate:
+                self._close_segment()
+                self._release()
             while entries:
                 entries = self._write_group(entries)
 
@@ -170,30 +257,51 @@ class Journal:
         try:
             size = self._begin_segment(len(entries[0].body))
             pieces: list[bytes] = []
+            items = self.next_items
             for entry in entries:
                 if group and size + len(entry.body) > self._segment_bytes:
                     break
-                record = encode(self.next_sequence + len(group), entry.header, entry.body)
+                record = encode(self.next_sequence + len(group), entry.header, entry.body, before=items)
+                items += entry.header.items
                 size += sum(map(len, record))
                 pieces += record
                 group.append(entry)
             self._write(pieces)
-            if self._ack == "fsync":
+            if self._ack in ("fsync", "sink"):
+                began = time.monotonic()
                 os.fdatasync(self._descriptor)
+                self.sync_seconds(time.monotonic() - began)
         except OSError as failure:
             log.error("%s: not written: %s", self.directory.name, failure)
             error = JournalError(f"the journal can not be written: {failure.strerror}")
             error.__cause__ = failure
             group = group or entries[:1]
             self._abandon_segment()
+            self._failures += 1
+            self._failed_at = time.monotonic()
+            if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+                self._room.disk_is_full()
         else:
+            self._failures = 0
+            first = self.next_sequence
             self.next_sequence += len(group)
+            if self._ack == "sink":
+                with self.accounting:
+                    self._unsettled.extend(enumerate(group, first))
+            self.next_items = items
             with self._readable_changed:
                 self._ends[self._segments[-1]] = size
                 self._readable_changed.notify_all()
-        if self._ack != "memory":
-            for entry in group:
-                entry.done(error)
+        if self._ack in ("fsync", "write") or (self._ack == "sink" and error is not None):
+            with self.accounting:
+                for entry in group:
+                    if error is None:
+                        self.acknowledged_items += entry.header.items
+                    entry.done(error)
+        elif error is not None:  # acknowledged, and lost: that is what the level means
+            with self.accounting:
+                self.acknowledged_items -= sum(entry.header.items for entry in group)
+                self.lost_items += sum(entry.header.items for entry in group)
         return entries[len(group) :]
 
     def _write(self, pieces: list[bytes]) -> None:
@@ -223,16 +331,25 @@ class Journal:
         return 0
 
     def _abandon_segment(self) -> None:
-        """After a failed write or sync: nothing more goes to this file, and what was refused leaves it."""
+        """After a failed write or sync: nothing more goes to this file, and what was refused leaves it.
+
+        What the system says of a file after a failed sync can not be trusted, so it is never synced again.
+        """
         if self._descriptor < 0:
             return
+        segment = self._segments[-1]
+        kept = self._ends[segment]
         try:
-            os.ftruncate(self._descriptor, self._ends[self._segments[-1]])
+            os.ftruncate(self._descriptor, kept)
         except OSError as error:
             log.error("%s: the segment can not be cut back: %s", self.directory.name, error)
-        if not self._ends[self._segments[-1]]:
-            return  # still empty: its name is the next sequence, so it is used again
         self._close_segment()
+        if not kept:
+            # Its name is the next sequence, which the next segment needs.
+            with self._readable_changed:
+                self._segments.pop()
+                del self._ends[segment]
+            self.segment_path(segment).unlink(missing_ok=True)
 
     def _close_segment(self) -> None:
         if self._descriptor >= 0:
@@ -251,25 +368,38 @@ class Journal:
     def cursor(self, name: str) -> Cursor:
         """The cursor of that name; at the oldest record if there is none yet."""
         oldest = self._segments[0] if self._segments else self.next_sequence
-        cursor = Cursor(self.directory / f"{name}.cursor", Position(oldest, 0, oldest), self._release)
+        start = Position(oldest, 0, oldest)
+        cursor = Cursor(self.directory / f"{name}.cursor", start, self._release)
         self._cursors.append(cursor)
         place = cursor.position
-        if place.segment in self._ends:
+        if place == start:
+            cursor.position = replace(start, items=self._items_before(start))
+        elif place.segment in self._ends:
             # Damage may have cut the segment before what the sink has already.
             cursor.position = replace(place, offset=min(place.offset, self._ends[place.segment]))
         elif not self._segments or place.segment > self._segments[-1]:
             # Segments are missing. Count on, in a segment that lies after the cursor.
             self.next_sequence = max(self.next_sequence, place.sequence)
             self._close_segment()
-            cursor.position = Position(self.next_sequence, 0, self.next_sequence)
+            cursor.position = replace(
+                place, segment=self.next_sequence, offset=0, sequence=self.next_sequence
+            )
+        self.next_items = max(self.next_items, cursor.position.items)
+        self.acknowledged_items = max(self.acknowledged_items, self.next_items)
         return cursor
 
+    def _items_before(self, start: Position) -> int:
+        reader = Reader(self, start)
+        record = reader.next()
+        reader.close()
+        return record.before if record else self.next_items
+
     def reader(self, position: Position) -> Reader:
-        """A reader that begins at `position`."""
-        return Reader(self, position)
+        """A reader that begins at `position`. What it can not read goes to the quarantine."""
+        return Reader(self, position, self.quarantine.keep)
 
     def segment_path(self, segment: int) -> Path:
-        return self.directory / f"{segment:020d}.seg"
+        return self.directory / segment_name(segment)
 
     def readable_end(self, segment: int) -> int | None:
         """Bytes of the segment that may be read; None if there is no such segment."""
@@ -297,11 +427,27 @@ class Journal:
         with self._readable_changed:
             return sum(self._ends.values())
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait for the slowest reader, or for the disk."""
+        with self._readable_changed:
+            waiting = sum(self._ends.values())
+            if self._cursors:
+                # What lies before the slowest cursor's segment is unlinked already.
+                behind = min(cursor.position for cursor in self._cursors)
+                waiting -= behind.offset if behind.segment in self._ends else 0
+        return waiting + self._queued_bytes
+
     def _release(self) -> None:
         """Unlinks segments that every cursor has passed."""
-        needed = min(cursor.position.segment for cursor in self._cursors)
+        needed = min((cursor.position for cursor in self._cursors), default=None)
+        if needed is None:
+            return
         with self._readable_changed:
-            passed = [segment for segment in self._segments[:-1] if segment < needed]
+            passed = [segment for segment in self._segments if segment < needed.segment]
+            if self._segments and self._descriptor < 0 and needed.offset >= self._ends.get(needed.segment, 1):
+                passed.append(needed.segment)
+            passed = [segment for segment in passed if segment in self._ends]
             self._segments = [segment for segment in self._segments if segment not in passed]
             for segment in passed:
                 del self._ends[segment]
@@ -309,3 +455,29 @@ class Journal:
             self.segment_path(segment).unlink(missing_ok=True)
         if passed:
             self._sync_directory()
+
+
+class _Alone:
+    """One segment of a journal, as if there were no other."""
+
+    def __init__(self, journal: Journal, segment: int) -> None:
+        self._journal = journal
+        self._segment = segment
+        self.segment_path = journal.segment_path
+        self.wait_beyond = journal.wait_beyond
+
+    def readable_end(self, segment: int) -> int | None:
+        return self._journal.readable_end(segment) if segment == self._segment else None
+
+    def segment_after(self, segment: int) -> int | None:
+        return None
+
+
+def segment_name(segment: int) -> str:
+    return f"{segment:020d}.seg"
+
+
+def segments_in(directory: Path) -> list[int]:
+    """First sequences of the segments in a directory, oldest first."""
+    names = (re.fullmatch(r"(\d+)\.seg", path.name) for path in directory.iterdir())
+    return sorted(int(name[1]) for name in names if name)

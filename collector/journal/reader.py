@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
 
 from collector.journal.record import (
     CRC_TAG,
@@ -16,21 +17,39 @@ from collector.journal.record import (
     frame,
 )
 
-if TYPE_CHECKING:
-    from collector.journal.journal import Journal
-
-log = logging.getLogger(__name__)
-
 CHUNK = 1 << 20
+
+Damage = Callable[[Path, int, int], None]
+"""Told of bytes of a segment that are no record: its file, where they begin and where they end."""
+
+
+class Segments(Protocol):
+    """Where a reader finds what it reads: a journal, or the files of one at rest."""
+
+    def segment_path(self, segment: int) -> Path: ...
+
+    def readable_end(self, segment: int) -> int | None:
+        """Bytes of the segment that may be read; None if there is no such segment."""
+
+    def segment_after(self, segment: int) -> int | None: ...
+
+    def wait_beyond(self, segment: int, offset: int, timeout: float) -> None:
+        """Returns when there is something after that place, at the latest after `timeout` seconds."""
+
+
+def _unheeded(segment: Path, begin: int, end: int) -> None:
+    return None
 
 
 class Reader:
     """Follows a journal from a position. Used from one thread."""
 
-    def __init__(self, journal: Journal, position: Position) -> None:
+    def __init__(self, journal: Segments, position: Position, damage: Damage = _unheeded) -> None:
         self._journal = journal
+        self._damage = damage
         self._segment = position.segment
         self._sequence = position.sequence
+        self._items = position.items
         self._descriptor = -1
         self._buffer = b""
         self._base = position.offset
@@ -38,11 +57,13 @@ class Reader:
         self._at = 0
         self.corrupt_ranges = 0
         """Places where something unreadable was skipped."""
+        self.lost_items = 0
+        """Items that should have come by now and did not: they were in damaged or missing records."""
 
     @property
     def position(self) -> Position:
         """After the record that `next` gave last."""
-        return Position(self._segment, self._base + self._at, self._sequence)
+        return Position(self._segment, self._base + self._at, self._sequence, self._items)
 
     def wait(self, timeout: float) -> None:
         """Returns when there may be more to read, at the latest after `timeout` seconds."""
@@ -60,12 +81,12 @@ class Reader:
                     continue
                 if record is not None:
                     self._sequence = record.sequence + 1
+                    self.lost_items += record.before - self._items
+                    self._items = record.before + record.header.items
                     return record
             following = self._journal.segment_after(self._segment)
             if following is None:
                 return None
-            if end is not None and self._base + self._at < end:
-                self._count_corrupt("the segment ends within a record")
             self._open_at(following)
 
     def close(self) -> None:
@@ -79,6 +100,11 @@ class Reader:
         self._sequence = max(self._sequence, segment)
 
     def _read(self, end: int) -> Record | None:
+        """The record here; None at `end`, which always lies between two records.
+
+        Raises:
+            CorruptError: there is something else.
+        """
         while True:
             found = frame(self._buffer, self._at)
             if found is not None and found[1] <= len(self._buffer):
@@ -86,9 +112,13 @@ class Reader:
                 record = decode(self._buffer[begin:finish])
                 self._at = finish
                 return record
-            need = (found[1] if found else self._at + MAX_LENGTH_SIZE) - len(self._buffer)
-            if not self._fill(need, end):
+            if self._base + self._at >= end:
                 return None
+            needed = found[1] if found else self._at + MAX_LENGTH_SIZE
+            if found and self._base + needed > end:
+                raise CorruptError
+            if not self._fill(needed - len(self._buffer), end):
+                raise CorruptError
 
     def _fill(self, need: int, end: int) -> bool:
         """Reads at least `need` more bytes, if the file has them before `end`. False: nothing more to read."""
@@ -100,7 +130,10 @@ class Reader:
         if available <= 0:
             return False
         if self._descriptor < 0:
-            self._descriptor = os.open(self._journal.segment_path(self._segment), os.O_RDONLY)
+            try:
+                self._descriptor = os.open(self._journal.segment_path(self._segment), os.O_RDONLY)
+            except FileNotFoundError:
+                return False
         size = min(max(CHUNK, need), available)
         more = os.pread(self._descriptor, size, self._base + len(self._buffer))
         self._buffer += more
@@ -108,15 +141,23 @@ class Reader:
 
     def _skip(self, end: int) -> None:
         """Goes on to the next whole record. Rare, so it simply looks through the rest of the segment."""
-        self._count_corrupt("there is no record")
+        begin = self._base + self._at
         self._fill(end, end)
+        following = self._next_record()
+        if following is None:
+            self._base, self._at, self._buffer = end, 0, b""
+        else:
+            self._at = following
+        self.corrupt_ranges += 1
+        self._damage(self._journal.segment_path(self._segment), begin, self._base + self._at)
+
+    def _next_record(self) -> int | None:
         hit = 0
         while (hit := self._buffer.find(CRC_TAG, hit + 1)) >= 0:
             for candidate in range(hit - 1, max(0, hit - 1 - MAX_LENGTH_SIZE), -1):
                 if self._is_record(candidate, hit):
-                    self._at = candidate
-                    return
-        self._at = len(self._buffer)
+                    return candidate
+        return None
 
     def _is_record(self, candidate: int, begin: int) -> bool:
         try:
@@ -127,8 +168,3 @@ class Reader:
         except CorruptError:
             return False
         return True
-
-    def _count_corrupt(self, why: str) -> None:
-        self.corrupt_ranges += 1
-        path = self._journal.segment_path(self._segment)
-        log.warning("%s at byte %d is skipped: %s", path.name, self._base + self._at, why)

@@ -10,6 +10,10 @@ length-delimited OTLP requests, which ClickHouse can read by itself (its `Protob
     1005 string   project that the request named; absent if none
     1006 string   transport: http | grpc | proxy
     1007 fixed32  spans or log records in the request
+    1008 fixed64  spans and log records in all records before this one
+
+With the last field the number of items between two places is a subtraction, however large the backlog, and what
+damage has cost is known exactly.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ _SEQUENCE_TAG = _tag(1002, _FIXED64)
 _RECEIVED_TAG = _tag(1003, _FIXED64)
 _TEXT_TAGS = {_tag(1004, _LENGTH): "tenant", _tag(1005, _LENGTH): "project", _tag(1006, _LENGTH): "transport"}
 _ITEMS_TAG = _tag(1007, _FIXED32)
+_BEFORE_TAG = _tag(1008, _FIXED64)
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 TAG_SIZE = len(CRC_TAG)
@@ -62,11 +67,13 @@ class Header:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place between two records: the segment (by its first sequence), the byte in it, the next sequence."""
+    """A place between two records: the segment (by its first sequence), the byte in it, the next sequence, and
+    how many items all records before it have."""
 
     segment: int
     offset: int
     sequence: int
+    items: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +83,21 @@ class Record:
     sequence: int
     header: Header
     body: bytes
+    before: int = 0
+    """Items in all records before this one."""
 
 
 class CorruptError(ValueError):
     """There is no valid record here."""
 
 
-def encode(sequence: int, header: Header, body: bytes) -> list[bytes]:
+def encode(sequence: int, header: Header, body: bytes, *, before: int = 0) -> list[bytes]:
     """The record as pieces to write one after the other; the body is not copied."""
     fields = [_SEQUENCE_TAG, _U64.pack(sequence), _RECEIVED_TAG, _U64.pack(header.received_ns)]
     for tag, name in _TEXT_TAGS.items():
         if text := getattr(header, name).encode():
             fields += (tag, varint(len(text)), text)
-    fields += (_ITEMS_TAG, _U32.pack(header.items))
+    fields += (_ITEMS_TAG, _U32.pack(header.items), _BEFORE_TAG, _U64.pack(before))
     head = b"".join(fields)
     checksum = zlib.crc32(body, zlib.crc32(head))
     length = HEAD_SIZE + len(head) + len(body)
@@ -141,5 +150,11 @@ def decode(message: bytes) -> Record:
         texts[name] = message[at : at + length].decode()
         at += length
     items = _U32.unpack_from(message, at + TAG_SIZE)[0]
+    before_at = at + TAG_SIZE + 4 + TAG_SIZE
     header = Header(_U64.unpack_from(message, received_at)[0], **texts, items=items)
-    return Record(_U64.unpack_from(message, sequence_at)[0], header, message[at + TAG_SIZE + 4 :])
+    return Record(
+        _U64.unpack_from(message, sequence_at)[0],
+        header,
+        message[before_at + 8 :],
+        _U64.unpack_from(message, before_at)[0],
+    )

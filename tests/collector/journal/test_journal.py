@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import collector.journal.room
 from collector.journal import (
     Header,
     Journal,
@@ -261,6 +262,99 @@ def test_what_could_not_be_synced_is_refused(tmp_path: Path, monkeypatch: pytest
     [error] = append(target, b"refused")
     assert isinstance(error, JournalError)
     monkeypatch.setattr(os, "fdatasync", sync)
+    assert append(target, b"after") == [None]
+    assert [record.body for record in everything(target)] == [b"before", b"after"]
+    target.close()
+
+
+def test_with_ack_sink_done_means_stored(tmp_path: Path) -> None:
+    target = journal(tmp_path, ack="sink")
+    cursor = target.cursor("sink")
+    ended: list[tuple[bytes, Exception | None]] = []
+    for body in (b"a", b"b", b"c"):
+        target.append(Header(1, items=2), body, lambda error, body=body: ended.append((body, error)))
+    reader = target.reader(cursor.position)
+    while reader.position.sequence < 3:
+        reader.wait(5)
+        reader.next()
+    assert ended == []
+    with target.accounting:
+        target.settled(reader.position.sequence)
+    assert ended == [(b"a", None), (b"b", None)]
+    assert target.acknowledged_items == 4
+    target.close()
+    assert [body for body, _ in ended] == [b"a", b"b", b"c"]
+    assert isinstance(ended[-1][1], JournalError)
+
+
+def test_nothing_is_taken_above_the_bound_until_enough_is_stored(tmp_path: Path) -> None:
+    target = journal(tmp_path, max_bytes=10_000)
+    cursor = target.cursor("sink")
+    while not target.room():
+        append(target, b"x" * 900)
+    with pytest.raises(JournalFullError, match="wait for the store"):
+        append(target, b"too much")
+    assert 9_000 < target.waiting_bytes <= 11_000
+    reader = target.reader(cursor.position)
+    reader.next()
+    cursor.advance(reader.position)
+    with pytest.raises(JournalFullError):
+        append(target, b"not yet")
+    while reader.next() is not None:
+        cursor.advance(reader.position)
+    assert append(target, b"again") == [None]
+    assert target.size_bytes < 2_500  # what is stored has left the disk
+    target.close()
+
+
+def test_a_disk_that_runs_low_refuses_before_it_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = journal(tmp_path, min_free_bytes=1 << 62)
+    disk = os.statvfs(tmp_path)
+    low = os.statvfs_result((*disk[:3], disk.f_blocks // 20, disk.f_blocks // 20, *disk[5:]))
+    assert append(target, b"there is room") == [None]
+    monkeypatch.setattr(os, "statvfs", lambda _: low)
+    monkeypatch.setattr(collector.journal.room, "LOOK_AGAIN_S", 0)
+    with pytest.raises(JournalFullError, match="are kept for the store"):
+        append(target, b"no room")
+    monkeypatch.undo()
+    monkeypatch.setattr(collector.journal.room, "LOOK_AGAIN_S", 0)
+    assert append(target, b"room again") == [None]
+    target.close()
+
+
+def test_three_failures_in_a_row_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = journal(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(
+            os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
+        )
+        for _ in range(3):
+            assert target.room() == ""
+            append(target, b"refused")
+    assert target.room() == "the journal can not be written"
+    append(target, b"taken")
+    assert target.room() == ""
+    target.close()
+
+
+def test_no_file_handle_left_refuses_and_then_takes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = journal(tmp_path, segment_bytes=10)
+    append(target, b"before")
+    real = os.open
+    with monkeypatch.context() as broken:
+
+        def none_left(path: Any, *arguments: Any) -> int:
+            if str(path).endswith(".seg"):
+                raise OSError(errno.EMFILE, "Too many open files")
+            return real(path, *arguments)
+
+        broken.setattr(os, "open", none_left)
+        [error] = append(target, b"refused")
+    assert isinstance(error, JournalError)
     assert append(target, b"after") == [None]
     assert [record.body for record in everything(target)] == [b"before", b"after"]
     target.close()

@@ -1,0 +1,44 @@
+"""What can not be read is kept aside, as it was, for whoever wants to look into it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 256 << 20
+"""Kept in all; damage beyond that is counted and named in the log, and not copied."""
+
+
+class Quarantine:
+    """Files `SEGMENT-OFFSET.bad` in a directory of their own. `ranges` and `bytes` count this process's finds."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.ranges = 0
+        self.bytes = 0
+
+    def keep(self, segment: Path, begin: int, end: int) -> None:
+        """Copies bytes of the segment. Raises nothing: failing to keep them must not stop the rest."""
+        self.ranges += 1
+        self.bytes += end - begin
+        log.warning("%s: bytes %d to %d are no record and set aside", segment.name, begin, end)
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+            kept = sum(file.stat().st_size for file in self._directory.iterdir())
+            if kept + end - begin > MAX_BYTES:
+                log.error("%s is full: the bytes are not kept", self._directory)
+                return
+            source = os.open(segment, os.O_RDONLY)
+            try:
+                content = os.pread(source, end - begin, begin)
+            finally:
+                os.close(source)
+            target = self._directory / f"{segment.stem}-{begin}.bad"
+            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+        except OSError as error:
+            log.error("%s: not kept: %s", segment.name, error)

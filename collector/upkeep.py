@@ -1,0 +1,192 @@
+"""`eddyline journal` and `eddyline dead-letter`: looking into what waits and what could not be stored."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from urllib.parse import urlsplit
+
+import click
+
+if TYPE_CHECKING:
+    from collector.journal import Header, Record
+
+SIGNALS = ("traces", "logs")
+EX_DATAERR, EX_UNAVAILABLE = 65, 69
+
+_DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="EDDYLINE_DATA_DIR",
+    help="Where the journal is. [default: $XDG_DATA_HOME/eddyline]",
+)
+_SIGNAL = click.option("--signal", type=click.Choice(SIGNALS), default="traces", show_default=True)
+_TO = click.option("--to", metavar="URL", help="OTLP/HTTP; by default the collector on the data directory.")
+_KEY = click.option("--key", envvar="EDDYLINE_KEY", help="API key to send with.")
+
+
+@click.group()
+def journal() -> None:
+    """Look into what was acknowledged and waits for the store."""
+
+
+@journal.command("ls")
+@_DATA_DIR
+def list_segments(data_dir: Path | None) -> None:
+    """Segments, oldest first, and how far the store has come."""
+    from collector.journal import Files
+
+    for signal, directory in _journals(data_dir):
+        files = Files(directory)
+        click.echo(f"{signal}: {len(files.segments)} segments")
+        for segment in files.segments:
+            path = files.segment_path(segment)
+            click.echo(f"  {path.name}  {files.readable_end(segment) or 0:>12} bytes")
+        for name, position in files.cursors().items():
+            where = f"record {position.sequence}, segment {position.segment} at byte {position.offset}"
+            click.echo(f"  {name} goes on at {where}")
+        kept = sorted((directory / "quarantine").glob("*.bad"))
+        if kept:
+            click.echo(f"  quarantine: {len(kept)} ranges, {sum(file.stat().st_size for file in kept)} bytes")
+
+
+@journal.command()
+@_DATA_DIR
+def verify(data_dir: Path | None) -> None:
+    """Read every record and check it; exits 65 if something is damaged."""
+    from collector.journal import Files
+
+    damaged = 0
+    for signal, directory in _journals(data_dir):
+        records = items = 0
+
+        def damage(path: Path, begin: int, end: int) -> None:
+            nonlocal damaged
+            damaged += 1
+            click.echo(f"  {path.name}: bytes {begin} to {end} are no record")
+
+        for record in Files(directory).records(damage):
+            records += 1
+            items += record.header.items
+        click.echo(f"{signal}: {records} records with {items} items are whole")
+    if damaged:
+        sys.exit(EX_DATAERR)
+
+
+@journal.command()
+@_DATA_DIR
+@_SIGNAL
+@click.option("--from", "first", type=int, default=0, help="First sequence.")
+@click.option("--until", type=int, help="Sequence to stop before.")
+@click.argument("file", type=click.File("wb"))
+def export(data_dir: Path | None, signal: str, first: int, until: int | None, file: BinaryIO) -> None:
+    """Write records to FILE (- is the output): length-delimited OTLP requests, which `replay` takes."""
+    from collector.journal import Files
+    from collector.journal.record import encode
+
+    count = 0
+    for record in Files(dict(_journals(data_dir))[signal]).records(_mention):
+        if record.sequence >= first and (until is None or record.sequence < until):
+            count += 1
+            for piece in encode(record.sequence, record.header, record.body, before=record.before):
+                file.write(piece)
+    click.echo(f"{count} records", err=True)
+
+
+@journal.command()
+@_DATA_DIR
+@_SIGNAL
+@_TO
+@_KEY
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+def replay(data_dir: Path | None, signal: str, to: str | None, key: str | None, file: Path) -> None:
+    """Send what `export` wrote, or a segment, or what the quarantine kept, to a collector.
+
+    What it has already changes nothing there.
+    """
+    with _sender(data_dir, to, key) as sender:
+        for record in _records_of(file):
+            sender.send(signal, record.header, record.body)
+        click.echo(f"{sender.sent} records sent")
+
+
+class _Sender:
+    def __init__(self, url: str, key: str | None) -> None:
+        parts = urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._connection = kind(parts.netloc, timeout=30)
+        self._prefix = parts.path.rstrip("/")
+        self._headers = {"Content-Type": "application/x-protobuf"}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+        self.sent = 0
+
+    def send(self, signal: str, header: Header, body: bytes) -> None:
+        """Raises: click.ClickException: it was not taken; what came before was."""
+        headers = dict(self._headers)
+        if header.project:
+            headers["X-Eddyline-Project"] = header.project
+        try:
+            self._connection.request("POST", f"{self._prefix}/v1/{signal}", body, headers)
+            response = self._connection.getresponse()
+            response.read()
+        except OSError as error:
+            raise click.ClickException(f"after {self.sent} sent: {error}") from None
+        if response.status != 200:
+            raise click.ClickException(f"after {self.sent} sent: answered {response.status}")
+        self.sent += 1
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextmanager
+def _sender(data_dir: Path | None, to: str | None, key: str | None) -> Iterator[_Sender]:
+    if to is None:
+        from collector.endpoints import find
+
+        endpoints = find(_directory(data_dir))
+        if endpoints is None or endpoints.http is None:
+            _fail(
+                "no collector with OTLP/HTTP runs on the data directory; name one with --to", EX_UNAVAILABLE
+            )
+        to = endpoints.http
+    sender = _Sender(to, key)
+    try:
+        yield sender
+    finally:
+        sender.close()
+
+
+def _records_of(file: Path) -> Iterator[Record]:
+    """Whole records of any file that has some."""
+    from collector.journal.atrest import Single
+
+    yield from Single(file).records(_mention)
+
+
+def _mention(path: Path, begin: int, end: int) -> None:
+    click.echo(f"{path.name}: bytes {begin} to {end} are no record", err=True)
+
+
+def _directory(data_dir: Path | None) -> Path:
+    from collector.config import default_data_dir
+
+    return data_dir or default_data_dir()
+
+
+def _journals(data_dir: Path | None) -> list[tuple[str, Path]]:
+    base = _directory(data_dir) / "journal"
+    found = [(signal, base / signal) for signal in SIGNALS if (base / signal).is_dir()]
+    if not found:
+        _fail(f"there is no journal in {base}", EX_UNAVAILABLE)
+    return found
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"eddyline: {message}", err=True)
+    sys.exit(code)
