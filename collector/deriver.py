@@ -7,8 +7,9 @@ has left the memory, its events are read back and the result is the same.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -39,7 +40,8 @@ class Derived:
     events: list[Event] = field(default_factory=list)
     """The batch's events, settled, one for each identity."""
     resettled: list[Event] = field(default_factory=list)
-    """Events of earlier batches whose of-the-run fields changed; their rows must be written again."""
+    """Events of earlier batches whose of-the-run fields changed; their rows must be written again. Like those of
+    `events` that have such fields, they are copies: later batches settle them anew while these are written."""
     new_runs: int = 0
     new_events: int = 0
     new_spans: int = 0
@@ -50,6 +52,8 @@ class _RunState:
     events: dict[EventKey, Event]
     batch: int
     """Number of the newest batch that touched the run."""
+    begun: bool
+    """It has an event of its own: what is only part of an event waits for that, and is no run."""
 
 
 class Deriver:
@@ -65,6 +69,8 @@ class Deriver:
         self._max_events = max_events
         self._states: OrderedDict[RunKey, _RunState] = OrderedDict()
         self._held = 0
+        self._unread: deque[tuple[int, Sequence[Event]]] = deque()
+        """Events of batches that may still be read for writing, by the batch's number."""
 
     def derive(self, events: Sequence[Event], *, batch: int, stored: int) -> Derived:
         """Adds the events to their runs and settles these runs.
@@ -76,35 +82,52 @@ class Deriver:
         for event in events:
             touched.setdefault((event.tenant, event.run_id), []).append(event)
         derived = Derived()
-        self._read_back(touched.keys() - self._states.keys(), batch, derived)
+        fresh_events: list[Event] = []
+        self._read_back(touched.keys() - self._states.keys(), batch)
         for key, arrived in touched.items():
             state = self._states[key]
             state.batch = batch
             self._states.move_to_end(key)
-            known = state.events
-            before = len(known)
-            fresh = {}
-            for event in arrived:
-                identity = (event.span_id, event.seq)
-                if identity not in known and event.seq == 0:
-                    derived.new_spans += 1
-                known[identity] = fresh[identity] = event
-            derived.new_events += len(known) - before
-            self._held += len(known) - before
-            derived.events += fresh.values()
-            try:
-                assembly = assemble(list(known.values()))
-            except Exception:  # a run that we can not make sense of must not keep the others waiting
-                log.exception("run %s can not be assembled; its events are stored", key[1])
-                continue
-            derived.runs.append(assembly.run)
-            derived.resettled += [
-                event for event in assembly.changed if fresh.get((event.span_id, event.seq)) is not event
-            ]
+            fresh = self._add(state, arrived, derived)
+            if state.begun:
+                self._settle(key, state, fresh, derived)
+            derived.events += map(_as_settled, fresh.values())
+            fresh_events += fresh.values()
+        self._unread.append((batch, fresh_events))
         self._forget(stored)
         return derived
 
-    def _read_back(self, keys: Iterable[RunKey], batch: int, derived: Derived) -> None:
+    def _settle(
+        self, key: RunKey, state: _RunState, fresh: Mapping[EventKey, Event], derived: Derived
+    ) -> None:
+        try:
+            assembly = assemble(list(state.events.values()))
+        except Exception:  # a run that we can not make sense of must not keep the others waiting
+            log.exception("run %s can not be assembled; its events are stored", key[1])
+            return
+        derived.runs.append(assembly.run)
+        derived.resettled += [
+            copy(event) for event in assembly.changed if fresh.get((event.span_id, event.seq)) is not event
+        ]
+
+    def _add(self, state: _RunState, arrived: Sequence[Event], derived: Derived) -> dict[EventKey, Event]:
+        """Takes events into their run and counts what is new; returns them, one for each identity."""
+        known = state.events
+        before, had_begun = len(known), state.begun
+        fresh: dict[EventKey, Event] = {}
+        for event in arrived:
+            identity = (event.span_id, event.seq)
+            if identity not in known and event.source != "log":
+                derived.new_spans += event.seq == 0
+            known[identity] = fresh[identity] = event
+            state.begun = state.begun or not event.part
+        self._held += len(known) - before
+        if state.begun:
+            derived.new_runs += not had_begun
+            derived.new_events += len(known) - (before if had_begun else 0)
+        return fresh
+
+    def _read_back(self, keys: Iterable[RunKey], batch: int) -> None:
         by_tenant: dict[str, list[str]] = {}
         for tenant, run_id in keys:
             by_tenant.setdefault(tenant, []).append(run_id)
@@ -113,12 +136,15 @@ class Deriver:
             for run_id in run_ids:
                 events = found.get(run_id, ())
                 self._states[tenant, run_id] = _RunState(
-                    {(event.span_id, event.seq): event for event in events}, batch
+                    {(event.span_id, event.seq): event for event in events},
+                    batch,
+                    begun=not all(event.part for event in events),
                 )
                 self._held += len(events)
-                derived.new_runs += not events
 
     def _forget(self, stored: int) -> None:
+        while self._unread and self._unread[0][0] <= stored:
+            compact(self._unread.popleft()[1])
         while self._held > self._max_events:
             key = next(iter(self._states))
             if self._states[key].batch > stored:
@@ -126,10 +152,14 @@ class Deriver:
             self._held -= len(self._states.pop(key).events)
 
 
+def _as_settled(event: Event) -> Event:
+    return copy(event) if event.filled or event.handoff_source else event
+
+
 def compact(events: Iterable[Event]) -> None:
-    """Drops what only the stored row needs, so that a run in memory stays small. A root keeps its preview:
-    it is the run's."""
+    """Drops what only the stored row needs, so that a run in memory stays small. A root keeps its preview: it
+    is the run's; so do parts, for the events that they fill, and these."""
     for event in events:
-        if not event.is_root:
+        if not (event.is_root or event.part or event.filled):
             event.input = event.output = ""
             event.metadata = {}

@@ -1,8 +1,9 @@
 """From a journal to the sink: read, decode, prepare, write, advance the cursor.
 
 Two threads a journal, so that Python's work on one batch overlaps with the engine's on the batch before:
-one reads records and prepares a batch, the other stores it. The journal forgets a batch only when all of it
-is stored; a batch that is written again after a crash leaves the same rows.
+one reads records and prepares a batch, the other stores it. Pipelines whose batches meet in the same runs share
+an order (`order`). The journal forgets a batch only when all of it is stored; a batch that is written again
+after a crash leaves the same rows.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 
 from collector.deadletter import DeadLetters
 from collector.journal import Cursor, Journal, Position, Record
+from collector.order import WriteOrder
 from sinks.base import Batch, Sink, SinkError
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,8 @@ class Stage(Protocol[Item]):
         """Items of one record."""
 
     def prepare(self, items: Sequence[Item], *, number: int, stored: int, position: Position) -> Prepared:
-        """A batch from items. `number` counts batches from 1; `stored` is the number of the newest one written."""
+        """A batch from items. `number` counts the batches of all pipelines in its order from 1; `stored` is the
+        number of the newest one written."""
 
 
 class Pipeline(Generic[Item]):
@@ -62,6 +65,7 @@ class Pipeline(Generic[Item]):
     Args:
         max_items, max_bytes: a batch is full at either.
         flush_timeout: seconds after which a batch that is not full is written.
+        order: shared with the pipelines whose batches lead to the same runs.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Pipeline(Generic[Item]):
         max_items: int,
         max_bytes: int,
         flush_timeout: float,
+        order: WriteOrder | None = None,
     ) -> None:
         self._journal = journal
         self._stage = stage
@@ -89,7 +94,7 @@ class Pipeline(Generic[Item]):
         self._prepared: queue.Queue[Prepared | None] = queue.Queue(maxsize=1)
         self._draining = threading.Event()
         self._stopping = threading.Event()
-        self._stored = 0
+        self._order = order or WriteOrder()
         self.last_error = ""
         self._threads = [
             threading.Thread(
@@ -122,19 +127,21 @@ class Pipeline(Generic[Item]):
     # ------------------------------------------------------------------- reading
 
     def _read(self) -> None:
-        number = 0
         try:
             while not self._stopping.is_set():
                 gathered = self._gather()
                 if gathered is None:
                     return
                 items, position = gathered
-                number += 1
-                prepare = partial(
-                    self._stage.prepare, items, number=number, stored=self._stored, position=position
-                )
-                prepared = self._patiently(prepare)
-                self._hand_over(prepared)
+                with self._order.next_batch() as number:
+                    prepare = partial(
+                        self._stage.prepare,
+                        items,
+                        number=number,
+                        stored=self._order.stored,
+                        position=position,
+                    )
+                    self._hand_over(self._patiently(prepare))
         finally:
             self._hand_over(None)
 
@@ -182,8 +189,11 @@ class Pipeline(Generic[Item]):
                 continue
             if prepared is None:
                 return
+            while not self._order.await_turn(prepared.number, IDLE_WAIT_S):
+                if self._stopping.is_set():
+                    return
             if self._patiently(partial(self._store, prepared)):
-                self._stored = prepared.number
+                self._order.advance(prepared.number)
                 with self._journal.accounting:
                     self._journal.settled(prepared.position.sequence)
                 self._advance(prepared.position)

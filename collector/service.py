@@ -8,7 +8,8 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -23,17 +24,19 @@ from collector.endpoints import Endpoints, api_token, publish, withdraw
 from collector.intake import Intake
 from collector.journal import Journal, JournalLockedError
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
+from collector.order import WriteOrder
 from collector.pipeline import Pipeline, Stage
 from collector.plugins import load_conventions
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, into
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
-from collector.stages import Flow, LogStage, Totals, TraceStage
+from collector.stages import Derivation, Flow, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
 from mappers.conventions import BUILTIN
 from mappers.model import DEFAULT_TENANT
 from mappers.normalize import Normalizer
+from mappers.records import RecordReader
 from sinks.base import SinkError
 from sinks.clickhouse import ClickHouseSink, Reader, Store
 
@@ -118,13 +121,14 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         dead_letters = DeadLetters(directory / "dead-letters.jsonl")
         deriver = Deriver(reader, max_events=settings.deriver.max_events)
         plugged_in, failures = load_conventions()
-        normalizer = Normalizer([*BUILTIN, *plugged_in])
+        conventions = [*BUILTIN, *plugged_in]
+        normalizer, log_normalizer = Normalizer(conventions), Normalizer(conventions)
+        derivation = Derivation(deriver, reader, totals)
         stages: dict[str, Stage[Any]] = {
-            "traces": TraceStage(
-                normalizer, deriver, reader, totals, flow, live_from=journals["traces"].next_sequence
-            ),
-            "logs": LogStage(),
+            "traces": TraceStage(normalizer, derivation, flow, live_from=journals["traces"].next_sequence),
+            "logs": LogStage(RecordReader(log_normalizer), derivation),
         }
+        order = WriteOrder()
         sink = ClickHouseSink(store)
         batch = settings.sinks.clickhouse.batch
         pipelines: dict[str, Pipeline[Any]] = {
@@ -137,6 +141,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 max_items=batch.max_items,
                 max_bytes=batch.max_bytes,
                 flush_timeout=settings.sinks.clickhouse.flush_timeout,
+                order=order,
             )
             for signal, stage in stages.items()
         }
@@ -153,7 +158,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 totals,
                 flow,
                 dead_letters,
-                lambda: _mappers(normalizer, failures),
+                lambda: _mappers((normalizer, log_normalizer), failures),
                 proxy.document,
             ),
             health,
@@ -254,9 +259,10 @@ def _status(
     )
 
 
-def _mappers(normalizer: Normalizer, failures: dict[str, str]) -> dict[str, Any]:
+def _mappers(normalizers: Sequence[Normalizer], failures: dict[str, str]) -> dict[str, Any]:
     """Faults by convention, and plugins that could not be loaded."""
-    return {"faults": dict(normalizer.faults), "not_loaded": failures}
+    faults = sum((normalizer.faults for normalizer in normalizers), Counter[str]())
+    return {"faults": dict(faults), "not_loaded": failures}
 
 
 async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:

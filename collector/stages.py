@@ -1,19 +1,21 @@
-"""What happens to each signal between the journal and the sink: spans become events and runs, logs are kept."""
+"""What happens to each signal between the journal and the sink: spans, and log records that
+tell of calls, become events and runs; all are kept as received."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from collector.deriver import Deriver, EventKey, compact
+from collector.deriver import Derived, Deriver, EventKey
 from collector.journal import Position, Record
 from collector.otlp import decode_logs, decode_traces
 from collector.pipeline import Prepared
 from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Span
 from mappers.normalize import Normalizer
 from mappers.project import project_of
+from mappers.records import RecordReader
 from sinks.base import Batch
 
 
@@ -40,37 +42,75 @@ class Flow:
 
 
 class RowStore(Protocol):
-    """The part of a store's reader that the trace stage needs."""
+    """The part of a store's reader that the derivation needs."""
 
     def event_rows(self, tenant: str, run_id: str, keys: Sequence[EventKey]) -> Sequence[Event]:
         """Stored events with their content."""
 
 
-SETTLED = ("duplicate_of", "handoff_from", "handoff_to", "handoff_source")
-"""Fields of an event that its run decides."""
+SETTLED = ("duplicate_of", "handoff_from", "handoff_to", "handoff_source", "filled")
+"""Fields of an event that its run decides, besides those that are filled in."""
+
+
+class Derivation:
+    """Events → runs, of both signals. `totals` is kept up to date as batches are stored."""
+
+    def __init__(self, deriver: Deriver, rows: RowStore, totals: Totals) -> None:
+        self._deriver = deriver
+        self._rows = rows
+        self._totals = totals
+
+    def prepare(
+        self,
+        batch: Batch,
+        events: Sequence[Event],
+        stored_hook: Callable[[Derived], None],
+        *,
+        number: int,
+        stored: int,
+        position: Position,
+        items: int,
+    ) -> Prepared:
+        """The batch with its settled events and their runs. `stored_hook` is called once it is stored."""
+        derived = self._deriver.derive(events, batch=number, stored=stored)
+        batch.events, batch.runs = derived.events, derived.runs
+
+        def add_resettled() -> None:
+            batch.events = derived.events + self._rewritten(derived.resettled)
+
+        def count() -> None:
+            self._totals.spans += derived.new_spans
+            self._totals.events += derived.new_events
+            self._totals.runs += derived.new_runs
+            stored_hook(derived)
+
+        return Prepared(number, batch, add_resettled, count, position, items)
+
+    def _rewritten(self, events: Sequence[Event]) -> list[Event]:
+        """The stored rows of these events, with what their runs now say of them."""
+        by_run: dict[tuple[str, str], dict[EventKey, Event]] = {}
+        for event in events:
+            by_run.setdefault((event.tenant, event.run_id), {})[event.span_id, event.seq] = event
+        rows: list[Event] = []
+        for (tenant, run_id), settled in by_run.items():
+            for row in self._rows.event_rows(tenant, run_id, list(settled)):
+                event = settled[row.span_id, row.seq]
+                for name in {*SETTLED, *row.filled, *event.filled}:
+                    setattr(row, name, getattr(event, name))
+                rows.append(row)
+        return rows
 
 
 class TraceStage:
-    """Spans → events → runs. `totals` and `flow` are kept up to date as batches are stored.
+    """Spans → events. `flow` is kept up to date as batches are stored.
 
     Args:
         live_from: sequence of the first record that this process accepted; earlier ones are replayed.
     """
 
-    def __init__(
-        self,
-        normalizer: Normalizer,
-        deriver: Deriver,
-        rows: RowStore,
-        totals: Totals,
-        flow: Flow,
-        *,
-        live_from: int,
-    ) -> None:
+    def __init__(self, normalizer: Normalizer, derivation: Derivation, flow: Flow, *, live_from: int) -> None:
         self._normalize = normalizer.normalize
-        self._deriver = deriver
-        self._rows = rows
-        self._totals = totals
+        self._derivation = derivation
         self._flow = flow
         self._live_from = live_from
 
@@ -83,39 +123,30 @@ class TraceStage:
 
     def prepare(self, items: Sequence[Span], *, number: int, stored: int, position: Position) -> Prepared:
         normalize = self._normalize
-        derived = self._deriver.derive([normalize(span) for span in items], batch=number, stored=stored)
-        batch = Batch(spans=items, events=derived.events, runs=derived.runs)
+        events = [normalize(span) for span in items]
 
-        def add_resettled() -> None:
-            batch.events = derived.events + self._rewritten(derived.resettled)
-
-        def count() -> None:
-            self._totals.spans += derived.new_spans
-            self._totals.events += derived.new_events
-            self._totals.runs += derived.new_runs
+        def count(derived: Derived) -> None:
             self._flow.stored += derived.new_spans
             self._flow.duplicates += len(items) - derived.new_spans
             self._flow.stored_at_ns = time.time_ns()
-            compact(derived.events)
 
-        return Prepared(number, batch, add_resettled, count, position, len(items))
-
-    def _rewritten(self, events: Sequence[Event]) -> list[Event]:
-        """The stored rows of these events, with what their runs now say of them."""
-        by_run: dict[tuple[str, str], dict[EventKey, Event]] = {}
-        for event in events:
-            by_run.setdefault((event.tenant, event.run_id), {})[event.span_id, event.seq] = event
-        rows: list[Event] = []
-        for (tenant, run_id), settled in by_run.items():
-            for row in self._rows.event_rows(tenant, run_id, list(settled)):
-                for name in SETTLED:
-                    setattr(row, name, getattr(settled[row.span_id, row.seq], name))
-                rows.append(row)
-        return rows
+        return self._derivation.prepare(
+            Batch(spans=items),
+            events,
+            count,
+            number=number,
+            stored=stored,
+            position=position,
+            items=len(items),
+        )
 
 
 class LogStage:
-    """Log records as they are."""
+    """Log records, kept as they are; those that tell of calls → events."""
+
+    def __init__(self, reader: RecordReader, derivation: Derivation) -> None:
+        self._reader = reader
+        self._derivation = derivation
 
     def decode(self, record: Record) -> Sequence[LogRecord]:
         logs = decode_logs(record.body)
@@ -125,10 +156,19 @@ class LogStage:
     def prepare(
         self, items: Sequence[LogRecord], *, number: int, stored: int, position: Position
     ) -> Prepared:
-        return Prepared(number, Batch(logs=items), _nothing, _nothing, position, len(items))
+        events = [event for record in items if (event := self._reader.event(record)) is not None]
+        return self._derivation.prepare(
+            Batch(logs=items),
+            events,
+            _nothing,
+            number=number,
+            stored=stored,
+            position=position,
+            items=len(items),
+        )
 
 
-def _nothing() -> None:
+def _nothing(_: Derived) -> None:
     return None
 
 

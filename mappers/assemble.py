@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappers.calls import Call, calls_of, repeated
+from mappers.filling import FROM_TWINS, fill, fill_from_records, take_out
 from mappers.model import Counts, Event, Kind, Run, RunStatus, Status, Usage
-from mappers.tree import Tree, agent_name, agents_above
+from mappers.tree import MODEL_KINDS, Tree, agent_name, agents_above
 from mappers.twins import find_twins
 
 INCOMPLETE_AFTER_NS = 5 * 60 * 1_000_000_000
@@ -24,7 +25,7 @@ class Assembly:
 
 def assemble(events: Sequence[Event]) -> Assembly:
     """Settles the run that the events belong to, and in place the fields of the events that only the run can
-    tell (`duplicate_of`, `handoff_*`).
+    tell (`duplicate_of`, `handoff_*`, and what is `filled` in).
 
     Takes linear time after sorting.
 
@@ -32,13 +33,15 @@ def assemble(events: Sequence[Event]) -> Assembly:
         events: at least one, all of one run, one for each (span id, seq), in any order.
 
     Raises:
-        ValueError: there are no events.
+        ValueError: there is no event, or nothing but parts of others.
     """
-    if not events:
-        raise ValueError("a run has at least one event")
     tree = Tree(events)
+    if not tree.events:
+        raise ValueError("a run has at least one event that is not a part of another")
     before = [_of_the_run(event) for event in tree.events]
     _forget_guesses(tree)
+    take_out(tree.events)
+    fill_from_records(tree)
     _settle_twins(tree)
     _settle_handoffs(tree)
     run = _identify(tree)
@@ -57,8 +60,15 @@ def settle(run: Run, now_ns: int) -> RunStatus:
     return RunStatus(run.status)
 
 
-def _of_the_run(event: Event) -> tuple[str, str, str, str]:
-    return event.duplicate_of, event.handoff_from, event.handoff_to, event.handoff_source
+def _of_the_run(event: Event) -> tuple[Any, ...]:
+    settled = event.duplicate_of, event.handoff_from, event.handoff_to, event.handoff_source
+    if not event.filled:
+        return settled
+    return *settled, *((name, _comparable(getattr(event, name))) for name in event.filled)
+
+
+def _comparable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 # --------------------------------------------------------------------------- what only the run can tell
@@ -73,8 +83,11 @@ def _forget_guesses(tree: Tree) -> None:
 
 def _settle_twins(tree: Tree) -> None:
     twins = find_twins(tree)
+    by_span = {event.span_id: event for event in tree.events} if twins else {}
     for event in tree.events:
         event.duplicate_of = twins.get(event.span_id, "")
+        if event.duplicate_of and event.kind in MODEL_KINDS:
+            fill(by_span[event.duplicate_of], event, FROM_TWINS)
 
 
 def _settle_handoffs(tree: Tree) -> None:
@@ -144,20 +157,21 @@ def _sum_calls(run: Run, calls: Sequence[Call]) -> None:
     """Tokens and money of leaf calls only: sums that agents and workflows report would count them again."""
     llm = [call for call in calls if call.event.kind == Kind.LLM]
     run.usage = Usage(
-        input=_sum(call.known("input_tokens") for call in llm),
-        output=_sum(call.known("output_tokens") for call in llm),
-        cache_read=_sum(call.known("cache_read_tokens") for call in llm),
-        cache_write=_sum(call.known("cache_write_tokens") for call in llm),
-        reasoning=_sum(call.known("reasoning_tokens") for call in llm),
-        embedding=_sum(call.known("input_tokens") for call in calls if call.event.kind == Kind.EMBEDDING),
+        input=_sum(call.event.input_tokens for call in llm),
+        output=_sum(call.event.output_tokens for call in llm),
+        cache_read=_sum(call.event.cache_read_tokens for call in llm),
+        cache_write=_sum(call.event.cache_write_tokens for call in llm),
+        reasoning=_sum(call.event.reasoning_tokens for call in llm),
+        embedding=_sum(call.event.input_tokens for call in calls if call.event.kind == Kind.EMBEDDING),
     )
-    run.cost_usd = _sum(call.known("cost_usd") for call in calls)
-    sources = {call.known("cost_source") for call in calls if call.known("cost_usd") is not None}
+    run.cost_usd = _sum(call.event.cost_usd for call in calls)
+    sources = {call.event.cost_source for call in calls if call.event.cost_usd is not None}
     run.cost_source = "mixed" if len(sources) > 1 else next(iter(sources), None) or ""
 
 
 def _count(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
-    counts = Counts(spans=len({event.span_id for event in tree.events}), events=len(tree.events))
+    spans = {event.span_id for event in tree.events if event.source != "log"}
+    counts = Counts(spans=len(spans), events=len(tree.events) + sum(map(len, tree.parts.values())))
     for event in tree.events:
         if event.duplicate_of:
             continue
@@ -183,9 +197,7 @@ def _collect(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
     counted = [event for event in tree.events if not event.duplicate_of]
     run.agents = _distinct(agent_name(event) for event in counted if event.kind == Kind.AGENT)
     run.models = _distinct(
-        call.known("response_model") or call.known("request_model")
-        for call in calls
-        if call.event.kind == Kind.LLM
+        call.event.response_model or call.event.request_model for call in calls if call.event.kind == Kind.LLM
     )
     run.tools = _distinct(event.tool for event in counted if event.kind == Kind.TOOL)
     run.services = _distinct(event.service for event in tree.events)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mappers.model import Event, Status
 from mappers.tree import MODEL_KINDS, Tree
@@ -17,14 +16,6 @@ class Call:
 
     event: Event
     twins: Sequence[Event]
-
-    def known(self, field: str) -> Any:
-        """The field's value where one of the spans has one, the counted span's first; None if none has."""
-        for event in (self.event, *self.twins):
-            value = getattr(event, field)
-            if value is not None and value != "" and value != ():
-                return value
-        return None
 
     @property
     def attempts(self) -> int:

@@ -187,6 +187,8 @@ class Event:
 
     # where it came from
     service: str = ""
+    instance: str = ""
+    """The process it happened in: `service.instance.id`, else host and process id; "" if unknown."""
     environment: str = ""
     scope: str = ""
     """Name of the instrumentation scope."""
@@ -247,6 +249,9 @@ class Event:
     """Size of the whole input in bytes; None: not captured."""
     output_bytes: int | None = None
 
+    part: str = ""
+    """input | output | details: not a thing of its own but content of the span above it, from a log record."""
+
     # of the run: settled by assemble
     duplicate_of: str = ""
     """Span id of the twin that is counted instead of this one; "": this one counts."""
@@ -254,6 +259,8 @@ class Event:
     handoff_to: str = ""
     handoff_source: str = ""
     """tool_span | handoff_span | llm_tool_request | graph_edge | agent_sequence | "" (no handoff)"""
+    filled: Sequence[str] = ()
+    """Names of the fields that its own span left open, and that were taken from its twins and log records."""
 
 
 @dataclass(slots=True, kw_only=True)

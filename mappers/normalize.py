@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mappers.conventions import BUILTIN, Convention
@@ -16,7 +16,7 @@ from mappers.messages import first_text, last_text
 from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import compact, hash64, written
 from mappers.messages.requests import tool_requests
-from mappers.model import Event, Kind, Resource, Scope, Span, Status, StatusCode, ToolRequest
+from mappers.model import AttributeValue, Event, Kind, Resource, Scope, Span, Status, StatusCode, ToolRequest
 from mappers.usage import make_inclusive
 
 MAPPER_VERSION = 1
@@ -45,7 +45,7 @@ class Normalizer:
     def __init__(self, conventions: Iterable[Convention] = BUILTIN) -> None:
         self._registry = Registry(conventions)
         self._resource: Resource | None = None
-        self._service = self._environment = ""
+        self._service = self._environment = self._instance = ""
         self._scope: Scope | None = None
         self._scope_plans = self._registry.scope_plans(Scope())
 
@@ -79,6 +79,7 @@ class Normalizer:
             if span.resource is not self._resource:
                 self._enter_resource(span.resource)
             event.service = self._service
+            event.instance = self._instance
             event.environment = self._environment
             self._interpret(span, event)
         except Exception:  # Hostile input must cost no more than its own meaning.
@@ -91,6 +92,7 @@ class Normalizer:
         self._environment = (
             text(get("deployment.environment.name")) or text(get("deployment.environment")) or ""
         )
+        self._instance = _instance(get)
         self._resource = resource
 
     def _interpret(self, span: Span, event: Event) -> None:
@@ -121,6 +123,16 @@ class Normalizer:
             event.tags = values["tags"]
         if "metadata" in values:
             event.metadata = values["metadata"]
+
+
+def _instance(get: Callable[[str], AttributeValue]) -> str:
+    """What tells a process from every other: its id, else its host and process id (conventions.md §2)."""
+    named = text(get("service.instance.id"))
+    if named:
+        return named
+    host = text(get("host.id")) or text(get("host.name")) or text(get("container.id")) or ""
+    process = text(get("process.pid"))
+    return f"{host}/{process}" if process else ""
 
 
 def _settle_outcome(span: Span, event: Event, values: dict[str, Any]) -> None:

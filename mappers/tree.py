@@ -14,7 +14,8 @@ MODEL_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER})
 
 
 class Tree:
-    """All events of one run, sorted by (start, span id, seq). Every walk over it takes linear time.
+    """All events of one run, sorted by (start, span id, seq), but for those that are only parts of another, which
+    lie beside it by the id of the span they belong to. Every walk over it takes linear time.
 
     Hostile parents (a span below itself, rings) end where they would begin again.
 
@@ -23,7 +24,13 @@ class Tree:
     """
 
     def __init__(self, events: Sequence[Event]) -> None:
-        self.events = sorted(events, key=lambda event: (event.start_ns, event.span_id, event.seq))
+        self.events: list[Event] = []
+        self.parts: dict[str, list[Event]] = {}
+        for event in sorted(events, key=lambda event: (event.start_ns, event.span_id, event.seq)):
+            if event.part:
+                self.parts.setdefault(event.parent_span_id, []).append(event)
+            else:
+                self.events.append(event)
         self._by_span: dict[str, Event] = {}
         for event in self.events:
             self._by_span.setdefault(event.span_id, event)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import httpx
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.otlp_json import to_json
@@ -47,12 +49,23 @@ def _post(server: Server, body: bytes, project: str, signal: str, content_type: 
     assert response.content == (b"{}" if content_type == "application/json" else b"")
 
 
-def renamed(body: bytes, salt: int) -> bytes:
+def renamed(body: bytes, salt: int, signal: str = "traces") -> bytes:
     """The same request with other trace ids, so that it can be sent again as new traces."""
-    request = ExportTraceServiceRequest.FromString(body)
-    for span in _spans(request):
-        span.trace_id = bytes([span.trace_id[0] ^ salt]) + span.trace_id[1:]
-    return request.SerializeToString()
+    request: Any
+    if signal == "traces":
+        request = ExportTraceServiceRequest.FromString(body)
+        items = list(_spans(request))
+    else:
+        request = ExportLogsServiceRequest.FromString(body)
+        items = [
+            record
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        ]
+    for item in items:
+        item.trace_id = bytes([item.trace_id[0] ^ salt]) + item.trace_id[1:]
+    return bytes(request.SerializeToString())
 
 
 def one_by_one(body: bytes, seed: int) -> list[bytes]:
@@ -70,7 +83,7 @@ def one_by_one(body: bytes, seed: int) -> list[bytes]:
     return parts
 
 
-def _spans(request: ExportTraceServiceRequest) -> Iterator[object]:
+def _spans(request: ExportTraceServiceRequest) -> Iterator[Any]:
     for resource in request.resource_spans:
         for scope in resource.scope_spans:
             yield from scope.spans

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +139,32 @@ def test_json_as_javascript_sent_it_reads_as_what_happened(
     captured_json: None, scenario: Scenario, server: Server
 ) -> None:
     assert what_the_api_says(server, f"json.{scenario.project}") == what_is_true(scenario)
+
+
+CONTENT_IN_LOGS = [
+    scenario for scenario in select("gen_ai/openai-v2-events/", "gen_ai/genai-openai-event/") if scenario.logs
+]
+
+
+@pytest.mark.parametrize("first", ["logs", "traces"])
+def test_content_that_came_as_log_records_is_in_its_call(data_dir: Path, first: str) -> None:
+    server = Server(data_dir).start()
+    second = "traces" if first == "logs" else "logs"
+    for signal in (first, second):
+        for scenario in CONTENT_IN_LOGS:
+            for file in scenario.traces if signal == "traces" else scenario.logs:
+                body = renamed(file.read_bytes(), 64 + len(first), signal)
+                http_protobuf(server, body, f"{first}-first.{scenario.project}", signal)
+        assert server.stop() == 0  # all is stored, and what comes then meets it in the store
+        server.start()
+    for scenario in CONTENT_IN_LOGS:
+        project = f"{first}-first.{scenario.project}"
+        assert what_the_api_says(server, project) == what_is_true(scenario)
+        for run in server.runs(project=project):
+            events = server.get(f"/runs/{run['run_id']}/events", fields="io")["data"]
+            calls = [event for event in events if event["type"] == "llm_call_completed"]
+            assert all(call["input"] and call["output"] and call["finish_reasons"] for call in calls)
+    assert server.stop() == 0
 
 
 REDELIVERED = [

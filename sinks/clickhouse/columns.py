@@ -69,6 +69,7 @@ EVENTS: Sequence[Column] = (
     Column("IsRoot", "is_root", FLAG),
     Column("IsSetup", "is_setup", FLAG),
     Column("Service", "service"),
+    Column("Instance", "instance"),
     Column("Environment", "environment"),
     Column("Scope", "scope"),
     Column("Source", "source"),
@@ -106,10 +107,12 @@ EVENTS: Sequence[Column] = (
     Column("Output", "output"),
     Column("InputBytes", "input_bytes", INTEGER),
     Column("OutputBytes", "output_bytes", INTEGER),
+    Column("Part", "part"),
     Column("DuplicateOf", "duplicate_of"),
     Column("HandoffFrom", "handoff_from"),
     Column("HandoffTo", "handoff_to"),
     Column("HandoffSource", "handoff_source"),
+    Column("Filled", "filled", TEXTS),
 )
 
 RUNS: Sequence[Column] = (

@@ -296,9 +296,10 @@ class Reader:
         return [read_event(row) for row in rows]
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> dict[str, list[Event]]:
-        """Events of several runs by run id, without content but for roots; runs without events are absent."""
+        """Events of several runs by run id, without content but for roots, parts, and those
+        that parts filled; runs without events are absent."""
         slim = ", ".join(
-            f"if(IsRoot, {column.name}, defaultValueOfArgumentType({column.name}))"
+            f"if(IsRoot OR Part != '' OR notEmpty(Filled), {column.name}, defaultValueOfArgumentType({column.name}))"
             if column.name in CONTENT
             else column.expression
             for column in EVENTS

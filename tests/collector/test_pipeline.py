@@ -15,7 +15,7 @@ from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.journal import Header, Journal
 from collector.pipeline import Pipeline
-from collector.stages import Flow, Totals, TraceStage
+from collector.stages import Derivation, Flow, Totals, TraceStage
 from mappers.normalize import Normalizer
 from sinks.base import Batch, PermanentError, RetryableError
 from tests.collector.test_deriver import Stored
@@ -77,7 +77,9 @@ def started(
 ) -> tuple[Pipeline[Any], Flow, DeadLetters]:
     flow, rows = Flow(), Rows()
     dead_letters = DeadLetters(tmp_path / "dead.jsonl")
-    stage = TraceStage(Normalizer(), Deriver(rows, max_events=100), rows, Totals(), flow, live_from=1)
+    stage = TraceStage(
+        Normalizer(), Derivation(Deriver(rows, max_events=100), rows, Totals()), flow, live_from=1
+    )
     limits = {"max_items": 100, "max_bytes": 1 << 20, "flush_timeout": 0.01} | options
     pipeline: Pipeline[Any] = Pipeline(journal, stage, sink, dead_letters, signal="traces", **limits)
     pipeline.start()

@@ -1,4 +1,4 @@
-"""Spans for tests: captured ones, decoded with the plain OTLP protobuf classes, and made ones."""
+"""Spans and log records for tests: captured ones, decoded with the plain OTLP protobuf classes, and made ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 from google.protobuf import json_format
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from mappers.model import Resource, Scope, Span, SpanEvent, SpanLink
+from mappers.model import LogRecord, Resource, Scope, Span, SpanEvent, SpanLink
 from tests.corpus import Scenario
 
 _IDS = ("traceId", "spanId", "parentSpanId")
@@ -86,6 +87,37 @@ def _decode(body: bytes) -> list[Span]:
 def captured_spans(scenario: Scenario) -> list[Span]:
     """All spans of a captured scenario, in the order in which they were sent."""
     return [span for file in scenario.traces for span in _decode(file.read_bytes())]
+
+
+def captured_logs(scenario: Scenario) -> list[LogRecord]:
+    """All log records of a captured scenario, in the order in which they were sent."""
+    return [record for file in scenario.logs for record in _decode_logs(file.read_bytes())]
+
+
+def _decode_logs(body: bytes) -> list[LogRecord]:
+    records = []
+    for resource_logs in ExportLogsServiceRequest.FromString(body).resource_logs:
+        resource = Resource(_mapping(resource_logs.resource.attributes), resource_logs.schema_url)
+        for scope_logs in resource_logs.scope_logs:
+            scope = Scope(scope_logs.scope.name, scope_logs.scope.version)
+            records += [
+                LogRecord(
+                    time_ns=record.time_unix_nano,
+                    observed_ns=record.observed_time_unix_nano,
+                    trace_id=record.trace_id.hex(),
+                    span_id=record.span_id.hex(),
+                    flags=record.flags,
+                    severity_number=record.severity_number,
+                    severity_text=record.severity_text,
+                    event_name=record.event_name,
+                    body=_value(record.body),
+                    attributes=_mapping(record.attributes),
+                    resource=resource,
+                    scope=scope,
+                )
+                for record in scope_logs.log_records
+            ]
+    return records
 
 
 def span_of(attributes: dict[str, Any] | None = None, /, **given: Any) -> Span:

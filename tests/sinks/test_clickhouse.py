@@ -74,6 +74,7 @@ def full_event(run_id: str, span: int = 1, **changes: Any) -> Event:
             error_type="RateLimitError",
             error_message="slow down",
             service="agent",
+            instance="agent-7f",
             environment="prod",
             scope="openinference.instrumentation.openai",
             convention="openinference",
@@ -110,6 +111,8 @@ def full_event(run_id: str, span: int = 1, **changes: Any) -> Event:
             duplicate_of="12" * 8,
             handoff_from="a",
             handoff_to="b",
+            part="details",
+            filled=["input_tokens"],
             handoff_source="tool_span",
         ),
         **changes,
@@ -352,7 +355,7 @@ def test_events_are_read_back_without_content_but_for_roots(
     sink: ClickHouseSink, reader: Reader, trace_id: str
 ) -> None:
     root = full_event(trace_id, 1, is_root=True, parent_span_id="")
-    child = full_event(trace_id, 2)
+    child = full_event(trace_id, 2, part="", filled=[])
     sink.write(Batch(events=[root, child]))
     found = reader.events_of("", [trace_id, "0" * 32])
     assert set(found) == {trace_id}

@@ -1,0 +1,113 @@
+"""What a call's own span left open and others know: log records with its content, and its twins.
+
+A span never loses a value of its own. What was filled in is remembered by name (`Event.filled`) and taken out
+again before the run is settled anew, so that the result does not depend on what came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, fields
+from typing import Any
+
+from mappers.messages.document import hash64
+from mappers.model import Event, Kind
+from mappers.tree import MODEL_KINDS, Tree
+
+_LISTS = ("finish_reasons", "tool_requests")
+USAGE = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "usage_source",
+)
+ANSWER = ("response_model", "response_id", *_LISTS, "streaming", "ttft_ms")
+MONEY = ("cost_usd", "cost_source")
+FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, *MONEY)
+FROM_RECORDS = (*FROM_TWINS, "operation", "agent", "session_id", "user_id")
+_INPUT = ("input", "input_bytes", "args_hash")
+_OUTPUT = ("output", "output_bytes", "result_hash")
+_NOTHING_AT_ZERO = frozenset({*_LISTS, "args_hash", "result_hash"})
+_TALKING = MODEL_KINDS | {Kind.AGENT, Kind.WORKFLOW}
+"""Kinds whose spans have messages; other spans that a record names only happened to be current."""
+
+_EMPTY: dict[str, Any] = {
+    field.name: field.default for field in fields(Event) if field.default is not MISSING
+}
+
+
+def take_out(events: Iterable[Event]) -> None:
+    """Leaves the events with what their own spans say."""
+    for event in events:
+        if event.filled:
+            for name in event.filled:
+                setattr(event, name, _EMPTY[name])
+            event.filled = ()
+
+
+def fill(event: Event, source: Event, names: Iterable[str]) -> None:
+    """Gives the event what it lacks of these fields and the source has."""
+    found = [name for name in names if _lacks(event, name) and not _lacks(source, name)]
+    for name in found:
+        setattr(event, name, getattr(source, name))
+    if found:
+        event.filled = (*event.filled, *found)
+
+
+def fill_from_records(tree: Tree) -> None:
+    """Calls get the content, usage and outcome that log records tell of them."""
+    if tree.parts:
+        for event in tree.events:
+            parts = tree.parts.get(event.span_id)
+            if parts and event.kind in _TALKING:
+                _fill_from_parts(event, parts)
+
+
+def _fill_from_parts(event: Event, parts: Sequence[Event]) -> None:
+    """Messages stand for what was read and what was answered, together; details are records that tell all."""
+    details = [part for part in parts if part.part == "details"]
+    if event.kind in MODEL_KINDS:
+        for part in details:
+            fill(event, part, FROM_RECORDS)
+    if event.input_bytes is None:
+        _fill_content(event, details, [part for part in parts if part.part == "input"], _INPUT, last=True)
+    if event.output_bytes is None:
+        choices = [part for part in parts if part.part == "output"]
+        for name in _LISTS if event.kind in MODEL_KINDS else ():
+            told = tuple(dict.fromkeys(item for choice in choices for item in getattr(choice, name)))
+            if told and not getattr(event, name):
+                setattr(event, name, told)
+                event.filled = (*event.filled, name)
+        _fill_content(event, details, choices, _OUTPUT, last=False)
+
+
+def _fill_content(
+    event: Event, details: Sequence[Event], messages: Sequence[Event], names: Sequence[str], *, last: bool
+) -> None:
+    preview, size, digest = names
+    whole = next((part for part in details if getattr(part, size) is not None), None)
+    if whole is not None:
+        fill(event, whole, names)
+        return
+    known = [message for message in messages if getattr(message, size) is not None]
+    if not known:
+        return
+    shown = known[-1] if last else known[0]
+    hashes = [getattr(message, digest) for message in known]
+    told: dict[str, Any] = {
+        preview: getattr(shown, preview),
+        size: sum(getattr(message, size) for message in known),
+        digest: hashes[0]
+        if len(hashes) == 1
+        else hash64(b"".join(value.to_bytes(8, "big") for value in hashes)),
+    }
+    for name, value in told.items():
+        setattr(event, name, value)
+    event.filled = (*event.filled, *names)
+
+
+def _lacks(event: Event, name: str) -> bool:
+    value = getattr(event, name)
+    return value is None or value == "" or (name in _NOTHING_AT_ZERO and not value)

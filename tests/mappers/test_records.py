@@ -1,0 +1,155 @@
+"""Log records that tell of model calls, on their own and with their spans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mappers.assemble import assemble
+from mappers.model import Event, Kind, LogRecord, Resource, Scope
+from mappers.normalize import Normalizer
+from mappers.records import RecordReader
+from tests.corpus import select
+from tests.mappers.spans import captured_logs, captured_spans, span_of
+
+TRACE, SPAN = "0" * 31 + "1", "0" * 15 + "1"
+
+
+def record_of(
+    name: str, body: Any = None, attributes: dict[str, Any] | None = None, **given: Any
+) -> LogRecord:
+    usual: dict[str, Any] = {
+        "time_ns": 1_500_000_000,
+        "observed_ns": 0,
+        "trace_id": TRACE,
+        "span_id": SPAN,
+        "flags": 0,
+        "severity_number": 9,
+        "severity_text": "",
+        "resource": Resource(),
+        "scope": Scope(),
+    }
+    return LogRecord(**usual | given, event_name=name, body=body, attributes=attributes or {})
+
+
+def read(record: LogRecord) -> Event | None:
+    return RecordReader(Normalizer()).event(record)
+
+
+def call(**attributes: Any) -> Event:
+    keys = {f"gen_ai.{name.replace('__', '.')}": value for name, value in attributes.items()}
+    return Normalizer().normalize(
+        span_of({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-mini"} | keys)
+    )
+
+
+@pytest.mark.parametrize("scenario", list(select("gen_ai/openai-v2-", "gen_ai/genai-openai-event/")), ids=str)
+def test_every_captured_call_gets_the_content_of_its_log_records(scenario: Any) -> None:
+    normalizer = Normalizer()
+    reader = RecordReader(normalizer)
+    parts = [event for log in captured_logs(scenario) if (event := reader.event(log))]
+    by_trace: dict[str, list[Event]] = {}
+    for event in [*parts, *map(normalizer.normalize, captured_spans(scenario))]:
+        by_trace.setdefault(event.run_id, []).append(event)
+    told = {part.parent_span_id for part in parts}
+    for events in by_trace.values():
+        run = assemble(events).run
+        calls = [event for event in events if event.kind == Kind.LLM and event.span_id in told]
+        assert run.counts.spans == len(events) - sum(bool(event.part) for event in events)
+        for event in calls:
+            assert event.input
+            assert event.args_hash
+            assert event.status == "error" or (event.output and event.finish_reasons)
+    assert not normalizer.faults
+
+
+def test_messages_make_the_input_and_choices_the_output() -> None:
+    event = call()
+    parts = [
+        read(record_of("gen_ai.system.message", {"content": "Be brief."}, time_ns=1_100_000_000)),
+        read(record_of("gen_ai.user.message", {"content": "Weather in Paris?"}, time_ns=1_200_000_000)),
+        read(
+            record_of(
+                "",
+                {"index": 0, "finish_reason": "stop", "message": {"content": "18C", "role": "assistant"}},
+                {"event.name": "gen_ai.choice", "gen_ai.system": "openai"},
+            )
+        ),
+    ]
+    run = assemble([event, *filter(None, parts)]).run
+    assert (event.input, event.output, event.finish_reasons) == ("Weather in Paris?", "18C", ("stop",))
+    assert (run.input, run.output, run.counts.llm_calls, run.counts.spans) == (
+        "Weather in Paris?",
+        "18C",
+        1,
+        1,
+    )
+
+
+def test_two_details_records_of_one_call_add_up() -> None:
+    name = "gen_ai.client.inference.operation.details"
+    asked = [{"role": "user", "parts": [{"type": "text", "content": "Hi"}]}]
+    answered = [
+        {"role": "assistant", "parts": [{"type": "text", "content": "Hello"}], "finish_reason": "stop"}
+    ]
+    first = read(record_of(name, None, {"gen_ai.operation.name": "chat", "gen_ai.input.messages": asked}))
+    second = read(
+        record_of(
+            name,
+            None,
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.output.messages": answered,
+                "gen_ai.usage.input_tokens": 9,
+                "gen_ai.usage.output_tokens": 3,
+            },
+        )
+    )
+    assert first is not None
+    assert second is not None
+    event = call()
+    run = assemble([second, event, first]).run
+    assert (event.input, event.output) == ("Hi", "Hello")
+    assert (run.usage.input, run.usage.output, run.counts.llm_calls) == (9, 3, 1)
+
+
+def test_a_span_keeps_what_it_says_itself() -> None:
+    event = call(usage__input_tokens=100, usage__output_tokens=20)
+    detail = read(
+        record_of(
+            "gen_ai.client.inference.operation.details",
+            None,
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.usage.input_tokens": 1,
+                "gen_ai.usage.output_tokens": 1,
+            },
+        )
+    )
+    assert detail
+    run = assemble([event, detail]).run
+    assert (run.usage.input, run.usage.output) == (100, 20)
+
+
+def test_a_record_sent_again_is_the_same_event_and_others_are_not() -> None:
+    first = read(record_of("gen_ai.user.message", {"content": "one"}))
+    again = read(record_of("gen_ai.user.message", {"content": "one"}))
+    other = read(record_of("gen_ai.user.message", {"content": "two"}))
+    assert first is not None
+    assert other is not None
+    assert first == again
+    assert first.span_id != other.span_id
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        record_of("gen_ai.user.message", {"content": "x"}, span_id=""),
+        record_of("gen_ai.user.message", {"content": "x"}, trace_id=""),
+        record_of("other.event", "text"),
+        record_of("", "Calling function"),
+    ],
+)
+def test_a_record_that_tells_of_no_call_is_no_event(record: LogRecord) -> None:
+    assert read(record) is None
