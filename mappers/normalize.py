@@ -99,11 +99,10 @@ class Normalizer:
         if span.scope is not self._scope:
             self._scope_plans = self._registry.scope_plans(span.scope)
             self._scope = span.scope
-        attributes = span.attributes
         layout = self._scope_plans.layout(span)
         plan = layout.plan
         event.convention = plan.convention
-        traits = plan.traits(span.name, attributes.get)
+        traits = plan.traits(span)
         values = plan.fields[traits.kind].read(span, layout.families)
         event.kind = traits.kind
         event.is_setup = traits.setup

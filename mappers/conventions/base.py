@@ -125,7 +125,16 @@ class KindByName:
     order: int | None = None
 
 
-KindRule = KindByValue | KindByKeys | KindByName
+@dataclass(frozen=True, slots=True)
+class KindByEvent:
+    """The span has a span event of one of these names. Holds only in scopes that the convention knows."""
+
+    kind: Kind
+    events: tuple[str, ...]
+    order: int | None = None
+
+
+KindRule = KindByValue | KindByKeys | KindByName | KindByEvent
 
 
 @dataclass(frozen=True, slots=True)

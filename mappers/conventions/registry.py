@@ -22,6 +22,7 @@ from mappers.conventions.base import (
     EventOffset,
     Flat,
     Json,
+    KindByEvent,
     KindByKeys,
     KindByName,
     KindByValue,
@@ -50,6 +51,8 @@ Value = Callable[[AttributeValue], Any]
 
 Reader = tuple[str, Read | None]
 """(key, None) for an attribute or ("", function)"""
+_Rule = Callable[[Span], Kind | None]
+"""A kind rule: what the span is, None if the rule does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,15 @@ class Plan:
     convention: str
     """Id of the first convention that recognises them; "" if none does."""
     fields: Mapping[Kind, FieldPlans]
-    _rules: Sequence[tuple[str, Mapping[str, Kind], re.Pattern[str] | None, Kind]]
-    """(key, kinds by value of the key, name pattern, kind): a key, else a pattern, else just the kind."""
+    _rules: Sequence[_Rule]
     _quirks: Sequence[tuple[Quirk, re.Pattern[str] | None]]
     _unnamed: dict[Kind, Traits] = field(default_factory=dict)
     """Traits by kind where the span's name has no say."""
 
-    def traits(self, name: str, get: Callable[[str], AttributeValue]) -> Traits:
-        """What a span of that name and those attributes is: the first rule that answers, then the quirks."""
-        kind = self._kind(name, get)
+    def traits(self, span: Span) -> Traits:
+        """What a span is: the first rule that answers, then the quirks."""
+        name = span.name
+        kind = self._kind(span)
         traits = self._unnamed.get(kind)
         if traits is None:
             traits = self._corrected(kind, name)
@@ -142,15 +145,10 @@ class Plan:
                 self._unnamed[kind] = traits
         return traits
 
-    def _kind(self, name: str, get: Callable[[str], AttributeValue]) -> Kind:
-        for key, by_value, pattern, kind in self._rules:
-            if key:
-                value = get(key)
-                if isinstance(value, str):
-                    told = by_value.get(value) or by_value.get(value.strip('"').lower())
-                    if told is not None:
-                        return told
-            elif pattern is None or pattern.match(name):
+    def _kind(self, span: Span) -> Kind:
+        for rule in self._rules:
+            kind = rule(span)
+            if kind is not None:
                 return kind
         return Kind.OTHER
 
@@ -227,7 +225,7 @@ class ScopePlans:
                 )
                 for place, one in enumerate(matching)
                 for rule in one.convention.kinds
-                if _may_apply(rule, shape, one.convention.id in self._known_by)
+                if _may_apply(rule, shape, has_events, one.convention.id in self._known_by)
             ),
             key=lambda ranked: ranked[:2],
         )
@@ -409,23 +407,32 @@ def _may_have_value(source: Source, shape: Shape, has_events: bool) -> bool:
     return not keys or not shape.isdisjoint(keys)
 
 
-def _may_apply(rule: KindRule, shape: Shape, knows_scope: bool) -> bool:
+def _may_apply(rule: KindRule, shape: Shape, has_events: bool, knows_scope: bool) -> bool:
     if isinstance(rule, KindByValue):
         return rule.key in shape
     if isinstance(rule, KindByKeys):
         return shape.issuperset(rule.all_of) and (not rule.one_of or not shape.isdisjoint(rule.one_of))
-    return knows_scope
+    return knows_scope and (has_events or isinstance(rule, KindByName))
 
 
-def _compile_rule(
-    rule: KindRule, one: _Compiled
-) -> tuple[str, Mapping[str, Kind], re.Pattern[str] | None, Kind]:
-    if isinstance(rule, KindByValue):
-        return (
-            rule.key,
-            {**rule.values} | {value.lower(): kind for value, kind in rule.values.items()},
-            None,
-            Kind.OTHER,
-        )
-    pattern = one.names[rule.regex] if isinstance(rule, KindByName) else None
-    return "", {}, pattern, rule.kind
+def _compile_rule(rule: KindRule, one: _Compiled) -> _Rule:
+    match rule:
+        case KindByValue(key, values):
+            by_value = {**values} | {value.lower(): kind for value, kind in values.items()}
+
+            def by_attribute(span: Span) -> Kind | None:
+                value = span.attributes.get(key)
+                if not isinstance(value, str):
+                    return None
+                return by_value.get(value) or by_value.get(value.strip('"').lower())
+
+            return by_attribute
+        case KindByName(kind, regex):
+            match_name = one.names[regex].match
+            return lambda span: kind if match_name(span.name) else None
+        case KindByEvent(kind, events):
+            names = frozenset(events)
+            return lambda span: kind if any(event.name in names for event in span.events) else None
+        case _:
+            kind = rule.kind
+            return lambda _: kind
