@@ -62,6 +62,17 @@ class Section(BaseModel):
     )
 
 
+class GrpcKeepalive(Section):
+    min_recv_ping_interval: Seconds = 5.0
+    """How often clients may ping an idle connection."""
+    max_connection_age: Seconds = 3600.0
+    """When clients are asked to connect anew, so that load balancers can spread them."""
+    max_connection_age_grace: Seconds = 30.0
+    """What calls in flight may take then."""
+    max_concurrent_streams: Annotated[int, Field(ge=1)] = 100
+    """Calls at a time on one connection."""
+
+
 class GrpcProtocol(Section):
     endpoint: Endpoint = "127.0.0.1:4317"
     """Where OTLP/gRPC is received."""
@@ -69,6 +80,7 @@ class GrpcProtocol(Section):
     """Largest message, after decompression."""
     workers: Annotated[int, Field(ge=1)] = 16
     """Requests handled at a time."""
+    keepalive: GrpcKeepalive = GrpcKeepalive()
 
 
 class HttpProtocol(Section):
@@ -76,6 +88,43 @@ class HttpProtocol(Section):
     """Where OTLP/HTTP is received."""
     max_request_body_size: ByteSize = ByteSize(64 << 20)
     """Largest body, on the wire and after decompression."""
+    read_header_timeout: Seconds = 5.0
+    """Longest wait for a request's head, from the connection or the request's first byte on."""
+    body_idle_timeout: Seconds = 5.0
+    """Longest silence within a body."""
+    body_timeout: Seconds = 30.0
+    """Longest time for a body; one second more for each 256 KiB."""
+    keep_alive_timeout: Seconds = 75.0
+    """How long an idle connection is kept."""
+    max_header_size: ByteSize = ByteSize(32 << 10)
+    """Largest request line and headers together."""
+    max_headers: Annotated[int, Field(ge=1)] = 100
+    """Most headers of a request."""
+    max_connections: Annotated[int, Field(ge=1)] = 2000
+    """Connections at a time; beyond, the oldest idle one is closed."""
+    max_connections_per_peer: Annotated[int, Field(ge=1)] = 200
+    """Connections at a time from one address."""
+
+
+class OtlpLimits(Section):
+    """Of one request and its parts."""
+
+    spans_per_request: Annotated[int, Field(ge=1)] = 100_000
+    """Most spans or log records; further ones are rejected."""
+    resources_per_request: Annotated[int, Field(ge=1)] = 10_000
+    """Most resources; a request with more is refused."""
+    scopes_per_request: Annotated[int, Field(ge=1)] = 10_000
+    """Most scopes; a request with more is refused."""
+    span_bytes: ByteSize = ByteSize(8 << 20)
+    """Largest span or log record, its long values cut; a larger one is rejected."""
+    attributes_per_span: Annotated[int, Field(ge=1)] = 1024
+    """Attributes kept of a span, event, link or log record; the others are counted as dropped."""
+    events_per_span: Annotated[int, Field(ge=1)] = 1024
+    """Events kept of a span."""
+    links_per_span: Annotated[int, Field(ge=1)] = 256
+    """Links kept of a span."""
+    attribute_value_bytes: ByteSize = ByteSize(1 << 20)
+    """Longest value stored; the rest is cut off, and a marker says how long it was."""
 
 
 class OtlpProtocols(Section):
@@ -85,10 +134,20 @@ class OtlpProtocols(Section):
 
 class OtlpReceiver(Section):
     protocols: OtlpProtocols = OtlpProtocols()
+    limits: OtlpLimits = OtlpLimits()
 
 
 class Receivers(Section):
     otlp: OtlpReceiver = OtlpReceiver()
+
+
+class MemorySettings(Section):
+    limit: ByteSize | None = None
+    """What the process may use; its cgroup's limit, else the machine's memory, unless set."""
+    inflight: ByteSize | None = None
+    """Bytes of requests on their way at a time; a quarter of the limit, at least 64MiB, unless set."""
+    refuse_percentage: Annotated[int, Field(ge=10, le=100)] = 75
+    """Of the limit: when the process uses more, new requests are refused until there is room again."""
 
 
 class JournalSettings(Section):
@@ -287,6 +346,7 @@ class Settings(BaseSettings):
     token: Annotated[str | None, Field(repr=False)] = None
     """API token; made on first start if it is not given."""
     receivers: Receivers = Receivers()
+    memory: MemorySettings = MemorySettings()
     journal: JournalSettings = JournalSettings()
     sinks: Sinks = Sinks()
     deriver: DeriverSettings = DeriverSettings()

@@ -1,7 +1,12 @@
-"""The one way in, whatever the door: judge a request, journal what of it can be stored, say how it ended.
+"""The one way in, whatever the door: who sends it, is there room for it, what does it hold, is it safe now.
+
+    authenticate   before a byte of the body is read
+    reserve        memory for the body, by its bytes
+    take           inflate within bounds → judge item by item → journal → the acknowledgement
 
 A request is only called accepted once its journal record has reached the acknowledgement level. Doors differ in
-how they wait (an event loop, a thread) and in how they word the outcome; everything else is here.
+how they wait (an event loop, a thread) and in how they word the outcome; everything else is here. What the collector
+makes by itself, such as the proxy's spans, comes in by `submit`.
 """
 
 from __future__ import annotations
@@ -15,12 +20,22 @@ from enum import Enum
 from typing import Any
 
 from collector.journal import Header, Journal, JournalError
+from collector.memory import SMALLEST_BUDGET, Budget, Reservation
 from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
+from collector.otlp.limits import DEFAULT, Limits, TooManyError
+from collector.receivers import inflate
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
 """Exporters give up after 10 s in all, so they are asked back soon."""
+ADMISSION_S = 0.25
+"""Longest wait for memory before a client is asked to come back."""
+COMMIT_S = 8.0
+"""Longest wait for the journal: an exporter that has no answer after 10 s drops its batch."""
+NO_ROOM = "too much is on its way"
+COMPRESSED_WEIGHT = 4
+"""A compressed body counts so many times its bytes until it is inflated."""
 
 
 INSIDE = "proxy"
@@ -34,6 +49,10 @@ class Verdict(Enum):
     """It is safe, but for `rejected` items that never will be."""
     BAD = "bad"
     """It is no OTLP request; sending it again is no use."""
+    TOO_LARGE = "too_large"
+    """It has more bytes or parts than may be; it must be cut."""
+    UNKNOWN_ENCODING = "unknown_encoding"
+    """Its Content-Encoding is not taken."""
     REFUSED = "refused"
     """Not now; the same request may be taken in a moment."""
 
@@ -77,73 +96,116 @@ class IntakeStats:
         return document
 
 
+class NoRoomError(Exception):
+    """Nothing can be taken now; the same request may be taken in a moment."""
+
+
+@dataclass(slots=True)
+class Submission:
+    """A request as its door read it."""
+
+    signal: Signal
+    body: bytes
+    transport: str
+    json: bool = False
+    encoding: str = ""
+    """Content-Encoding that the body still has."""
+    tenant: str = ""
+    project: str = ""
+    reservation: Reservation | None = None
+    """Memory held for the body; `take` lets it go when the request has ended."""
+
+
 class Intake:
     """Takes requests of all signals.
 
     Args:
         journals: by signal name; a signal without one is answered and counted, not stored.
+        budget: memory that all requests on their way share.
+        max_body_bytes: of a body once it is inflated.
     """
 
-    def __init__(self, journals: Mapping[str, Journal]) -> None:
+    def __init__(
+        self,
+        journals: Mapping[str, Journal],
+        *,
+        limits: Limits = DEFAULT,
+        budget: Budget | None = None,
+        max_body_bytes: int = 64 << 20,
+    ) -> None:
         self._journals = journals
         self._lock = threading.Lock()
+        self.limits = limits
+        self.budget = budget or Budget(SMALLEST_BUDGET)
+        self.max_body_bytes = max_body_bytes
         self.stats = IntakeStats()
         self.draining = False
         """Refuse everything: the collector is about to end."""
 
-    def take(
-        self,
-        signal: Signal,
-        body: bytes,
-        *,
-        json: bool,
-        transport: str,
-        project: str,
-        done: Callable[[Outcome], None],
-    ) -> None:
-        """Judges and journals a request. `done` is called once, now or from the journal's thread."""
-        outcome: Outcome | None = None
-        try:
-            if self.draining and transport != INSIDE:
-                outcome = Outcome(Verdict.REFUSED, message="the collector is shutting down")
-            else:
-                checked = transcode(signal, body) if json else check(signal, body)
-                journal = self._journals.get(signal)
-                if journal is not None and checked.accepted:
-                    header = Header(
-                        time.time_ns(), project=project, transport=transport, items=checked.accepted
-                    )
-                    journal.append(
-                        header,
-                        checked.body,
-                        lambda error: done(self._journalled(signal, transport, checked, error)),
-                    )
-                    return
-                outcome = self._accepted(checked)
-        except NotOtlpError as error:
-            checked = Checked(b"", 0)
-            outcome = Outcome(Verdict.BAD, message=str(error))
-        except JournalError as error:
-            outcome = Outcome(Verdict.REFUSED, message=str(error))
-        except Exception:
-            # A fault of ours must not cost the client its data: it may find us mended, or another replica.
-            log.exception("a %s request could not be judged", signal)
-            outcome = Outcome(Verdict.REFUSED, message="internal error")
-        self._count(
-            signal, transport, outcome, checked.accepted if outcome.verdict is Verdict.ACCEPTED else 0
-        )
-        done(outcome)
+    def reserve(self) -> Reservation:
+        """Memory for a request; nothing is held until it grows. `take` lets it go, or whoever does not come to
+        that."""
+        return Reservation(self.budget)
 
-    def _journalled(
-        self, signal: Signal, transport: str, checked: Checked, error: Exception | None
-    ) -> Outcome:
-        outcome = self._accepted(checked) if error is None else Outcome(Verdict.REFUSED, message=str(error))
-        self._count(signal, transport, outcome, checked.accepted if error is None else 0)
+    def refuse(self, signal: Signal, transport: str) -> Outcome:
+        """The outcome of a request for which there is no room; it is counted."""
+        outcome = Outcome(Verdict.REFUSED, message=NO_ROOM)
+        self._count(signal, transport, outcome, 0)
         return outcome
 
-    @staticmethod
-    def _accepted(checked: Checked) -> Outcome:
-        return Outcome(Verdict.ACCEPTED, checked.rejected, checked.reasons)
+    def submit(self, signal: Signal, body: bytes, *, project: str, done: Callable[[Outcome], None]) -> None:
+        """Takes a request that the collector made by itself, in protobuf. It is judged like any other, but taken
+        until the end."""
+        self.take(Submission(signal, body, INSIDE, project=project), done)
+
+    def take(self, request: Submission, done: Callable[[Outcome], None]) -> None:
+        """Inflates, judges and journals a request. `done` is called once, now or from the journal's thread."""
+
+        def end(outcome: Outcome, accepted: int = 0) -> None:
+            if request.reservation is not None:
+                request.reservation.release()
+            self._count(request.signal, request.transport, outcome, accepted)
+            done(outcome)
+
+        try:
+            checked = self._judge(request)
+            accepted = Outcome(Verdict.ACCEPTED, checked.rejected, checked.reasons)
+            journal = self._journals.get(request.signal)
+            if journal is None or not checked.accepted:
+                end(accepted, checked.accepted)
+                return
+
+            def journalled(error: Exception | None) -> None:
+                if error is None:
+                    end(accepted, checked.accepted)
+                else:
+                    end(Outcome(Verdict.REFUSED, message=str(error)))
+
+            header = Header(
+                time.time_ns(), request.tenant, request.project, request.transport, checked.accepted
+            )
+            journal.append(header, checked.body, journalled)
+        except (NotOtlpError, inflate.CorruptBodyError) as error:
+            end(Outcome(Verdict.BAD, message=str(error)))
+        except (TooManyError, inflate.TooLargeError) as error:
+            end(Outcome(Verdict.TOO_LARGE, message=str(error)))
+        except inflate.UnknownEncodingError as error:
+            end(Outcome(Verdict.UNKNOWN_ENCODING, message=str(error)))
+        except (NoRoomError, JournalError) as error:
+            end(Outcome(Verdict.REFUSED, message=str(error)))
+        except Exception:
+            # A fault of ours must not cost the client its data: it may find us mended, or another replica.
+            log.exception("a %s request could not be judged", request.signal)
+            end(Outcome(Verdict.REFUSED, message="internal error"))
+
+    def _judge(self, request: Submission) -> Checked:
+        if self.draining and request.transport != INSIDE:
+            raise NoRoomError("the collector is shutting down")
+        body = inflate.inflate(request.encoding, request.body, self.max_body_bytes)
+        if request.reservation is not None and not request.reservation.grow_to(len(body)):
+            raise NoRoomError(NO_ROOM)
+        judge = transcode if request.json else check
+        return judge(request.signal, body, self.limits)
 
     def _count(self, signal: Signal, transport: str, outcome: Outcome, accepted: int) -> None:
         with self._lock:
@@ -151,7 +213,7 @@ class Intake:
             counted.requests += 1
             counted.accepted += accepted
             counted.rejected += outcome.rejected
-            counted.bad_requests += outcome.verdict is Verdict.BAD
+            counted.bad_requests += outcome.verdict not in (Verdict.ACCEPTED, Verdict.REFUSED)
             counted.refused_requests += outcome.verdict is Verdict.REFUSED
         if outcome.rejected:
             log.warning("%s over %s: %d rejected: %s", signal, transport, outcome.rejected, outcome.message)

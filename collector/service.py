@@ -29,8 +29,7 @@ from collector.pipeline import Pipeline, Stage
 from collector.plugins import load_conventions
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, into
-from collector.receivers.grpc import GrpcReceiver
-from collector.receivers.http import HttpReceiver
+from collector.receivers.opening import open_grpc, open_http, open_intake
 from collector.stages import Derivation, Flow, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
 from mappers.conventions import BUILTIN
@@ -114,7 +113,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         parts.callback(store.close)
         reader = Reader(store)
 
-        intake = Intake(journals)
+        intake = open_intake(settings, journals)
         health = Health()
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
         flow = Flow()
@@ -285,16 +284,14 @@ async def _open_doors(
     api_door = api_app(api, token=token, hosts=LOOPBACK_NAMES)
     grpc_address = None
     if protocols.grpc.endpoint:
-        receiver = GrpcReceiver(
-            intake, max_message_bytes=protocols.grpc.max_recv_msg_size, workers=protocols.grpc.workers
-        )
+        receiver = open_grpc(protocols.grpc, intake)
         try:
             port = receiver.start(protocols.grpc.endpoint)
         except OSError as error:
             raise ListenError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}") from None
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
         grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
-    http = HttpReceiver(intake, max_body_bytes=protocols.http.max_request_body_size)
+    http = open_http(protocols.http, intake)
     doors = {
         "http": await listen("http", protocols.http.endpoint, http, parts),
         "api": await listen("api", settings.api.endpoint, api_door, parts),

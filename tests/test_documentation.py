@@ -48,7 +48,7 @@ def shown(name: str, default: object) -> str:
     if isinstance(default, list):
         return ", ".join(f"`{item}`" for item in default)
     if isinstance(default, ByteSize):
-        return f"`{default >> 20}MiB`"
+        return f"`{default >> 20}MiB`" if default >> 20 else f"`{default >> 10}KiB`"
     return f"`{default:g}s`" if isinstance(default, float) else f"`{default}`"
 
 

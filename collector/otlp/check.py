@@ -1,4 +1,8 @@
-"""The structure check on the way in: what can not be stored is refused item by item, never the whole request."""
+"""The structure check on the way in: what can not be stored is refused item by item, never the whole request.
+
+A small request is parsed whole, which is quickest. A large one is looked through on the wire first, and its items are
+parsed one at a time: two bytes may become two hundred in memory, and so 64 MiB thirteen GiB.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,27 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from collector.otlp import messages
+from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.otlp.signal import Signal
+from collector.otlp.values import cut_values
+from collector.otlp.wire import Elements, WireError, count_data_points, count_entries, within_counts
 
 NO_TRACE = bytes(16)
 NO_SPAN = bytes(8)
+WHOLE_BYTES = 256 << 10
+"""Requests up to here are parsed whole: at worst that takes 23 MB for a moment."""
+COUNT_BYTES = 2 << 20
+"""Requests from here on are walked down to their items first; below, the skeleton takes 80 MB at worst."""
+WALK_BYTES = 64 << 10
+"""Items from here on are walked before they are parsed."""
 
 
 class NotOtlpError(ValueError):
     """The body is not a request of its signal; the message says what is wrong, without quoting the body."""
+
+
+class _RejectedError(ValueError):
+    """One item can not be stored; the message is its reason."""
 
 
 @dataclass(slots=True)
@@ -32,28 +49,31 @@ class Checked:
     """Why items were rejected, each reason with its count."""
 
 
-def check(signal: Signal, body: bytes) -> Checked:
+def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
     """Judges a protobuf request.
 
     Raises:
         NotOtlpError: nothing in it makes sense.
+        TooManyError: it has more parts than can be looked through.
     """
     if signal is Signal.METRICS:
         return Checked(b"", _data_points(body))
-    message, item_name, wrong = _SIGNALS[signal]
+    message, item_name, wrong, over = _SIGNALS[signal]
+    if len(body) > WHOLE_BYTES:
+        return _item_by_item(signal, body, limits)
     try:
         request = message.FromString(body)
     except DecodeError:
-        return _item_by_item(signal, body)
+        return _item_by_item(signal, body, limits, parsed=False)
     count = 0
     for resource in getattr(request, f"resource_{signal_suffix(signal)}"):
         for scope in getattr(resource, f"scope_{signal_suffix(signal)}"):
             items = getattr(scope, item_name)
             count += len(items)
             for item in items:
-                if wrong(item):
-                    return _item_by_item(signal, body)
-    return Checked(body, count)
+                if wrong(item) or over(item, limits):
+                    return _item_by_item(signal, body, limits)
+    return Checked(body, count) if count <= limits.items else _item_by_item(signal, body, limits)
 
 
 def signal_suffix(signal: Signal) -> str:
@@ -80,68 +100,160 @@ def wrong_log_record(record: Any) -> str:
     return ""
 
 
-_SIGNALS: dict[Signal, tuple[Any, str, Callable[[Any], str]]] = {
-    Signal.TRACES: (messages.TracesRequest, "spans", wrong_span),
-    Signal.LOGS: (messages.LogsRequest, "log_records", wrong_log_record),
+def _over_span(span: Any, limits: Limits) -> bool:
+    """Whether it has more parts than are kept."""
+    if len(span.attributes) > limits.attributes:
+        return True
+    events, links = span.events, span.links
+    if events and (len(events) > limits.events or _any_over(events, limits)):
+        return True
+    return bool(links) and (len(links) > limits.links or _any_over(links, limits))
+
+
+def _any_over(parts: Any, limits: Limits) -> bool:
+    return any(len(part.attributes) > limits.attributes for part in parts)
+
+
+def _over_log_record(record: Any, limits: Limits) -> bool:
+    return len(record.attributes) > limits.attributes
+
+
+_SIGNALS: dict[Signal, tuple[Any, str, Callable[[Any], str], Callable[[Any, Limits], bool]]] = {
+    Signal.TRACES: (messages.TracesRequest, "spans", wrong_span, _over_span),
+    Signal.LOGS: (messages.LogsRequest, "log_records", wrong_log_record, _over_log_record),
 }
-_ITEMS = {Signal.TRACES: messages.Span, Signal.LOGS: messages.LogRecord}
+_ITEMS = {Signal.TRACES: ("span", messages.Span), Signal.LOGS: ("log", messages.LogRecord)}
 
 
-def _item_by_item(signal: Signal, body: bytes) -> Checked:
-    """Parses each item alone and keeps the good ones, byte for byte."""
+def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool = True) -> Checked:
+    """Parses each item alone and keeps the good ones, byte for byte unless they are cut.
+
+    Args:
+        parsed: False if the body is known not to parse as a whole.
+    """
     try:
+        if len(body) > COUNT_BYTES:
+            count_entries(body, limits)
         skeleton = messages.RequestSkeleton.FromString(body)
-    except DecodeError:
+    except (DecodeError, WireError):
         raise NotOtlpError(f"the body is not an OTLP {signal} request in protobuf") from None
-    *_, wrong = _SIGNALS[signal]
     reasons: Counter[str] = Counter()
+    elements = Elements()
     accepted = 0
+    changed = False
+    judge = _judge_of(signal, limits, elements)
+    _refuse_too_many("resources", len(skeleton.resources), limits.resources)
+    scopes = 0
     for resource in skeleton.resources:
-        resource_reason = _undecodable(messages.Resource, resource.resource)
+        changed |= _mend_url(resource)
+        scopes += len(resource.scopes)
+        _refuse_too_many("scopes", scopes, limits.scopes)
+        resource_reason, shared = _envelope("resource", resource.resource, limits, elements)
+        if shared is not None:
+            resource.resource, changed = shared, True
         for scope in resource.scopes:
-            shared_reason = resource_reason or _undecodable(messages.InstrumentationScope, scope.scope)
+            changed |= _mend_url(scope)
+            scope_reason, shared = _envelope("scope", scope.scope, limits, elements)
+            if shared is not None:
+                scope.scope, changed = shared, True
+            items = list(scope.items)
             kept = []
-            for raw in scope.items:
-                reason = shared_reason
-                if not reason:
-                    try:
-                        reason = wrong(_ITEMS[signal].FromString(raw))
-                    except DecodeError:
-                        reason = "can not be decoded (invalid UTF-8, or nested too deep)"
-                if reason:
-                    reasons[reason] += 1
-                else:
-                    kept.append(raw)
-            del scope.items[:]
-            scope.items.extend(kept)
-            accepted += len(kept)
-            if shared_reason:
+            if reason := resource_reason or scope_reason:
+                reasons[reason] += len(items)
                 scope.ClearField("scope")
+            else:
+                for item in items:
+                    try:
+                        kept.append(judge(item))
+                    except _RejectedError as error:
+                        reasons[str(error)] += 1
+                if (surplus := accepted + len(kept) - limits.items) > 0:
+                    reasons[f"more than {limits.items} items in one request"] += surplus
+                    del kept[-surplus:]
+            accepted += len(kept)
+            if kept != items:
+                changed = True
+                del scope.items[:]
+                scope.items.extend(kept)
         if resource_reason:
             resource.ClearField("resource")
     rejected = reasons.total()
     if rejected and not accepted and set(reasons) <= {"trace id is not 16 bytes"}:
         raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
-    if not rejected:
+    if not changed and not parsed:
         raise NotOtlpError(f"the body is not an OTLP {signal} request in protobuf")
     said = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
-    return Checked(skeleton.SerializeToString(), accepted, rejected, said)
+    return Checked(skeleton.SerializeToString() if changed else body, accepted, rejected, said)
 
 
-def _undecodable(message: Any, raw: bytes) -> str:
+def _refuse_too_many(what: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise TooManyError(f"more than {limit} {what} in one request")
+
+
+def _judge_of(signal: Signal, limits: Limits, elements: Elements) -> Callable[[bytes], bytes]:
+    """A function that returns an item as it can be stored, and raises _RejectedError if it can not be."""
+    name, message = _ITEMS[signal]
+    _, _, wrong, over = _SIGNALS[signal]
+    parse = message.FromString
+    value_bytes, item_bytes = limits.value_bytes, limits.item_bytes
+    long_bytes = min(value_bytes, item_bytes)
+
+    def judge(raw: bytes) -> bytes:
+        try:
+            if len(raw) > WALK_BYTES:
+                elements.count(name, raw)
+            item = parse(raw)
+            if reason := wrong(item):
+                raise _RejectedError(reason)
+            if over(item, limits):
+                raw = within_counts(signal, raw, limits)
+                item = parse(raw)
+        except (DecodeError, WireError):
+            raise _RejectedError("can not be decoded (invalid UTF-8, or nested too deep)") from None
+        if len(raw) > long_bytes:
+            if cut_values(item, value_bytes):
+                raw = item.SerializeToString()
+            if len(raw) > item_bytes:
+                raise _RejectedError(f"larger than {item_bytes} bytes")
+        return raw
+
+    return judge
+
+
+def _envelope(name: str, raw: bytes, limits: Limits, elements: Elements) -> tuple[str, bytes | None]:
+    """Why what lies in this resource or scope can not be stored, and its bytes if they had to be cut."""
+    message = messages.Resource if name == "resource" else messages.InstrumentationScope
     try:
-        message.FromString(raw)
-    except DecodeError:
-        return "resource or scope can not be decoded"
-    return ""
+        if len(raw) > WALK_BYTES:
+            elements.count(name, raw)
+        parsed = message.FromString(raw)
+    except (DecodeError, WireError):
+        return "resource or scope can not be decoded", None
+    cut = None
+    if len(raw) > limits.value_bytes and cut_values(parsed, limits.value_bytes):
+        raw = cut = parsed.SerializeToString()
+    return ("resource or scope is too large" if len(raw) > limits.item_bytes else ""), cut
+
+
+def _mend_url(owner: Any) -> bool:
+    """Whether its schema URL was no UTF-8, and now is."""
+    try:
+        owner.schema_url.decode()
+    except UnicodeDecodeError:
+        owner.schema_url = owner.schema_url.decode(errors="replace").encode()
+        return True
+    return False
 
 
 def _data_points(body: bytes) -> int:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
     try:
+        if len(body) > WHOLE_BYTES:
+            return count_data_points(body)
         request = ExportMetricsServiceRequest.FromString(body)
-    except DecodeError:
+    except (DecodeError, WireError):
         raise NotOtlpError("the body is not an OTLP metrics request in protobuf") from None
     count = 0
     for resource in request.resource_metrics:

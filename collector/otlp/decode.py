@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from collector.otlp import messages
+from collector.otlp.limits import MAX_VALUE_DEPTH
 from mappers.model import AttributeValue, LogRecord, Resource, Scope, Span, SpanEvent, SpanLink
 
 NO_PARENT = bytes(8)
@@ -56,16 +59,24 @@ class Attributes(Mapping[str, AttributeValue]):
         return f"Attributes({dict(self.items())!r})"
 
 
-def value(found: Any) -> AttributeValue:
-    """An AnyValue as a Python object; an empty one is None."""
+def value(found: Any, depth: int = 0) -> AttributeValue:
+    """An AnyValue as a Python object; an empty one is None, and one nested deeper than `MAX_VALUE_DEPTH` JSON text."""
     which = found.WhichOneof("value")
     if which is None:
         return None
+    if which not in ("array_value", "kvlist_value"):
+        return getattr(found, which)
+    inner: AttributeValue
     if which == "array_value":
-        return [value(item) for item in found.array_value.values]
-    if which == "kvlist_value":
-        return {key: value(item) for key, item in found.kvlist_value.values.items()}
-    return getattr(found, which)
+        inner = [value(item, depth + 1) for item in found.array_value.values]
+    else:
+        inner = {key: value(item, depth + 1) for key, item in found.kvlist_value.values.items()}
+    return json.dumps(inner, ensure_ascii=False, default=_plain) if depth == MAX_VALUE_DEPTH else inner
+
+
+def _plain(found: Any) -> Any:
+    """Bytes in JSON."""
+    return base64.b64encode(found).decode()
 
 
 def decode_traces(body: bytes) -> list[Span]:

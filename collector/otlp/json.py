@@ -20,12 +20,21 @@ import orjson
 
 from collector.otlp import messages
 from collector.otlp.check import Checked, NotOtlpError, signal_suffix, wrong_log_record, wrong_span
+from collector.otlp.limits import (
+    DEFAULT,
+    MAX_JSON_DEPTH,
+    MAX_JSON_ELEMENTS,
+    MAX_VALUE_DEPTH,
+    Limits,
+    TooManyError,
+)
 from collector.otlp.signal import Signal
-
-MAX_VALUE_DEPTH = 16
-"""Values nested deeper become JSON text."""
+from collector.otlp.values import cut_values
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_TEXTS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_STRETCH = re.compile(rb'(?:[^"]*"[^"\\]*(?:\\.[^"\\]*)*"){1,4096}', re.DOTALL)
+_STRUCTURE = b"{[,"
 _SPAN_KINDS = {
     f"SPAN_KIND_{name}": number
     for number, name in enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"))
@@ -40,12 +49,14 @@ class _ItemError(ValueError):
     """One item can not be read; the message is its reason."""
 
 
-def transcode(signal: Signal, body: bytes) -> Checked:
+def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
     """A JSON request as a protobuf one that holds what of it can be stored.
 
     Raises:
         NotOtlpError: the body is not JSON, or not a request of this signal.
+        TooManyError: it has more parts than can be looked through.
     """
+    _count_elements(body)
     document = _parse(body)
     if not isinstance(document, dict):
         raise NotOtlpError(f"the body must be a JSON object, not {_kind(document)}")
@@ -53,7 +64,7 @@ def transcode(signal: Signal, body: bytes) -> Checked:
     resources = _list(document, f"resource{suffix.capitalize()}", NotOtlpError)
     if signal is Signal.METRICS:
         return Checked(b"", _data_points(resources))
-    fill: Callable[[Document, Any], None]
+    fill: Callable[[Document, Any, Limits], None]
     wrong: Callable[[Any], str]
     if signal is Signal.TRACES:
         request, item_name, fill, wrong = messages.TracesRequest(), "spans", _fill_span, wrong_span
@@ -65,19 +76,33 @@ def transcode(signal: Signal, body: bytes) -> Checked:
             wrong_log_record,
         )
     reasons: Counter[str] = Counter()
-    accepted = 0
+    accepted = scopes = 0
+    may_have_long_values = len(body) > limits.value_bytes
+    if len(resources) > limits.resources:
+        raise TooManyError(f"more than {limits.resources} resources in one request")
     for resource in resources:
         resource_message = getattr(request, f"resource_{suffix}").add()
-        _envelope(resource, "resource", resource_message)
+        _envelope(resource, "resource", resource_message, limits)
         for scope in _list(resource, f"scope{suffix.capitalize()}", NotOtlpError):
+            scopes += 1
+            if scopes > limits.scopes:
+                raise TooManyError(f"more than {limits.scopes} scopes in one request")
             scope_message = getattr(resource_message, f"scope_{suffix}").add()
-            _envelope(scope, "scope", scope_message)
+            _envelope(scope, "scope", scope_message, limits)
             items = getattr(scope_message, _snake(item_name))
             for item in _list(scope, item_name, NotOtlpError):
                 message = items.add()
                 try:
-                    fill(_object(item), message)
+                    fill(_object(item), message, limits)
                     reason = wrong(message)
+                    if accepted >= limits.items:
+                        reason = f"more than {limits.items} items in one request"
+                    elif may_have_long_values:
+                        cut_values(message, limits.value_bytes)
+                        if message.ByteSize() > limits.item_bytes:
+                            reason = f"larger than {limits.item_bytes} bytes"
+                except NotOtlpError:
+                    raise
                 except (_ItemError, ValueError, TypeError) as error:
                     reason = str(error) if isinstance(error, _ItemError) else "a value is out of range"
                 if reason:
@@ -87,6 +112,23 @@ def transcode(signal: Signal, body: bytes) -> Checked:
                     accepted += 1
     said = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
     return Checked(request.SerializeToString(), accepted, reasons.total(), said)
+
+
+def _count_elements(body: bytes) -> None:
+    """Raises: TooManyError, before the parser makes a hundred bytes of every two."""
+    if len(body) <= MAX_JSON_ELEMENTS:
+        return
+    if sum(body.count(mark) for mark in _STRUCTURE) > MAX_JSON_ELEMENTS:
+        # What stands in texts does not count: prompts hold JSON, too. A stretch at a time, to stop in time.
+        count = at = 0
+        while at < len(body):
+            stretch = _STRETCH.match(body, at)
+            end = stretch.end() if stretch else len(body)
+            bare = _TEXTS.sub(b"", body[at:end])
+            count += sum(bare.count(mark) for mark in _STRUCTURE)
+            if count > MAX_JSON_ELEMENTS:
+                raise TooManyError(f"more than {MAX_JSON_ELEMENTS} JSON values in one request")
+            at = end
 
 
 def _parse(body: bytes) -> Any:
@@ -120,7 +162,7 @@ def _repaired(document: Any) -> Any:
     return document
 
 
-def _envelope(document: Any, name: str, message: Any) -> None:
+def _envelope(document: Any, name: str, message: Any, limits: Limits) -> None:
     """Resource or scope, with the schema URL that stands beside it."""
     if not isinstance(document, dict):
         raise NotOtlpError(f"a JSON object is expected around {name!r}, not {_kind(document)}")
@@ -131,7 +173,9 @@ def _envelope(document: Any, name: str, message: Any) -> None:
         if inner is not None:
             if name == "scope":
                 target.name, target.version = _text(inner, "name"), _text(inner, "version")
-            _fill_attributes(_object(inner), target.attributes)
+            _fill_attributes(_object(inner), target.attributes, limits)
+            if target.ByteSize() > limits.value_bytes:
+                cut_values(target, limits.value_bytes)
     except (_ItemError, ValueError, TypeError) as error:
         raise NotOtlpError(f"{name}: {error}") from None
 
@@ -139,7 +183,7 @@ def _envelope(document: Any, name: str, message: Any) -> None:
 # --------------------------------------------------------------------------- items
 
 
-def _fill_span(span: Document, message: Any) -> None:
+def _fill_span(span: Document, message: Any, limits: Limits) -> None:
     get = span.get
     message.trace_id = _id(get("traceId") or get("trace_id"), 16)
     message.span_id = _id(get("spanId") or get("span_id"), 8)
@@ -153,25 +197,28 @@ def _fill_span(span: Document, message: Any) -> None:
     for name in ("dropped_attributes_count", "dropped_events_count", "dropped_links_count"):
         if dropped := get(_camel(name)) or get(name):
             setattr(message, name, _integer(dropped))
-    _fill_attributes(span, message.attributes)
+    message.dropped_attributes_count += _fill_attributes(span, message.attributes, limits)
     if status := get("status"):
         message.status.message = _text(status, "message")
         message.status.code = _enum(_object(status).get("code"), _STATUS_CODES)
-    for event in _list(span, "events", _ItemError):
+    events, links = _list(span, "events", _ItemError), _list(span, "links", _ItemError)
+    message.dropped_events_count += max(0, len(events) - limits.events)
+    message.dropped_links_count += max(0, len(links) - limits.links)
+    for event in events[: limits.events]:
         event_message = message.events.add()
         event_message.time_unix_nano = _integer(_field(event, "timeUnixNano"))
         event_message.name = _text(event, "name")
-        _fill_attributes(event, event_message.attributes)
-    for link in _list(span, "links", _ItemError):
+        _fill_attributes(event, event_message.attributes, limits)
+    for link in links[: limits.links]:
         link_message = message.links.add()
         link_message.trace_id = _id(_field(link, "traceId"), 16)
         link_message.span_id = _id(_field(link, "spanId"), 8)
         link_message.trace_state = _text(link, "traceState")
         link_message.flags = _integer(_field(link, "flags"))
-        _fill_attributes(link, link_message.attributes)
+        _fill_attributes(link, link_message.attributes, limits)
 
 
-def _fill_log_record(record: Document, message: Any) -> None:
+def _fill_log_record(record: Document, message: Any, limits: Limits) -> None:
     message.time_unix_nano = _integer(_field(record, "timeUnixNano"))
     message.observed_time_unix_nano = _integer(_field(record, "observedTimeUnixNano"))
     message.trace_id = _id(_field(record, "traceId"), 16)
@@ -185,16 +232,17 @@ def _fill_log_record(record: Document, message: Any) -> None:
     body = record.get("body")
     if body is not None:
         _fill_value(body, message.body, 0)
-    _fill_attributes(record, message.attributes)
+    message.dropped_attributes_count += _fill_attributes(record, message.attributes, limits)
 
 
-def _fill_attributes(owner: Document, target: Any) -> None:
+def _fill_attributes(owner: Document, target: Any, limits: Limits) -> int:
+    """Returns how many were too many."""
     attributes = owner.get("attributes")
     if attributes is None:
-        return
+        return 0
     if not isinstance(attributes, list):
         raise _ItemError("attributes must be a list of {key, value} objects")
-    for pair in attributes:
+    for pair in attributes[: limits.attributes]:
         try:
             key, found = pair["key"], pair.get("value")
         except (KeyError, TypeError, AttributeError):
@@ -206,18 +254,31 @@ def _fill_attributes(owner: Document, target: Any) -> None:
                 target[key].string_value = text
             else:
                 _fill_value(found, target[key], 0)
+    return max(0, len(attributes) - limits.attributes)
 
 
 def _fill_value(document: Any, message: Any, depth: int) -> None:
     if not isinstance(document, dict):
         raise _ItemError('a value is not an object such as {"stringValue": …}')
     if depth > MAX_VALUE_DEPTH:
+        if _is_deeper(document, MAX_JSON_DEPTH - depth):
+            raise NotOtlpError("the body is nested too deep")
         message.string_value = orjson.dumps(document).decode()
         return
     for name, found in document.items():
         setter = _VALUES.get(name)
         if setter is not None and found is not None:
             setter(found, message, depth)
+
+
+def _is_deeper(document: Any, levels: int) -> bool:
+    """Whether lists and objects lie deeper within each other than that."""
+    if not isinstance(document, (dict, list)):
+        return False
+    if levels <= 0:
+        return True
+    inner = document.values() if isinstance(document, dict) else document
+    return any(_is_deeper(item, levels - 1) for item in inner)
 
 
 def _set_string(found: Any, message: Any, depth: int) -> None:

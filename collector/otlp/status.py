@@ -19,10 +19,12 @@ class Code:
 
     INVALID_ARGUMENT = 3
     NOT_FOUND = 5
+    PERMISSION_DENIED = 7
     RESOURCE_EXHAUSTED = 8
     UNIMPLEMENTED = 12
     INTERNAL = 13
     UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 def export_response(signal: Signal, content_type: str, rejected: int = 0, message: str = "") -> bytes:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from collector.config import ProxySettings
-from collector.intake import INSIDE, Intake, Outcome, Verdict
+from collector.intake import Intake, Outcome, Verdict
 from collector.listening import ListenError, listen
 from collector.otlp import Signal
 from collector.proxy.app import Proxy, Recorder
@@ -91,6 +91,6 @@ def into(intake: Intake) -> RetryingOutlet:
         def settled(outcome: Outcome) -> None:
             done(outcome.verdict is Verdict.ACCEPTED, outcome.verdict is Verdict.REFUSED)
 
-        intake.take(Signal.TRACES, body, json=False, transport=INSIDE, project=project, done=settled)
+        intake.submit(Signal.TRACES, body, project=project, done=settled)
 
     return RetryingOutlet(take)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from collector.intake import RETRY_AFTER_S, Intake, Outcome, Verdict
+from collector.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outcome, Submission, Verdict
 from collector.otlp import Signal
 from collector.otlp.status import PROTOBUF, export_response, retry_trailers
 
@@ -20,17 +22,41 @@ _METHODS = {
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": Signal.METRICS,
 }
 PROJECT_KEYS = ("x-eddyline-project", "x-loop-project")
-COMMIT_S = 8.0
-"""Longest wait for the journal: an exporter that has no answer after 10 s drops its batch."""
+ANSWER_BEFORE_DEADLINE_S = 0.2
+"""How long before its client gives up a request is answered."""
 
-OPTIONS = (
-    ("grpc.so_reuseport", 0),  # two collectors on one port would each get half of the traffic, silently
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),  # clients that ping each 10 s are fine
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_connection_age_ms", 3_600_000),  # so that load balancers can spread clients anew
-    ("grpc.max_connection_age_grace_ms", 30_000),
-    ("grpc.max_concurrent_streams", 100),
-)
+_CODES = {
+    Verdict.BAD: grpc.StatusCode.INVALID_ARGUMENT,
+    Verdict.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,  # without RetryInfo: it will not get smaller
+    Verdict.UNKNOWN_ENCODING: grpc.StatusCode.UNIMPLEMENTED,
+    Verdict.REFUSED: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """How connections are kept. Seconds."""
+
+    min_ping_interval: float = 5.0
+    """Clients may ping this often; gRPC by itself takes 300 s and sends those away that ping each 10 s."""
+    max_age: float = 3600.0
+    """Then a client is asked to connect anew, so that load balancers can spread clients."""
+    max_age_grace: float = 30.0
+    max_streams: int = 100
+    """Calls at a time on one connection."""
+
+    def options(self) -> list[tuple[str, int]]:
+        return [
+            (
+                "grpc.so_reuseport",
+                0,
+            ),  # two collectors on one port would each get half of the traffic, silently
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", round(self.min_ping_interval * 1000)),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.max_connection_age_ms", round(self.max_age * 1000)),
+            ("grpc.max_connection_age_grace_ms", round(self.max_age_grace * 1000)),
+            ("grpc.max_concurrent_streams", self.max_streams),
+        ]
 
 
 class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
@@ -41,7 +67,14 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         workers: requests handled at a time; as many again may wait, further ones are told to come back.
     """
 
-    def __init__(self, intake: Intake, *, max_message_bytes: int, workers: int) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        max_message_bytes: int,
+        workers: int,
+        connections: Connections | None = None,
+    ) -> None:
         self._intake = intake
         self._handlers = {
             method: grpc.unary_unary_rpc_method_handler(self._exporter(signal))
@@ -52,7 +85,10 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         self._server = grpc.server(
             self._pool,
             handlers=(self,),
-            options=(*OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)),
+            options=[
+                *(connections or Connections()).options(),
+                ("grpc.max_receive_message_length", max_message_bytes),
+            ],
             maximum_concurrent_rpcs=workers * 2,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -71,7 +107,8 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         except RuntimeError as error:
             raise OSError(str(error)) from error
         self._server.start()
-        self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        for service in ("", *(method.split("/")[1] for method in _METHODS)):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
 
     def stop(self, grace_s: float) -> None:
@@ -83,11 +120,10 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
     def _exporter(self, signal: Signal) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def export(body: bytes, context: grpc.ServicerContext) -> bytes:
             outcome = self._take(signal, body, context)
-            if outcome.verdict is Verdict.BAD:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, outcome.message)
             if outcome.verdict is Verdict.REFUSED:
                 context.set_trailing_metadata(retry_trailers(outcome.message, RETRY_AFTER_S))
-                context.abort(grpc.StatusCode.UNAVAILABLE, outcome.message)
+            if outcome.verdict is not Verdict.ACCEPTED:
+                context.abort(_CODES[outcome.verdict], outcome.message)
             return export_response(signal, PROTOBUF, outcome.rejected, outcome.message)
 
         return export
@@ -95,6 +131,14 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
     def _take(self, signal: Signal, body: bytes, context: grpc.ServicerContext) -> Outcome:
         metadata = dict(context.invocation_metadata())
         project = next((text for key in PROJECT_KEYS if (text := _text(metadata.get(key)))), "")
+        left = context.time_remaining()
+        patience = COMMIT_S if left is None else min(COMMIT_S, max(0.0, left - ANSWER_BEFORE_DEADLINE_S))
+        reservation = self._intake.reserve()
+        until = time.monotonic() + min(ADMISSION_S, patience)
+        while not reservation.grow_to(max(len(body), 1)):
+            if time.monotonic() > until:
+                return self._intake.refuse(signal, "grpc")
+            time.sleep(0.01)
         taken = threading.Event()
         outcomes: list[Outcome] = []
 
@@ -102,8 +146,9 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             outcomes.append(outcome)
             taken.set()
 
-        self._intake.take(signal, body, json=False, transport="grpc", project=project, done=done)
-        if not taken.wait(COMMIT_S):
+        request = Submission(signal, body, "grpc", project=project, reservation=reservation)
+        self._intake.take(request, done)
+        if not taken.wait(patience):
             return Outcome(Verdict.REFUSED, message="the journal did not answer in time")
         return outcomes[0]
 

@@ -1,4 +1,4 @@
-"""OTLP/HTTP as a bare ASGI application: content types, encodings, bodies, and answers in OTLP's own words.
+"""OTLP/HTTP as a bare ASGI application: content types, bodies, and answers in OTLP's own words.
 
 No framework stands between the server and the intake: a route table would cost more than the whole check.
 """
@@ -7,12 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from collector.intake import RETRY_AFTER_S, Intake, Outcome, Verdict
+from collector.intake import (
+    ADMISSION_S,
+    COMMIT_S,
+    COMPRESSED_WEIGHT,
+    RETRY_AFTER_S,
+    Intake,
+    Outcome,
+    Submission,
+    Verdict,
+)
+from collector.memory import Reservation
 from collector.otlp import Signal
 from collector.otlp.status import JSON, PROTOBUF, Code, error_status, export_response
 from collector.receivers import inflate
@@ -29,37 +41,62 @@ _CONTENT_TYPES = {
 _SIGNALS = {signal.value: signal for signal in Signal}
 ACCEPT_POST = "application/x-protobuf, application/json"
 
-COMMIT_S = 8.0
-"""Longest wait for the journal: an exporter that has no answer after 10 s drops its batch."""
-THREAD_FROM_BYTES = 1 << 20
-"""Bodies from here on are judged in a thread, so that one large request does not hold up the others."""
+THREAD_FROM_BYTES = 256 << 10
+"""Bodies from here on are judged in a thread, so that one large request does not hold up the others; compressed ones
+from a quarter of it."""
 DISCARD_BYTES = 1 << 20
 """Of a body that is refused, so much is read and thrown away, that the client sees the answer and no reset."""
+DISCARD_S = 2.0
+SLOWEST_BYTES_PER_S = 256 << 10
+"""How fast a body must come, beyond the time that any may take."""
+
+_ANSWERS = {
+    Verdict.BAD: (400, Code.INVALID_ARGUMENT),
+    Verdict.TOO_LARGE: (413, Code.RESOURCE_EXHAUSTED),
+    Verdict.UNKNOWN_ENCODING: (415, Code.INVALID_ARGUMENT),
+}
 
 
 class _RefusalError(Exception):
-    """An answer other than success."""
+    """An answer other than success.
+
+    Args:
+        unread: whether a body may still be on its way.
+    """
 
     def __init__(
-        self, status: int, code: int, message: str, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        code: int,
+        message: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        unread: bool = True,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
+        self.unread = unread
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """What a body may take on the wire: bytes, and seconds of silence and in all."""
+
+    max_bytes: int = 64 << 20
+    idle_s: float = 5.0
+    total_s: float = 30.0
+    """For the first bytes; one second more for each 256 KiB."""
 
 
 class HttpReceiver:
-    """The ASGI application.
+    """The ASGI application."""
 
-    Args:
-        max_body_bytes: for a body on the wire, and again once it is inflated.
-    """
-
-    def __init__(self, intake: Intake, *, max_body_bytes: int) -> None:
+    def __init__(self, intake: Intake, body_limits: BodyLimits | None = None) -> None:
         self._intake = intake
-        self._max_body_bytes = max_body_bytes
-        self._hinted = False
+        self._limits = body_limits or BodyLimits()
+        self._hinted: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,43 +105,62 @@ class HttpReceiver:
         content_type = _CONTENT_TYPES.get(_media_type(headers), "")
         answer_type = content_type or JSON
         try:
-            outcome = await self._export(scope, headers, content_type, receive)
+            signal = self._route(scope)
+            outcome = await self._export(signal, headers, content_type, receive)
+            self._raise_unless_accepted(outcome)
         except _RefusalError as refusal:
+            if refusal.unread and not await _discarded(headers, receive):
+                refusal.headers["Connection"] = "close"
             body = error_status(refusal.code, str(refusal), answer_type)
             await _answer(send, refusal.status, answer_type, body, refusal.headers)
             return
-        rejected, message = outcome.rejected, outcome.message
-        signal = _signal(scope["path"])
-        assert signal is not None
-        await _answer(send, 200, answer_type, export_response(signal, answer_type, rejected, message), {})
+        body = export_response(signal, answer_type, outcome.rejected, outcome.message)
+        await _answer(send, 200, answer_type, body, {})
 
     async def _export(
-        self, scope: Scope, headers: dict[bytes, bytes], content_type: str, receive: Receive
+        self, signal: Signal, headers: dict[bytes, bytes], content_type: str, receive: Receive
     ) -> Outcome:
         """Raises: _RefusalError."""
-        signal = self._route(scope)
         if not content_type:
             given = headers.get(b"content-type", b"").decode("latin-1")[:64]
             said = f"Content-Type {given!r} is not taken" if given else "Content-Type is missing"
             raise _RefusalError(
                 415, Code.INVALID_ARGUMENT, f"{said}; send {ACCEPT_POST}", {"Accept-Post": ACCEPT_POST}
             )
-        body = await self._body(headers, receive)
-        outcome = await self._take(signal, body, content_type, headers)
-        if outcome.verdict is Verdict.BAD:
-            raise _RefusalError(400, Code.INVALID_ARGUMENT, outcome.message)
-        if outcome.verdict is Verdict.REFUSED:
-            raise _unavailable(outcome.message)
-        return outcome
+        declared = _declared_length(headers)
+        if declared > self._limits.max_bytes:
+            raise self._too_large()
+        encoding = headers.get(b"content-encoding", b"").decode("latin-1")
+        weight = COMPRESSED_WEIGHT if inflate.is_compressed(encoding) else 1
+        reservation = self._intake.reserve()
+        try:
+            if not await _grown(reservation, max(declared, 1) * weight):
+                raise self._no_room(signal)
+            body = await self._body(signal, receive, reservation, weight)
+            request = Submission(
+                signal,
+                body,
+                "http",
+                json=content_type == JSON,
+                encoding=encoding,
+                project=_project(headers),
+                reservation=reservation,
+            )
+        except BaseException:
+            reservation.release()
+            raise
+        return await self._take(request, in_thread=len(body) * weight >= THREAD_FROM_BYTES)
 
     def _route(self, scope: Scope) -> Signal:
         path: str = scope["path"]
         signal = _signal(path)
         if signal is None:
-            if path == "/" and not self._hinted:
-                self._hinted = True
+            peer = (scope.get("client") or ("",))[0]
+            if path == "/" and peer not in self._hinted and len(self._hinted) < 1000:
+                self._hinted.add(peer)
                 log.warning(
-                    "an exporter posts to /; its endpoint must end in /v1/traces, /v1/logs or /v1/metrics"
+                    "an exporter at %s posts to /; its endpoint must end in /v1/traces, /v1/logs or /v1/metrics",
+                    peer,
                 )
             raise _RefusalError(
                 404,
@@ -119,52 +175,48 @@ class HttpReceiver:
             )
         return signal
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        """The inflated body, however it was cut on the way.
+    async def _body(self, signal: Signal, receive: Receive, reservation: Reservation, weight: int) -> bytes:
+        """The body as it was sent, however it was cut on the way.
 
         Raises: _RefusalError.
         """
-        limit = self._max_body_bytes
-        declared = headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > limit:
-            await _discard(receive)
-            raise self._too_large()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         parts: list[bytes] = []
         size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _RefusalError(400, Code.INVALID_ARGUMENT, "the body ended too early")
-            part = message.get("body", b"")
-            size += len(part)
-            if size > limit:
-                await _discard(receive)
-                raise self._too_large()
-            parts.append(part)
-            if not message.get("more_body"):
-                break
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        encoding = headers.get(b"content-encoding")
-        if encoding is None:
-            return body
         try:
-            return inflate.inflate(encoding.decode("latin-1"), body, limit)
-        except inflate.TooLargeError:
-            raise self._too_large() from None
-        except inflate.CorruptBodyError as error:
-            raise _RefusalError(400, Code.INVALID_ARGUMENT, str(error)) from None
-        except inflate.UnknownEncodingError as error:
+            async with asyncio.timeout(self._limits.idle_s) as timer:
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _RefusalError(
+                            400, Code.INVALID_ARGUMENT, "the body ended too early", unread=False
+                        )
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > self._limits.max_bytes:
+                        raise self._too_large()
+                    parts.append(part)
+                    if not message.get("more_body"):
+                        break
+                    if size * weight > reservation.size and not await _grown(reservation, size * weight):
+                        raise self._no_room(signal)
+                    ends = started + self._limits.total_s + size / SLOWEST_BYTES_PER_S
+                    timer.reschedule(min(loop.time() + self._limits.idle_s, ends))
+        except TimeoutError:
             raise _RefusalError(
-                415, Code.INVALID_ARGUMENT, str(error), {"Accept-Encoding": inflate.ACCEPTED}
+                408, Code.INVALID_ARGUMENT, "the body came too slowly", {"Connection": "close"}, unread=False
             ) from None
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _no_room(self, signal: Signal) -> _RefusalError:
+        return _unavailable(self._intake.refuse(signal, "http").message, unread=True)
 
     def _too_large(self) -> _RefusalError:
-        said = f"the body is larger than {self._max_body_bytes} bytes"
+        said = f"the body is larger than {self._limits.max_bytes} bytes"
         return _RefusalError(413, Code.RESOURCE_EXHAUSTED, said, {"Connection": "close"})
 
-    async def _take(
-        self, signal: Signal, body: bytes, content_type: str, headers: dict[bytes, bytes]
-    ) -> Outcome:
+    async def _take(self, request: Submission, *, in_thread: bool) -> Outcome:
         """Raises: _RefusalError."""
         loop = asyncio.get_running_loop()
         taken: asyncio.Future[Outcome] = loop.create_future()
@@ -176,24 +228,24 @@ class HttpReceiver:
         def hand_back(outcome: Outcome) -> None:
             loop.call_soon_threadsafe(settle, outcome)
 
-        def take() -> None:
-            self._intake.take(
-                signal,
-                body,
-                json=content_type == JSON,
-                transport="http",
-                project=_project(headers),
-                done=hand_back,
-            )
-
-        if len(body) >= THREAD_FROM_BYTES:
-            await asyncio.to_thread(take)
+        if in_thread:
+            await asyncio.to_thread(self._intake.take, request, hand_back)
         else:
-            take()
+            self._intake.take(request, hand_back)
         try:
             return await asyncio.wait_for(taken, COMMIT_S)
         except TimeoutError:
             raise _unavailable("the journal did not answer in time") from None
+
+    def _raise_unless_accepted(self, outcome: Outcome) -> None:
+        """Raises: _RefusalError."""
+        if outcome.verdict is Verdict.ACCEPTED:
+            return
+        if outcome.verdict is Verdict.REFUSED:
+            raise _unavailable(outcome.message)
+        status, code = _ANSWERS[outcome.verdict]
+        headers = {"Accept-Encoding": inflate.ACCEPTED} if status == 415 else {}
+        raise _RefusalError(status, code, outcome.message, headers, unread=False)
 
 
 def _signal(path: str) -> Signal | None:
@@ -213,22 +265,46 @@ def _project(headers: dict[bytes, bytes]) -> str:
     return ""
 
 
-def _unavailable(message: str) -> _RefusalError:
-    return _RefusalError(503, Code.UNAVAILABLE, message, {"Retry-After": str(RETRY_AFTER_S)})
+def _declared_length(headers: dict[bytes, bytes]) -> int:
+    declared = headers.get(b"content-length", b"0")
+    return int(declared) if declared.isdigit() else 0
 
 
-async def _discard(receive: Receive) -> None:
-    """Raises nothing: what can not be read is not waited for."""
+def _unavailable(message: str, *, unread: bool = False) -> _RefusalError:
+    # Spread a little, so that those who were sent away together do not come back together.
+    seconds = RETRY_AFTER_S + random.getrandbits(1)
+    return _RefusalError(503, Code.UNAVAILABLE, message, {"Retry-After": str(seconds)}, unread=unread)
+
+
+async def _grown(reservation: Reservation, size: int) -> bool:
+    """Whether there was room within `ADMISSION_S`."""
+    if reservation.grow_to(size):
+        return True
+    for _ in range(round(ADMISSION_S / 0.01)):
+        await asyncio.sleep(0.01)
+        if reservation.grow_to(size):
+            return True
+    return False
+
+
+async def _discarded(headers: dict[bytes, bytes], receive: Receive) -> bool:
+    """Reads what is left of a body, so that the client sees the answer and no reset; False if it is too much, or
+    not sent yet."""
+    if b"content-length" not in headers and b"transfer-encoding" not in headers:
+        return True
+    if b"expect" in headers:  # reading would ask for the body
+        return False
     left = DISCARD_BYTES
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(DISCARD_S):
             while left > 0:
                 message = await receive()
                 left -= len(message.get("body", b"")) or 1
                 if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
+                    return True
     except TimeoutError:
-        return
+        pass
+    return False
 
 
 async def _answer(

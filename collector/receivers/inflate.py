@@ -1,4 +1,4 @@
-"""Compressed bodies, never inflated beyond a limit."""
+"""Compressed bodies, never inflated beyond a limit nor faster than text can be packed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import zlib
 from collections.abc import Callable
 
 ACCEPTED = "gzip, deflate, zstd, identity"
+MAX_RATIO = 200
+"""Zeros pack a thousand to one in gzip and thirty thousand to one in zstd; traces a few dozen to one."""
+RATIO_FROM_BYTES = 1 << 20
+"""Inflated bytes from which the ratio is looked at."""
+MAX_MEMBERS = 64
+MAX_ZSTD_WINDOW = 8 << 20
+"""A frame may ask for gigabytes."""
 ZSTD_SLICE = 512
+"""Compressed bytes taken at a time, small enough that a bomb is noticed before it has gone off."""
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 """Window arguments of zlib that choose the container."""
 
 
 class TooLargeError(ValueError):
-    """The body is larger than the limit once inflated."""
+    """The body is larger than the limit once inflated, or packed tighter than any trace."""
 
 
 class CorruptBodyError(ValueError):
@@ -23,27 +31,41 @@ class UnknownEncodingError(ValueError):
     """No coding of that name is taken."""
 
 
+def is_compressed(encoding: str) -> bool:
+    return bool(_codings(encoding))
+
+
 def inflate(encoding: str, body: bytes, limit: int) -> bytes:
     """The body without its `Content-Encoding`.
 
     Raises:
         UnknownEncodingError, CorruptBodyError, TooLargeError.
     """
-    codings = [coding for part in encoding.split(",") if (coding := part.strip().lower()) not in _IDENTITY]
+    codings = _codings(encoding)
     if not codings:
         return body
     if len(codings) > 1 or codings[0] not in _INFLATERS:
-        raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not taken")
-    inflated = _INFLATERS[codings[0]](body, limit)
-    if len(inflated) > limit:
-        raise TooLargeError
+        raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not taken; send {ACCEPTED}")
+    allowed = min(limit, max(RATIO_FROM_BYTES, MAX_RATIO * len(body)))
+    inflated = _INFLATERS[codings[0]](body, allowed)
+    if len(inflated) > allowed:
+        if allowed < limit:
+            raise TooLargeError(f"the body inflates to more than {MAX_RATIO} times its size")
+        raise TooLargeError(f"the body is larger than {limit} bytes once inflated")
     return inflated
+
+
+def _codings(encoding: str) -> list[str]:
+    return [coding for part in encoding.split(",") if (coding := part.strip().lower()) not in _IDENTITY]
 
 
 def _gzip(body: bytes, limit: int) -> bytes:
     parts: list[bytes] = []
-    size = 0
+    size = members = 0
     while body:
+        members += 1
+        if members > MAX_MEMBERS:
+            raise CorruptBodyError(f"the body has more than {MAX_MEMBERS} gzip members")
         part, rest = _member(body, _GZIP, limit - size)
         parts.append(part)
         size += len(part)
@@ -78,8 +100,7 @@ def _member(body: bytes, window: int, limit: int) -> tuple[bytes, bytes]:
 def _zstd(body: bytes, limit: int) -> bytes:
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor(max_window_size=8 << 20).decompressobj()
-    # In slices small enough that a bomb (32,000 to 1) is noticed before it has gone off.
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
     parts: list[bytes] = []
     size = 0
     try:

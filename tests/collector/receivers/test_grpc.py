@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector.intake import Intake, Outcome
+from collector.intake import Intake, Outcome, Submission
 from collector.otlp import Signal
 from collector.receivers.grpc import GrpcReceiver
 from tests.collector.receivers.test_http import broken, request
@@ -33,41 +33,41 @@ def code_of(error: pytest.ExceptionInfo[grpc.RpcError]) -> Any:
 
 
 @pytest.mark.parametrize("method", [TRACES, LOGS, METRICS])
-def test_every_signal_is_answered(channel: grpc.Channel, method: str) -> None:  # G1
+def test_G1_every_signal_is_answered(channel: grpc.Channel, method: str) -> None:
     assert channel.unary_unary(method)(b"", timeout=10) == b""
 
 
-def test_metrics_are_answered_in_their_own_words(channel: grpc.Channel) -> None:
+def test_L1_metrics_are_answered_in_their_own_words(channel: grpc.Channel) -> None:
     answer = channel.unary_unary(METRICS)(b"", timeout=10)
     assert ExportMetricsServiceResponse.FromString(answer) == ExportMetricsServiceResponse()
 
 
-def test_compressed_messages_are_taken(channel: grpc.Channel, server: Server) -> None:  # G2
+def test_G2_compressed_messages_are_taken(channel: grpc.Channel, server: Server) -> None:
     body = request(0x6000001).SerializeToString()
     assert channel.unary_unary(TRACES)(body, timeout=10, compression=grpc.Compression.Gzip) == b""
     server.settled()
     assert server.get(f"/runs/{(b'http' + (0x6000001).to_bytes(12, 'big')).hex()}")["counts"]["spans"] == 1
 
 
-def test_profiles_are_unimplemented(channel: grpc.Channel) -> None:
+def test_G1_profiles_are_unimplemented(channel: grpc.Channel) -> None:
     method = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"
     with pytest.raises(grpc.RpcError) as error:
         channel.unary_unary(method)(b"", timeout=10)
     assert code_of(error) == grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_bad_id_costs_one_span(channel: grpc.Channel) -> None:
+def test_P3_a_bad_id_costs_one_span(channel: grpc.Channel) -> None:
     answer = channel.unary_unary(TRACES)(broken(0x6000002, span_id=b"x").SerializeToString(), timeout=10)
     assert ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans == 1
 
 
-def test_what_is_not_otlp_is_an_invalid_argument(channel: grpc.Channel) -> None:
+def test_F1_what_is_not_otlp_is_an_invalid_argument(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as error:
         channel.unary_unary(TRACES)(b"nonsense", timeout=10)
     assert code_of(error) == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_messages_beyond_4_mib_are_taken_and_beyond_the_limit_refused(server: Server) -> None:  # G3
+def test_G3_messages_beyond_4_mib_are_taken_and_beyond_the_limit_refused(server: Server) -> None:
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(server.endpoints["grpc"], options=options) as channel:
         large = request(0x6000003)
@@ -80,7 +80,7 @@ def test_messages_beyond_4_mib_are_taken_and_beyond_the_limit_refused(server: Se
     assert code_of(error) == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_health_is_served(channel: grpc.Channel) -> None:  # G7
+def test_G7_health_is_served(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
 
@@ -104,7 +104,7 @@ def test_while_draining_clients_are_asked_to_come_back() -> None:
     assert packed.retry_delay.seconds == 1
 
 
-def test_an_endpoint_that_is_taken_is_an_error(server: Server) -> None:  # G6
+def test_G6_an_endpoint_that_is_taken_is_an_error(server: Server) -> None:
     receiver = GrpcReceiver(Intake({}), max_message_bytes=1 << 20, workers=1)
     with pytest.raises(OSError, match="Failed to bind"):
         receiver.start(server.endpoints["grpc"])
@@ -115,5 +115,5 @@ def test_a_fault_of_ours_asks_for_another_try(monkeypatch: pytest.MonkeyPatch) -
     outcomes: list[Outcome] = []
     intake = Intake({})
     monkeypatch.setattr("collector.intake.check", lambda *_: 1 / 0)
-    intake.take(Signal.TRACES, b"x", json=False, transport="grpc", project="", done=outcomes.append)
+    intake.take(Submission(Signal.TRACES, b"x", "grpc"), outcomes.append)
     assert [outcome.verdict.value for outcome in outcomes] == ["refused"]

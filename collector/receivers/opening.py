@@ -1,0 +1,60 @@
+"""From settings to the intake and its doors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from collector.config import GrpcProtocol, HttpProtocol, OtlpLimits, Settings
+from collector.intake import Intake
+from collector.journal import Journal
+from collector.memory import INFLIGHT_SHARE, SMALLEST_BUDGET, Budget, available_bytes
+from collector.otlp.limits import Limits
+from collector.receivers.grpc import Connections, GrpcReceiver
+from collector.receivers.http import BodyLimits, HttpReceiver
+
+
+def open_intake(settings: Settings, journals: Mapping[str, Journal]) -> Intake:
+    memory, otlp = settings.memory, settings.receivers.otlp
+    limit = memory.limit or available_bytes()
+    inflight = memory.inflight or max(SMALLEST_BUDGET, round(limit * INFLIGHT_SHARE))
+    return Intake(
+        journals,
+        limits=item_limits(otlp.limits),
+        budget=Budget(inflight, limit * memory.refuse_percentage // 100),
+        max_body_bytes=otlp.protocols.http.max_request_body_size,
+    )
+
+
+def item_limits(limits: OtlpLimits) -> Limits:
+    return Limits(
+        items=limits.spans_per_request,
+        resources=limits.resources_per_request,
+        scopes=limits.scopes_per_request,
+        item_bytes=limits.span_bytes,
+        attributes=limits.attributes_per_span,
+        events=limits.events_per_span,
+        links=limits.links_per_span,
+        value_bytes=limits.attribute_value_bytes,
+    )
+
+
+def open_grpc(protocol: GrpcProtocol, intake: Intake) -> GrpcReceiver:
+    keepalive = protocol.keepalive
+    return GrpcReceiver(
+        intake,
+        max_message_bytes=protocol.max_recv_msg_size,
+        workers=protocol.workers,
+        connections=Connections(
+            keepalive.min_recv_ping_interval,
+            keepalive.max_connection_age,
+            keepalive.max_connection_age_grace,
+            keepalive.max_concurrent_streams,
+        ),
+    )
+
+
+def open_http(protocol: HttpProtocol, intake: Intake) -> HttpReceiver:
+    return HttpReceiver(
+        intake,
+        BodyLimits(protocol.max_request_body_size, protocol.body_idle_timeout, protocol.body_timeout),
+    )
