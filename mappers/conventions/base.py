@@ -134,7 +134,17 @@ class KindByEvent:
     order: int | None = None
 
 
-KindRule = KindByValue | KindByKeys | KindByName | KindByEvent
+@dataclass(frozen=True, slots=True)
+class KindByPattern:
+    """A regular expression is found in the value of an attribute."""
+
+    kind: Kind
+    key: str
+    regex: str
+    order: int | None = None
+
+
+KindRule = KindByValue | KindByKeys | KindByName | KindByEvent | KindByPattern
 
 
 @dataclass(frozen=True, slots=True)

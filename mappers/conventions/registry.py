@@ -25,6 +25,7 @@ from mappers.conventions.base import (
     KindByEvent,
     KindByKeys,
     KindByName,
+    KindByPattern,
     KindByValue,
     KindRule,
     NameMatch,
@@ -368,12 +369,14 @@ def _compile(convention: Convention) -> _Compiled:
         if isinstance(rule, KindByValue):
             _expect(rule.values.values(), Kind)
             keys.add(rule.key)
+        elif isinstance(rule, KindByPattern):
+            keys.add(rule.key)
         elif isinstance(rule, KindByKeys):
             keys.update(rule.all_of, rule.one_of)
     for quirk in convention.quirks:
         keys.update(key for key in (quirk.has, quirk.lacks) if key)
     patterns = {source.regex for source in sources if isinstance(source, NameMatch)}
-    patterns |= {rule.regex for rule in convention.kinds if isinstance(rule, KindByName)}
+    patterns |= {rule.regex for rule in convention.kinds if isinstance(rule, (KindByName, KindByPattern))}
     return _Compiled(
         convention=convention,
         scopes=[re.compile(pattern) for pattern in convention.scopes],
@@ -408,7 +411,7 @@ def _may_have_value(source: Source, shape: Shape, has_events: bool) -> bool:
 
 
 def _may_apply(rule: KindRule, shape: Shape, has_events: bool, knows_scope: bool) -> bool:
-    if isinstance(rule, KindByValue):
+    if isinstance(rule, (KindByValue, KindByPattern)):
         return rule.key in shape
     if isinstance(rule, KindByKeys):
         return shape.issuperset(rule.all_of) and (not rule.one_of or not shape.isdisjoint(rule.one_of))
@@ -430,6 +433,14 @@ def _compile_rule(rule: KindRule, one: _Compiled) -> _Rule:
         case KindByName(kind, regex):
             match_name = one.names[regex].match
             return lambda span: kind if match_name(span.name) else None
+        case KindByPattern(kind, key, regex):
+            search = one.names[regex].search
+
+            def by_pattern(span: Span) -> Kind | None:
+                value = span.attributes.get(key)
+                return kind if isinstance(value, str) and search(value) else None
+
+            return by_pattern
         case KindByEvent(kind, events):
             names = frozenset(events)
             return lambda span: kind if any(event.name in names for event in span.events) else None
