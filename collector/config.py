@@ -198,6 +198,11 @@ class DeriverSettings(Section):
     """Events of recent runs kept in memory; older runs are read back when they are touched."""
 
 
+class PricingSettings(Section):
+    overrides: Path | None = None
+    """YAML file with prices of one's own, which come before list prices."""
+
+
 class ApiSettings(Section):
     endpoint: Endpoint = "127.0.0.1:4320"
     """Where the JSON API is served."""
@@ -350,6 +355,7 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     sinks: Sinks = Sinks()
     deriver: DeriverSettings = DeriverSettings()
+    pricing: PricingSettings = PricingSettings()
     api: ApiSettings = ApiSettings()
     admin: AdminSettings = AdminSettings()
     proxy: ProxySettings = ProxySettings()

@@ -17,7 +17,7 @@ from typing import Any
 
 from collector.api.access import LOOPBACK_NAMES
 from collector.api.app import Api, admin_app, api_app
-from collector.config import Settings
+from collector.config import ConfigError, Settings
 from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.endpoints import Endpoints, api_token, publish, withdraw
@@ -27,12 +27,14 @@ from collector.listening import REQUEST_GRACE_S, ListenError, listen
 from collector.order import WriteOrder
 from collector.pipeline import Pipeline, Stage
 from collector.plugins import load_conventions
+from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, into
 from collector.receivers.opening import open_grpc, open_http, open_intake
 from collector.stages import Derivation, Flow, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
 from mappers.conventions import BUILTIN
+from mappers.cost import load_price_list
 from mappers.model import DEFAULT_TENANT
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
@@ -99,6 +101,10 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 f"{name} would listen on {endpoint}: without API keys only loopback addresses are served",
                 EX_CONFIG,
             )
+    try:
+        prices = load_prices(settings.pricing.overrides)
+    except ConfigError as error:
+        raise ServiceError(str(error), EX_CONFIG) from None
     directory = settings.data_dir
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -109,7 +115,9 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         withdraw(directory)
         parts.callback(withdraw, directory)
         token = api_token(directory, settings.token)
-        store = await asyncio.to_thread(_open_store, settings)
+        store, _ = await asyncio.gather(
+            asyncio.to_thread(_open_store, settings), asyncio.to_thread(load_price_list)
+        )
         parts.callback(store.close)
         reader = Reader(store)
 
@@ -121,7 +129,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         deriver = Deriver(reader, max_events=settings.deriver.max_events)
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
-        normalizer, log_normalizer = Normalizer(conventions), Normalizer(conventions)
+        normalizer, log_normalizer = Normalizer(conventions, prices), Normalizer(conventions, prices)
         derivation = Derivation(deriver, reader, totals)
         stages: dict[str, Stage[Any]] = {
             "traces": TraceStage(normalizer, derivation, flow, live_from=journals["traces"].next_sequence),

@@ -188,8 +188,15 @@ def _count(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
                 counts.tool_errors += failed
             case Kind.HANDOFF:
                 counts.handoffs += 1
+    counts.unpriced_calls = sum(_has_unknown_cost(call) for call in calls)
     counts.retries = sum(call.attempts - 1 for call in calls) + len(repeated(calls))
     run.counts = counts
+
+
+def _has_unknown_cost(call: Call) -> bool:
+    """A failed call that nobody counted tokens of is taken as not charged."""
+    event = call.event
+    return event.cost_usd is None and (event.status == Status.OK or event.input_tokens is not None)
 
 
 def _collect(run: Run, tree: Tree, calls: Sequence[Call]) -> None:

@@ -21,10 +21,12 @@ USAGE = (
     "cache_read_tokens",
     "cache_write_tokens",
     "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
     "usage_source",
 )
-ANSWER = ("response_model", "response_id", *_LISTS, "streaming", "ttft_ms")
-MONEY = ("cost_usd", "cost_source")
+ANSWER = ("response_model", "response_id", *_LISTS, "streaming", "ttft_ms", "service_tier")
+MONEY = ("cost_usd", "cost_source", "price_version")
 FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, *MONEY)
 FROM_RECORDS = (*FROM_TWINS, "operation", "agent", "session_id", "user_id")
 _INPUT = ("input", "input_bytes", "args_hash")
@@ -50,6 +52,8 @@ def take_out(events: Iterable[Event]) -> None:
 def fill(event: Event, source: Event, names: Iterable[str]) -> None:
     """Gives the event what it lacks of these fields and the source has."""
     found = [name for name in names if _lacks(event, name) and not _lacks(source, name)]
+    if "price_version" in found and "cost_usd" not in found:
+        found.remove("price_version")  # of another cost than the event's own
     for name in found:
         setattr(event, name, getattr(source, name))
     if found:

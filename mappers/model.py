@@ -213,6 +213,8 @@ class Event:
     request_model: str = ""
     response_model: str = ""
     response_id: str = ""
+    service_tier: str = ""
+    """Processing tier of the provider that the price depends on (`flex`, `priority`)."""
     finish_reasons: Sequence[str] = ()
     tool_requests: Sequence[ToolRequest] = ()
     """Tools that the answer asks for, in its order."""
@@ -226,11 +228,17 @@ class Event:
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
+    audio_input_tokens: int | None = None
+    """Part of the input."""
+    audio_output_tokens: int | None = None
+    """Part of the output."""
     usage_source: str = ""
     """reported | estimated | "" (none)"""
     cost_usd: Decimal | None = None
     cost_source: str = ""
     """reported | override | computed | "" (unknown)"""
+    price_version: str = ""
+    """Which prices it was computed by; "" if it was reported."""
     attempts: int = 1
     """Attempts that happened inside this one span (`http.request.resend_count` + 1)."""
 
@@ -297,6 +305,8 @@ class Counts:
     retries: int = 0
     errors: int = 0
     warnings: int = 0
+    unpriced_calls: int = 0
+    """Model calls whose cost is not known: the run cost at least what `cost_usd` says."""
 
 
 @dataclass(slots=True, kw_only=True)

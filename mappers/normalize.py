@@ -11,6 +11,7 @@ from mappers.conventions import BUILTIN, Convention
 from mappers.conventions.fields import text
 from mappers.conventions.reading import FlatFamily
 from mappers.conventions.registry import Registry, Traits
+from mappers.cost import Prices
 from mappers.handoff import target_in_arguments, target_in_name
 from mappers.messages import first_text, last_text
 from mappers.messages.arguments import arguments_of, result_of
@@ -40,10 +41,12 @@ class Normalizer:
     Args:
         conventions: those that come with the package by default; whoever loads plugins adds theirs. A faulty
             one is left out and counted.
+        prices: what calls cost that do not say so; list prices by default.
     """
 
-    def __init__(self, conventions: Iterable[Convention] = BUILTIN) -> None:
+    def __init__(self, conventions: Iterable[Convention] = BUILTIN, prices: Prices | None = None) -> None:
         self._registry = Registry(conventions)
+        self._price = (prices or Prices()).price
         self._resource: Resource | None = None
         self._service = self._environment = self._instance = ""
         self._scope: Scope | None = None
@@ -110,6 +113,8 @@ class Normalizer:
             _settle_outcome(span, event, values)
         if traits.kind in _MODEL_CALLS:
             _tell_model_call(event, values, traits)
+            if event.cost_usd is None:
+                self._price(event)
         if traits.kind is Kind.TOOL or traits.kind is Kind.HANDOFF:
             _tell_tool_call(event, values, traits)
         else:
@@ -170,12 +175,15 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
         event.cache_read_tokens = values.get("cache_read_tokens")
         event.cache_write_tokens = values.get("cache_write_tokens")
         event.reasoning_tokens = values.get("reasoning_tokens")
+        event.audio_input_tokens = values.get("audio_input_tokens")
+        event.audio_output_tokens = values.get("audio_output_tokens")
         if event.input_tokens is not None or event.output_tokens is not None:
             event.usage_source = "estimated" if traits.usage_is_estimate else "reported"
     event.provider = values.get("provider", "")
     event.request_model = values.get("request_model", "")
     event.response_model = values.get("response_model", "")
     event.response_id = values.get("response_id", "")
+    event.service_tier = values.get("service_tier", "")
     event.finish_reasons = values.get("finish_reasons", ())
     if event.kind == Kind.LLM:
         event.tool_requests = _tool_requests(values)

@@ -31,6 +31,14 @@ _PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("output_tokens_details", "reasoning_tokens"),
         ("thoughtsTokenCount",),
     ),
+    "audio_input_tokens": (
+        ("prompt_tokens_details", "audio_tokens"),
+        ("input_tokens_details", "audio_tokens"),
+    ),
+    "audio_output_tokens": (
+        ("completion_tokens_details", "audio_tokens"),
+        ("output_tokens_details", "audio_tokens"),
+    ),
 }
 """Fields and where OpenAI (chat, responses), Anthropic, Gemini and Bedrock have them."""
 
@@ -38,6 +46,8 @@ _BUCKETS = {
     "cache_read_tokens": ("input_cached_tokens", "input_cache_read", "cache_read_input_tokens"),
     "cache_write_tokens": ("input_cache_creation", "input_cache_write", "cache_creation_input_tokens"),
     "reasoning_tokens": ("output_reasoning_tokens", "output_reasoning"),
+    "audio_input_tokens": ("input_audio_tokens", "input_audio"),
+    "audio_output_tokens": ("output_audio_tokens", "output_audio"),
 }
 """Names of parts where input and output are given as buckets that do not overlap."""
 

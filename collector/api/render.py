@@ -71,6 +71,7 @@ def run_document(run: Run, now_ns: int) -> dict[str, Any]:
             "handoffs": counts.handoffs,
             "retries": counts.retries,
             "warnings": counts.warnings,
+            "unpriced_calls": counts.unpriced_calls,
         },
         "error": _error(run.error_type, run.error_message),
         "health": None,

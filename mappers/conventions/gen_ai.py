@@ -132,6 +132,17 @@ CONVENTION = Convention(
             "gen_ai.usage.details.reasoning_tokens",
             "gen_ai.usage.thinking_tokens",
         ],
+        "audio_input_tokens": [
+            "gen_ai.usage.audio.input_tokens",
+            "gen_ai.usage.details.input_audio_tokens",
+            "gen_ai.usage.input_audio_tokens",
+        ],
+        "audio_output_tokens": [
+            "gen_ai.usage.audio.output_tokens",
+            "gen_ai.usage.details.output_audio_tokens",
+            "gen_ai.usage.output_audio_tokens",
+        ],
+        "service_tier": ["gen_ai.openai.response.service_tier", "openai.response.service_tier"],
         "cost_usd": ["gen_ai.usage.cost", "gen_ai.cost.total_cost", "operation.cost"],
         "resend_count": ["http.request.resend_count", "retry_attempts"],
         "tool": ["gen_ai.tool.name", NameMatch(r"execute_tool (.+)")],

@@ -46,6 +46,8 @@ CONVENTION = Convention(
         "cache_read_tokens": [from_usage(_USAGE, "cache_read_tokens")],
         "cache_write_tokens": [from_usage(_USAGE, "cache_write_tokens")],
         "reasoning_tokens": [from_usage(_USAGE, "reasoning_tokens")],
+        "audio_input_tokens": [from_usage(_USAGE, "audio_input_tokens")],
+        "audio_output_tokens": [from_usage(_USAGE, "audio_output_tokens")],
         "cost_usd": [Json("langfuse.observation.cost_details", "total")],
         "tool": [NameMatch(r"(.+)")],
         "arguments": ["langfuse.observation.input"],

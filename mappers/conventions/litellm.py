@@ -25,6 +25,8 @@ CONVENTION = Convention(
         "cache_read_tokens": [from_usage(_USAGE, "cache_read_tokens")],
         "cache_write_tokens": [from_usage(_USAGE, "cache_write_tokens")],
         "reasoning_tokens": [from_usage(_USAGE, "reasoning_tokens")],
+        "audio_input_tokens": [from_usage(_USAGE, "audio_input_tokens")],
+        "audio_output_tokens": [from_usage(_USAGE, "audio_output_tokens")],
         "input_tokens": [from_usage(_USAGE, "input_tokens")],
         "output_tokens": [from_usage(_USAGE, "output_tokens")],
     },

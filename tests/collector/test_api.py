@@ -74,7 +74,8 @@ def test_a_run_has_the_fields_of_the_contract(server: Server, runs: list[dict[st
     }
     assert run["usage"]["total"] == run["usage"]["input"] + run["usage"]["output"]
     assert run["usage"]["embedding"] is None
-    assert run["cost_usd"] is None
+    assert run["cost_usd"] > 0
+    assert run["cost_source"] == "computed"
     assert set(run["counts"]) == {
         "spans",
         "llm_calls",
@@ -85,6 +86,7 @@ def test_a_run_has_the_fields_of_the_contract(server: Server, runs: list[dict[st
         "handoffs",
         "retries",
         "warnings",
+        "unpriced_calls",
     }
 
 
