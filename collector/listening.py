@@ -12,6 +12,8 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from collector.guarded import HeadLimits, guarded
+
 BACKLOG = 1024
 KEEP_ALIVE_S = 75
 """Longer than any exporter's pause between batches, so that connections are kept."""
@@ -56,7 +58,7 @@ async def listen(
         raise ListenError(f"{name} can not listen on {endpoint}: {error.strerror}") from None
     listener.listen(BACKLOG)
     shared: dict[str, Any] = {
-        "http": "httptools",
+        "http": guarded(HeadLimits()),
         "ws": "none",
         "lifespan": "off",
         "log_config": None,

@@ -30,7 +30,7 @@ from collector.plugins import load_conventions
 from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, into
-from collector.receivers.opening import open_grpc, open_http, open_intake
+from collector.receivers.opening import http_options, open_grpc, open_http, open_intake
 from collector.stages import Derivation, Flow, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
 from mappers.conventions import BUILTIN
@@ -301,7 +301,7 @@ async def _open_doors(
         grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
     http = open_http(protocols.http, intake)
     doors = {
-        "http": await listen("http", protocols.http.endpoint, http, parts),
+        "http": await listen("http", protocols.http.endpoint, http, parts, **http_options(protocols.http)),
         "api": await listen("api", settings.api.endpoint, api_door, parts),
         "admin": await listen("admin", settings.admin.endpoint, admin_app(api), parts),
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from collector.config import GrpcProtocol, HttpProtocol, OtlpLimits, Settings
+from collector.guarded import HeadLimits, guarded
 from collector.intake import Intake
 from collector.journal import Journal
 from collector.memory import INFLIGHT_SHARE, SMALLEST_BUDGET, Budget, available_bytes
@@ -58,3 +60,15 @@ def open_http(protocol: HttpProtocol, intake: Intake) -> HttpReceiver:
         intake,
         BodyLimits(protocol.max_request_body_size, protocol.body_idle_timeout, protocol.body_timeout),
     )
+
+
+def http_options(protocol: HttpProtocol) -> dict[str, Any]:
+    """Options of `listen` for the OTLP door."""
+    limits = HeadLimits(
+        protocol.read_header_timeout,
+        protocol.max_header_size,
+        protocol.max_headers,
+        protocol.max_connections,
+        protocol.max_connections_per_peer,
+    )
+    return {"http": guarded(limits), "timeout_keep_alive": protocol.keep_alive_timeout}

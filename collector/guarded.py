@@ -1,0 +1,219 @@
+"""uvicorn's HTTP protocol with what it lacks: time and size limits on a request's head, and on connections.
+
+Without them a client that sends nothing, or a header without end, keeps a connection and its memory for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+log = logging.getLogger(__name__)
+
+HTTP2_PREFACE = b"PRI * HTTP/2.0"
+TLS_HELLO = b"\x16\x03"
+LOOPBACK_PEERS = ("127.", "::1")
+MAX_HINTED_PEERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    timeout_s: float = 5.0
+    """For a request's head, from the connection or the head's first byte on."""
+    max_bytes: int = 32 << 10
+    """Request line and headers together."""
+    max_headers: int = 100
+    max_connections: int = 2000
+    max_per_peer: int = 200
+    """From one address; not from this machine's own, where everything is one."""
+
+
+class Connections:
+    """Open connections of one listener, oldest first."""
+
+    def __init__(self, limits: HeadLimits) -> None:
+        self._limits = limits
+        self._open: dict[str, dict[GuardedProtocol, None]] = {}
+        self._count = 0
+        self._hinted: set[str] = set()
+
+    def __iter__(self) -> Iterator[GuardedProtocol]:
+        for of_peer in self._open.values():
+            yield from of_peer
+
+    def add(self, peer: str, connection: GuardedProtocol) -> bool:
+        """Notes a connection, at the cost of the oldest idle one if there are too many; False if none is idle."""
+        of_peer = self._open.get(peer, {})
+        crowded: list[GuardedProtocol] = []
+        if len(of_peer) >= self._limits.max_per_peer and not peer.startswith(LOOPBACK_PEERS):
+            crowded = [other for other in of_peer if other.is_idle]
+        elif self._count >= self._limits.max_connections:
+            crowded = [other for other in self if other.is_idle]
+        else:
+            self._note(peer, connection)
+            return True
+        if not crowded:
+            return False
+        min(crowded, key=lambda other: other.idle_since).transport.close()
+        self._note(peer, connection)
+        return True
+
+    def _note(self, peer: str, connection: GuardedProtocol) -> None:
+        self._open.setdefault(peer, {})[connection] = None
+        self._count += 1
+
+    def remove(self, peer: str, connection: GuardedProtocol) -> None:
+        of_peer = self._open.get(peer)
+        if of_peer is not None and connection in of_peer:
+            del of_peer[connection]
+            self._count -= 1
+            if not of_peer:
+                del self._open[peer]
+
+    def hint(self, peer: str, message: str) -> None:
+        """Says once to a peer's owner what is wrong: such clients only see a connection that is closed."""
+        if peer not in self._hinted and len(self._hinted) < MAX_HINTED_PEERS:
+            self._hinted.add(peer)
+            log.warning("%s: %s", peer, message)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. `limits` and `table` are set by `guarded`."""
+
+    limits: HeadLimits
+    table: Connections
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._peer = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_head = True
+        """Between the connection or the first byte of a head, and its end."""
+        self._head_bytes = 0
+        self._begun = False
+        self._refused = False
+        self.idle_since = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        """No request is being answered or on its way in."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._peer = self.client[0] if self.client else ""
+        self.idle_since = self.loop.time()
+        if not self.table.add(self._peer, self):
+            self._refused = True
+            transport.close()
+            return
+        self._timer = self.loop.call_later(self.limits.timeout_s, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._leave()
+        super().handle_websocket_upgrade()
+
+    def _leave(self) -> None:
+        self.table.remove(self._peer, self)
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _head_is_late(self) -> None:
+        self._timer = None
+        if self._begun and not self.transport.is_closing():
+            self._refuse(408, "the request's head came too slowly")
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    # ------------------------------------------------------------------- parsing
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        if not self._begun and self._is_another_protocol(data):
+            return
+        self._begun = True
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._refused or self.transport.is_closing():
+            return
+        if not self._in_head:
+            self._cancel_timer()
+        elif self._head_bytes > self.limits.max_bytes:
+            self._refuse(431, f"the request's head is larger than {self.limits.max_bytes} bytes")
+        elif self._timer is None and self._head_bytes:
+            self._timer = self.loop.call_later(self.limits.timeout_s, self._head_is_late)
+
+    def _is_another_protocol(self, data: bytes) -> bool:
+        if data.startswith(HTTP2_PREFACE[: len(data)]) and len(data) >= 3:
+            self.table.hint(self._peer, "a gRPC client on the HTTP port; OTLP/gRPC has a port of its own")
+        elif data.startswith(TLS_HELLO):
+            self.table.hint(self._peer, "a TLS client on a port without TLS")
+        else:
+            return False
+        self._refused = True
+        self.transport.close()
+        return True
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        self._head_bytes = self._head_bytes if self.cycle is None else 1
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.limits.max_bytes:
+            self._refuse(431, f"the request's head is larger than {self.limits.max_bytes} bytes")
+        elif len(self.headers) > self.limits.max_headers:
+            self._refuse(431, f"the request has more than {self.limits.max_headers} headers")
+        elif sum(name == b"content-length" for name, _ in self.headers) > 1:
+            self._refuse(400, "Content-Length is given twice")
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._refused:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.idle_since = self.loop.time()
+        super().on_response_complete()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answers and closes; whatever else comes on this connection is not looked at."""
+        self._refused = True
+        self._cancel_timer()
+        body = b'{"code": 3, "message": "' + message.encode() + b'"}'
+        self.transport.write(
+            STATUS_LINE[status]
+            + b"content-type: application/json\r\nconnection: close\r\ncontent-length: "
+            + str(len(body)).encode()
+            + b"\r\n\r\n"
+            + body
+        )
+        self.transport.close()
+
+
+def guarded(limits: HeadLimits) -> type[GuardedProtocol]:
+    """A protocol for one listener, which counts its connections."""
+    return type("Guarded", (GuardedProtocol,), {"limits": limits, "table": Connections(limits)})

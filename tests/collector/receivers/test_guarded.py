@@ -1,0 +1,209 @@
+"""Connections that mean no good, or do not know better: each is cut in time and costs the others nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from threading import Event, Thread
+
+import httpx
+import pytest
+
+from collector.guarded import HeadLimits, guarded
+from collector.intake import Intake
+from collector.listening import listen
+from collector.receivers.http import BodyLimits, HttpReceiver
+
+LIMITS = HeadLimits(timeout_s=0.4, max_bytes=2000, max_headers=10, max_connections=20)
+BODY = BodyLimits(max_bytes=100_000, idle_s=0.4, total_s=1.0)
+
+
+@contextmanager
+def serving(limits: HeadLimits) -> Iterator[str]:
+    """A receiver without stores, in a thread with a loop of its own; gives its URL."""
+    urls: list[str] = []
+    up, end = Event(), Event()
+
+    async def run() -> None:
+        async with AsyncExitStack() as parts:
+            app = HttpReceiver(Intake({}), BODY)
+            urls.append(await listen("http", "127.0.0.1:0", app, parts, http=guarded(limits)) or "")
+            up.set()
+            await asyncio.to_thread(end.wait)
+
+    thread = Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert up.wait(10)
+    try:
+        yield urls[0]
+    finally:
+        end.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def door() -> Iterator[str]:
+    with serving(LIMITS) as url:
+        yield url
+
+
+@contextmanager
+def connected(url: str) -> Iterator[socket.socket]:
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connection:
+        yield connection
+
+
+def answered(connection: socket.socket) -> bytes:
+    """What comes until the other side closes."""
+    received = b""
+    try:
+        while part := connection.recv(65536):
+            received += part
+    except ConnectionResetError:
+        pass
+    return received
+
+
+HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"", b""),
+        (b"POST /v1/tr", b"HTTP/1.1 408"),
+        (HEAD + b"X-Slow: ", b"HTTP/1.1 408"),
+        (HEAD + b"Content-Length: 50\r\n\r\nabc", b"HTTP/1.1 408"),
+    ],
+    ids=["silent", "in the request line", "in a header", "in the body"],
+)
+def test_T12_a_client_that_stops_sending_is_cut(door: str, sent: bytes, status: bytes) -> None:
+    with connected(door) as connection:
+        started = time.monotonic()
+        connection.sendall(sent)
+        assert answered(connection).startswith(status)
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_T12_a_client_that_drips_is_cut(door: str, part: str) -> None:
+    with connected(door) as connection:
+        connection.sendall(HEAD + (b"X-Drip: " if part == "head" else b"Content-Length: 5000\r\n\r\n"))
+        started = time.monotonic()
+        try:
+            while time.monotonic() - started < 4:
+                connection.sendall(b"x")
+                time.sleep(0.1)
+            raise AssertionError("it was not cut")
+        except OSError:
+            pass
+
+
+def test_T12_slow_clients_do_not_hold_up_a_healthy_one(door: str) -> None:
+    slow = [socket.create_connection(("127.0.0.1", int(door.rpartition(":")[2]))) for _ in range(15)]
+    try:
+        for connection in slow:
+            connection.sendall(b"POST /v1")
+        response = httpx.post(f"{door}/v1/traces", headers={"Content-Type": "application/json"}, timeout=2)
+        assert response.status_code == 200
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [(1800, b"HTTP/1.1 200"), (2000, b"HTTP/1.1 431"), (100_000, b"HTTP/1.1 431")],
+)
+def test_a_head_larger_than_the_limit_is_refused(door: str, value: int, status: bytes) -> None:
+    with connected(door) as connection:
+        connection.sendall(
+            HEAD + b"X-Large: " + b"x" * value + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+        assert answered(connection)[:12] in (status, b"" if value > 50_000 else status)
+
+
+@pytest.mark.parametrize(("count", "status"), [(10, b"HTTP/1.1 200"), (11, b"HTTP/1.1 431")])
+def test_headers_are_counted(door: str, count: int, status: bytes) -> None:
+    own = 4
+    more = b"".join(b"X-%d: x\r\n" % number for number in range(count - own))
+    with connected(door) as connection:
+        connection.sendall(HEAD + more + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+        assert answered(connection).startswith(status)
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 0\r\nContent-Length: 0\r\n",
+        b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+def test_H18_ambiguous_framing_is_refused_and_closed(door: str, framing: bytes) -> None:
+    with connected(door) as connection:
+        connection.sendall(HEAD + framing + b"\r\n0\r\n\r\n")
+        assert answered(connection).startswith(b"HTTP/1.1 400")
+
+
+def test_H17_the_body_is_asked_for_only_when_it_will_be_taken(door: str) -> None:
+    with connected(door) as connection:
+        connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")
+    with connected(door) as connection:
+        connection.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 100001\r\n\r\n")
+        assert answered(connection).startswith(b"HTTP/1.1 413")
+
+
+def test_H15_a_body_that_is_refused_is_read_so_that_the_answer_arrives(door: str) -> None:
+    with connected(door) as connection:
+        connection.sendall(HEAD + b"Content-Length: 600000\r\n\r\n" + b"x" * 600_000)
+        assert answered(connection).startswith(b"HTTP/1.1 413")
+
+
+def test_H16_chunk_extensions_are_tolerated(door: str) -> None:
+    with connected(door) as connection:
+        connection.sendall(
+            HEAD + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n0;name=value\r\n\r\n"
+        )
+        assert answered(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_H20_requests_may_be_sent_ahead_and_over_http_1_0(door: str) -> None:
+    with connected(door) as connection:
+        one = HEAD + b"Content-Length: 0\r\n"
+        connection.sendall(one + b"\r\n" + one + b"Connection: close\r\n\r\n")
+        assert answered(connection).count(b"HTTP/1.1 200") == 2
+    with connected(door) as connection:
+        connection.sendall(HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Content-Length: 0\r\n\r\n")
+        assert b" 200 " in answered(connection).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "gRPC client"), (b"\x16\x03\x01\x00\x05hello", "TLS client")],
+)
+def test_H20_clients_on_the_wrong_port_are_named(
+    sent: bytes, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(LIMITS) as url, connected(url) as connection:
+        connection.sendall(sent)
+        assert answered(connection) == b""
+    assert said in caplog.text
+
+
+def test_beyond_the_limit_the_oldest_idle_connection_is_closed() -> None:
+    request = HEAD + b"Content-Length: 0\r\n\r\n"
+    with serving(HeadLimits(max_connections=2)) as url, connected(url) as first, connected(url) as second:
+        for connection in (first, second):
+            connection.sendall(request)
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        with connected(url) as third:
+            third.sendall(request)
+            assert third.recv(1000).startswith(b"HTTP/1.1 200")
+            assert answered(first) == b""
+            second.sendall(request)
+            assert second.recv(1000).startswith(b"HTTP/1.1 200")
