@@ -77,10 +77,17 @@ CONVENTION = Convention(
             ),
             order=180,
         ),
+        KindByKeys(
+            Kind.LLM,
+            ("gen_ai.response.model",),
+            ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "gen_ai.output.messages"),
+            order=181,
+        ),
         KindByName(Kind.LLM, r"(chat|text_completion|generate_content) .", order=190),
         KindByName(Kind.EMBEDDING, r"embeddings .", order=190),
         KindByName(Kind.TOOL, r"execute_tool .", order=190),
         KindByName(Kind.AGENT, r"invoke_agent .", order=190),
+        KindByName(Kind.OTHER, r"create_agent .", order=190),
     ),
     fields={
         "agent": ["gen_ai.agent.name", NameMatch(r"invoke_agent (.+)")],
@@ -150,14 +157,15 @@ CONVENTION = Convention(
         "handoff_to": ["gen_ai.handoff.to_agent"],
         "arguments": ["gen_ai.tool.call.arguments", EventAttribute(_DETAILS, "gen_ai.input.messages")],
         "result": ["gen_ai.tool.call.result", EventAttribute(_DETAILS, "gen_ai.output.messages")],
-        "input_messages": [Flat("gen_ai.prompt")],
+        # Old LiteLLM wrote the name of its constant instead of the key.
+        "input_messages": [Flat("gen_ai.prompt"), Flat("SpanAttributes.LLM_PROMPTS")],
         "input": [
             "gen_ai.input.messages",
             EventAttribute(_DETAILS, "gen_ai.input.messages"),
             "gen_ai.prompt",
             EventAttribute("gen_ai.content.prompt", "gen_ai.prompt"),
         ],
-        "output_messages": [Flat("gen_ai.completion")],
+        "output_messages": [Flat("gen_ai.completion"), Flat("SpanAttributes.LLM_COMPLETIONS")],
         "output": [
             "gen_ai.output.messages",
             EventAttribute(_DETAILS, "gen_ai.output.messages"),

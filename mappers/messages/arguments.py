@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mappers.messages.document import parse
-from mappers.messages.message import Part, read_messages
+from mappers.messages.message import read_messages
+from mappers.messages.part import Part
 
 _ENVELOPE_ONLY = frozenset({"args", "kwargs"})
 _SOLE_WRAPPERS = frozenset({"kwargs", "arguments", "tool_input", "tool_args", "parameters"})

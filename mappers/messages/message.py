@@ -10,25 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mappers.messages.document import compact, parse
+from mappers.messages.document import parse
+from mappers.messages.part import CALLS, REASONING, RESULTS, Part, is_untyped_call, kind_of, parts_of, text_of
 
 MAX_DEPTH = 8
 """Envelopes within envelopes that are opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """`type`: text | reasoning | tool_call | tool_result | media.
-
-    `text` is the text, reasoning, result or media type. A tool call has `name` and `arguments` (canonical
-    JSON or the text as sent); a call and its result share `id`.
-    """
-
-    type: str
-    text: str = ""
-    name: str = ""
-    id: str = ""
-    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +71,12 @@ _ENVELOPES = (
     "inputs",
 )
 _INNER = ("message", "kwargs", "data", "update", "response")
-_ROLES = {"human": "user", "ai": "assistant", "model": "assistant", "function": "tool"}
-_TEXTS = {"text", "input_text", "output_text", "refusal", "summary_text"}
-_REASONING = {"reasoning", "thinking", "redacted_thinking"}
-_CALLS = {
-    "tool_call",
-    "tool_use",
-    "function_call",
-    "server_tool_call",
-    "server_tool_use",
-    "tool-call",
-    "mcp_call",
-}
-_RESULTS = {
-    "tool_result",
-    "tool_call_response",
-    "function_call_output",
-    "server_tool_call_response",
-    "tool-result",
+_ROLES = {
+    "human": "user",
+    "ai": "assistant",
+    "model": "assistant",
+    "chatbot": "assistant",
+    "function": "tool",
 }
 
 
@@ -151,7 +125,10 @@ def _is_pair(value: Sequence[Any]) -> bool:
 
 
 def _role(given: Any) -> str:
-    return _ROLES.get(given, given) if isinstance(given, str) else ""
+    if not isinstance(given, str):
+        return ""
+    role = given.lower()
+    return _ROLES.get(role, role)
 
 
 def _is_message(value: dict[str, Any]) -> bool:
@@ -163,12 +140,11 @@ def _has_envelope(value: dict[str, Any]) -> bool:
 
 
 def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
-    kind = value.get("type")
+    kind = kind_of(value)
     if "role" not in value and (
-        (isinstance(kind, str) and (kind in _CALLS or kind in _RESULTS or kind in _REASONING))
-        or _is_vercel_call(value)
+        kind in CALLS or kind in RESULTS or kind in REASONING or is_untyped_call(value)
     ):
-        role = "tool" if kind in _RESULTS else "assistant"
+        role = "tool" if kind in RESULTS else "assistant"
         yield from _with_parts(role, [value])
         return
     inner = value.get("content")
@@ -179,7 +155,7 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         for name in _INNER:
             if isinstance(value.get(name), dict):
                 inner = value[name]
-                if "role" not in inner and isinstance(kind, str):
+                if "role" not in inner and kind:
                     inner = {"type": kind, **inner}
                 yield from _messages(inner, depth + 1)
                 return
@@ -190,9 +166,13 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         if isinstance(value.get("text"), str) and value["text"]:
             yield from _with_parts("", [value])
             return
-    role = value.get("role") or (kind if kind in ("human", "ai", "system", "tool") else "")
-    role = _role(role)
+    role = _role(value.get("role") or (kind if kind in ("human", "ai", "system", "tool") else ""))
     blocks: list[Any] = []
+    # Providers of OpenAI's shape tell reasoning beside the content; Cohere once called the content a message.
+    if isinstance(told := value.get("reasoning_content"), str) and told:
+        blocks.append({"type": "reasoning", "text": told})
+    if isinstance(told := value.get("message"), str):
+        blocks.append(told)
     for name in ("content", "contents", "parts"):
         found = value.get(name)
         blocks += found if isinstance(found, list) else [found] if found else []
@@ -201,105 +181,18 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         blocks += [{"type": "tool_call", **call} if isinstance(call, dict) else call for call in calls]
     if isinstance(value.get("function_call"), dict):
         blocks.append({"type": "function_call", **value["function_call"]})
-    if role == "tool" and (call_id := value.get("tool_call_id")):
-        text = "\n".join(part.text for part in _parts(blocks))
-        yield Message(role, (Part("tool_result", text, _text(value.get("name")), _text(call_id)),))
+    # The id of a tool's message is that of the call in events of the GenAI conventions.
+    if role == "tool" and (call_id := value.get("tool_call_id") or value.get("id")):
+        found = tuple(parts_of(blocks))
+        if not any(part.type == "tool_result" for part in found):
+            text = "\n".join(part.text for part in found)
+            found = (Part("tool_result", text, text_of(value.get("name")), text_of(call_id)),)
+        yield Message(role, found)
         return
     yield from _with_parts(role, blocks)
 
 
 def _with_parts(role: str, blocks: Sequence[Any]) -> Iterator[Message]:
-    parts = tuple(_parts(blocks))
+    parts = tuple(parts_of(blocks))
     if parts:
         yield Message(role, parts)
-
-
-def _parts(blocks: Sequence[Any]) -> Iterator[Part]:
-    seen: set[str] = set()
-    for block in blocks:
-        part = _part(block)
-        if part is None or (part.type == "tool_call" and part.id and part.id in seen):
-            continue
-        # Anthropic spans of OpenInference tell each call twice: among the contents and among the calls.
-        seen.add(part.id)
-        yield part
-
-
-def _part(block: Any) -> Part | None:
-    if isinstance(block, str):
-        return Part("text", block)
-    if not isinstance(block, dict):
-        return None
-    for wrapper in ("message_content", "tool_call"):
-        if isinstance(block.get(wrapper), dict):
-            return _part({**block[wrapper], **{k: v for k, v in block.items() if k != wrapper}})
-    kind = block.get("type")
-    function = next(
-        (block[k] for k in ("function", "functionCall", "function_call", "toolUse") if _is_dict(block, k)),
-        None,
-    )
-    if (
-        function is not None
-        or (isinstance(kind, str) and kind in _CALLS)
-        or ("name" in block and "args" in block)
-        or _is_vercel_call(block)
-    ):
-        return _call(block, function or block)
-    if kind in _RESULTS or any(
-        _is_dict(block, key) for key in ("functionResponse", "function_response", "toolResult")
-    ):
-        return _result(block)
-    if kind in _REASONING:
-        return Part(
-            "reasoning",
-            _text(block.get("thinking") or block.get("text") or block.get("content") or block.get("summary")),
-        )
-    if kind in _TEXTS or kind is None:
-        text = block.get("text", block.get("content", block.get("refusal")))
-        return Part("text", _text(text)) if text else None
-    if kind in ("message", "ai", "human"):
-        return None
-    return Part("media", _text(block.get("media_type") or block.get("mime_type") or kind))
-
-
-def _is_dict(block: dict[str, Any], key: str) -> bool:
-    return isinstance(block.get(key), dict)
-
-
-def _is_vercel_call(block: dict[str, Any]) -> bool:
-    """The AI SDK's own form, which older versions give no type."""
-    return "toolName" in block and ("args" in block or "input" in block) and block.get("type") not in _RESULTS
-
-
-def _call(block: dict[str, Any], function: dict[str, Any]) -> Part:
-    arguments = next((function[k] for k in ("arguments", "input", "args") if function.get(k) is not None), "")
-    identity = (
-        block.get("call_id")
-        or block.get("id")
-        or block.get("tool_call_id")
-        or block.get("toolCallId")
-        or function.get("toolUseId")
-    )
-    name = function.get("name") or block.get("name") or block.get("toolName")
-    return Part("tool_call", "", _text(name), _text(identity), _text(arguments))
-
-
-def _result(block: dict[str, Any]) -> Part:
-    inner = next(
-        (block[k] for k in ("functionResponse", "function_response", "toolResult") if _is_dict(block, k)),
-        block,
-    )
-    result = next(
-        (inner[k] for k in ("response", "result", "output", "content") if inner.get(k) is not None), ""
-    )
-    if isinstance(result, list):
-        texts = [part.text for part in _parts(result)]
-        result = "\n".join(texts) if texts else result
-    identity = inner.get("tool_use_id") or inner.get("call_id") or inner.get("id") or inner.get("toolUseId")
-    return Part("tool_result", _text(result), _text(inner.get("name")), _text(identity))
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if value is None else compact(value).decode(errors="replace")

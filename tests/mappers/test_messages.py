@@ -4,13 +4,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.messages import Message, Part, first_text, last_text, read_messages
 from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import MAX_LITERAL, compact, hash64, parse
 from mappers.messages.flattened import MAX_INDEX, place_of, unflatten
+from mappers.messages.requests import tool_requests
 
 ASKED = Message("user", (Part("text", "Weather in Paris?"),))
 CALLED = Part("tool_call", "", "get_weather", "call_1", '{"city":"Paris"}')
@@ -177,7 +178,132 @@ SHAPES: dict[str, tuple[Any, list[Message]]] = {
     ),
     "a picture": (
         [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;…"}}]}],
-        [Message("user", (Part("media", "image_url"),))],
+        [Message("user", (Part("media", "image/png"),))],
+    ),
+    "pictures elsewhere": (
+        [
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}],
+            },
+            {
+                "role": "user",
+                "content": [{"type": "image", "source": {"type": "url", "url": "https://x.test/b.png"}}],
+            },
+            {
+                "role": "user",
+                "parts": [{"fileData": {"mimeType": "image/png", "fileUri": "gs://bucket/c.png"}}],
+            },
+            {"role": "user", "parts": [{"type": "uri", "mime_type": "image/png", "uri": "https://x.test/d"}]},
+        ],
+        [
+            Message("user", (Part("media", "image_url", "", "https://x.test/a.png"),)),
+            Message("user", (Part("media", "image", "", "https://x.test/b.png"),)),
+            Message("user", (Part("media", "image/png", "", "gs://bucket/c.png"),)),
+            Message("user", (Part("media", "image/png", "", "https://x.test/d"),)),
+        ],
+    ),
+    "bedrock converse": (
+        [
+            {"role": "user", "content": [{"text": "Weather in Paris?"}]},
+            {
+                "role": "assistant",
+                "content": [
+                    {"reasoningContent": {"reasoningText": {"text": "Think."}}},
+                    {"toolUse": {"toolUseId": "call_1", "name": "get_weather", "input": {"city": "Paris"}}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [{"toolResult": {"toolUseId": "call_1", "content": [{"text": "18C"}]}}],
+            },
+        ],
+        [
+            ASKED,
+            Message("assistant", (Part("reasoning", "Think."), CALLED)),
+            Message("user", (ANSWERED,)),
+        ],
+    ),
+    "genkit": (
+        {
+            "messages": [
+                {"role": "user", "content": [{"text": "Weather in Paris?"}]},
+                {
+                    "role": "model",
+                    "content": [
+                        {"reasoning": "Think."},
+                        {"toolRequest": {"ref": "call_1", "name": "get_weather", "input": {"city": "Paris"}}},
+                    ],
+                },
+                {
+                    "role": "tool",
+                    "content": [
+                        {"toolResponse": {"ref": "call_1", "name": "get_weather", "output": "18C"}},
+                    ],
+                },
+            ]
+        },
+        [
+            ASKED,
+            Message("assistant", (Part("reasoning", "Think."), CALLED)),
+            Message("tool", (Part("tool_result", "18C", "get_weather", "call_1"),)),
+        ],
+    ),
+    "gemini thoughts": (
+        {"candidates": [{"content": {"role": "model", "parts": [{"thought": True, "text": "Think."}]}}]},
+        [Message("assistant", (Part("reasoning", "Think."),))],
+    ),
+    "cohere history": (
+        [{"role": "USER", "message": "Weather in Paris?"}, {"role": "CHATBOT", "message": "18C"}],
+        [ASKED, Message("assistant", (Part("text", "18C"),))],
+    ),
+    "cohere calls": (
+        [{"role": "CHATBOT", "tool_calls": [{"name": "get_weather", "parameters": {"city": "Paris"}}]}],
+        [Message("assistant", (Part("tool_call", "", "get_weather", "", '{"city":"Paris"}'),))],
+    ),
+    "ai sdk": (
+        [
+            {"role": "user", "content": [{"type": "text", "text": "Weather in Paris?"}]},
+            {
+                "role": "assistant",
+                "content": [
+                    {
+                        "type": "tool-call",
+                        "toolCallId": "call_1",
+                        "toolName": "get_weather",
+                        "input": {"city": "Paris"},
+                    }
+                ],
+            },
+            {
+                "role": "tool",
+                "content": [
+                    {
+                        "type": "tool-result",
+                        "toolCallId": "call_1",
+                        "toolName": "get_weather",
+                        "output": {"type": "text", "value": "18C"},
+                    }
+                ],
+            },
+        ],
+        [
+            ASKED,
+            Message("assistant", (CALLED,)),
+            Message("tool", (Part("tool_result", "18C", "get_weather", "call_1"),)),
+        ],
+    ),
+    "a body of an event": (
+        {"id": "call_1", "role": "tool", "content": "18C"},
+        [Message("tool", (ANSWERED,))],
+    ),
+    "reasoning beside the content": (
+        [{"role": "assistant", "reasoning_content": "Think.", "content": "18C"}],
+        [Message("assistant", (Part("reasoning", "Think."), Part("text", "18C")))],
+    ),
+    "a summary of reasoning": (
+        [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Think."}]}],
+        [Message("assistant", (Part("reasoning", "Think."),))],
     ),
     "a text": ("18C", [Message("", (Part("text", "18C"),))]),
     "no messages": ({"city": "Paris"}, []),
@@ -233,6 +359,32 @@ def test_a_key_with_a_value_and_further_keys_keeps_what_came_first() -> None:
 )
 def test_texts_hold_json_else_python_literals_never_code(text: str, value: Any) -> None:
     assert parse(text) == value
+
+
+MEMBERS = st.sampled_from(
+    ["type", "role", "content", "parts", "text", "name", "args", "arguments", "input", "output", "id"]
+    + ["message", "messages", "tool_calls", "function", "toolUse", "toolResult", "functionCall", "toolName"]
+    + ["image_url", "source", "thought", "reasoning", "kwargs", "choices"]
+)
+SCRAPS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(["tool", "tool_use", "reasoning", "text", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MEMBERS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(SCRAPS)
+def test_shapes_may_hold_anything_at_all(value: Any) -> None:
+    for message in read_messages(value):
+        assert all(isinstance(part.text, str) and isinstance(part.id, str) for part in message.parts)
+    assert isinstance(last_text(value), str)
+    assert isinstance(tool_requests(value), tuple)
+    arguments_of(value)
+    result_of(value)
 
 
 @given(st.text() | st.text(alphabet="[]{}()'\":,\\x01 \n"))

@@ -1,0 +1,197 @@
+"""The parts of a message, and the blocks that they are read from: those of OpenAI (chat and responses),
+Anthropic, Gemini, Bedrock, Cohere, the GenAI conventions, LangChain, Genkit and the AI SDK."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mappers.messages.document import compact, member
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """`type`: text | reasoning | tool_call | tool_result | media.
+
+    `text` is the text, reasoning, result or media type. A tool call has `name` and `arguments` (canonical
+    JSON or the text as sent); a call and its result share `id`. The `id` of media is where they are, if that
+    is not in the message itself.
+    """
+
+    type: str
+    text: str = ""
+    name: str = ""
+    id: str = ""
+    arguments: str = ""
+
+
+CALLS = frozenset(
+    {
+        "tool_call",
+        "tool_use",
+        "function_call",
+        "server_tool_call",
+        "server_tool_use",
+        "tool-call",
+        "mcp_call",
+        "mcp_tool_use",
+        "custom_tool_call",
+    }
+)
+RESULTS = frozenset(
+    {
+        "tool_result",
+        "tool_call_response",
+        "function_call_output",
+        "server_tool_call_response",
+        "tool-result",
+        "mcp_tool_result",
+        "custom_tool_call_output",
+    }
+)
+REASONING = frozenset({"reasoning", "thinking", "redacted_thinking"})
+_TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text"})
+_MESSAGES = frozenset({"message", "ai", "human"})
+_WRAPPERS = ("message_content", "tool_call")
+"""OpenInference's names for a block's own members."""
+_CALL_HOLDERS = ("function", "functionCall", "function_call", "toolUse", "toolRequest", "custom")
+_RESULT_HOLDERS = ("functionResponse", "function_response", "toolResult", "toolResponse")
+_MEDIA_HOLDERS = (
+    "inlineData",
+    "inline_data",
+    "fileData",
+    "file_data",
+    "image",
+    "document",
+    "video",
+    "audio",
+    "media",
+)
+_IDENTITIES = ("call_id", "id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "ref")
+_PLACES = (
+    ("image_url", "url"),
+    ("image", "image", "url"),
+    ("source", "url"),
+    ("fileData", "fileUri"),
+    ("file_data", "file_uri"),
+    ("media", "url"),
+    ("image_url",),
+    ("file_id",),
+    ("uri",),
+    ("url",),
+)
+
+
+def kind_of(block: dict[str, Any]) -> str:
+    """The block's `type` where it is a text; "" else."""
+    kind = block.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
+def is_untyped_call(block: dict[str, Any]) -> bool:
+    """The AI SDK's own form, which older versions give no type."""
+    return "toolName" in block and ("args" in block or "input" in block) and kind_of(block) not in RESULTS
+
+
+def parts_of(blocks: Sequence[Any]) -> Iterator[Part]:
+    """The parts in order; a call that is told twice once."""
+    seen: set[str] = set()
+    for block in blocks:
+        part = _part(block)
+        if part is None or (part.type == "tool_call" and part.id and part.id in seen):
+            continue
+        # Anthropic spans of OpenInference tell each call twice: among the contents and among the calls.
+        seen.add(part.id)
+        yield part
+
+
+def _part(block: Any) -> Part | None:
+    if isinstance(block, str):
+        return Part("text", block)
+    if not isinstance(block, dict):
+        return None
+    for wrapper in _WRAPPERS:
+        if isinstance(block.get(wrapper), dict):
+            return _part({**block[wrapper], **{k: v for k, v in block.items() if k != wrapper}})
+    kind = kind_of(block)
+    if (inner := _held(block, _CALL_HOLDERS)) is not None:
+        return _call(block, inner)
+    if kind in CALLS or ("name" in block and "args" in block) or is_untyped_call(block):
+        return _call(block, block)
+    if (inner := _held(block, _RESULT_HOLDERS)) is not None:
+        return _result(inner)
+    if kind in RESULTS:
+        return _result(block)
+    if kind in REASONING or block.get("thought") is True:
+        return _reasoning(block)
+    if isinstance(block.get("reasoningContent"), dict):
+        return Part("reasoning", text_of(member(block, ("reasoningContent", "reasoningText", "text"))))
+    if kind in _TEXTS or not kind:
+        text = block.get("text", block.get("content", block.get("refusal")))
+        if text:
+            return Part("text", text_of(text))
+        held = _held(block, _MEDIA_HOLDERS)
+        return _media(block, held) if held is not None else _plain_reasoning(block)
+    if kind in _MESSAGES:
+        return None
+    return _media(block, _held(block, _MEDIA_HOLDERS) or _held(block, ("source",)) or block)
+
+
+def _held(block: dict[str, Any], holders: Sequence[str]) -> dict[str, Any] | None:
+    """The first of these members that is a mapping."""
+    return next((block[name] for name in holders if isinstance(block.get(name), dict)), None)
+
+
+def _call(block: dict[str, Any], function: dict[str, Any]) -> Part:
+    arguments = next(
+        (function[k] for k in ("arguments", "input", "args", "parameters") if function.get(k) is not None), ""
+    )
+    name = function.get("name") or block.get("name") or block.get("toolName")
+    return Part("tool_call", "", text_of(name), _identity(block) or _identity(function), text_of(arguments))
+
+
+def _result(block: dict[str, Any]) -> Part:
+    result = next(
+        (block[k] for k in ("response", "result", "output", "content") if block.get(k) is not None), ""
+    )
+    if isinstance(result, list):
+        texts = [part.text for part in parts_of(result)]
+        result = "\n".join(texts) if texts else result
+    elif isinstance(result, dict) and result.keys() == {"type", "value"}:  # the AI SDK's envelope
+        result = result["value"]
+    return Part(
+        "tool_result", text_of(result), text_of(block.get("name") or block.get("toolName")), _identity(block)
+    )
+
+
+def _identity(block: dict[str, Any]) -> str:
+    return next((value for name in _IDENTITIES if isinstance(value := block.get(name), str) and value), "")
+
+
+def _reasoning(block: dict[str, Any]) -> Part:
+    told = block.get("thinking") or block.get("text") or block.get("content") or block.get("summary")
+    if isinstance(told, list):
+        return Part("reasoning", "\n".join(part.text for part in parts_of(told)))
+    return Part("reasoning", text_of(told))
+
+
+def _plain_reasoning(block: dict[str, Any]) -> Part | None:
+    told = block.get("reasoning")
+    return Part("reasoning", told) if isinstance(told, str) and told else None
+
+
+def _media(block: dict[str, Any], inner: dict[str, Any]) -> Part:
+    names = ("media_type", "mime_type", "mimeType", "mediaType", "contentType", "format", "modality")
+    kind = next((text_of(holder[k]) for k in names for holder in (inner, block) if holder.get(k)), "")
+    place = next((found for path in _PLACES if isinstance(found := member(block, path), str) and found), "")
+    if place.startswith("data:"):
+        kind, place = kind or place[5:].partition(";")[0][:100], ""
+    return Part("media", kind or kind_of(block), "", place)
+
+
+def text_of(value: Any) -> str:
+    """A text as it is, anything else as canonical JSON, nothing as ""."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else compact(value).decode(errors="replace")
