@@ -13,8 +13,10 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from collector.loops import LoopWatch
 from mappers.assemble import assemble
-from mappers.model import Event, Run
+from mappers.model import Event, Run, Warning
+from sinks.base import SinkError
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,8 @@ class Derived:
     resettled: list[Event] = field(default_factory=list)
     """Events of earlier batches whose of-the-run fields changed; their rows must be written again. Like those of
     `events` that have such fields, they are copies: later batches settle them anew while these are written."""
+    warnings: list[Warning] = field(default_factory=list)
+    """New, changed and retracted ones."""
     new_runs: int = 0
     new_events: int = 0
     new_spans: int = 0
@@ -62,10 +66,12 @@ class Deriver:
     Args:
         store: where events of runs that are not in memory are read.
         max_events: events kept in memory; least recently touched runs leave first.
+        watch: looks for loops in what was settled.
     """
 
-    def __init__(self, store: EventStore, *, max_events: int) -> None:
+    def __init__(self, store: EventStore, *, max_events: int, watch: LoopWatch | None = None) -> None:
         self._store = store
+        self._watch = watch
         self._max_events = max_events
         self._states: OrderedDict[RunKey, _RunState] = OrderedDict()
         self._held = 0
@@ -83,22 +89,30 @@ class Deriver:
             touched.setdefault((event.tenant, event.run_id), []).append(event)
         derived = Derived()
         fresh_events: list[Event] = []
-        self._read_back(touched.keys() - self._states.keys(), batch)
+        unknown = self._read_back(touched.keys() - self._states.keys(), batch)
+        assembled: list[tuple[Run, Sequence[Event]]] = []
         for key, arrived in touched.items():
             state = self._states[key]
             state.batch = batch
             self._states.move_to_end(key)
             fresh = self._add(state, arrived, derived)
             if state.begun:
-                self._settle(key, state, fresh, derived)
+                self._settle(key, state, fresh, derived, assembled)
             derived.events += map(_as_settled, fresh.values())
             fresh_events += fresh.values()
+        if self._watch is not None:
+            self._look_for_loops(self._watch, assembled, unknown, derived)
         self._unread.append((batch, fresh_events))
         self._forget(stored)
         return derived
 
     def _settle(
-        self, key: RunKey, state: _RunState, fresh: Mapping[EventKey, Event], derived: Derived
+        self,
+        key: RunKey,
+        state: _RunState,
+        fresh: Mapping[EventKey, Event],
+        derived: Derived,
+        assembled: list[tuple[Run, Sequence[Event]]],
     ) -> None:
         try:
             assembly = assemble(list(state.events.values()))
@@ -106,6 +120,7 @@ class Deriver:
             log.exception("run %s can not be assembled; its events are stored", key[1])
             return
         derived.runs.append(assembly.run)
+        assembled.append((assembly.run, list(state.events.values())))
         derived.resettled += [
             copy(event) for event in assembly.changed if fresh.get((event.span_id, event.seq)) is not event
         ]
@@ -127,7 +142,26 @@ class Deriver:
             derived.new_events += len(known) - (before if had_begun else 0)
         return fresh
 
-    def _read_back(self, keys: Iterable[RunKey], batch: int) -> None:
+    def _look_for_loops(
+        self,
+        watch: LoopWatch,
+        assembled: Sequence[tuple[Run, Sequence[Event]]],
+        new: set[RunKey],
+        derived: Derived,
+    ) -> None:
+        try:
+            watched = watch.watch(assembled, new)
+        except SinkError:
+            raise
+        except Exception:  # runs must be seen even if what is wrong with them can not
+            log.exception("loops can not be looked for in a batch; its runs are stored")
+            return
+        derived.warnings = watched.warnings
+        derived.runs += watched.runs
+
+    def _read_back(self, keys: Iterable[RunKey], batch: int) -> set[RunKey]:
+        """Brings runs into memory; returns those that are new."""
+        new: set[RunKey] = set()
         by_tenant: dict[str, list[str]] = {}
         for tenant, run_id in keys:
             by_tenant.setdefault(tenant, []).append(run_id)
@@ -141,6 +175,9 @@ class Deriver:
                     begun=not all(event.part for event in events),
                 )
                 self._held += len(events)
+                if not events:
+                    new.add((tenant, run_id))
+        return new
 
     def _forget(self, stored: int) -> None:
         while self._unread and self._unread[0][0] <= stored:

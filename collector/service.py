@@ -24,6 +24,7 @@ from collector.endpoints import Endpoints, api_token, publish, withdraw
 from collector.intake import Intake
 from collector.journal import Journal, JournalLockedError
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
+from collector.loops import LoopWatch
 from collector.order import WriteOrder
 from collector.pipeline import Pipeline, Stage
 from collector.plugins import load_conventions
@@ -35,6 +36,7 @@ from collector.stages import Derivation, Flow, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
 from mappers.conventions import BUILTIN
 from mappers.cost import load_price_list
+from mappers.loops.evaluator import Engine
 from mappers.model import DEFAULT_TENANT
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
@@ -126,7 +128,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
         flow = Flow()
         dead_letters = DeadLetters(directory / "dead-letters.jsonl")
-        deriver = Deriver(reader, max_events=settings.deriver.max_events)
+        deriver = Deriver(reader, max_events=settings.deriver.max_events, watch=LoopWatch(Engine(), reader))
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
         normalizer, log_normalizer = Normalizer(conventions, prices), Normalizer(conventions, prices)

@@ -73,7 +73,7 @@ class Derivation:
     ) -> Prepared:
         """The batch with its settled events and their runs. `stored_hook` is called once it is stored."""
         derived = self._deriver.derive(events, batch=number, stored=stored)
-        batch.events, batch.runs = derived.events, derived.runs
+        batch.events, batch.runs, batch.warnings = derived.events, derived.runs, derived.warnings
 
         def add_resettled() -> None:
             batch.events = derived.events + self._rewritten(derived.resettled)

@@ -249,6 +249,11 @@ class Event:
     """64-bit hash of the canonical arguments (a tool's) or of the input (a model's); 0: not captured."""
     result_hash: int = 0
     """64-bit hash of the result; 0: not captured."""
+    signs: int = 0
+    """What a tool's answer looks like at first sight: bits of `mappers.loops.signs.Sign`."""
+    history: str = ""
+    """Of a model call that is a trace of its own: loops among the tools in the history that it was given, as
+    `mappers.loops.history` writes them; "" if there are none."""
 
     # content: previews only, the whole stays in the stored span
     input: str = ""
@@ -345,6 +350,13 @@ class Run:
     """Run id of the run whose calls this trace repeats; "": a run of its own."""
     input: str = ""
     output: str = ""
+    health_score: int | None = None
+    """0 to 100; see `mappers.loops.health`. None: not judged yet."""
+    health_label: str = ""
+    health_reasons: Sequence[str] = ()
+    top_warning: str = ""
+    """Type of its worst loop warning that stands; "" if there is none."""
+    top_severity: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -371,6 +383,15 @@ class Warning:
     wasted_tokens: int | None = None
     wasted_cost_usd: Decimal | None = None
     primary: bool = False
+    """Leads its incident: of the findings on the same events the one to look at."""
+    incident_id: str = ""
+    """The `warning_id` that leads its incident."""
+    tool: str = ""
+    agent: str = ""
+    thread: str = ""
+    """What was looked at: the run (its id), its session, or the conversation that its call is part of."""
+    session_id: str = ""
     engine_version: str = ""
+    """Of the engine and of the detector: `1/1`."""
     first_ns: int = 0
     last_ns: int = 0

@@ -13,6 +13,9 @@ from mappers.conventions.reading import FlatFamily
 from mappers.conventions.registry import Registry, Traits
 from mappers.cost import Prices
 from mappers.handoff import target_in_arguments, target_in_name
+from mappers.loops import history
+from mappers.loops.history import may_repeat
+from mappers.loops.signs import signs_of
 from mappers.messages import first_text, last_text
 from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import compact, hash64, written
@@ -23,7 +26,11 @@ from mappers.usage import make_inclusive
 MAPPER_VERSION = 1
 """Grows when the same span gives another event than before."""
 PREVIEW = 500
-"""Characters of input, output and error message that an event keeps."""
+"""Characters of input, output and error message that an event keeps, but for what tools were asked and said."""
+TOOL_TEXT = 8_000
+"""Characters of a tool's arguments and of its result that an event keeps: what loops are found by."""
+TOOL_TAIL = 2_000
+"""Of these, how many are its end, if it is longer."""
 MAX_ATTEMPTS = 1_000
 """More attempts than this within one call are damage."""
 
@@ -216,6 +223,7 @@ def _tell_tool_call(event: Event, values: dict[str, Any], traits: Traits) -> Non
         event.input, event.args_hash, event.input_bytes = _digest(arguments, raw)
     if (raw := values.get("result")) is not None:
         event.output, event.result_hash, event.output_bytes = _digest(result_of(raw), raw)
+        event.signs = signs_of(event.tool, event.output)
     target = target_in_name(event.tool)
     if target is None and traits.kind is Kind.TOOL:
         return
@@ -231,7 +239,12 @@ def _digest(value: Any, raw: Any) -> tuple[str, int, int]:
     whole = written(value)
     encoded = whole.encode(errors="replace")
     size = len(encoded) if value is raw else len(_whole(raw))
-    return whole[:PREVIEW], 0 if encoded == _REDACTED else hash64(encoded), size
+    return shortened(whole), 0 if encoded == _REDACTED else hash64(encoded), size
+
+
+def shortened(text: str) -> str:
+    """A tool's text as it is kept: whole, or its head and its end."""
+    return text if len(text) <= TOOL_TEXT else f"{text[: TOOL_TEXT - TOOL_TAIL - 1]}\n{text[-TOOL_TAIL:]}"
 
 
 def _tell_content(event: Event, values: dict[str, Any]) -> None:
@@ -247,6 +260,8 @@ def _tell_content(event: Event, values: dict[str, Any]) -> None:
         event.input_bytes = len(whole)
         if hashed and whole != _REDACTED:
             event.args_hash = hash64(whole)
+        if event.is_root and event.kind == Kind.LLM and may_repeat(whole):
+            event.history = history.look(content if messages is None else messages.value())
         shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
         event.input = (shown or written(content))[:PREVIEW]
     messages, content = values.get("output_messages"), values.get("output")

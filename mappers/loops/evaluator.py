@@ -37,6 +37,8 @@ class Finding:
     tool: str
     agent: str
     count: int
+    threshold: int
+    """The count at which it was first found."""
     first: str
     """Id of the first step of its evidence."""
     onset: str
@@ -47,6 +49,7 @@ class Finding:
     tail: deque[str]
     """The newest evidence after it."""
     first_ns: int
+    onset_ns: int
     last_ns: int
     at_onset: Spent
     at_last: Spent
@@ -122,12 +125,14 @@ class Evaluator:
                 step.tool,
                 step.agent,
                 hit.count,
+                hit.count,
                 before[0] if before else step.id,
                 step.id,
                 step.id,
                 [*before, step.id][-HEAD:],
                 deque(maxlen=TAIL),
                 hit.before[0].start_ns if hit.before else step.start_ns,
+                step.end_ns or step.start_ns,
                 step.end_ns or step.start_ns,
                 spent,
                 spent,

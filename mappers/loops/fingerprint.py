@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Sequence
+from functools import lru_cache
 from zlib import crc32
 
 from mappers.loops.step import EMPTY_SKETCH, Step, StepKind
@@ -64,13 +65,13 @@ _ACKNOWLEDGES = re.compile(
 _ASKS = re.compile(
     r"search|find|query|lookup|look_up|get|list|retriev|fetch|read|select|grep|scan|browse|sql", re.IGNORECASE
 )
-POLLS = re.compile(r"status|poll|wait|progress|health|sleep|heartbeat|job", re.IGNORECASE)
-"""Tools that are asked again on purpose, by name."""
-_TRANSIENT = re.compile(
+_POLLS = re.compile(r"status|poll|wait|progress|health|sleep|heartbeat|job", re.IGNORECASE)
+TRANSIENT = re.compile(
     r"\b(?:429|50[0234]|529)\b|rate.?limit|too many requests|overloaded|time[d ]?.?out"
     r"|unavailable|connection (?:reset|refused)",
     re.IGNORECASE,
 )
+"""Errors that a retry may cure."""
 
 
 def words(text: str, size: int = SKETCH) -> array[int]:
@@ -132,7 +133,7 @@ def tell_arguments(step: Step, arguments: str) -> None:
     step.exact = _hash(f"{step.tool}\0{squeezed}")
     step.shape = _hash(f"{step.tool}\0{_DIGITS.sub('#', squeezed)}")
     step.sketch = words(squeezed)
-    step.polls = POLLS.search(step.tool) is not None
+    step.polls = polls(step.tool)
 
 
 def tell_result(step: Step, result: str | None, error: str | None) -> None:
@@ -147,20 +148,43 @@ def tell_result(step: Step, result: str | None, error: str | None) -> None:
     stripped = text.strip()
     step.result_length = len(stripped)
     step.outcome = _hash(stripped)
-    if error is None and stripped and _looks_failed(stripped):
+    if error is None and stripped and looks_failed(stripped):
         error = stripped
     if error is not None:
         _tell_error(step, _masked(error or stripped).strip())
     elif not stripped:
-        step.empty = step.has_result and _ASKS.search(step.tool) is not None
+        step.empty = step.has_result and asks(step.tool)
     else:
-        step.empty = len(stripped) < 400 and _EMPTY.search(stripped[:300]) is not None
-        step.acknowledges = len(stripped) < 300 and _ACKNOWLEDGES.search(stripped) is not None
+        step.empty = looks_empty(stripped)
+        step.acknowledges = acknowledges(stripped)
         step.units, step.bare_units = units(text)
 
 
-def _looks_failed(text: str) -> bool:
-    """Tools of agents mostly say in words that they failed, at the head or in the last line."""
+@lru_cache(maxsize=4096)
+def asks(tool: str) -> bool:
+    """Whether a tool by its name looks something up, so that a blank answer of it means that nothing was found."""
+    return _ASKS.search(tool) is not None
+
+
+@lru_cache(maxsize=4096)
+def polls(tool: str) -> bool:
+    """Whether a tool by its name is one that is asked again on purpose."""
+    return _POLLS.search(tool) is not None
+
+
+def looks_empty(text: str) -> bool:
+    """Whether a short answer, stripped, says at its head that nothing was found."""
+    return len(text) < 400 and _EMPTY.search(text[:300]) is not None
+
+
+def acknowledges(text: str) -> bool:
+    """Whether a short answer, stripped, says that something was done."""
+    return len(text) < 300 and _ACKNOWLEDGES.search(text) is not None
+
+
+def looks_failed(text: str) -> bool:
+    """Whether an answer, stripped, is an error in words, at its head or in its last line: most tools of agents do
+    not raise."""
     return _FAILURE.search(text[:200]) is not None or (
         len(text) < 6_000 and _EXCEPTION_AT_END.search(text[-400:]) is not None
     )
@@ -168,7 +192,7 @@ def _looks_failed(text: str) -> bool:
 
 def _tell_error(step: Step, error: str) -> None:
     step.failed = True
-    step.transient = _TRANSIENT.search(error[:ERROR_LENGTH]) is not None
+    step.transient = TRANSIENT.search(error[:ERROR_LENGTH]) is not None
     last = _EXCEPTION_AT_END.search(error[-400:]) if "Traceback" in error else None
     shown = last[0] if last else error[:ERROR_LENGTH]
     signature = _SPACE.sub(" ", _DIGITS.sub("#", shown)).strip().lower()

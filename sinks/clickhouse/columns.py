@@ -107,6 +107,8 @@ EVENTS: Sequence[Column] = (
     Column("ToolCallId", "tool_call_id"),
     Column("ArgsHash", "args_hash", UNSIGNED),
     Column("ResultHash", "result_hash", UNSIGNED),
+    Column("Signs", "signs", UNSIGNED),
+    Column("History", "history"),
     Column("Input", "input"),
     Column("Output", "output"),
     Column("InputBytes", "input_bytes", INTEGER),
@@ -157,6 +159,11 @@ RUNS: Sequence[Column] = (
     Column("DuplicateOf", "duplicate_of"),
     Column("Input", "input"),
     Column("Output", "output"),
+    Column("HealthScore", "health_score", INTEGER),
+    Column("HealthLabel", "health_label"),
+    Column("HealthReasons", "health_reasons", TEXTS),
+    Column("TopWarning", "top_warning"),
+    Column("TopSeverity", "top_severity"),
 )
 
 WARNINGS: Sequence[Column] = (
@@ -178,6 +185,11 @@ WARNINGS: Sequence[Column] = (
     Column("WastedTokens", "wasted_tokens", INTEGER),
     Column("WastedCostUsd", "wasted_cost_usd", MONEY),
     Column("Primary", "primary", FLAG),
+    Column("IncidentId", "incident_id"),
+    Column("Tool", "tool"),
+    Column("Agent", "agent"),
+    Column("Thread", "thread"),
+    Column("SessionId", "session_id"),
     Column("EngineVersion", "engine_version"),
     Column("FirstSeen", "first_ns", TIME),
     Column("LastSeen", "last_ns", TIME),

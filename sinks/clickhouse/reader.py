@@ -369,6 +369,59 @@ class Reader:
         )
         return [read_warning(row) for row in rows]
 
+    def warnings_of(self, tenant: str, threads: Sequence[str]) -> list[Warning]:
+        """Warnings of threads that stand; a thread that is a run has the run's id."""
+        rows = self._store.query(
+            f"""
+            SELECT {selection(WARNINGS)} FROM
+            (
+                SELECT * FROM otel.loop_warnings
+                WHERE Tenant = {{tenant:String}}
+                    AND (RunId IN {{runs:Array(String)}} OR Thread IN {{others:Array(String)}})
+                ORDER BY IngestedAt DESC LIMIT 1 BY RunId, WarningId
+            )
+            WHERE State != 'retracted' AND Thread IN {{threads:Array(String)}}
+            """,
+            {
+                "tenant": tenant,
+                "threads": list(threads),
+                "runs": [thread for thread in threads if ":" not in thread],
+                "others": [thread for thread in threads if ":" in thread],
+            },
+        )
+        return [read_warning(row) for row in rows]
+
+    def texts_of(self, tenant: str, run_ids: Sequence[str]) -> dict[tuple[str, str, int], tuple[str, str]]:
+        """(input, output) of tool and model calls by (run id, span id, seq), as far as events keep them."""
+        rows = self._store.query(
+            """
+            SELECT RunId, SpanId, Seq, Input, Output FROM otel.run_events
+            WHERE Tenant = {tenant:String} AND RunId IN {runs:Array(String)}
+                AND Kind IN ('TOOL', 'HANDOFF', 'LLM', 'RETRIEVER')
+            ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq
+            """,
+            {"tenant": tenant, "runs": list(run_ids)},
+        )
+        return {(run_id, span_id, seq): (given, answered) for run_id, span_id, seq, given, answered in rows}
+
+    def session_runs(
+        self, tenant: str, sessions: Sequence[str], limit: int
+    ) -> dict[tuple[str, str], list[str]]:
+        """Ids of the latest runs of sessions by (project, session id)."""
+        rows = self._store.query(
+            """
+            SELECT RunId, argMax(Project, Version), argMax(SessionId, Version) AS Session,
+                argMax(Start, Version) AS Began
+            FROM otel.runs WHERE Tenant = {tenant:String} AND SessionId IN {sessions:Array(String)}
+            GROUP BY RunId ORDER BY Began DESC LIMIT {limit:UInt32} BY Session
+            """,
+            {"tenant": tenant, "sessions": list(sessions), "limit": limit},
+        )
+        found: dict[tuple[str, str], list[str]] = {}
+        for run_id, project, session, _ in rows:
+            found.setdefault((project, session), []).append(run_id)
+        return found
+
 
 SPAN_FIELDS = (
     ("trace_id", "TraceId"),

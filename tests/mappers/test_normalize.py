@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mappers.conventions import BUILTIN
 from mappers.conventions.registry import Registry
 from mappers.model import Kind, Resource, Scope, SpanEvent, Status
-from mappers.normalize import PREVIEW, Normalizer
+from mappers.normalize import PREVIEW, TOOL_TEXT, Normalizer
 from mappers.project import project_of
 from tests.mappers.spans import span_of
 
@@ -87,7 +87,7 @@ def test_nothing_that_a_span_carries_makes_it_raise(
         )
     )
     assert event.name == name
-    assert len(event.input) <= PREVIEW
+    assert len(event.input) <= (TOOL_TEXT if event.tool else PREVIEW)
     assert not normalizer.faults
 
 

@@ -1,0 +1,102 @@
+"""Loops inside one call's message history.
+
+Clients without a framework open a trace for each model call and execute their tools unseen. Then only the history
+that the model is given tells what was called, with which answer, and how often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from mappers.loops.detectors import LOOP
+from mappers.loops.evaluator import Engine, Evaluator
+from mappers.loops.fingerprint import tool_step
+from mappers.loops.step import Step, StepKind
+from mappers.messages.arguments import arguments_of, result_of
+from mappers.messages.document import hash64, written
+from mappers.messages.message import Part, read_messages
+
+FEWEST = 3
+"""Calls in a history below which it is not read."""
+MAX_CALLS = 512
+"""Latest calls of a history that are looked at."""
+_HINTS = (b"tool_call", b"tool_use", b"toolUse", b"unctionCall", b"unction_call")
+_ENGINE = Engine()
+"""With the detectors' own thresholds, so that what is stored does not depend on settings of the day."""
+
+
+class Repeat(NamedTuple):
+    """A loop in a history."""
+
+    detector: str
+    key: int | str
+    tool: str
+    times: int
+    threshold: int
+    facts: dict[str, str]
+
+
+class History(NamedTuple):
+    conversation: str
+    """The same for all calls of one conversation."""
+    repeats: Sequence[Repeat]
+
+
+def may_repeat(content: bytes) -> bool:
+    """Whether a history in its written form has enough calls to be worth reading."""
+    return sum(content.count(hint) for hint in _HINTS) >= FEWEST
+
+
+def look(content: Any) -> str:
+    """The loops in a history in any shape that `messages` reads, for `read`; "" if there are none."""
+    calls: list[Part] = []
+    results: dict[str, str] = {}
+    unnamed: list[str] = []
+    for message in read_messages(content):
+        for part in message.parts:
+            if part.type == "tool_call" and part.name:
+                calls.append(part)
+            elif part.type == "tool_result":
+                if part.id:
+                    results.setdefault(part.id, part.text)
+                else:
+                    unnamed.append(part.text)
+    if len(calls) < FEWEST:
+        return ""
+    evaluator = Evaluator(_ENGINE)
+    first = calls[0]
+    for number, part in enumerate(calls[-MAX_CALLS:]):
+        result = results.get(part.id) if part.id else unnamed[number] if number < len(unnamed) else None
+        step = Step(str(number), StepKind.TOOL, tool=part.name, start_ns=2 * number, end_ns=2 * number + 1)
+        tool_step(
+            step,
+            written(arguments_of(part.arguments)) if part.arguments else None,
+            None if result is None else written(result_of(result)),
+            None,
+        )
+        evaluator.feed(step)
+    found = [
+        Repeat(
+            finding.detector.name,
+            finding.key,
+            finding.tool,
+            finding.count,
+            finding.threshold,
+            dict(finding.facts),
+        )
+        for finding in evaluator.findings.values()
+        if finding.detector.category == LOOP
+    ]
+    if not found:
+        return ""
+    began = first.id or f"{hash64(f'{first.name} {first.arguments}'.encode(errors='replace')):016x}"
+    return orjson.dumps([began, [tuple(repeat) for repeat in found]]).decode()
+
+
+def read(stored: str) -> History:
+    """What `look` wrote."""
+    conversation, repeats = orjson.loads(stored)
+    return History(conversation, [Repeat(*repeat) for repeat in repeats])

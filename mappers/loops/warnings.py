@@ -1,0 +1,209 @@
+"""From findings to warnings: identity, severity, state, incidents, cost and words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import blake2b
+
+from mappers.loops.detectors import LOOP
+from mappers.loops.evaluator import ENGINE_VERSION, Engine, Evaluator, Finding
+from mappers.loops.history import History
+from mappers.model import Run, RunStatus, Warning
+
+CRITICAL_COUNT = 8
+CRITICAL_SHARE = 0.5
+"""Of the run's tokens, spent since the onset."""
+GROWN = 2
+"""Repetitions beyond the threshold that make an info a warning."""
+RESOLVED_AFTER = 10
+"""Steps with something new after which it is over."""
+SEVERITIES = ("info", "warning", "critical")
+
+
+def warning_id(tenant: str, thread: str, detector: str, key: int | str) -> str:
+    """32 hex digits; the same for the same thread, detector and key, in whatever order the spans came."""
+    parts = "\0".join((tenant, thread, detector, str(key)))
+    return blake2b(parts.encode(errors="replace"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Whose warnings they are."""
+
+    run: Run
+    """The run that carries them: of a session its latest."""
+    thread: str
+    """The run's id; `session_thread` of a session; `conversation_thread` of a conversation."""
+
+
+def session_thread(project: str, session_id: str) -> str:
+    return f"session:{project}:{session_id}"
+
+
+def conversation_thread(project: str, conversation: str) -> str:
+    return f"conversation:{project}:{conversation}"
+
+
+def warnings_of(evaluator: Evaluator, bearer: Bearer, *, across: bool = False) -> list[Warning]:
+    """The warnings that the findings come to, the primary ones first.
+
+    Args:
+        across: only those whose evidence lies in more than one run; ids of events then begin with the run's.
+    """
+    found = list(evaluator.findings.values())
+    if across:
+        found = [
+            finding for finding in found if len({_run_of(event_id) for event_id in finding.evidence}) > 1
+        ]
+    found.sort(
+        key=lambda finding: (evaluator.engine.rank[finding.detector.name], finding.onset_ns, finding.onset)
+    )
+    incidents = _incidents(found, bearer)
+    return [
+        _warning(finding, evaluator, bearer, incident)
+        for finding, incident in zip(found, incidents, strict=True)
+    ]
+
+
+def _run_of(event_id: str) -> str:
+    return event_id.partition("/")[0]
+
+
+def _incidents(found: Sequence[Finding], bearer: Bearer) -> list[str]:
+    """For each finding the id of the warning that leads its incident: the first in rank of all that share
+    evidence, of one category."""
+    leaders: list[tuple[str, str, set[str]]] = []
+    led = []
+    for finding in found:
+        evidence = set(finding.evidence)
+        identity = warning_id(bearer.run.tenant, bearer.thread, finding.detector.name, finding.key)
+        for leader, category, events in leaders:
+            if category == finding.detector.category and not events.isdisjoint(evidence):
+                events |= evidence
+                led.append(leader)
+                break
+        else:
+            leaders.append((identity, finding.detector.category, evidence))
+            led.append(identity)
+    return led
+
+
+def _warning(finding: Finding, evaluator: Evaluator, bearer: Bearer, incident: str) -> Warning:
+    run, detector = bearer.run, finding.detector
+    tokens, cost = wasted(finding)
+    facts = {"tool": finding.tool or "the agent", **finding.facts}
+    identity = warning_id(run.tenant, bearer.thread, detector.name, finding.key)
+    return Warning(
+        warning_id=identity,
+        run_id=run.run_id,
+        tenant=run.tenant,
+        project=run.project,
+        type=detector.name,
+        category=detector.category,
+        severity=_severity(finding, evaluator, run),
+        state="resolved" if evaluator.recent.progress - finding.progress >= RESOLVED_AFTER else "active",
+        count=finding.count,
+        message=_message(finding, facts, tokens, cost),
+        suggestion=detector.suggestion.format_map(facts),
+        first_event_id=finding.first,
+        onset_event_id=finding.onset,
+        last_event_id=finding.last,
+        evidence=finding.evidence,
+        wasted_tokens=tokens,
+        wasted_cost_usd=cost,
+        primary=identity == incident,
+        incident_id=incident,
+        tool=finding.tool,
+        agent=finding.agent,
+        thread=bearer.thread,
+        session_id=run.session_id,
+        engine_version=f"{ENGINE_VERSION}/{getattr(detector, 'version', '1')}",
+        first_ns=finding.first_ns,
+        last_ns=finding.last_ns,
+    )
+
+
+def of_history(engine: Engine, history: History, event_id: str, run: Run) -> list[Warning]:
+    """The warnings of what a call's history tells; what was spent on it other traces know."""
+    thread = conversation_thread(run.project, history.conversation)
+    detectors = {detector.name: detector for looking in engine.looking.values() for detector in looking}
+    repeats = sorted(
+        (repeat for repeat in history.repeats if repeat.detector in detectors),
+        key=lambda repeat: (engine.rank[repeat.detector], str(repeat.key)),
+    )
+    warnings: list[Warning] = []
+    for repeat in repeats:
+        detector = detectors[repeat.detector]
+        identity = warning_id(run.tenant, thread, repeat.detector, repeat.key)
+        facts = {"tool": repeat.tool, **repeat.facts}
+        severity = "info" if repeat.times < repeat.threshold + GROWN else "warning"
+        what = detector.describe(repeat.tool, repeat.times, facts)
+        warnings.append(
+            Warning(
+                warning_id=identity,
+                run_id=run.run_id,
+                tenant=run.tenant,
+                project=run.project,
+                type=repeat.detector,
+                category=detector.category,
+                severity="critical" if repeat.times >= CRITICAL_COUNT else severity,
+                state="active",
+                count=repeat.times,
+                message=f"In the history of this call {what}.",
+                suggestion=detector.suggestion.format_map(facts),
+                first_event_id=event_id,
+                onset_event_id=event_id,
+                last_event_id=event_id,
+                evidence=[event_id],
+                primary=not warnings,
+                incident_id=warnings[0].warning_id if warnings else identity,
+                tool=repeat.tool,
+                thread=thread,
+                session_id=run.session_id,
+                engine_version=f"{ENGINE_VERSION}/{getattr(detector, 'version', '1')}",
+                first_ns=run.start_ns,
+                last_ns=run.end_ns or run.start_ns,
+            )
+        )
+    return warnings
+
+
+def wasted(finding: Finding) -> tuple[int | None, Decimal | None]:
+    """Tokens and US dollars of model calls after the onset, up to the last event of the evidence. None where
+    no call said, which is not the same as nothing."""
+    before, after = finding.at_onset, finding.at_last
+    tokens = after.tokens - before.tokens if after.tokens_known > before.tokens_known else None
+    nano_usd = after.cost_nano_usd - before.cost_nano_usd if after.cost_known > before.cost_known else None
+    return tokens, None if nano_usd is None else Decimal(nano_usd) / 10**9
+
+
+def _severity(finding: Finding, evaluator: Evaluator, run: Run) -> str:
+    """Info at the threshold; a warning when it has grown or the run ended in it; critical when it is long or has
+    taken half of the run's tokens."""
+    if finding.severity:
+        return finding.severity
+    if finding.detector.category != LOOP:
+        return "warning"
+    ended = run.status in (RunStatus.COMPLETED, RunStatus.FAILED)
+    grown = finding.count >= finding.threshold + GROWN
+    if not grown and not (ended and evaluator.recent.progress == finding.progress):
+        return "info"
+    tokens, _ = wasted(finding)
+    total = evaluator.recent.tokens
+    if finding.count >= CRITICAL_COUNT or (grown and tokens and total and tokens >= CRITICAL_SHARE * total):
+        return "critical"
+    return "warning"
+
+
+def _message(finding: Finding, facts: dict[str, str], tokens: int | None, cost: Decimal | None) -> str:
+    what = finding.detector.describe(finding.tool, finding.count, facts)
+    spent = []
+    if tokens:
+        spent.append(f"{tokens:,} tokens")
+    if cost:
+        spent.append(f"${cost:.4f}")
+    since = f"; {' and '.join(spent)} spent since it began to repeat" if spent else ""
+    text = f"{what}{since}."
+    return text[0].upper() + text[1:]

@@ -1,0 +1,56 @@
+"""A store in memory, as far as the deriver and the watch for loops need one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+
+from collector.deriver import Derived
+from mappers.model import Event, Run, Warning
+
+
+class Stored:
+    """What was written, as a store gives it back: the newest row of each identity."""
+
+    def __init__(self) -> None:
+        self.events: dict[tuple[str, str, int], Event] = {}
+        self.runs: dict[str, Run] = {}
+        self.warnings: dict[tuple[str, str], Warning] = {}
+
+    def write(self, derived: Derived) -> None:
+        for event in [*derived.events, *derived.resettled]:
+            row = deepcopy(event)
+            known = self.events.get((event.run_id, event.span_id, event.seq))
+            if known is not None and not row.input and not row.output:
+                row.input, row.output = known.input, known.output
+            self.events[event.run_id, event.span_id, event.seq] = row
+        self.runs |= {run.run_id: deepcopy(run) for run in derived.runs}
+        self.warnings |= {(warning.run_id, warning.warning_id): warning for warning in derived.warnings}
+
+    def standing(self) -> list[Warning]:
+        return [warning for warning in self.warnings.values() if warning.state != "retracted"]
+
+    def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        found: dict[str, list[Event]] = {}
+        for event in self.events.values():
+            if event.run_id in run_ids:
+                slim = deepcopy(event)
+                if not slim.is_root:
+                    slim.input = slim.output = ""
+                found.setdefault(event.run_id, []).append(slim)
+        return found
+
+    def texts_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[tuple[str, str, int], tuple[str, str]]:
+        return {key: (event.input, event.output) for key, event in self.events.items() if key[0] in run_ids}
+
+    def warnings_of(self, tenant: str, threads: Sequence[str]) -> Sequence[Warning]:
+        return [warning for warning in self.standing() if warning.thread in threads]
+
+    def session_runs(
+        self, tenant: str, sessions: Sequence[str], limit: int
+    ) -> Mapping[tuple[str, str], Sequence[str]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for run in sorted(self.runs.values(), key=lambda run: -run.start_ns):
+            if run.session_id in sessions:
+                found.setdefault((run.project, run.session_id), []).append(run.run_id)
+        return {key: run_ids[:limit] for key, run_ids in found.items()}

@@ -1,0 +1,319 @@
+"""Warnings do not depend on how the spans came, in which words, or on what was in memory."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from collector.deriver import Deriver, compact
+from collector.loops import LoopWatch
+from mappers.loops.detectors import LOOP
+from mappers.loops.evaluator import Engine
+from mappers.model import Span, Warning
+from mappers.normalize import Normalizer
+from tests.collector.stored import Stored
+from tests.corpus import Scenario, scenarios
+from tests.mappers.spans import captured_spans, span_of
+
+TRACE = "7" * 32
+ROOT = "1".rjust(16, "0")
+SECOND = 10**9
+
+IN_LOGS = {"gen_ai/genai-openai-event/loop", "gen_ai/openai-v2-events/loop"}
+"""Their content is in log records alone."""
+
+
+class Collector:
+    """Normalizer, deriver and watch on a store; it can be restarted."""
+
+    def __init__(self, max_events: int = 100_000) -> None:
+        self.store = Stored()
+        self._max_events = max_events
+        self._batch = 0
+        self.restart()
+
+    def restart(self) -> None:
+        self._normalizer = Normalizer()
+        watch = LoopWatch(Engine(), self.store)
+        self._deriver = Deriver(self.store, max_events=self._max_events, watch=watch)
+
+    def take(self, spans: Sequence[Span]) -> None:
+        self._batch += 1
+        events = [self._normalizer.normalize(span) for span in spans]
+        derived = self._deriver.derive(events, batch=self._batch, stored=self._batch - 1)
+        self.store.write(derived)
+        compact(derived.events)
+
+    def loops(self) -> list[Warning]:
+        return sorted(
+            (warning for warning in self.store.standing() if warning.category == LOOP),
+            key=lambda warning: (warning.run_id, warning.warning_id),
+        )
+
+
+def taken(spans: Iterable[Span], size: int = 1000) -> Collector:
+    collector = Collector()
+    batch = list(spans)
+    for begin in range(0, len(batch), size):
+        collector.take(batch[begin : begin + size])
+    return collector
+
+
+@pytest.mark.parametrize("scenario", [one for one in scenarios() if one.name not in IN_LOGS], ids=str)
+def test_captured_loops_are_warned_of_and_nothing_else(scenario: Scenario) -> None:
+    expected = scenario.expect["loop_warning"] or scenario.expect["loop_warning_across_runs"]
+    assert bool(taken(captured_spans(scenario)).loops()) == expected
+
+
+# --------------------------------------------------------------------------- one run, in four conventions
+
+
+def openinference(
+    tool: str, arguments: Any, result: str, answer: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    return (
+        {"openinference.span.kind": "LLM", "output.value": answer, "llm.token_count.prompt": 100},
+        {
+            "openinference.span.kind": "TOOL",
+            "tool.name": tool,
+            "input.value": json.dumps(arguments),
+            "output.value": result,
+        },
+    )
+
+
+def traceloop(tool: str, arguments: Any, result: str, answer: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return (
+        {
+            "llm.request.type": "chat",
+            "gen_ai.completion.0.role": "assistant",
+            "gen_ai.completion.0.content": answer,
+            "gen_ai.usage.prompt_tokens": 100,
+        },
+        {
+            "traceloop.span.kind": "tool",
+            "traceloop.entity.name": tool,
+            "traceloop.entity.input": json.dumps({"args": [], "kwargs": arguments}),
+            "traceloop.entity.output": json.dumps({"output": result}),
+        },
+    )
+
+
+def gen_ai(tool: str, arguments: Any, result: str, answer: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    message = [{"role": "assistant", "parts": [{"type": "text", "content": answer}]}]
+    return (
+        {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.output.messages": json.dumps(message),
+            "gen_ai.usage.input_tokens": 100,
+        },
+        {
+            "gen_ai.operation.name": "execute_tool",
+            "gen_ai.tool.name": tool,
+            "gen_ai.tool.call.arguments": json.dumps(arguments),
+            "gen_ai.tool.call.result": result,
+        },
+    )
+
+
+def llm_keys(tool: str, arguments: Any, result: str, answer: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return (
+        {"llm.model_name": "m", "llm.output": answer, "llm.token_count.prompt": 100},
+        {"tool.name": tool, "llm.input": json.dumps(arguments), "llm.output": result},
+    )
+
+
+CONVENTIONS = (openinference, traceloop, gen_ai, llm_keys)
+Convention = Callable[[str, Any, str, str], tuple[dict[str, Any], dict[str, Any]]]
+
+
+def looping_run(convention: Convention = openinference, *, trace: str = TRACE, **given: Any) -> list[Span]:
+    """An agent that looks one thing up, then reads the same page six times and tries a failing tool four times."""
+    calls = [("search", {"q": "harbour"}, "The harbour was built in 1821 by two brothers from the north.")]
+    calls += [
+        ("open_page", {"page": 7}, "Page 7: the lantern of the harbour was lit every evening at six.")
+    ] * 6
+    calls += [("query", {"sql": f"SELECT c{n} FROM ship"}, "Error: no such table: ship") for n in range(4)]
+    spans = [
+        span_of(
+            {"openinference.span.kind": "AGENT"},
+            trace_id=trace,
+            span_id=ROOT,
+            parent_span_id="",
+            name="keeper",
+            start_ns=SECOND,
+            end_ns=99 * SECOND,
+            **given,
+        )
+    ]
+    for number, (tool, arguments, result) in enumerate(calls):
+        pair = convention(tool, arguments, result, f"Next I shall try {tool}, as step {number}.")
+        for part, attributes in enumerate(pair):
+            start = (2 * number + part + 2) * SECOND
+            spans.append(
+                span_of(
+                    attributes,
+                    trace_id=trace,
+                    span_id=f"{2 * number + part + 2:016x}",
+                    parent_span_id=ROOT,
+                    name=tool if part else "chat",
+                    start_ns=start,
+                    end_ns=start + SECOND // 2,
+                    **given,
+                )
+            )
+    return spans
+
+
+def test_a_warning_says_what_when_and_at_what_cost() -> None:
+    collector = taken(looping_run())
+    warnings = {warning.type: warning for warning in collector.loops()}
+    assert {"exact_repeat", "same_error"} <= warnings.keys()
+    repeat = warnings["exact_repeat"]
+    assert (repeat.run_id, repeat.count, repeat.tool, repeat.state) == (TRACE, 6, "open_page", "active")
+    assert repeat.severity == "warning"
+    assert repeat.primary
+    assert repeat.first_event_id == f"{5:016x}.end"
+    assert repeat.onset_event_id == f"{9:016x}.end"
+    assert repeat.last_event_id == f"{15:016x}.end"
+    assert (repeat.wasted_tokens, repeat.wasted_cost_usd) == (300, None)
+    assert repeat.message == (
+        "`open_page` was called 6 times in the same way and nothing new was learned;"
+        " 300 tokens spent since it began to repeat."
+    )
+    assert "`open_page`" in repeat.suggestion
+    run = collector.store.runs[TRACE]
+    assert run.counts.warnings == len(collector.loops())
+    assert (run.health_label, run.top_warning) == ("stuck", "exact_repeat")
+    assert 0 <= run.health_score < 80
+    assert any("open_page" in reason for reason in run.health_reasons)
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_the_same_run_in_other_words_has_the_same_warnings(convention: Convention) -> None:
+    assert taken(looping_run(convention)).loops() == taken(looping_run()).loops()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_order_repetition_batches_and_restarts_change_nothing(seed: int) -> None:
+    expected = taken(looping_run())
+    chooser = random.Random(seed)
+    spans = looping_run()
+    spans += chooser.sample(spans, 6)
+    if seed % 3:
+        chooser.shuffle(spans)
+    collector = Collector(max_events=chooser.choice([0, 8, 1000]))
+    while spans:
+        size = chooser.randrange(1, 9)
+        collector.take(spans[:size])
+        del spans[:size]
+        if chooser.random() < 0.2:
+            collector.restart()
+    assert collector.loops() == expected.loops()
+    assert collector.store.runs[TRACE] == expected.store.runs[TRACE]
+
+
+def test_what_later_spans_disprove_is_taken_back() -> None:
+    spans = looping_run()[:14]  # up to the last page that was read
+    collector = taken(spans)
+    assert [warning.type for warning in collector.loops() if warning.primary] == ["exact_repeat"]
+    outer = span_of(
+        {
+            "openinference.span.kind": "TOOL",
+            "tool.name": "open_page",
+            "input.value": "{}",
+            "output.value": "",
+        },
+        trace_id=TRACE,
+        span_id="f" * 16,
+        parent_span_id=ROOT,
+        name="open_page",
+        start_ns=SECOND,
+        end_ns=90 * SECOND,
+    )
+    for span in spans:
+        if span.name == "open_page":
+            span.parent_span_id = outer.span_id
+    collector.take([outer, *spans])
+    assert collector.loops() == []
+    assert collector.store.runs[TRACE].counts.warnings == 0
+    said = [warning for warning in collector.store.warnings.values() if warning.category == LOOP]
+    assert {warning.state for warning in said} == {"retracted"}
+
+
+def test_without_content_there_is_no_warning() -> None:
+    spans = looping_run()
+    for span in spans:
+        span.attributes = {
+            key: value for key, value in span.attributes.items() if key not in ("input.value", "output.value")
+        }
+    assert taken(spans).loops() == []
+
+
+def turn(number: int, session: str, *, answer: str = "Page 7 is about the lantern.") -> list[Span]:
+    """One trace of a client that opens a trace for each tool call."""
+    attributes = {
+        "openinference.span.kind": "TOOL",
+        "tool.name": "open_page",
+        "input.value": '{"page": 7}',
+        "output.value": answer,
+        "session.id": session,
+    }
+    return [
+        span_of(
+            attributes,
+            trace_id=f"{number:032x}",
+            span_id=f"{number:016x}",
+            parent_span_id="",
+            name="open_page",
+            start_ns=number * SECOND,
+            end_ns=number * SECOND + 5,
+        )
+    ]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("order", [(1, 2, 3, 4, 5), (3, 5, 1, 2, 4)])
+def test_a_loop_over_the_runs_of_a_session_is_carried_by_the_latest(
+    order: tuple[int, ...], restarts: bool
+) -> None:
+    collector = Collector()
+    for number in order:
+        collector.take(turn(number, "talk"))
+        if restarts:
+            collector.restart()
+    (warning,) = collector.loops()
+    assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", f"{5:032x}", 5)
+    assert warning.evidence[0] == f"{1:032x}/{1:016x}.end"
+    assert collector.store.runs[f"{5:032x}"].counts.warnings == 1
+    assert sum(run.counts.warnings for run in collector.store.runs.values()) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_loop_in_a_conversation_is_carried_by_its_latest_call(seed: int) -> None:
+    (scenario,) = (one for one in scenarios() if one.name == "openinference/openai/loop")
+    spans = captured_spans(scenario)
+    latest = max(spans, key=lambda span: span.start_ns).trace_id
+    chooser = random.Random(seed)
+    spans += chooser.sample(spans, 3)
+    chooser.shuffle(spans)
+    collector = Collector()
+    for span in spans:
+        collector.take([span])
+        if seed % 2:
+            collector.restart()
+    (warning,) = collector.loops()
+    assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", latest, 6)
+    counts = {run.run_id: run.counts.warnings for run in collector.store.runs.values()}
+    assert {run_id for run_id, count in counts.items() if count} == {latest}
+
+
+def test_sessions_do_not_mix() -> None:
+    collector = Collector()
+    for number in range(1, 7):
+        collector.take(turn(number, f"talk {number}"))
+    assert collector.loops() == []
