@@ -13,8 +13,10 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from collector.callindex import CallIndex
 from collector.loops import LoopWatch
 from mappers.assemble import assemble
+from mappers.foreign import Foreign, earliest_twin_ns, is_candidate, join
 from mappers.model import Event, Run, Warning
 from sinks.base import SinkError
 
@@ -32,6 +34,12 @@ class EventStore(Protocol):
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
         """Stored events by run id; a run without any is absent."""
+
+    def newest_call_ns(self) -> int:
+        """End of the newest stored model call; 0 if there is none."""
+
+    def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> Sequence[str]:
+        """Ids of stored runs in which twins of these calls may be."""
 
 
 @dataclass(slots=True)
@@ -58,6 +66,8 @@ class _RunState:
     """Number of the newest batch that touched the run."""
     begun: bool
     """It has an event of its own: what is only part of an event waits for that, and is no run."""
+    foreign: dict[str, Foreign] = field(default_factory=dict)
+    """What other traces know, by span id."""
 
 
 class Deriver:
@@ -77,6 +87,9 @@ class Deriver:
         self._held = 0
         self._unread: deque[tuple[int, Sequence[Event]]] = deque()
         """Events of batches that may still be read for writing, by the batch's number."""
+        self._calls = CallIndex()
+        self._known_from_ns: int | None = None
+        """Twins that may end after this are in memory if they are there at all; None: nobody asked the store yet."""
 
     def derive(self, events: Sequence[Event], *, batch: int, stored: int) -> Derived:
         """Adds the events to their runs and settles these runs.
@@ -88,18 +101,21 @@ class Deriver:
         for event in events:
             touched.setdefault((event.tenant, event.run_id), []).append(event)
         derived = Derived()
-        fresh_events: list[Event] = []
-        unknown = self._read_back(touched.keys() - self._states.keys(), batch)
+        absent = touched.keys() - self._states.keys()
+        loaded = self._load(absent, batch)
+        unknown = absent - loaded
+        loaded |= self._load_twins([*events, *self._events_in(loaded)], batch)
+        fresh = {key: self._add(self._states[key], arrived, derived) for key, arrived in touched.items()}
+        joined = self._join([*events, *self._events_in(loaded)])
         assembled: list[tuple[Run, Sequence[Event]]] = []
-        for key, arrived in touched.items():
+        for key in dict.fromkeys([*touched, *joined]):
             state = self._states[key]
             state.batch = batch
             self._states.move_to_end(key)
-            fresh = self._add(state, arrived, derived)
             if state.begun:
-                self._settle(key, state, fresh, derived, assembled)
-            derived.events += map(_as_settled, fresh.values())
-            fresh_events += fresh.values()
+                self._settle(key, state, fresh.get(key, {}), derived, assembled)
+        fresh_events = [event for arrived in fresh.values() for event in arrived.values()]
+        derived.events += map(_as_settled, fresh_events)
         if self._watch is not None:
             self._look_for_loops(self._watch, assembled, unknown, derived)
         self._unread.append((batch, fresh_events))
@@ -115,7 +131,7 @@ class Deriver:
         assembled: list[tuple[Run, Sequence[Event]]],
     ) -> None:
         try:
-            assembly = assemble(list(state.events.values()))
+            assembly = assemble(list(state.events.values()), state.foreign)
         except Exception:  # a run that we can not make sense of must not keep the others waiting
             log.exception("run %s can not be assembled; its events are stored", key[1])
             return
@@ -159,12 +175,12 @@ class Deriver:
         derived.warnings = watched.warnings
         derived.runs += watched.runs
 
-    def _read_back(self, keys: Iterable[RunKey], batch: int) -> set[RunKey]:
-        """Brings runs into memory; returns those that are new."""
-        new: set[RunKey] = set()
+    def _load(self, keys: Iterable[RunKey], batch: int) -> set[RunKey]:
+        """Reads runs back that are not in memory; a new one is empty."""
         by_tenant: dict[str, list[str]] = {}
         for tenant, run_id in keys:
             by_tenant.setdefault(tenant, []).append(run_id)
+        loaded = set()
         for tenant, run_ids in by_tenant.items():
             found = self._store.events_of(tenant, run_ids)
             for run_id in run_ids:
@@ -175,9 +191,79 @@ class Deriver:
                     begun=not all(event.part for event in events),
                 )
                 self._held += len(events)
-                if not events:
-                    new.add((tenant, run_id))
-        return new
+                if events:
+                    loaded.add((tenant, run_id))
+        return loaded
+
+    def _events_in(self, keys: Iterable[RunKey]) -> list[Event]:
+        return [event for key in keys for event in self._states[key].events.values()]
+
+    # ------------------------------------------------------------------- twins in other traces
+
+    def _load_twins(self, events: Iterable[Event], batch: int) -> set[RunKey]:
+        """Brings into memory the runs in which twins of these events may be."""
+        loaded: set[RunKey] = set()
+        sought = [event for event in events if is_candidate(event)]
+        while sought:
+            if self._known_from_ns is None:
+                self._known_from_ns = self._store.newest_call_ns()
+            by_tenant: dict[str, list[Event]] = {}
+            for event in sought:
+                if earliest_twin_ns(event) <= self._known_from_ns:
+                    by_tenant.setdefault(event.tenant, []).append(event)
+            found = {
+                (tenant, run_id)
+                for tenant, calls in by_tenant.items()
+                for run_id in self._store.runs_with_twins(tenant, calls)
+            }
+            more = self._load(found - self._states.keys(), batch)
+            loaded |= more
+            sought = [event for event in self._events_in(more) if is_candidate(event)]
+        return loaded
+
+    def _join(self, events: Sequence[Event]) -> set[RunKey]:
+        """Finds which calls are told in several traces, now that there are these events too; returns the runs of
+        which others know something else than before."""
+        calls = [event for event in events if self._calls.add(event)]
+        changed: set[RunKey] = set()
+        for call in calls:
+            state = self._states[call.tenant, call.run_id]
+            if state.events.get((call.span_id, call.seq)) is not call:
+                continue  # sent twice within the batch; the other one holds
+            group = self._calls.group(call)
+            if len(group) == 1 and call.span_id not in state.foreign:
+                continue
+            members = [*group, *self._former(group)]
+            found = join(members) if len(members) > 1 else {}
+            for member in members:
+                key = member.tenant, member.run_id
+                known = self._states[key].foreign
+                told = found.get((member.run_id, member.span_id))
+                if told is None:
+                    if known.pop(member.span_id, None) is not None:
+                        changed.add(key)
+                elif known.get(member.span_id) != told:
+                    known[member.span_id] = told
+                    changed.add(key)
+        return changed
+
+    def _former(self, group: Sequence[Event]) -> list[Event]:
+        """Events that were joined with one of these before and may have to be set free."""
+        present = {(event.run_id, event.span_id) for event in group}
+        found: dict[tuple[str, str], Event] = {}
+        for event in group:
+            known = self._states[event.tenant, event.run_id].foreign.get(event.span_id)
+            if known is None:
+                continue
+            others = [(twin.run_id, twin.span_id) for twin in known.twins]
+            if known.counted_as:
+                others.append((known.counted_in, known.counted_as))
+            for run_id, span_id in others:
+                state = self._states.get((event.tenant, run_id))
+                former = state.events.get((span_id, 0)) if state else None
+                if former is not None and (run_id, span_id) not in present:
+                    found[run_id, span_id] = former
+        return list(found.values())
 
     def _forget(self, stored: int) -> None:
         while self._unread and self._unread[0][0] <= stored:
@@ -186,7 +272,11 @@ class Deriver:
             key = next(iter(self._states))
             if self._states[key].batch > stored:
                 return
-            self._held -= len(self._states.pop(key).events)
+            events = self._states.pop(key).events
+            self._held -= len(events)
+            latest = self._calls.discard(events.values())
+            if latest:
+                self._known_from_ns = max(self._known_from_ns or 0, latest)
 
 
 def _as_settled(event: Event) -> Event:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from mappers.calls import Call, calls_of, repeated
 from mappers.filling import FROM_TWINS, fill, fill_from_records, take_out
+from mappers.foreign import Foreign, counted_elsewhere
 from mappers.model import Counts, Event, Kind, Run, RunStatus, Status, Usage
 from mappers.tree import MODEL_KINDS, Tree, agent_name, agents_above
 from mappers.twins import find_twins
 
+NOTHING_FOREIGN: Mapping[str, Foreign] = MappingProxyType({})
 INCOMPLETE_AFTER_NS = 5 * 60 * 1_000_000_000
 """A run whose root never came is given up this long after its newest end (design.md §3)."""
 
@@ -23,7 +26,7 @@ class Assembly:
     """Events whose fields "of the run" are not what they were before."""
 
 
-def assemble(events: Sequence[Event]) -> Assembly:
+def assemble(events: Sequence[Event], foreign: Mapping[str, Foreign] = NOTHING_FOREIGN) -> Assembly:
     """Settles the run that the events belong to, and in place the fields of the events that only the run can
     tell (`duplicate_of`, `handoff_*`, and what is `filled` in).
 
@@ -31,6 +34,7 @@ def assemble(events: Sequence[Event]) -> Assembly:
 
     Args:
         events: at least one, all of one run, one for each (span id, seq), in any order.
+        foreign: what other traces know of its events, by span id.
 
     Raises:
         ValueError: there is no event, or nothing but parts of others.
@@ -42,13 +46,14 @@ def assemble(events: Sequence[Event]) -> Assembly:
     _forget_guesses(tree)
     take_out(tree.events)
     fill_from_records(tree)
-    _settle_twins(tree)
+    _settle_twins(tree, foreign)
     _settle_handoffs(tree)
     run = _identify(tree)
     calls = calls_of(tree)
     _sum_calls(run, calls)
     _count(run, tree, calls)
     _collect(run, tree, calls)
+    run.duplicate_of = counted_elsewhere(tree.events, foreign)
     changed = [event for event, was in zip(tree.events, before, strict=True) if _of_the_run(event) != was]
     return Assembly(run, changed)
 
@@ -81,13 +86,21 @@ def _forget_guesses(tree: Tree) -> None:
             event.handoff_to, event.handoff_source = "", "tool_span" if event.tool else "handoff_span"
 
 
-def _settle_twins(tree: Tree) -> None:
+def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:
     twins = find_twins(tree)
+    if foreign:
+        for event in tree.events:
+            known = foreign.get(event.span_id)
+            for twin in known.twins if known and event.kind in MODEL_KINDS else ():
+                fill(event, twin, [name for name in FROM_TWINS if name not in twin.filled])
+            if known and known.counted_as and event.kind in MODEL_KINDS:
+                twins.setdefault(event.span_id, known.counted_as)
     by_span = {event.span_id: event for event in tree.events} if twins else {}
     for event in tree.events:
         event.duplicate_of = twins.get(event.span_id, "")
-        if event.duplicate_of and event.kind in MODEL_KINDS:
-            fill(by_span[event.duplicate_of], event, FROM_TWINS)
+        counted = by_span.get(event.duplicate_of) if event.duplicate_of else None
+        if counted is not None and event.kind in MODEL_KINDS:
+            fill(counted, event, FROM_TWINS)
 
 
 def _settle_handoffs(tree: Tree) -> None:

@@ -27,11 +27,12 @@ USAGE = (
 )
 ANSWER = ("response_model", "response_id", *_LISTS, "streaming", "ttft_ms", "service_tier")
 MONEY = ("cost_usd", "cost_source", "price_version")
-FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, *MONEY)
+FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, *MONEY, "attempts")
 FROM_RECORDS = (*FROM_TWINS, "operation", "agent", "session_id", "user_id")
 _INPUT = ("input", "input_bytes", "args_hash")
 _OUTPUT = ("output", "output_bytes", "result_hash")
-_NOTHING_AT_ZERO = frozenset({*_LISTS, "args_hash", "result_hash"})
+_NOTHING_KNOWN = frozenset({*_LISTS, "args_hash", "result_hash", "attempts"})
+"""Fields that say by their default that nothing is known."""
 _TALKING = MODEL_KINDS | {Kind.AGENT, Kind.WORKFLOW}
 """Kinds whose spans have messages; other spans that a record names only happened to be current."""
 
@@ -114,4 +115,4 @@ def _fill_content(
 
 def _lacks(event: Event, name: str) -> bool:
     value = getattr(event, name)
-    return value is None or value == "" or (name in _NOTHING_AT_ZERO and not value)
+    return value is None or value == "" or (name in _NOTHING_KNOWN and value in ((), [], _EMPTY[name]))

@@ -28,11 +28,6 @@ class Scenario:
     def project(self) -> str:
         return self.name.replace("/", ".")
 
-    @property
-    def has_foreign_twins(self) -> bool:
-        """Some of its calls were reported a second time, in a trace of their own."""
-        return any(run.get("duplicate_of_other_trace") for run in self.expect["runs"])
-
     def __str__(self) -> str:
         return self.name
 

@@ -25,7 +25,6 @@ SCENARIOS = list(
         "gen_ai/openai-v2-",
     )
 )
-JUDGED = [scenario for scenario in SCENARIOS if not scenario.has_foreign_twins]
 
 
 def counted(runs: list[dict[str, Any]], name: str) -> int:
@@ -52,7 +51,14 @@ def what_the_api_says(server: Server, project: str) -> dict[str, Any]:
     usage = {name: summed(runs, name) for name in ("input", "output", "cache_read", "reasoning")}
     return {
         "runs": sorted(
-            (run["name"], run["status"], run["counts"]["spans"], run["setup_only"]) for run in runs
+            (
+                run["name"],
+                run["status"],
+                run["counts"]["spans"],
+                run["setup_only"],
+                run["duplicate_of"] is not None,
+            )
+            for run in runs
         ),
         "llm_calls": counted(runs, "llm_calls"),
         "llm_errors": counted(runs, "llm_errors"),
@@ -75,7 +81,14 @@ def what_is_true(scenario: Scenario) -> dict[str, Any]:
     handoff_tools = expect["tool_calls"] < sum(expect["tool_names"].values())
     return {
         "runs": sorted(
-            (run["name"], run["status"], run["spans"], bool(run.get("setup_only"))) for run in expect["runs"]
+            (
+                run["name"],
+                run["status"],
+                run["spans"],
+                bool(run.get("setup_only")),
+                bool(run.get("duplicate_of_other_trace")),
+            )
+            for run in expect["runs"]
         ),
         **{
             name: expect[name]
@@ -104,14 +117,14 @@ def sent_by(request: pytest.FixtureRequest, server: Server) -> str:
     """All judged scenarios, sent by one transport; ends when they can be queried."""
     transport: str = request.param
     salt = 1 + list(TRANSPORTS).index(transport)
-    for scenario in JUDGED:
+    for scenario in SCENARIOS:
         for file in scenario.traces:
             TRANSPORTS[transport](server, renamed(file.read_bytes(), salt), f"{transport}.{scenario.project}")
     server.settled()
     return transport
 
 
-@pytest.mark.parametrize("scenario", JUDGED, ids=str)
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_captured_scenario_reads_as_what_happened(sent_by: str, scenario: Scenario, server: Server) -> None:
     assert what_the_api_says(server, f"{sent_by}.{scenario.project}") == what_is_true(scenario)
 
@@ -168,7 +181,9 @@ def test_content_that_came_as_log_records_is_in_its_call(data_dir: Path, first: 
 
 
 REDELIVERED = [
-    scenario for scenario in JUDGED if scenario.name.endswith(("/loop", "/handoff", "/wrapped", "/toolerr"))
+    scenario
+    for scenario in SCENARIOS
+    if scenario.name.endswith(("/loop", "/handoff", "/wrapped", "/toolerr"))
 ]
 
 

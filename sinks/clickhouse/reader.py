@@ -12,7 +12,9 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
+from mappers.foreign import LONGEST_PAUSE_NS
 from mappers.model import DEFAULT_TENANT, Event, Run, Warning
+from mappers.tree import MODEL_KINDS
 from sinks.aggregates import MOST_ROWS, AggregateRow, Asked
 from sinks.clickhouse.aggregates import aggregate_sql
 from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, read_event, read_run, read_warning, selection
@@ -25,6 +27,11 @@ CONTENT = ("Input", "Output", "Metadata")
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
+LONGEST_CALL_NS = HOUR_S * 10**9
+"""A call that runs longer is not looked for as another's twin."""
+MOST_TWIN_RUNS = 256
+"""Most runs that are read back to look for twins in them."""
+_MODEL_KINDS = tuple(str(kind) for kind in sorted(MODEL_KINDS))
 SURPLUS = 4
 """Rows looked at for each run of a page: some are older versions."""
 
@@ -320,6 +327,44 @@ class Reader:
             event = read_event(row)
             found.setdefault(event.run_id, []).append(event)
         return found
+
+    def newest_call_ns(self) -> int:
+        """End of the newest stored model call, of all tenants; 0 if there is none."""
+        rows = self._store.query(
+            f"SELECT toUnixTimestamp64Nano(max(EndTime)) FROM otel.run_events WHERE Kind IN {_MODEL_KINDS}",
+            {},
+        )
+        return max(int(rows[0][0]), 0)
+
+    def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> list[str]:
+        """Ids of runs in which twins of these calls may be: calls of the same time that have the response id of one
+        of them, or that ran in its process and lack the id that it has or would tell the one that it lacks."""
+        ids = {call.response_id for call in calls if call.response_id}
+        nameless = {call.instance for call in calls if call.instance and not call.response_id}
+        rows = self._store.query(
+            f"""
+            SELECT DISTINCT RunId FROM otel.run_events
+            WHERE Tenant = {{tenant:String}} AND Kind IN {_MODEL_KINDS}
+                AND StartTime >= fromUnixTimestamp64Nano({{since:Int64}}, 'UTC')
+                AND StartTime <= fromUnixTimestamp64Nano({{until:Int64}}, 'UTC')
+                AND
+                (
+                    ResponseId IN {{ids:Array(String)}}
+                    OR (Instance IN {{nameless:Array(String)}})
+                    OR (ResponseId = '' AND Instance IN {{processes:Array(String)}})
+                )
+            LIMIT {MOST_TWIN_RUNS}
+            """,
+            {
+                "tenant": tenant,
+                "ids": sorted(ids),
+                "nameless": sorted(nameless),
+                "processes": sorted({call.instance for call in calls if call.instance}),
+                "since": min(call.start_ns for call in calls) - LONGEST_CALL_NS,
+                "until": max(call.end_ns for call in calls) + LONGEST_PAUSE_NS,
+            },
+        )
+        return [run_id for (run_id,) in rows]
 
     def event_rows(self, tenant: str, run_id: str, keys: Sequence[tuple[str, int]]) -> list[Event]:
         """Events of one run by (span_id, seq), whole."""

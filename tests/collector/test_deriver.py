@@ -27,6 +27,12 @@ class Stored:
                 found.setdefault(event.run_id, []).append(deepcopy(event))
         return found
 
+    def newest_call_ns(self) -> int:
+        return max((event.end_ns for event in self.events.values()), default=0)
+
+    def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> Sequence[str]:
+        return sorted({event.run_id for event in self.events.values() if event.kind == Kind.LLM})
+
 
 def event(run: int, span: int, parent: int = 0, **fields: Any) -> Event:
     return Event(

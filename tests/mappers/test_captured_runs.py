@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mappers.assemble import assemble, settle
+from mappers.foreign import is_candidate, join
 from mappers.model import Event, Kind, Run
 from mappers.normalize import Normalizer
 from tests.corpus import Scenario, captured, scenarios, select
@@ -42,8 +43,7 @@ CORRECTED: dict[str, dict[str, Any]] = {
 """Expectations that are wrong, with the reason."""
 
 
-# Twins in other traces can not be joined within one run.
-SCENARIOS = [scenario for scenario in (*select(*MAPPED), *captured()) if not scenario.has_foreign_twins]
+SCENARIOS = [*select(*MAPPED), *captured()]
 
 
 def _outcome(runs: list[Run], events: list[Event]) -> dict[str, Any]:
@@ -57,7 +57,14 @@ def _outcome(runs: list[Run], events: list[Event]) -> dict[str, Any]:
     embedding = [run.usage.embedding for run in runs if run.usage.embedding is not None]
     return {
         "runs": sorted(
-            (run.name, settle(run, run.end_ns + 10**12), run.counts.spans, run.setup_only) for run in runs
+            (
+                run.name,
+                settle(run, run.end_ns + 10**12),
+                run.counts.spans,
+                run.setup_only,
+                bool(run.duplicate_of),
+            )
+            for run in runs
         ),
         "llm_calls": sum(run.counts.llm_calls for run in runs),
         "llm_errors": sum(run.counts.llm_errors for run in runs),
@@ -82,12 +89,23 @@ def test_a_captured_scenario_comes_to_what_the_provider_saw(scenario: Scenario) 
     by_trace: dict[str, dict[str, Event]] = defaultdict(dict)
     for span in captured_spans(scenario):
         by_trace[span.trace_id][span.span_id] = normalizer.normalize(span)
-    runs = [assemble(list(events.values())).run for events in by_trace.values()]
+    foreign = join([e for events in by_trace.values() for e in events.values() if is_candidate(e)])
+    runs = []
+    for trace_id, events in by_trace.items():
+        known = {span_id: told for (run_id, span_id), told in foreign.items() if run_id == trace_id}
+        runs.append(assemble(list(events.values()), known).run)
     outcome = _outcome(runs, [event for events in by_trace.values() for event in events.values()])
 
     expected = scenario.expect | CORRECTED.get(scenario.name, {})
     expected["runs"] = sorted(
-        (run["name"], run["status"], run["spans"], run.get("setup_only", False)) for run in expected["runs"]
+        (
+            run["name"],
+            run["status"],
+            run["spans"],
+            run.get("setup_only", False),
+            bool(run.get("duplicate_of_other_trace")),
+        )
+        for run in expected["runs"]
     )
     expected["handoffs"] = sorted((before or "", after) for before, after in expected["handoffs"])
     expected["models"] = sorted(expected["models"])

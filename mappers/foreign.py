@@ -1,0 +1,173 @@
+"""One call told in two traces: instrumentations that do not set the context put their span in a trace of its own.
+
+Two events are of one call if they share the provider's response id and overlap in time; where one of them has no
+id, if one lies within the other in time and they are of one process, by two instrumentations; or if one is the
+mere end of the other, told when its stream had been read. Which of them counts is decided by what they are, not by
+which came first (conventions.md §3 (3)).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mappers.model import Event
+from mappers.tree import MODEL_KINDS
+
+LONGEST_PAUSE_NS = 10 * 60 * 1_000_000_000
+"""Longest time from the end of a request to the word that its stream has been read."""
+
+Cost = tuple[int, int]
+"""(sort of evidence, best first; how far apart in ns)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What other traces know of one event."""
+
+    counted_as: str = ""
+    """Span id of the event of another trace that counts instead; "": this one counts."""
+    counted_in: str = ""
+    """That trace's run id."""
+    twins: Sequence[Event] = ()
+    """Events of other traces that this one stands for."""
+
+
+def is_candidate(event: Event) -> bool:
+    """Whether another trace may tell of it too."""
+    return event.kind in MODEL_KINDS and not event.part and event.end_ns > 0
+
+
+def earliest_twin_ns(event: Event) -> int:
+    """A twin of this event ends at this time or later."""
+    return event.start_ns - (LONGEST_PAUSE_NS if event.start_ns == event.end_ns else 0)
+
+
+def own_id(event: Event) -> str:
+    """The response id that its span gives, not what was filled in from others."""
+    return "" if "response_id" in event.filled else event.response_id
+
+
+def cost(one: Event, other: Event) -> Cost | None:
+    """How badly they fit as two tellings of one call; None if they can not be."""
+    if one.run_id == other.run_id or one.kind != other.kind:
+        return None
+    if (one.tenant, one.project) != (other.tenant, other.project):
+        return None
+    first_id, second_id = own_id(one), own_id(other)
+    if first_id and second_id:
+        if first_id != second_id or one.scope == other.scope or not _overlap(one, other):
+            return None
+        return 0, _apart(one, other)
+    if not one.instance or one.instance != other.instance or _contradict(one, other):
+        return None
+    if one.scope == other.scope:
+        return _as_end(one, other) or _as_end(other, one)
+    if not (one.is_root or other.is_root) or not (_within(one, other) or _within(other, one)):
+        return None
+    return 1, _apart(one, other)
+
+
+def join(events: Sequence[Event]) -> dict[tuple[str, str], Foreign]:
+    """Which of some events are one call, by (run id, span id); those that are alone are left out.
+
+    Best fits first; an event has one twin of each scope at most.
+    """
+    fits = []
+    for place, one in enumerate(events):
+        for other in events[place + 1 :]:
+            found = cost(one, other)
+            if found is not None:
+                pair = sorted((one, other), key=_key)
+                fits.append((found, [_key(event) for event in pair], pair))
+    fits.sort(key=lambda fit: fit[:2])
+    taken: set[tuple[tuple[str, str], str]] = set()
+    partners: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    by_key = {_key(event): event for event in events}
+    for _, (first, second), (one, other) in fits:
+        if (first, other.scope) in taken or (second, one.scope) in taken:
+            continue
+        taken |= {(first, other.scope), (second, one.scope)}
+        partners[first].append(other)
+        partners[second].append(one)
+    found_twins = {}
+    for key, others in partners.items():
+        rank = _rank(by_key[key])
+        best = max(others, key=_rank)
+        counts = rank > _rank(best)
+        found_twins[key] = Foreign(
+            "" if counts else best.span_id,
+            "" if counts else best.run_id,
+            sorted((other for other in others if _rank(other) < rank), key=_key),
+        )
+    return found_twins
+
+
+def counted_elsewhere(events: Sequence[Event], foreign: Mapping[str, Foreign]) -> str:
+    """The run in which the calls of this one are counted; "" if it has done anything else."""
+    if not foreign or any(event.kind != "OTHER" and not event.duplicate_of for event in events):
+        return ""
+    return next((known.counted_in for known in foreign.values() if known.counted_in), "")
+
+
+def _key(event: Event) -> tuple[str, str]:
+    return event.run_id, event.span_id
+
+
+def _rank(event: Event) -> tuple[bool, bool, int, tuple[str, str]]:
+    """The greatest counts: what lies in a larger trace, is more than an end, and spans the others."""
+    length = event.end_ns - event.start_ns
+    return not event.is_root, length > 0, length, _key(event)
+
+
+def _overlap(one: Event, other: Event) -> bool:
+    return one.start_ns <= other.end_ns and other.start_ns <= one.end_ns
+
+
+def _within(inner: Event, outer: Event) -> bool:
+    return outer.start_ns <= inner.start_ns and inner.end_ns <= outer.end_ns
+
+
+def _apart(one: Event, other: Event) -> int:
+    return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+
+
+def _as_end(end: Event, begun: Event) -> Cost | None:
+    """A span without length after the request's: it repeats the request and brings the answer."""
+    pause = end.start_ns - begun.end_ns
+    if (
+        end.start_ns == end.end_ns
+        and begun.end_ns > begun.start_ns
+        and 0 <= pause <= LONGEST_PAUSE_NS
+        and end.args_hash
+        and end.args_hash == begun.args_hash
+        and not own_id(begun)
+        and not _own(begun, "output_tokens")
+    ):
+        return 2, pause
+    return None
+
+
+def _contradict(one: Event, other: Event) -> bool:
+    """Something that both know differs: then two calls only happened at the same time."""
+    if (one.status == "error") != (other.status == "error"):
+        return True
+    first, second = _model(one), _model(other)
+    if first and second and first not in second and second not in first:
+        return True
+    return _differ(one, other, "input_tokens")
+
+
+def _model(event: Event) -> str:
+    return event.request_model if "request_model" not in event.filled else ""
+
+
+def _differ(one: Event, other: Event, name: str) -> bool:
+    first, second = _own(one, name), _own(other, name)
+    return first is not None and second is not None and first != second
+
+
+def _own(event: Event, name: str) -> int | None:
+    value: int | None = None if name in event.filled else getattr(event, name)
+    return value

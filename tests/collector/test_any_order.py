@@ -1,0 +1,174 @@
+"""A run's rows depend on what arrived, and on nothing of how it arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collector.deriver import Deriver
+from mappers.model import Event, Kind, LogRecord, Span, Status
+from mappers.normalize import Normalizer
+from mappers.records import RecordReader
+from tests.collector.test_deriver import Stored
+from tests.corpus import Scenario, select
+from tests.mappers.spans import captured_logs, captured_spans
+
+SCENARIOS = list(
+    select(
+        "traceloop/anthropic/tools",
+        "traceloop/anthropic/err429",
+        "traceloop/langchain/handoff",
+        "openinference/anthropic/stream",
+        "openinference/langchain/handoff",
+        "gen_ai/openai-v2-events/tools",
+        "gen_ai/genai-openai-event/tools",
+    )
+)
+
+
+class Rows(Stored):
+    """What is stored of runs, and of events that a later batch settled anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: dict[str, Any] = {}
+
+    def take(self, deriver: Deriver, events: list[Event], number: int) -> None:
+        derived = deriver.derive(events, batch=number, stored=number - 1)
+        for settled in derived.resettled:
+            row = self.events[settled.run_id, settled.span_id, settled.seq]
+            for name in {"duplicate_of", "handoff_from", "handoff_to", "handoff_source", "filled"} | {
+                *row.filled,
+                *settled.filled,
+            }:
+                setattr(row, name, getattr(settled, name))
+        for event in derived.events:
+            self.events[event.run_id, event.span_id, event.seq] = deepcopy(event)
+        self.runs |= {run.run_id: run for run in derived.runs}
+        self.spans = getattr(self, "spans", 0) + derived.new_spans
+        self.counted = getattr(self, "counted", 0) + derived.new_events
+
+    def state(self) -> Any:
+        return self.events, self.runs, self.spans, self.counted
+
+
+def events_of(scenario: Scenario) -> Callable[[], list[Event]]:
+    items: list[Span | LogRecord] = [*captured_spans(scenario), *captured_logs(scenario)]
+
+    def read() -> list[Event]:
+        normalizer = Normalizer()
+        reader = RecordReader(normalizer)
+        found = (
+            normalizer.normalize(item) if isinstance(item, Span) else reader.event(item) for item in items
+        )
+        return [event for event in found if event is not None]
+
+    return read
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_order_repetition_batching_and_restart_give_the_same_rows(
+    scenario: Scenario, data: st.DataObject
+) -> None:
+    read = events_of(scenario)
+    at_once = Rows()
+    at_once.take(Deriver(at_once, max_events=10_000), read(), 1)
+
+    order = data.draw(st.permutations(range(len(read()))))
+    again = data.draw(st.lists(st.sampled_from(order), max_size=5))
+    rows, number = Rows(), 0
+    left = [*order, *again]
+    deriver = Deriver(rows, max_events=10_000)
+    while left:
+        size = data.draw(st.integers(1, len(left)))
+        if data.draw(st.booleans()):  # the process ends, or all that was known leaves the memory
+            deriver, number = Deriver(rows, max_events=data.draw(st.sampled_from([0, 10_000]))), 0
+        events, number = read(), number + 1
+        rows.take(deriver, [events[place] for place in left[:size]], number)
+        left = left[size:]
+    assert rows.state() == at_once.state()
+
+
+def call(run: int, span: int, start: int, end: int, **fields: Any) -> Event:
+    usual: dict[str, Any] = {"kind": Kind.LLM, "instance": "one", "scope": "openai", "is_root": True}
+    return Event(
+        run_id=f"{run:032x}",
+        trace_id=f"{run:032x}",
+        span_id=f"{span:016x}",
+        start_ns=start,
+        end_ns=end,
+        **usual | fields,
+    )
+
+
+def settled(*events: Event) -> dict[str, Any]:
+    rows = Rows()
+    rows.take(Deriver(rows, max_events=100), list(events), 1)
+    return {run.run_id[-1]: (run.counts.llm_calls, run.duplicate_of[-1:]) for run in rows.runs.values()}
+
+
+def test_one_response_in_two_traces_is_one_call() -> None:
+    framework = call(1, 1, 10, 90, scope="langchain", response_id="r1", is_root=False, parent_span_id="9")
+    client = call(2, 2, 20, 80, response_id="r1", input_tokens=7, output_tokens=1)
+    assert settled(framework, client) == {"1": (1, ""), "2": (0, "1")}
+
+
+def test_what_only_the_lesser_span_knows_is_counted() -> None:
+    rows = Rows()
+    outer = call(1, 1, 10, 90, scope="langchain", response_id="r1")
+    inner = call(2, 2, 20, 80, response_id="r1", input_tokens=7, output_tokens=1, usage_source="reported")
+    deriver = Deriver(rows, max_events=100)
+    rows.take(deriver, [outer], 1)
+    rows.take(deriver, [inner], 2)
+    assert rows.runs[outer.run_id].usage.total == 8
+    assert rows.runs[inner.run_id].usage.total is None
+    assert rows.events[outer.run_id, outer.span_id, 0].input_tokens == 7
+    assert rows.events[inner.run_id, inner.span_id, 0].duplicate_of == outer.span_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        call(2, 2, 20, 80, response_id="r2"),
+        call(2, 2, 100, 120, response_id="r1"),
+        call(2, 2, 20, 80, response_id="r1", project="other"),
+        call(2, 2, 20, 80, response_id="r1", scope="langchain"),
+        call(2, 2, 20, 80, instance="two"),
+        call(2, 2, 20, 95),
+        call(2, 2, 20, 80, request_model="claude"),
+        call(2, 2, 20, 80, status=Status.ERROR),
+    ],
+    ids=[
+        "other id",
+        "later",
+        "other project",
+        "same scope",
+        "other process",
+        "not within",
+        "model",
+        "outcome",
+    ],
+)
+def test_calls_that_only_look_alike_are_two(other: Event) -> None:
+    one = call(1, 1, 10, 90, scope="langchain", response_id="r1", request_model="gpt-4o")
+    assert settled(one, other) == {"1": (1, ""), "2": (1, "")}
+
+
+def test_calls_without_an_id_are_joined_within_a_process() -> None:
+    outer = [call(n, n, 10 + n, 90 + n, scope="langchain") for n in (1, 2)]
+    inner = [call(n + 2, n + 2, 12 + n, 88 + n) for n in (1, 2)]
+    assert settled(*outer, *inner) == {"1": (1, ""), "2": (1, ""), "3": (0, "1"), "4": (0, "2")}
+
+
+def test_an_id_that_everything_has_joins_nothing() -> None:
+    calls = [call(n, n, 10, 90, scope=f"scope {n % 2}", response_id="stub") for n in range(1, 201)]
+    rows = Rows()
+    rows.take(Deriver(rows, max_events=1000), calls, 1)
+    assert sum(run.counts.llm_calls for run in rows.runs.values()) == 200
