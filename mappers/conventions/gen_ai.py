@@ -175,8 +175,6 @@ CONVENTION = Convention(
     },
     quirks=(
         Quirk(name=r"^create_agent\b", when=Kind.OTHER, setup=True),
-        # Google ADK adds a span that merges the results of parallel tools.
-        Quirk(scope=r"^gcp\.vertex\.agent@", name=r"\(merged\b", when=Kind.TOOL, kind=Kind.OTHER),
         Quirk(scope=r"botocore|bedrock", input_excludes_cache=True),
     ),
 )

@@ -1,7 +1,35 @@
 """OpenInference (Arize): `openinference.span.kind` and the `llm.*`, `tool.*`, `input.*` keys beside it."""
 
-from mappers.conventions.base import Convention, EventOffset, Flat, Json, KindByValue, NameMatch, Quirk
-from mappers.model import Kind
+from collections.abc import Callable
+from typing import Any
+
+from mappers.conventions.base import (
+    Computed,
+    Convention,
+    EventOffset,
+    Flat,
+    Json,
+    KindByValue,
+    NameMatch,
+    Quirk,
+)
+from mappers.messages.document import parse
+from mappers.model import AttributeValue, Kind
+
+
+def _arguments(get: Callable[[str], AttributeValue]) -> Any:
+    """`tool.parameters` are the arguments in some libraries and in others what arguments there may be: a JSON
+    schema, or types by name."""
+    value = get("tool.parameters")
+    found = parse(value) if isinstance(value, str) else value
+    if not isinstance(found, dict) or not found or "properties" in found or "$schema" in found:
+        return None
+    return None if all(isinstance(x, str) and x in _TYPES for x in found.values()) else found
+
+
+_TYPES = frozenset(
+    {"str", "string", "int", "integer", "float", "number", "bool", "boolean", "dict", "list", "any"}
+)
 
 CONVENTION = Convention(
     id="openinference",
@@ -62,7 +90,7 @@ CONVENTION = Convention(
         "tool": ["tool.name", NameMatch(r"(.+)")],
         "tool_call_id": ["tool.id", "tool_call.id", "tool.call_id"],
         "handoff_to": [NameMatch(r"handoff to (.+)")],
-        "arguments": ["input.value"],
+        "arguments": ["input.value", Computed(_arguments, ("tool.parameters",))],
         "result": ["output.value"],
         "input_messages": [Flat("llm.input_messages")],
         "input": ["input.value"],
