@@ -198,6 +198,20 @@ class DeriverSettings(Section):
     """Events of recent runs kept in memory; older runs are read back when they are touched."""
 
 
+class RedactionRules(Section):
+    mask: list[Literal["email", "phone", "card"]] = []
+    """Personal data that is masked in everything stored, beside secrets, which always are."""
+    capture_input: bool = True
+    """Whether what calls, tools and agents read is stored."""
+    capture_output: bool = True
+    """Whether what they write is stored."""
+
+
+class RedactionSettings(RedactionRules):
+    projects: dict[str, RedactionRules] = {}
+    """Other rules for projects, by name or pattern (`shop-*`); the first that fits holds alone."""
+
+
 class PricingSettings(Section):
     overrides: Path | None = None
     """YAML file with prices of one's own, which come before list prices."""
@@ -356,6 +370,7 @@ class Settings(BaseSettings):
     sinks: Sinks = Sinks()
     deriver: DeriverSettings = DeriverSettings()
     pricing: PricingSettings = PricingSettings()
+    redaction: RedactionSettings = RedactionSettings()
     api: ApiSettings = ApiSettings()
     admin: AdminSettings = AdminSettings()
     proxy: ProxySettings = ProxySettings()

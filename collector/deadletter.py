@@ -1,4 +1,4 @@
-"""What was acknowledged but can not be stored: kept whole, with the reason, in a file beside the journal."""
+"""What was acknowledged but can not be stored: kept, but for secrets, with the reason, in a file beside the journal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import os
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -17,10 +18,14 @@ class DeadLetters:
     """A file of JSON lines: `{"reason", "signal", "sequence", "received_ns", "tenant", "project", "body"}`.
 
     `body` is the request as protobuf, in base64. The file is created when it is needed (0600).
+
+    Args:
+        masked: takes secrets out of a body, given its project.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, masked: Callable[[bytes, str], bytes]) -> None:
         self._file = file
+        self._masked = masked
         self._lock = threading.Lock()
         self.items: Counter[str] = Counter()
         """Spans and log records kept by this process, by signal."""
@@ -39,7 +44,7 @@ class DeadLetters:
                 "received_ns": record.header.received_ns,
                 "tenant": record.header.tenant,
                 "project": record.header.project,
-                "body": base64.b64encode(record.body).decode(),
+                "body": base64.b64encode(self._masked(record.body, record.header.project)).decode(),
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )

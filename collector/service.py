@@ -32,6 +32,7 @@ from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, into
 from collector.receivers.opening import http_options, open_grpc, open_http, open_intake
+from collector.redaction import Redaction
 from collector.stages import Derivation, Flow, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
 from mappers.conventions import BUILTIN
@@ -127,15 +128,18 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         health = Health()
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
         flow = Flow()
-        dead_letters = DeadLetters(directory / "dead-letters.jsonl")
         deriver = Deriver(reader, max_events=settings.deriver.max_events, watch=LoopWatch(Engine(), reader))
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
         normalizer, log_normalizer = Normalizer(conventions, prices), Normalizer(conventions, prices)
+        redaction, log_redaction = (Redaction(settings.redaction, conventions) for _ in range(2))
+        dead_letters = DeadLetters(directory / "dead-letters.jsonl", redaction.masked_body)
         derivation = Derivation(deriver, reader, totals)
         stages: dict[str, Stage[Any]] = {
-            "traces": TraceStage(normalizer, derivation, flow, live_from=journals["traces"].next_sequence),
-            "logs": LogStage(RecordReader(log_normalizer), derivation),
+            "traces": TraceStage(
+                normalizer, redaction, derivation, flow, live_from=journals["traces"].next_sequence
+            ),
+            "logs": LogStage(RecordReader(log_normalizer), log_redaction, derivation),
         }
         order = WriteOrder()
         sink = ClickHouseSink(store)
@@ -168,6 +172,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 flow,
                 dead_letters,
                 lambda: _mappers((normalizer, log_normalizer), failures),
+                lambda: _redacted((redaction, log_redaction)),
                 proxy.document,
             ),
             health,
@@ -235,6 +240,7 @@ def _status(
     flow: Flow,
     dead_letters: DeadLetters,
     mappers: Callable[[], dict[str, Any]],
+    redaction: Callable[[], dict[str, Any]],
     proxy: Callable[[], dict[str, Any] | None],
 ) -> Status:
     def moved() -> dict[str, int]:
@@ -257,6 +263,7 @@ def _status(
             "pipeline": moved,
             "receivers": intake.stats.document,
             "mappers": mappers,
+            "redaction": redaction,
             "proxy": proxy,
             "journal": lambda: {
                 signal: {"bytes": journal.size_bytes} for signal, journal in journals.items()
@@ -272,6 +279,14 @@ def _mappers(normalizers: Sequence[Normalizer], failures: dict[str, str]) -> dic
     """Faults by convention, and plugins that could not be loaded."""
     faults = sum((normalizer.faults for normalizer in normalizers), Counter[str]())
     return {"faults": dict(faults), "not_loaded": failures}
+
+
+def _redacted(redactions: Sequence[Redaction]) -> dict[str, Any]:
+    """Spans and log records whose values were looked through, and those that could not be masked."""
+    return {
+        "masked": sum(redaction.masked for redaction in redactions),
+        "failures": sum(redaction.failures for redaction in redactions),
+    }
 
 
 async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:

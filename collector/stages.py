@@ -12,6 +12,7 @@ from collector.deriver import Derived, Deriver, EventKey
 from collector.journal import Position, Record
 from collector.otlp import decode_logs, decode_traces
 from collector.pipeline import Prepared
+from collector.redaction import Redaction
 from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Span
 from mappers.normalize import Normalizer
 from mappers.project import project_of
@@ -108,8 +109,17 @@ class TraceStage:
         live_from: sequence of the first record that this process accepted; earlier ones are replayed.
     """
 
-    def __init__(self, normalizer: Normalizer, derivation: Derivation, flow: Flow, *, live_from: int) -> None:
+    def __init__(
+        self,
+        normalizer: Normalizer,
+        redaction: Redaction,
+        derivation: Derivation,
+        flow: Flow,
+        *,
+        live_from: int,
+    ) -> None:
         self._normalize = normalizer.normalize
+        self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
         self._live_from = live_from
@@ -119,11 +129,14 @@ class TraceStage:
             self._flow.replayed += record.header.items
         spans = decode_traces(record.body)
         _label(spans, record)
+        self._redaction.saw(record.body, spans)
         return spans
 
     def prepare(self, items: Sequence[Span], *, number: int, stored: int, position: Position) -> Prepared:
         normalize = self._normalize
+        self._redaction.mask()
         events = [normalize(span) for span in items]
+        self._redaction.hide(items, events)
 
         def count(derived: Derived) -> None:
             self._flow.stored += derived.new_spans
@@ -144,19 +157,23 @@ class TraceStage:
 class LogStage:
     """Log records, kept as they are; those that tell of calls → events."""
 
-    def __init__(self, reader: RecordReader, derivation: Derivation) -> None:
+    def __init__(self, reader: RecordReader, redaction: Redaction, derivation: Derivation) -> None:
         self._reader = reader
+        self._redaction = redaction
         self._derivation = derivation
 
     def decode(self, record: Record) -> Sequence[LogRecord]:
         logs = decode_logs(record.body)
         _label(logs, record)
+        self._redaction.saw(record.body, logs)
         return logs
 
     def prepare(
         self, items: Sequence[LogRecord], *, number: int, stored: int, position: Position
     ) -> Prepared:
+        self._redaction.mask()
         events = [event for record in items if (event := self._reader.event(record)) is not None]
+        self._redaction.hide(items, events)
         return self._derivation.prepare(
             Batch(logs=items),
             events,

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 import collector.pipeline
+from collector.config import RedactionSettings
 from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.journal import Header, Journal
 from collector.pipeline import Pipeline
+from collector.redaction import Redaction
 from collector.stages import Derivation, Flow, Totals, TraceStage
+from mappers.conventions import BUILTIN
 from mappers.normalize import Normalizer
 from sinks.base import Batch, PermanentError, RetryableError
 from tests.collector.test_deriver import Stored
@@ -76,9 +79,13 @@ def started(
     journal: Journal, sink: Faulty, tmp_path: Path, **options: Any
 ) -> tuple[Pipeline[Any], Flow, DeadLetters]:
     flow, rows = Flow(), Rows()
-    dead_letters = DeadLetters(tmp_path / "dead.jsonl")
+    dead_letters = DeadLetters(tmp_path / "dead.jsonl", lambda body, project: body)
     stage = TraceStage(
-        Normalizer(), Derivation(Deriver(rows, max_events=100), rows, Totals()), flow, live_from=1
+        Normalizer(),
+        Redaction(RedactionSettings(), BUILTIN),
+        Derivation(Deriver(rows, max_events=100), rows, Totals()),
+        flow,
+        live_from=1,
     )
     limits = {"max_items": 100, "max_bytes": 1 << 20, "flush_timeout": 0.01} | options
     pipeline: Pipeline[Any] = Pipeline(journal, stage, sink, dead_letters, signal="traces", **limits)
