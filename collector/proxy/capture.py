@@ -8,14 +8,13 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from collector.config import ProxyCapture
 from collector.proxy.context import Context
-from collector.proxy.headers import first
 
 _KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 _LEVELS = ("off", "meta", "full")
@@ -31,15 +30,14 @@ class Policy:
     cost: bool
     salt: bytes
 
-    def key_hash(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    def key_hash(self, headers: Mapping[bytes, str]) -> str:
         """A name for the API key of a request that is the same for each way of sending it, and that nobody can
         make of a list of keys without our salt; "" if there is none."""
-        headers = tuple(headers)
-        key = next((value for name in _KEY_HEADERS if (value := first(headers, name))), "")
+        key = next((value for name in _KEY_HEADERS if (value := headers.get(name))), "")
         if not key:
-            scheme, _, value = first(headers, b"authorization").partition(" ")
+            scheme, _, value = headers.get(b"authorization", "").partition(" ")
             key = value.strip() or scheme
-        return hmac.new(self.salt, key.encode(errors="replace"), "sha256").hexdigest()[:16] if key else ""
+        return hmac.digest(self.salt, key.encode(errors="replace"), "sha256").hex()[:16] if key else ""
 
 
 class Capture:

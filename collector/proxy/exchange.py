@@ -14,7 +14,7 @@ from collector.proxy.decoding import NotDecodableError, decoded
 from collector.proxy.formats import Answered, Asked, Document, Format, Part, format_of
 from collector.proxy.formats.base import error_of, mapped, string
 from collector.proxy.framing import FRAMINGS, EventTooLongError, json_array
-from collector.proxy.headers import first
+from collector.proxy.headers import by_name
 from collector.proxy.tape import Ending, Tape
 
 STALL_NS = 2_000_000_000
@@ -60,6 +60,10 @@ class Exchange:
 
     tape: Tape
     format: Format | None
+    sent: dict[bytes, str]
+    """Request headers by name."""
+    got: dict[bytes, str]
+    """Response headers by name."""
     asked: Asked
     answered: Answered
     outcome: str
@@ -77,24 +81,21 @@ class Exchange:
     faults: list[str] = field(default_factory=list)
     """What could not be read."""
 
-    def header(self, name: bytes) -> str:
-        """Of the response, in lower case; "" if it has none."""
-        return first(((known.lower(), value) for known, value in self.tape.response_headers), name)
-
 
 def read_exchange(tape: Tape) -> Exchange:
     """Reads a finished tape. Never raises for what is on it: what can not be read is named in `faults`."""
     format_ = format_of(tape.path, tape.upstream.family)
     faults: list[str] = []
-    asked = _read_request(tape, format_, faults)
+    sent, got = by_name(tape.request_headers), by_name(tape.response_headers)
+    asked = _read_request(tape, sent, format_, faults)
     if format_ is None or tape.status == 0:
         answered = Answered()
         if tape.status >= 400:
-            answered.error_type, answered.error_message = error_of(_document(tape, faults))
-        exchange = Exchange(tape, format_, asked, answered, "", faults=faults)
+            answered.error_type, answered.error_message = error_of(_document(tape, got, faults))
+        exchange = Exchange(tape, format_, sent, got, asked, answered, "", faults=faults)
         _judge(exchange, finished=False)
         return exchange
-    exchange = Exchange(tape, format_, asked, Answered(), "", faults=faults)
+    exchange = Exchange(tape, format_, sent, got, asked, Answered(), "", faults=faults)
     finished = _read_response(exchange, format_)
     _judge(exchange, finished=finished)
     return exchange
@@ -103,18 +104,18 @@ def read_exchange(tape: Tape) -> Exchange:
 # --------------------------------------------------------------------------- the request
 
 
-def _read_request(tape: Tape, format_: Format | None, faults: list[str]) -> Asked:
+def _read_request(tape: Tape, sent: dict[bytes, str], format_: Format | None, faults: list[str]) -> Asked:
     if format_ is None:
         return Asked("")
     body: Document = {}
     raw = b"".join(tape.request)
-    media_type = first(tape.request_headers, b"content-type").partition(";")[0].strip().lower()
+    media_type = sent.get(b"content-type", "").partition(";")[0].strip().lower()
     try:
-        coding = first(tape.request_headers, b"content-encoding")
+        coding = sent.get(b"content-encoding")
         if coding:
             raw = b"".join(piece for _, piece in decoded([(0, raw)], coding))
         if media_type == "multipart/form-data":
-            body = _form(raw, first(tape.request_headers, b"content-type"))
+            body = _form(raw, sent[b"content-type"])
         elif raw and not tape.request_cut:
             parsed = orjson.loads(raw)
             body = parsed if isinstance(parsed, dict) else {}
@@ -154,9 +155,9 @@ def _form(raw: bytes, content_type: str) -> Document:
 # --------------------------------------------------------------------------- the response
 
 
-def _document(tape: Tape, faults: list[str]) -> Document:
+def _document(tape: Tape, got: dict[bytes, str], faults: list[str]) -> Document:
     """A response that is one JSON document; empty if it is none."""
-    raw = b"".join(piece for _, piece in _pieces(tape, faults))
+    raw = b"".join(piece for _, piece in _pieces(tape, got, faults))
     if not raw:
         return {}
     try:
@@ -172,8 +173,8 @@ def _document(tape: Tape, faults: list[str]) -> Document:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _pieces(tape: Tape, faults: list[str]) -> list[tuple[int, bytes]]:
-    coding = first(((name.lower(), value) for name, value in tape.response_headers), b"content-encoding")
+def _pieces(tape: Tape, got: dict[bytes, str], faults: list[str]) -> list[tuple[int, bytes]]:
+    coding = got.get(b"content-encoding", "")
     found: list[tuple[int, bytes]] = []
     try:
         for piece in decoded(zip(tape.arrivals, tape.response, strict=True), coding):
@@ -186,22 +187,24 @@ def _pieces(tape: Tape, faults: list[str]) -> list[tuple[int, bytes]]:
 def _read_response(exchange: Exchange, format_: Format) -> bool:
     """Fills in what the answer says; whether its end was seen."""
     tape, faults = exchange.tape, exchange.faults
-    media_type = exchange.header(b"content-type").partition(";")[0].strip().lower()
+    media_type = exchange.got.get(b"content-type", "").partition(";")[0].strip().lower()
     framing = FRAMINGS.get(media_type)
     pieces: list[tuple[int, bytes]] | None = None
     if framing is None and ":stream" in tape.path and tape.status < 400:
-        pieces = _pieces(tape, faults)
+        pieces = _pieces(tape, exchange.got, faults)
         if pieces and pieces[0][1].lstrip()[:1] == b"[":
             framing = json_array
     assembler = format_.assembler() if framing is not None else None
     document: Document
     content_ns: list[int] = []
     if framing is None or assembler is None:
-        document = _document(tape, faults) if not media_type.startswith(("audio/", "image/")) else {}
+        document = (
+            _document(tape, exchange.got, faults) if not media_type.startswith(("audio/", "image/")) else {}
+        )
     else:
         exchange.streamed = True
         try:
-            for at, name, data in framing(_pieces(tape, faults) if pieces is None else pieces):
+            for at, name, data in framing(_pieces(tape, exchange.got, faults) if pieces is None else pieces):
                 if exchange.first_event_ns is None:
                     exchange.first_event_ns = at
                 exchange.events += 1

@@ -124,6 +124,9 @@ def kept(headers: RawHeaders) -> Iterator[tuple[str, str]]:
         yield known, _text(value) if _KEPT.fullmatch(known) else f"[redacted len={len(value)}]"
 
 
-def first(headers: RawHeaders, name: bytes) -> str:
-    """Value of the first header of that name (lower case); "" if there is none."""
-    return next((_text(value) for given, value in headers if given == name), "")
+def by_name(headers: RawHeaders) -> dict[bytes, str]:
+    """Values by name in lower case, of each name the first."""
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        found.setdefault(name.lower(), _text(value))
+    return found

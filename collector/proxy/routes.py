@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -69,6 +68,9 @@ PROVIDERS: tuple[Upstream, ...] = (
 )
 """Providers by the first segment of the path."""
 
+MAX_KNOWN = 1024
+"""Routes that are remembered, by method and path."""
+
 _LOCAL = Upstream("local", "", "local")
 _AZURE_RESOURCE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
@@ -88,6 +90,7 @@ class Routes:
     gate: Gate
     _upstreams: dict[str, Upstream] = field(init=False)
     _single: Upstream | None = field(init=False, default=None)
+    _found: dict[tuple[str, str], Route] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._upstreams = {upstream.name: upstream for upstream in PROVIDERS}
@@ -127,6 +130,18 @@ class Routes:
         Raises:
             RelayError: nothing is there, or the client may not go there.
         """
+        if query:
+            return self._find(method, path, query)
+        # Clients ask for few paths, each of them often.
+        route = self._found.get((method, path))
+        if route is None:
+            route = self._find(method, path, "")
+            if len(self._found) >= MAX_KNOWN:
+                self._found.clear()
+            self._found[method, path] = route
+        return route
+
+    def _find(self, method: str, path: str, query: str) -> Route:
         if self._single:
             return _route(self._single, path, query)
         name, slash, rest = path[1:].partition("/")
@@ -203,9 +218,3 @@ def _tls(ca: str, name: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca)
     except (OSError, ssl.SSLError) as error:
         raise ValueError(f"proxy.upstreams.{name}.ca: {error}") from None
-
-
-def own_authorities(doors: Mapping[str, str | None] | Sequence[str | None]) -> set[int]:
-    """Ports of our own listeners, which must never be a target."""
-    endpoints = doors.values() if isinstance(doors, Mapping) else doors
-    return {int(endpoint.rpartition(":")[2]) for endpoint in endpoints if endpoint}

@@ -21,7 +21,6 @@ import orjson
 
 from collector.proxy.exchange import Call, Exchange, Outcome
 from collector.proxy.formats import Message, Part
-from collector.proxy.headers import first
 
 MAX_KEYS = 200_000
 """Marks that are remembered, over all sessions."""
@@ -116,17 +115,17 @@ class Resolver:
 
     def _names(self, exchange: Exchange) -> Iterator[tuple[str, float, str]]:
         """(method, confidence, the session's name): what client or protocol say."""
-        headers, context, asked = exchange.tape.request_headers, exchange.tape.context, exchange.asked
+        headers, context, asked = exchange.sent, exchange.tape.context, exchange.asked
         if context.session:
             yield "session", 1.0, context.session
         if asked.conversation:
             yield "conversation", 1.0, asked.conversation
         for name in CLIENT_HEADERS:
-            if value := first(headers, name):
+            if value := headers.get(name):
                 yield "client_header", 0.99, value
         if asked.session:
             yield "client_field", 0.99, asked.session
-        if asked.cache_key and "codex" in first(headers, b"user-agent").lower():
+        if asked.cache_key and "codex" in headers.get(b"user-agent", "").lower():
             yield "client_field", 0.99, asked.cache_key  # others share it among conversations
         user = asked.parameters.get("user.id")
         if isinstance(user, str) and (match := _CLAUDE_SESSION.search(user)):

@@ -8,6 +8,7 @@ import logging
 import queue
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -31,6 +32,10 @@ log = logging.getLogger(__name__)
 EX_UNAVAILABLE = 69
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
 EXPORT_TIMEOUT_S = 10.0
+BATCH_BYTES = 1 << 20
+"""From this size on a request to the collector is full."""
+SWITCH_S = 0.001
+"""How long a thread may keep the interpreter while the event loop wants it; Python's own 5 ms would be felt."""
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may be taken (OTLP/HTTP: 429, 502, 503, 504; the others are proxies')."""
 
@@ -50,6 +55,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         raise SidecarError("proxy.endpoint is off; there is nothing to run")
     if endpoint.rpartition(":")[0] not in LOOPBACK_HOSTS:
         raise SidecarError(f"the proxy would listen on {endpoint}: only loopback addresses are served")
+    sys.setswitchinterval(SWITCH_S)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -76,6 +82,10 @@ def _salt(settings: Settings) -> bytes:
         return secrets.token_bytes(32)
 
 
+_Item = tuple[str, bytes, Callable[[bool, bool], None]]
+"""(project, OTLP request, what is told how it went)"""
+
+
 class Exporter:
     """Sends requests to the collector, one after the other over one connection, from a thread of its own.
 
@@ -94,9 +104,7 @@ class Exporter:
         self._connection = connect(where.hostname, where.port, timeout=EXPORT_TIMEOUT_S)
         self._path = where.path.rstrip("/") + "/v1/traces"
         self._headers = settings.headers
-        self._waiting: queue.Queue[tuple[str, bytes, Callable[[bool, bool], None]]] = queue.Queue(
-            self.MAX_WAITING
-        )
+        self._waiting: queue.Queue[_Item] = queue.Queue(self.MAX_WAITING)
         self._failing = False
         threading.Thread(target=self._run, name="proxy-export", daemon=True).start()
 
@@ -107,20 +115,35 @@ class Exporter:
             done(False, True)
 
     def _run(self) -> None:
+        held: _Item | None = None
         while True:
-            project, body, done = self._waiting.get()
-            try:
-                status = self._post(project, body)
-            except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
-                self._tell(f"the collector can not be reached ({type(error).__name__})")
-                done(False, True)
-                continue
-            if status == 200:
-                self._failing = False
-            else:
-                self._tell(f"the collector answers {status}")
-            done(status == 200, status in RETRYABLE)
+            batch = [held or self._waiting.get()]
+            held = None
+            size = len(batch[0][1])
+            while size < BATCH_BYTES and not self._waiting.empty():
+                item = self._waiting.get()
+                if item[0] != batch[0][0]:
+                    held = item
+                    break
+                batch.append(item)
+                size += len(item[1])
+            safe, again = self._send(batch[0][0], batch)
+            for _, _, done in batch:
+                done(safe, again)
+
+    def _send(self, project: str, batch: list[_Item]) -> tuple[bool, bool]:
+        """(whether it is safe, whether another try makes sense). Requests one after the other are one request."""
+        try:
+            status = self._post(project, b"".join(body for _, body, _ in batch))
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            self._tell(f"the collector can not be reached ({type(error).__name__})")
+            return False, True
+        if status == 200:
+            self._failing = False
+        else:
+            self._tell(f"the collector answers {status}")
+        return status == 200, status in RETRYABLE
 
     def _post(self, project: str, body: bytes) -> int:
         headers = {"Content-Type": "application/x-protobuf", **self._headers}

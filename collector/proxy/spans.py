@@ -17,7 +17,6 @@ from collector.otlp import messages
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import Call, Exchange, Outcome
 from collector.proxy.formats import Message, Part
-from collector.proxy.headers import first
 from collector.proxy.sessions import Open, Resolved, Session
 
 SCOPE = "eddyline.proxy"
@@ -158,12 +157,12 @@ def _http(exchange: Exchange) -> Attributes:
         "http.request.method": tape.method,
         "http.response.status_code": tape.status or None,
         "url.path": tape.path,
-        "user_agent.original": first(tape.request_headers, b"user-agent"),
+        "user_agent.original": exchange.sent.get(b"user-agent"),
         "server.address": tape.server[0],
         "server.port": tape.server[1] or None,
         "error.type": exchange.error_type,
     }
-    resent = first(tape.request_headers, b"x-stainless-retry-count")
+    resent = exchange.sent.get(b"x-stainless-retry-count", "")
     if resent.isdigit() and int(resent):
         # Each try is a span of its own, so this is not `http.request.resend_count`, which counts tries in one.
         found["eddyline.proxy.retry_count"] = int(resent)
@@ -186,7 +185,7 @@ def _of_the_call(exchange: Exchange, resolved: Resolved, policy: Policy) -> Attr
         "eddyline.bytes.response": tape.response_bytes,
         "eddyline.proxy.truncated": True if tape.request_cut or tape.response_cut else None,
         "eddyline.proxy.unread": exchange.faults,
-        "eddyline.key_hash": policy.key_hash(tape.request_headers),
+        "eddyline.key_hash": policy.key_hash(exchange.sent),
         "eddyline.trace.external_id": context.external_trace,
         "eddyline.parent.external_id": context.external_parent,
         "user.id": context.user,
@@ -213,17 +212,15 @@ def _of_the_call(exchange: Exchange, resolved: Resolved, policy: Policy) -> Attr
                 "eddyline.itl_p99_ms": ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] / _MS,
                 "eddyline.itl_max_ms": ordered[-1] / _MS,
             }
-    for raw, limit in tape.response_headers:
-        known = raw.lower().decode("latin-1")
-        if "ratelimit" in known:
-            found[f"eddyline.{known.replace('-', '_')}"] = limit.decode("latin-1")
-    for header, attribute in _RESPONSE_HEADERS.items():
-        if given := exchange.header(header):
+    for header, given in exchange.got.items():
+        if attribute := _RESPONSE_HEADERS.get(header):
             found.setdefault(attribute, given)
-    beta = first(tape.request_headers, b"anthropic-beta")
+        elif b"ratelimit" in header:
+            found[f"eddyline.{header.decode('latin-1').replace('-', '_')}"] = given
+    beta = exchange.sent.get(b"anthropic-beta")
     if beta:
         found["anthropic.beta"] = [name.strip() for name in beta.split(",")]
-    if version := first(tape.request_headers, b"anthropic-version"):
+    if version := exchange.sent.get(b"anthropic-version"):
         found["anthropic.version"] = version
     return found
 
@@ -474,14 +471,16 @@ def _request(spans: Sequence[Span], exchange: Exchange, version: str) -> bytes:
 def _put_all(target: Any, attributes: Mapping[str, Any]) -> None:
     """Writes attributes; what is unknown or empty is left out, 0 and False are not."""
     for key, value in attributes.items():
-        if value is None or value == "" or value == []:
-            continue
-        found = target[key]
-        if isinstance(value, list):
-            for item in value:
-                _put(found.array_value.values.add(), item)
-        else:
-            _put(found, value)
+        if type(value) is str:
+            if value:
+                target[key].string_value = value if value.isascii() else _clean(value)
+        elif type(value) is list:
+            if value:
+                items = target[key].array_value.values
+                for item in value:
+                    _put(items.add(), item)
+        elif value is not None:
+            _put(target[key], value)
 
 
 def _put(target: Any, value: Any) -> None:
@@ -497,7 +496,7 @@ def _put(target: Any, value: Any) -> None:
 
 def _clean(text: str) -> str:
     """Protobuf takes no lone surrogates; JSON from a provider may hold them."""
-    return text.encode("utf-8", "replace").decode() if not text.isascii() else text
+    return text.encode("utf-8", "replace").decode()
 
 
 def _json(value: Any) -> str:
