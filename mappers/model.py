@@ -21,6 +21,9 @@ Attributes = Mapping[str, AttributeValue]
 DEFAULT_PROJECT = "default"
 DEFAULT_TENANT = ""
 
+PROXY_SCOPE = "eddyline.proxy"
+"""Instrumentation scope of spans that our proxy makes of traffic."""
+
 
 class Kind(StrEnum):
     """What a span is about, in one word."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mappers.model import Event, Kind, Status
+from mappers.model import PROXY_SCOPE, Event, Kind, Status
 from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
 
 _SEGMENT = re.compile(r"[-./:]")
@@ -25,6 +25,7 @@ def find_twins(tree: Tree) -> dict[str, str]:
         if outer is not None and outer.span_id != event.span_id and _same_call(event, outer):
             twins[event.span_id] = outer.span_id
     _add_same_response(tree, twins)
+    _add_inferred_tools(tree, twins)
     return {span_id: _counted(counts, twins) for span_id, counts in twins.items()}
 
 
@@ -80,6 +81,40 @@ def _add_same_response(tree: Tree, twins: dict[str, str]) -> None:
         kept, dropped = (event, other) if _knows_more(event, other) else (other, event)
         twins[dropped.span_id] = kept.span_id
         newest[identity] = kept
+
+
+def _add_inferred_tools(tree: Tree, twins: dict[str, str]) -> None:
+    """The proxy tells tool calls from the results that come back: each lies somewhere within its span, and yields
+    to the span of the tool itself: that of its call id, else the first of its name within it that is not taken."""
+    inferred = [e for e in tree.events if e.scope == PROXY_SCOPE and e.kind in TOOL_KINDS]
+    if not inferred:
+        return
+    by_id: dict[str, Event] = {}
+    by_kind: dict[str, list[Event]] = {}
+    for event in tree.events:
+        if event.kind in TOOL_KINDS and event.scope != PROXY_SCOPE and event.span_id not in twins:
+            by_kind.setdefault(event.kind, []).append(event)
+            if event.tool_call_id:
+                by_id.setdefault(event.tool_call_id, event)
+    taken: set[str] = set()
+    for event in inferred:
+        seen = by_id.get(event.tool_call_id) if event.tool_call_id else None
+        if seen is None:
+            candidates = by_kind.get(event.kind, ())
+            seen = next((other for other in candidates if _lies_within(other, event, taken)), None)
+        if seen is not None:
+            taken.add(seen.span_id)
+            twins[event.span_id] = seen.span_id
+
+
+def _lies_within(event: Event, bounds: Event, taken: set[str]) -> bool:
+    return (
+        event.span_id not in taken
+        and (not event.tool_call_id or not bounds.tool_call_id)
+        and bounds.start_ns <= event.start_ns
+        and event.end_ns <= bounds.end_ns
+        and (_is_suffix(event.tool, bounds.tool) or _is_suffix(bounds.tool, event.tool))
+    )
 
 
 def _knows_more(event: Event, other: Event) -> bool:

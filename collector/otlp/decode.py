@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from collector.otlp import messages
 from collector.otlp.limits import MAX_VALUE_DEPTH
-from mappers.model import AttributeValue, LogRecord, Resource, Scope, Span, SpanEvent, SpanLink
+from mappers.model import PROXY_SCOPE, AttributeValue, LogRecord, Resource, Scope, Span, SpanEvent, SpanLink
 
 NO_PARENT = bytes(8)
 
@@ -90,7 +90,11 @@ def decode_traces(body: bytes) -> list[Span]:
         resource = Resource(Attributes(resource_spans.resource.attributes), resource_spans.schema_url)
         for scope_spans in resource_spans.scope_spans:
             scope = _scope(scope_spans)
-            spans += [_span(span, resource, scope) for span in scope_spans.spans]
+            found = [_span(span, resource, scope) for span in scope_spans.spans]
+            if scope.name == PROXY_SCOPE:
+                for span in found:
+                    span.source = "proxy"
+            spans += found
     return spans
 
 

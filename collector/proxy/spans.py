@@ -18,8 +18,8 @@ from collector.proxy.capture import Policy
 from collector.proxy.exchange import Call, Exchange, Outcome
 from collector.proxy.formats import Message, Part
 from collector.proxy.sessions import Open, Resolved, Session
+from mappers.model import PROXY_SCOPE
 
-SCOPE = "eddyline.proxy"
 CLIENT, INTERNAL = 3, 1
 ERROR = 2
 _MS = 1e6
@@ -443,7 +443,7 @@ def _request(spans: Sequence[Span], exchange: Exchange, version: str) -> bytes:
         resource["service.namespace"] = exchange.tape.context.project
     _put_all(resource_spans.resource.attributes, resource)
     scope_spans = resource_spans.scope_spans.add()
-    scope_spans.scope.name = SCOPE
+    scope_spans.scope.name = PROXY_SCOPE
     scope_spans.scope.version = version
     for span in spans:
         written = scope_spans.spans.add(

@@ -169,9 +169,7 @@ def main() -> None:
         }
         for way in ways.values():
             asyncio.run(_calls(*way, 200))
-        print(
-            f"{'':10} {'call p50':>9} {'p99 ms':>9} {'CPU ms':>8}   {'event p50':>9} {'p99 ms':>9} {'CPU ms/stream':>14}"
-        )
+        print("            call p50    p99 ms   CPU ms   event p50    p99 ms  CPU ms/stream")
         for name, way in ways.items():
             before = _cpu_s(proxy.pid)
             took = asyncio.run(_calls(*way, arguments.calls))

@@ -106,6 +106,24 @@ def test_a_tool_within_a_tool_of_its_name_is_the_same_execution() -> None:
     assert (run.counts.tool_calls, run.tools) == (2, ("mcp.get_weather", "weather"))
 
 
+def test_a_tool_call_told_by_traffic_yields_to_the_tools_own_span() -> None:
+    """Traffic gives bounds: from the answer that made the call to the request that brought its result."""
+    proxy = {"scope": "eddyline.proxy", "kind": Kind.TOOL}
+    run = run_of(
+        event("agent", kind=Kind.AGENT, end_ns=500),
+        event("by-id", "agent", Kind.TOOL, 110, tool="search", tool_call_id="c1"),
+        event("first", "agent", Kind.TOOL, 220, tool="weather"),
+        event("second", "agent", Kind.TOOL, 240, tool="weather"),
+        event("outside", "agent", Kind.TOOL, 460, tool="weather"),
+        event("in-1", "agent", start=100, end_ns=150, tool="search", tool_call_id="c1", **proxy),
+        event("in-2", "agent", start=200, end_ns=300, tool="weather", tool_call_id="c2", **proxy),
+        event("in-3", "agent", start=200, end_ns=300, tool="weather", tool_call_id="c3", **proxy),
+        event("in-4", "agent", start=200, end_ns=300, tool="weather", tool_call_id="c4", **proxy),
+        event("in-5", "agent", start=300, end_ns=400, tool="other", tool_call_id="c5", **proxy),
+    )
+    assert run.counts.tool_calls == 4 + 2
+
+
 def test_attempts_within_a_call_count_as_retries_only() -> None:
     run = run_of(event("r"), event("a", "r", Kind.LLM, 1, attempts=3))
     assert (run.counts.llm_calls, run.counts.retries) == (1, 2)

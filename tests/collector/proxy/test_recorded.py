@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mappers.model import Span
+from mappers.model import Scope, Span
 from tests.collector.proxy.collected import Collected, attributes, said
 from tests.collector.proxy.running import RunningProxy
 from tests.provider import (
@@ -155,6 +155,7 @@ def test_a_call_is_a_span_of_the_conventions(
     assert found["server.port"] == provider.port
     assert span.name == f"{found['gen_ai.operation.name']} {found['gen_ai.request.model']}"
     assert span.end_ns > span.start_ns
+    assert span.source == "proxy"
     assert collected.requests[0][0] == "shop"
     assert (run.run.status, run.run.counts.llm_calls, run.run.name) == ("completed", 1, "session")
     assert run.run.usage.input == found["gen_ai.usage.input_tokens"]
@@ -429,6 +430,43 @@ def test_an_instrumented_call_and_ours_are_one(
     (run,) = collected.runs().values()
     assert (run.run.counts.llm_calls, run.run.usage.input, run.run.usage.output) == (1, 21, 11)
     assert run.run.name == "anthropic.messages.create"
+
+
+def test_an_agent_that_is_instrumented_and_proxied_is_one_run_with_true_counts(
+    proxy: RunningProxy, provider: Provider, collected: Collected
+) -> None:
+    trace_id, agent_id = "0af7651916cd43dd8448eb211c80319d", "b7ad6b7169203330"
+    history: list[Any] = [{"role": "user", "content": "instrumented weather"}]
+    begun = time.time_ns()
+    theirs: list[tuple[str, str, dict[str, Any], int, int]] = []
+    for number in (1, 2):
+        span_id = f"{number:016x}"
+        start = time.time_ns()
+        calls = [call("call_i", "get_weather", "{}")] if number == 1 else None
+        parent = f"00-{trace_id}-{span_id}-01"
+        chat_turn(proxy, provider, history, chat({}, calls=calls, id_=f"i{number}"), traceparent=parent)
+        named = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": "m",
+            "gen_ai.response.id": f"i{number}",
+        }
+        theirs.append((span_id, "chat m", named, start, time.time_ns()))
+        if number == 1:
+            start = time.time_ns()
+            named = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "get_weather"}
+            theirs.append(("c" * 16, "execute_tool get_weather", named, start, time.time_ns()))
+            history.append({"role": "tool", "tool_call_id": "call_i", "content": "sun"})
+    (ours, *_) = collected.wait(3)
+    theirs.append((agent_id, "agent", {"gen_ai.operation.name": "invoke_agent"}, begun, time.time_ns()))
+    for span_id, name, named, start, end in theirs:
+        collected.spans[span_id] = Span(
+            trace_id, span_id, "" if span_id == agent_id else agent_id, name, 1, start, end, named, 0, "", [], [],
+            ours.resource, Scope("app"),
+        )  # fmt: skip
+    (run,) = collected.runs().values()
+    counts = run.run.counts
+    assert (counts.llm_calls, counts.tool_calls, run.run.usage.input, run.run.usage.output) == (2, 1, 38, 20)
+    assert (run.run.name, run.run.status) == ("agent", "completed")
 
 
 # --------------------------------------------------------------------------- what is kept
