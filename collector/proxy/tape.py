@@ -90,6 +90,8 @@ class Tape:
     head_ns: int = 0
     """When the response's head arrived."""
     first_ns: int = 0
+    last_ns: int = 0
+    """When the last piece of the response arrived."""
     end_ns: int = 0
     ending: Ending = Ending.OURS
     error: str = ""
@@ -121,6 +123,7 @@ class Tape:
         now = time.monotonic_ns() - self._zero
         if not self.pieces:
             self.first_ns = now
+        self.last_ns = now
         self.pieces += 1
         self.response_bytes += len(piece)
         if not self.response_cut:
@@ -132,7 +135,8 @@ class Tape:
                 self.response_cut = True
 
     def ended(self, ending: Ending, error: str = "") -> None:
-        self.end_ns = self.now()
+        # A whole answer ended with its last byte, which the client may have had before we saw that it was the last.
+        self.end_ns = self.last_ns if ending is Ending.WHOLE and self.pieces else self.now()
         self.ending = ending
         self.error = error
 
