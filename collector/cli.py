@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collector.config import Settings
     from collector.endpoints import Endpoints
 
-EX_CONFIG = 78
+EX_DATAERR, EX_CONFIG = 65, 78
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -164,6 +164,49 @@ def run(data_dir: Path | None, command: tuple[str, ...]) -> None:
         sys.exit(run_program(command, endpoints, lambda line: click.echo(f"eddyline: {line}", err=True)))
     except RunError as error:
         _fail(str(error), 127)
+
+
+@main.command("map")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    help="[default: table on a terminal, else json]",
+)
+def map_files(files: tuple[str, ...], form: str | None) -> None:
+    """Say how the spans and log records in FILES are understood, and why.
+
+    A file holds OTLP requests in protobuf or JSON, gzipped or not; `-` is the standard input. Nothing is sent or
+    stored.
+    """
+    import time
+
+    import orjson
+
+    from collector.mapping import NotReadableError, mapping_document, read_items, table_lines
+    from collector.plugins import load_conventions
+    from mappers.conventions import BUILTIN
+    from mappers.normalize import Normalizer
+
+    spans, records = [], []
+    for file in files:
+        try:
+            content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+            found_spans, found_records = read_items(content)
+        except (NotReadableError, OSError) as error:
+            _fail(f"{file}: {error}", EX_DATAERR)
+        spans += found_spans
+        records += found_records
+    conventions, _ = load_conventions()
+    document = mapping_document(spans, records, Normalizer([*BUILTIN, *conventions]), time.time_ns())
+    if (form or ("table" if sys.stdout.isatty() else "json")) == "json":
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+    else:
+        for line in table_lines(document):
+            click.echo(line)
 
 
 @main.command()

@@ -176,6 +176,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 proxy.document,
             ),
             health,
+            normalizer=lambda: Normalizer(conventions, prices),
         )
 
         for pipeline in pipelines.values():

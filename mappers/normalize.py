@@ -12,6 +12,7 @@ from mappers.conventions.fields import text
 from mappers.conventions.reading import FlatFamily
 from mappers.conventions.registry import Registry, Traits
 from mappers.cost import Prices
+from mappers.explain import Explanation, explain
 from mappers.handoff import target_in_arguments, target_in_name
 from mappers.loops import history
 from mappers.loops.history import may_repeat
@@ -58,6 +59,13 @@ class Normalizer:
         self._service = self._environment = self._instance = ""
         self._scope: Scope | None = None
         self._scope_plans = self._registry.scope_plans(Scope())
+
+    def explain(self, span: Span) -> Explanation:
+        """Why `normalize` reads a span as it does."""
+        told = explain(self._registry, span)
+        if self.normalize(span).kind != told.kind:
+            told.corrected(Kind.HANDOFF, "the name of its tool hands over to another agent")
+        return told
 
     @property
     def faults(self) -> Counter[str]:

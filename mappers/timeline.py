@@ -123,6 +123,16 @@ def _of_event(event: Event, agent: str) -> Iterator[TimelineEntry]:
         yield _entry(event, agent, "end", f"{prefix}_{ending}", event.end_ns, closing=True)
 
 
+def entry_types(kind: str, *, running: bool = False) -> Sequence[str]:
+    """Types of the entries of an event of that kind; () if it has none."""
+    if kind == Kind.HANDOFF:
+        return ("handoff_started",)
+    prefix = _PREFIXES.get(Kind(kind))
+    if prefix is None:
+        return ()
+    return (f"{prefix}_started",) if running else (f"{prefix}_started", f"{prefix}_completed")
+
+
 def _of_retries(tree: Tree, above: dict[str, str]) -> Iterator[TimelineEntry]:
     """One entry for each repetition: at the start of the span that repeats, or for tries within one span at
     its start, since nobody says when they were."""

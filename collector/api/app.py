@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -50,8 +50,10 @@ from collector.api.queries import (
     read_json,
 )
 from collector.api.render import entry_document, run_document, span_document, warning_document
+from collector.mapping import explanation_document, stored_span
 from collector.telemetry import Health, Status
-from mappers.model import DEFAULT_TENANT, Run
+from mappers.model import DEFAULT_TENANT, Event, Run, Span
+from mappers.normalize import Normalizer
 from mappers.timeline import TimelineEntry, timeline
 from sinks.base import PermanentError, RetryableError
 from sinks.clickhouse import Reader, RunFilter
@@ -83,6 +85,8 @@ class Api:
     status: Status
     health: Health
     clock_ns: Callable[[], int] = time.time_ns
+    normalizer: Callable[[], Normalizer] = Normalizer
+    """Makes one that reads as those of the pipelines do."""
 
 
 class _Routes:
@@ -276,6 +280,22 @@ class _Routes:
             }
         )
 
+    async def mapping(self, request: Request) -> Response:
+        """How a span was understood: conventions, kind, where each field came from, what was left unread."""
+        self._parameters(request)
+        run = await self._run(request)
+        span_id = request.path_params["span_id"].lower()
+        row = await self._read(self._api.reader.span, run, span_id)
+        if row is None:
+            raise Problem(404, f"The run has no span {span_id!r}. A span's id is 16 hex digits.")
+        events = await self._read(self._api.reader.event_rows, run.tenant, run.run_id, [(span_id, 0)])
+        return _json(await self._read(self._explanation, stored_span(row), events))
+
+    def _explanation(self, span: Span, events: Sequence[Event]) -> dict[str, Any]:
+        normalizer = self._api.normalizer()
+        event = events[0] if events else normalizer.normalize(span)
+        return explanation_document(span, event, normalizer.explain(span))
+
     async def warnings(self, request: Request) -> Response:
         """The run's loop and waste warnings."""
         self._parameters(request)
@@ -335,6 +355,7 @@ class _Routes:
             ("GET", run + "/events/{event_id}", self.event),
             ("GET", run + "/spans", self.spans),
             ("GET", run + "/warnings", self.warnings),
+            ("GET", "/api/v1/spans/{run_id}/{span_id}/mapping", self.mapping),
             *self.health_table(),
         ]
 

@@ -112,7 +112,7 @@ _CORRECTIONS = (
 
 
 @dataclass(slots=True)
-class _Compiled:
+class Compiled:
     """A convention with its patterns compiled and its keys gathered."""
 
     convention: Convention
@@ -121,6 +121,20 @@ class _Compiled:
     """(quirk, scope pattern, name pattern)"""
     names: dict[str, re.Pattern[str]]
     keys: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a plan is made of: everything of the conventions that can matter for spans of one scope and shape."""
+
+    matching: Sequence[Compiled]
+    """In the order in which they are read."""
+    rules: Sequence[tuple[Compiled, KindRule]]
+    """In the order in which they are asked."""
+    quirks: Sequence[tuple[Compiled, Quirk, re.Pattern[str] | None]]
+    """(convention, quirk, name pattern)"""
+    sources: Mapping[str, Mapping[Source, Compiled]]
+    """By field, in the order in which they are asked."""
 
 
 @dataclass(slots=True)
@@ -177,7 +191,7 @@ class ScopePlans:
     """The plans of one scope, made when a shape is first seen."""
 
     def __init__(
-        self, compiled: Sequence[_Compiled], known: Shape, label: str, on_fault: Callable[[str], None]
+        self, compiled: Sequence[Compiled], known: Shape, label: str, on_fault: Callable[[str], None]
     ) -> None:
         self._compiled = compiled
         self._known = known
@@ -211,51 +225,57 @@ class ScopePlans:
             plan = self._plans[shape, has_events] = self._make(shape, has_events)
         return plan
 
-    def _make(self, shape: Shape, has_events: bool) -> Plan:
+    def parts(self, span: Span) -> Parts:
+        """What the plan for a span is made of."""
+        return self._parts(self._known.intersection(span.attributes), bool(span.events))
+
+    def _parts(self, shape: Shape, has_events: bool) -> Parts:
         matching = [
             one
             for one in self._compiled
             if one.convention.id in self._known_by or not shape.isdisjoint(one.convention.keys)
         ]
-        rules = sorted(
-            (
-                (
-                    one.convention.priority if rule.order is None else rule.order,
-                    place,
-                    _compile_rule(rule, one),
-                )
-                for place, one in enumerate(matching)
-                for rule in one.convention.kinds
-                if _may_apply(rule, shape, has_events, one.convention.id in self._known_by)
-            ),
-            key=lambda ranked: ranked[:2],
-        )
-        return Plan(
-            convention=matching[0].convention.id if matching else "",
-            fields=self._field_plans(matching, shape, has_events),
-            _rules=[rule for _, _, rule in rules],
-            _quirks=[
-                (quirk, name)
+        rules = [
+            (one, rule)
+            for one in matching
+            for rule in one.convention.kinds
+            if _may_apply(rule, shape, has_events, one.convention.id in self._known_by)
+        ]
+        rules.sort(key=lambda told: told[0].convention.priority if told[1].order is None else told[1].order)
+        sources: dict[str, dict[Source, Compiled]] = {}
+        for name in FIELDS:
+            for one in matching:
+                for source in one.convention.fields.get(name, ()):
+                    if _may_have_value(source, shape, has_events):
+                        sources.setdefault(name, {}).setdefault(source, one)
+        return Parts(
+            matching=matching,
+            rules=rules,
+            quirks=[
+                (one, quirk, name)
                 for one in matching
                 for quirk, scope, name in one.quirks
                 if scope.search(self._label)
                 and (not quirk.has or quirk.has in shape)
                 and (not quirk.lacks or quirk.lacks not in shape)
             ],
+            sources=sources,
         )
 
-    def _field_plans(
-        self, matching: Sequence[_Compiled], shape: Shape, has_events: bool
-    ) -> Mapping[Kind, FieldPlans]:
-        found: list[tuple[str, Value, list[Reader]]] = []
-        for name, described in FIELDS.items():
-            sources: dict[Source, Reader] = {}
-            for one in matching:
-                for source in one.convention.fields.get(name, ()):
-                    if source not in sources and _may_have_value(source, shape, has_events):
-                        sources[source] = self._reader(one, source)
-            if sources:
-                found.append((name, described.read, list(sources.values())))
+    def _make(self, shape: Shape, has_events: bool) -> Plan:
+        parts = self._parts(shape, has_events)
+        return Plan(
+            convention=parts.matching[0].convention.id if parts.matching else "",
+            fields=self._field_plans(parts),
+            _rules=[compile_rule(rule, one) for one, rule in parts.rules],
+            _quirks=[(quirk, name) for _, quirk, name in parts.quirks],
+        )
+
+    def _field_plans(self, parts: Parts) -> Mapping[Kind, FieldPlans]:
+        found: list[tuple[str, Value, list[Reader]]] = [
+            (name, FIELDS[name].read, [self.reader(one, source) for source, one in sources.items()])
+            for name, sources in parts.sources.items()
+        ]
         plans = {}
         for kind in Kind:
             fields = [field for field in found if kind in FIELDS[field[0]].kinds]
@@ -269,10 +289,15 @@ class ScopePlans:
             )
         return plans
 
-    def _reader(self, one: _Compiled, source: Source) -> Reader:
+    def knows_scope(self, convention: str) -> bool:
+        """Whether the convention is recognised by the scope alone."""
+        return convention in self._known_by
+
+    def reader(self, one: Compiled, source: Source) -> Reader:
+        """How a source of a convention is read."""
         return (source, None) if isinstance(source, str) else ("", self._read(one, source))
 
-    def _read(self, one: _Compiled, source: Source) -> Read:
+    def _read(self, one: Compiled, source: Source) -> Read:
         match source:
             case Json(key, path, unless):
                 return lambda reading: reading.member(key, path, unless)
@@ -318,7 +343,7 @@ class Registry:
     def __init__(self, conventions: Iterable[Convention]) -> None:
         self.faults: Counter[str] = Counter()
         """Refused conventions and failed computations by convention id."""
-        self._compiled: list[_Compiled] = []
+        self._compiled: list[Compiled] = []
         known: set[str] = set()
         for convention in conventions:
             try:
@@ -348,7 +373,7 @@ class Registry:
         self.faults[convention] += 1
 
 
-def _compile(convention: Convention) -> _Compiled:
+def _compile(convention: Convention) -> Compiled:
     if not isinstance(convention, Convention):
         raise TypeError(f"not a convention: {convention!r}")
     unknown = convention.fields.keys() - FIELDS.keys()
@@ -364,7 +389,7 @@ def _compile(convention: Convention) -> _Compiled:
     hash(tuple(sources))
     keys = set(convention.keys)
     for source in sources:
-        keys.update(_keys_of(source))
+        keys.update(keys_of(source))
     for rule in convention.kinds:
         if isinstance(rule, KindByValue):
             _expect(rule.values.values(), Kind)
@@ -377,7 +402,7 @@ def _compile(convention: Convention) -> _Compiled:
         keys.update(key for key in (quirk.has, quirk.lacks) if key)
     patterns = {source.regex for source in sources if isinstance(source, NameMatch)}
     patterns |= {rule.regex for rule in convention.kinds if isinstance(rule, (KindByName, KindByPattern))}
-    return _Compiled(
+    return Compiled(
         convention=convention,
         scopes=[re.compile(pattern) for pattern in convention.scopes],
         quirks=[
@@ -395,7 +420,8 @@ def _expect(values: Iterable[object], kind: Any) -> None:
             raise TypeError(f"unexpected in a convention: {value!r}")
 
 
-def _keys_of(source: Source) -> tuple[str, ...]:
+def keys_of(source: Source) -> tuple[str, ...]:
+    """The attributes without which a source has no value."""
     if isinstance(source, str):
         return (source,)
     if isinstance(source, (Json, Seconds)):
@@ -406,7 +432,7 @@ def _keys_of(source: Source) -> tuple[str, ...]:
 def _may_have_value(source: Source, shape: Shape, has_events: bool) -> bool:
     if isinstance(source, (EventAttribute, EventOffset)):
         return has_events
-    keys = _keys_of(source)
+    keys = keys_of(source)
     return not keys or not shape.isdisjoint(keys)
 
 
@@ -418,7 +444,8 @@ def _may_apply(rule: KindRule, shape: Shape, has_events: bool, knows_scope: bool
     return knows_scope and (has_events or isinstance(rule, KindByName))
 
 
-def _compile_rule(rule: KindRule, one: _Compiled) -> _Rule:
+def compile_rule(rule: KindRule, one: Compiled) -> _Rule:
+    """A function that gives the kind of a span, if the rule has an answer for it."""
     match rule:
         case KindByValue(key, values):
             by_value = {**values} | {value.lower(): kind for value, kind in values.items()}

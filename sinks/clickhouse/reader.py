@@ -398,6 +398,20 @@ class Reader:
         names = [name for name, _ in SPAN_FIELDS]
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def span(self, run: Run, span_id: str) -> dict[str, Any] | None:
+        """One of the run's spans, as `spans` gives them."""
+        rows = self._store.query(
+            f"""
+            SELECT {", ".join(expression for _, expression in SPAN_FIELDS)} FROM otel.otel_traces
+            WHERE Tenant = {{tenant:String}} AND TraceId = {{run:String}} AND SpanId = {{span:String}}
+                AND {_within("Timestamp")}
+            ORDER BY IngestedAt DESC LIMIT 1
+            """,
+            {"tenant": run.tenant, "run": run.run_id, "span": span_id, **_hours(run)},
+        )
+        names = [name for name, _ in SPAN_FIELDS]
+        return dict(zip(names, rows[0], strict=True)) if rows else None
+
     def warnings(self, tenant: str, run_id: str) -> list[Warning]:
         """The run's warnings, most recent state of each; retracted ones are left out."""
         rows = self._store.query(
