@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.plugins import MAPPERS, load_conventions
 from mappers.conventions.base import Convention, KindByValue
@@ -12,6 +15,8 @@ from mappers.model import Kind, Span
 from mappers.normalize import Normalizer
 from tests.corpus import select
 from tests.mappers.spans import captured_spans
+from tests.sending import http_protobuf
+from tests.server import Server
 
 ACME = Convention(
     id="acme",
@@ -62,3 +67,57 @@ def test_a_faulty_plugin_is_left_out_and_named() -> None:
 
 def test_nothing_is_installed_here() -> None:
     assert load_conventions() == ([], {})
+
+
+PACKAGE = """
+from mappers.conventions.base import Computed, Convention, KindByValue
+from mappers.model import Kind
+
+def broken(get):
+    raise RuntimeError("no")
+
+def kind(name):
+    return KindByValue("acme.kind", {name: Kind.LLM})
+
+good = Convention(id="acme", priority=5, keys=("acme.kind",), kinds=(kind("model"),),
+                  fields={"response_model": [Computed(broken, ("acme.kind",)), "acme.model"]})
+bad = Convention(id="acme-bad", priority=5, kinds=(kind("x"),), fields={"no_such_field": ["acme.model"]})
+"""
+
+
+def test_a_running_collector_reads_by_plugins_and_names_the_faulty(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    metadata = packages / "acme-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (packages / "acme_plugin.py").write_text(PACKAGE)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        f"[{MAPPERS}]\ngood = acme_plugin:good\nbad = acme_plugin:bad\ngone = acme_gone:x\n"
+    )
+    path = os.pathsep.join(filter(None, [str(packages), os.environ.get("PYTHONPATH")]))
+    server = Server(tmp_path / "data", environ={"PYTHONPATH": path}).start()
+    try:
+        request = ExportTraceServiceRequest()
+        span = (
+            request.resource_spans.add()
+            .scope_spans.add()
+            .spans.add(
+                trace_id=b"\x05" * 16,
+                span_id=b"\x05" * 8,
+                name="x",
+                start_time_unix_nano=1,
+                end_time_unix_nano=2,
+            )
+        )
+        for key, value in {"acme.kind": "model", "acme.model": "acme-1"}.items():
+            span.attributes.add(key=key).value.string_value = value
+        http_protobuf(server, request.SerializeToString(), "p")
+        status = server.settled()
+        (run,) = server.runs()
+    finally:
+        assert server.stop() == 0
+    assert run["models"] == ["acme-1"]
+    assert run["counts"]["llm_calls"] == 1
+    assert list(status["mappers"]["not_loaded"]) == ["gone"]
+    assert status["mappers"]["faults"]["acme"] >= 1
+    assert status["mappers"]["faults"]["acme-bad"] >= 1
