@@ -114,6 +114,8 @@ def _settle_handoffs(tree: Tree) -> None:
     for event in tree.events:
         if event.kind == Kind.AGENT:
             previous = agent_name(event)
+        elif event.kind == Kind.LLM and event.agent:
+            previous = event.agent
         elif event.kind == Kind.HANDOFF:
             event.handoff_from = event.agent or above[event.span_id] or previous
     following = after_that = ""

@@ -155,8 +155,16 @@ CONVENTION = Convention(
         "tool": ["gen_ai.tool.name", NameMatch(r"execute_tool (.+)")],
         "tool_call_id": ["gen_ai.tool.call.id"],
         "handoff_to": ["gen_ai.handoff.to_agent"],
-        "arguments": ["gen_ai.tool.call.arguments", EventAttribute(_DETAILS, "gen_ai.input.messages")],
-        "result": ["gen_ai.tool.call.result", EventAttribute(_DETAILS, "gen_ai.output.messages")],
+        "arguments": [
+            "gen_ai.tool.call.arguments",
+            EventAttribute(_DETAILS, "gen_ai.input.messages"),
+            EventAttribute("gen_ai.tool.message", "content"),
+        ],
+        "result": [
+            "gen_ai.tool.call.result",
+            EventAttribute(_DETAILS, "gen_ai.output.messages"),
+            EventAttribute("gen_ai.choice", "message"),
+        ],
         # Old LiteLLM wrote the name of its constant instead of the key.
         "input_messages": [Flat("gen_ai.prompt"), Flat("SpanAttributes.LLM_PROMPTS")],
         "input": [

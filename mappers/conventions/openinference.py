@@ -31,6 +31,16 @@ _TYPES = frozenset(
     {"str", "string", "int", "integer", "float", "number", "bool", "boolean", "dict", "list", "any"}
 )
 
+
+def _node(key: str) -> Computed:
+    """The span's node in the graph of agents. Those of calls and tools are nodes of their own, and no agents."""
+
+    def read(get: Callable[[str], AttributeValue]) -> AttributeValue:
+        return None if get("openinference.span.kind") in ("LLM", "TOOL") else get(key)
+
+    return Computed(read, (key,))
+
+
 CONVENTION = Convention(
     id="openinference",
     priority=10,
@@ -56,7 +66,13 @@ CONVENTION = Convention(
         ),
     ),
     fields={
-        "agent": ["agent.name", "graph.node.name", Json("metadata", "lc_agent_name"), "graph.node.id"],
+        "agent": [
+            "agent.name",
+            "gen_ai.agent.name",
+            _node("graph.node.name"),
+            Json("metadata", "lc_agent_name"),
+            _node("graph.node.id"),
+        ],
         "session_id": ["session.id"],
         "user_id": ["user.id"],
         "tags": ["tag.tags"],
