@@ -17,6 +17,13 @@ _STEP = "llamaindex.step.input_summary"
 _CALL = re.compile(
     r"ToolCall\(tool_name='(?P<tool>[^']+)', tool_kwargs=(?P<arguments>\{.*\}), tool_id='(?P<id>[^']*)'"
 )
+_AGENT = re.compile(r"current_agent_name='([^']+)'")
+
+
+def _agent(get: Callable[[str], AttributeValue]) -> str | None:
+    """The agent whose turn a step is."""
+    found = _AGENT.search(str(get(_STEP)))
+    return found[1] if found else None
 
 
 def _of_starts(key: str) -> list[Source]:
@@ -51,6 +58,7 @@ CONVENTION = Convention(
         KindByName(Kind.WORKFLOW, r"\w+\.run$"),
     ),
     fields={
+        "agent": [Computed(_agent, (_STEP,))],
         "request_model": [
             *_of_starts("model_dict.model_name"),
             *_of_starts("model_dict.model"),

@@ -15,9 +15,9 @@ from mappers.loops.detectors import LOOP
 from mappers.loops.evaluator import Engine, Evaluator
 from mappers.loops.fingerprint import tool_step
 from mappers.loops.step import Step, StepKind
+from mappers.messages import Part, read_messages
 from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import hash64, written
-from mappers.messages.parts import Part, read_messages
 
 FEWEST = 3
 """Calls in a history below which it is not read."""
