@@ -362,8 +362,33 @@ def test_texts_hold_json_else_python_literals_never_code(text: str, value: Any) 
 
 
 MEMBERS = st.sampled_from(
-    "type role content parts text name args arguments input output id message messages tool_calls function toolUse "
-    "toolResult functionCall toolName image_url source thought reasoning kwargs choices".split()
+    [
+        "type",
+        "role",
+        "content",
+        "parts",
+        "text",
+        "name",
+        "args",
+        "arguments",
+        "input",
+        "output",
+        "id",
+        "message",
+        "messages",
+        "tool_calls",
+        "function",
+        "toolUse",
+        "toolResult",
+        "functionCall",
+        "toolName",
+        "image_url",
+        "source",
+        "thought",
+        "reasoning",
+        "kwargs",
+        "choices",
+    ]
 )
 SCRAPS = st.recursive(
     st.none()
