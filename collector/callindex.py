@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from mappers.foreign import cost, is_candidate, own_id
 from mappers.model import Event
+from mappers.tree import MODEL_KINDS
 
 SPAN_NS = 1 << 30
 """Calls are kept by the seconds (1.07 s) in which they ran."""
@@ -88,7 +89,13 @@ def _places(event: Event) -> tuple[list[Hashable], list[Hashable]]:
         place = (*where, "id", response_id)
         kept.append(place)
         sought.append(place)
-    if not event.instance:
+    if event.session_id:
+        ended = event.end_ns // SPAN_NS
+        told = event.source == "log"
+        kept.append((*where, "session", event.session_id, told, ended))
+        # The delay between a span and its record is at most two of these seconds.
+        sought += [(*where, "session", event.session_id, not told, ended + late) for late in range(-2, 3)]
+    if not event.instance or event.source == "log" or event.kind not in MODEL_KINDS:
         return kept, sought
     first = event.start_ns // SPAN_NS
     last = min(event.end_ns // SPAN_NS, first + MOST_SPANS)

@@ -287,6 +287,6 @@ def compact(events: Iterable[Event]) -> None:
     """Drops what only the stored row needs, so that a run in memory stays small. A root keeps its preview: it
     is the run's; so do parts, for the events that they fill, and these."""
     for event in events:
-        if not (event.is_root or event.part or event.filled):
+        if not (event.is_root or event.filled or event.source == "log"):
             event.input = event.output = ""
             event.metadata = {}

@@ -35,6 +35,7 @@ from collector.receivers.opening import http_options, open_grpc, open_http, open
 from collector.redaction import Redaction
 from collector.stages import Derivation, Flow, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
+from mappers.agent_logs import AGENTS
 from mappers.conventions import BUILTIN
 from mappers.cost import load_price_list
 from mappers.loops.evaluator import Engine
@@ -132,14 +133,17 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
         normalizer, log_normalizer = Normalizer(conventions, prices), Normalizer(conventions, prices)
-        redaction, log_redaction = (Redaction(settings.redaction, conventions) for _ in range(2))
+        redaction = Redaction(settings.redaction, conventions)
+        log_redaction = Redaction(
+            settings.redaction, [*conventions, *(agent.convention() for agent in AGENTS)]
+        )
         dead_letters = DeadLetters(directory / "dead-letters.jsonl", redaction.masked_body)
         derivation = Derivation(deriver, reader, totals)
         stages: dict[str, Stage[Any]] = {
             "traces": TraceStage(
                 normalizer, redaction, derivation, flow, live_from=journals["traces"].next_sequence
             ),
-            "logs": LogStage(RecordReader(log_normalizer), log_redaction, derivation),
+            "logs": LogStage(RecordReader(log_normalizer, prices), log_redaction, derivation),
         }
         order = WriteOrder()
         sink = ClickHouseSink(store)

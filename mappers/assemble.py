@@ -10,7 +10,7 @@ from typing import Any
 from mappers.calls import Call, calls_of, repeated
 from mappers.filling import FROM_TWINS, fill, fill_from_records, take_out
 from mappers.foreign import Foreign, counted_elsewhere
-from mappers.model import Counts, Event, Kind, Run, RunStatus, Status, Usage
+from mappers.model import SESSION_END, Counts, Event, Kind, Run, RunStatus, Status, Usage
 from mappers.tree import MODEL_KINDS, Tree, agent_name, agents_above
 from mappers.twins import find_twins
 
@@ -93,7 +93,7 @@ def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:
             known = foreign.get(event.span_id)
             for twin in known.twins if known and event.kind in MODEL_KINDS else ():
                 fill(event, twin, [name for name in FROM_TWINS if name not in twin.filled])
-            if known and known.counted_as and event.kind in MODEL_KINDS:
+            if known and known.counted_as:
                 twins.setdefault(event.span_id, known.counted_as)
     by_span = {event.span_id: event for event in tree.events} if twins else {}
     for event in tree.events:
@@ -160,7 +160,23 @@ def _identify(tree: Tree) -> Run:
         failed = root.status == Status.ERROR
         run.status = RunStatus.FAILED if failed else RunStatus.COMPLETED
         run.error_type, run.error_message = root.error_type, root.error_message
+    if all(event.source == "log" for event in tree.events):
+        _tell_session(run, tree)
     return run
+
+
+def _tell_session(run: Run, tree: Tree) -> None:
+    """A coding agent's session has no root. It is over, until more is heard of it, when its agent says so or when
+    the last thing was an answer that asks for nothing more; a prompt or a tool's result await one."""
+    last = max(tree.events, key=lambda event: (event.end_ns, event.start_ns, event.span_id))
+    run.name = tree.events[0].convention or run.name
+    run.input = _first(event.input for event in tree.events if event.kind == Kind.OTHER)
+    if last.operation == SESSION_END:
+        run.has_root, run.status = True, RunStatus.COMPLETED
+    elif last.kind == Kind.LLM and not {"tool_use", "tool_calls"} & set(last.finish_reasons):
+        failed = last.status == Status.ERROR
+        run.has_root, run.status = True, RunStatus.FAILED if failed else RunStatus.COMPLETED
+        run.error_type, run.error_message = last.error_type, last.error_message
 
 
 def _sets_up_only(events: Iterable[Event]) -> bool:

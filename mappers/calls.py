@@ -54,7 +54,7 @@ def repeated(calls: Sequence[Call]) -> set[str]:
     failed: dict[tuple[str, str], Event] = {}
     for call in calls:
         event = call.event
-        if not event.parent_span_id:
+        if not event.parent_span_id and event.source != "log":
             continue
         place = (event.parent_span_id, event.kind)
         before = failed.pop(place, None)

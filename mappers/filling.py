@@ -66,14 +66,14 @@ def fill_from_records(tree: Tree) -> None:
     if tree.parts:
         for event in tree.events:
             parts = tree.parts.get(event.span_id)
-            if parts and event.kind in _TALKING:
+            if parts and (event.kind in _TALKING or event.source == "log"):
                 _fill_from_parts(event, parts)
 
 
 def _fill_from_parts(event: Event, parts: Sequence[Event]) -> None:
     """Messages stand for what was read and what was answered, together; details are records that tell all."""
     details = [part for part in parts if part.part == "details"]
-    if event.kind in MODEL_KINDS:
+    if event.kind in MODEL_KINDS or event.source == "log":
         for part in details:
             fill(event, part, FROM_RECORDS)
     if event.input_bytes is None:

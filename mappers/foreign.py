@@ -2,8 +2,9 @@
 
 Two events are of one call if they share the provider's response id and overlap in time; where one of them has no
 id, if one lies within the other in time and they are of one process, by two instrumentations; or if one is the
-mere end of the other, told when its stream had been read. Which of them counts is decided by what they are, not by
-which came first (conventions.md §3 (3)).
+mere end of the other, told when its stream had been read. A log record of a coding agent is of one call with a span
+if they are of one session and one time and nothing contradicts. Which of them counts is decided by what they are,
+not by which came first (conventions.md §3 (3)).
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mappers.model import Event
+from mappers.model import Event, Kind
 from mappers.tree import MODEL_KINDS
 
 LONGEST_PAUSE_NS = 10 * 60 * 1_000_000_000
 """Longest time from the end of a request to the word that its stream has been read."""
+
+RECORD_DELAY_NS = 2_000_000_000
+"""Longest time between the end of a call's span and the log record that tells of the same call."""
 
 Cost = tuple[int, int]
 """(sort of evidence, best first; how far apart in ns)"""
@@ -36,12 +40,14 @@ class Foreign:
 
 def is_candidate(event: Event) -> bool:
     """Whether another trace may tell of it too."""
-    return event.kind in MODEL_KINDS and not event.part and event.end_ns > 0
+    if event.part or event.end_ns <= 0:
+        return False
+    return event.kind in MODEL_KINDS or (event.kind == Kind.TOOL and event.tool_call_id != "")
 
 
 def earliest_twin_ns(event: Event) -> int:
     """A twin of this event ends at this time or later."""
-    return event.start_ns - (LONGEST_PAUSE_NS if event.start_ns == event.end_ns else 0)
+    return event.start_ns - (LONGEST_PAUSE_NS if event.start_ns == event.end_ns else RECORD_DELAY_NS)
 
 
 def own_id(event: Event) -> str:
@@ -55,9 +61,15 @@ def cost(one: Event, other: Event) -> Cost | None:
         return None
     if (one.tenant, one.project) != (other.tenant, other.project):
         return None
+    if one.source == "log" or other.source == "log":
+        return _as_record(one, other)
+    if one.kind not in MODEL_KINDS:
+        return None
     first_id, second_id = own_id(one), own_id(other)
     if first_id and second_id:
-        if first_id != second_id or one.scope == other.scope or not _overlap(one, other):
+        if first_id != second_id or not _overlap(one, other):
+            return None
+        if one.scope == other.scope and not _told_again(one, other):
             return None
         return 0, _apart(one, other)
     if not one.instance or one.instance != other.instance or _contradict(one, other):
@@ -115,10 +127,10 @@ def _key(event: Event) -> tuple[str, str]:
     return event.run_id, event.span_id
 
 
-def _rank(event: Event) -> tuple[bool, bool, int, tuple[str, str]]:
-    """The greatest counts: what lies in a larger trace, is more than an end, and spans the others."""
+def _rank(event: Event) -> tuple[bool, bool, bool, int, tuple[str, str]]:
+    """The greatest counts: what is a span, lies in a larger trace, is more than an end, and spans the others."""
     length = event.end_ns - event.start_ns
-    return not event.is_root, length > 0, length, _key(event)
+    return event.source != "log", not event.is_root, length > 0, length, _key(event)
 
 
 def _overlap(one: Event, other: Event) -> bool:
@@ -131,6 +143,17 @@ def _within(inner: Event, outer: Event) -> bool:
 
 def _apart(one: Event, other: Event) -> int:
     return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+
+
+def _told_again(one: Event, other: Event) -> bool:
+    """One instrumentation told the same call twice, the second time when it had ended once more (LiteLLM, when
+    streaming). What is equal to the nanosecond in all is a trace that somebody replays."""
+    return (
+        one.instance != ""
+        and one.instance == other.instance
+        and one.start_ns == other.start_ns != 0
+        and one.end_ns != other.end_ns
+    )
 
 
 def _as_end(end: Event, begun: Event) -> Cost | None:
@@ -147,6 +170,19 @@ def _as_end(end: Event, begun: Event) -> Cost | None:
     ):
         return 2, pause
     return None
+
+
+def _as_record(one: Event, other: Event) -> Cost | None:
+    """One is a log record, made about when the call ended; the other must be a span."""
+    if one.source == other.source or not one.session_id or one.session_id != other.session_id:
+        return None
+    if abs(one.end_ns - other.end_ns) > RECORD_DELAY_NS or _contradict(one, other):
+        return None
+    if one.kind == Kind.TOOL and (one.tool_call_id != other.tool_call_id or one.tool != other.tool):
+        return None
+    if _differ(one, other, "output_tokens"):
+        return None
+    return 0 if own_id(one) and own_id(one) == own_id(other) else 1, _apart(one, other)
 
 
 def _contradict(one: Event, other: Event) -> bool:

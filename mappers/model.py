@@ -24,6 +24,9 @@ DEFAULT_TENANT = ""
 PROXY_SCOPE = "eddyline.proxy"
 """Instrumentation scope of spans that our proxy makes of traffic."""
 
+SESSION_END = "session_end"
+"""Operation of the log record that ends a coding agent's session."""
+
 
 class Kind(StrEnum):
     """What a span is about, in one word."""

@@ -3,17 +3,25 @@
 GenAI instrumentations send content as log records: one for each message (`gen_ai.user.message`, `gen_ai.choice`,
 …) or one for the call (`gen_ai.client.inference.operation.details`). Each becomes an event below its span, a
 `part` that `assemble` puts into the call, whichever came first.
+
+Coding agents tell whole sessions as log records (`agent_logs`). What they tell becomes the events of a run, which is
+the session.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any
 
-from mappers.conventions.fields import text
+from mappers.agent_logs import AGENTS, AgentLogs
+from mappers.conventions.fields import milliseconds, text
+from mappers.cost import Prices
 from mappers.messages import read_messages
 from mappers.messages.document import compact, hash64, parse
 from mappers.messages.requests import tool_requests
-from mappers.model import Event, Kind, LogRecord, Span, Status
+from mappers.model import SESSION_END, Event, Kind, LogRecord, Span, Status
 from mappers.normalize import PREVIEW, Normalizer
 
 DETAILS = "gen_ai.client.inference.operation.details"
@@ -31,10 +39,19 @@ class RecordReader:
 
     Args:
         normalizer: reads the attributes of records that have those of a span.
+        prices: what calls cost that do not say so; list prices by default.
+        agents: whose sessions are told by records.
     """
 
-    def __init__(self, normalizer: Normalizer) -> None:
+    def __init__(
+        self, normalizer: Normalizer, prices: Prices | None = None, agents: Iterable[AgentLogs] = AGENTS
+    ) -> None:
         self._normalizer = normalizer
+        self._agents = [
+            (agent, re.compile(agent.scopes or r"(?!)"), re.compile(agent.secondary or r"(?!)"))
+            for agent in agents
+        ]
+        self._of_agents = Normalizer([agent.convention() for agent, _, _ in self._agents], prices)
 
     def event(self, record: LogRecord) -> Event | None:
         """The event of a record; None if it tells nothing of a call, or of no span."""
@@ -45,9 +62,54 @@ class RecordReader:
                     return self._details(record)
                 if name == CHOICE or name in ROLES:
                     return self._message(record, name)
+            return self._of_an_agent(record, name)
         except Exception:  # Hostile input must cost no more than its own meaning.
             self._normalizer.faults[""] += 1
         return None
+
+    def _of_an_agent(self, record: LogRecord, name: str) -> Event | None:
+        for agent, scopes, secondary in self._agents:
+            known = scopes.search(record.scope.name) is not None
+            own_name = _own_name(agent, name) or _own_name(agent, record.body)
+            if not known and not own_name:
+                continue
+            happening = _happening(agent, record, own_name or name)
+            session = next(filter(None, (text(record.attributes.get(key)) for key in agent.session)), "")
+            kind = agent.kinds.get(happening)
+            if kind is None or not session:
+                return None
+            adds = bool(agent.secondary) and secondary.search(record.scope.name) is not None
+            return self._in_session(agent, record, happening, session, adds=adds)
+        return None
+
+    def _in_session(
+        self, agent: AgentLogs, record: LogRecord, happening: str, session: str, *, adds: bool
+    ) -> Event | None:
+        run_id = sha256(f"{record.project}\0{session}".encode(errors="replace")).hexdigest()[:32]
+        span = _as_span(record)
+        told_apart = next(filter(None, (text(record.attributes.get(key)) for key in agent.twice)), "")
+        if told_apart:
+            shared = compact([session, agent.kinds[happening], happening in agent.failures, told_apart])
+            span.parent_span_id = f"{hash64(shared):016x}"
+        elif adds:
+            return None
+        if not adds:
+            span.span_id, span.parent_span_id = span.parent_span_id if told_apart else span.span_id, ""
+        span.attributes = {**record.attributes, agent.mark: happening}
+        duration = milliseconds(_number(record.attributes.get(agent.duration_ms))) or 0
+        span.start_ns = max(0, span.end_ns - int(duration * 1e6))
+        event = self._of_agents.normalize(span)
+        event.run_id, event.name = run_id, f"{agent.id}.{happening.partition(':')[0]}"
+        event.trace_id, event.is_root = record.trace_id, False
+        event.session_id, event.agent = session, agent.id
+        if happening in agent.failures and event.status != Status.ERROR:
+            event.status = Status.ERROR
+            event.error_message = (text(record.attributes.get("error")) or "")[:PREVIEW]
+        if happening in agent.ends:
+            event.operation = SESSION_END
+        if adds:
+            event.kind, event.part = Kind.OTHER, "details"
+        return event
 
     def _details(self, record: LogRecord) -> Event:
         event = self._normalizer.normalize(_as_span(record))
@@ -75,6 +137,31 @@ class RecordReader:
             event.part = "input"
             event.input, event.input_bytes, event.args_hash = shown[:PREVIEW], len(written), hash64(written)
         return event
+
+
+def _own_name(agent: AgentLogs, name: Any) -> str:
+    """The name without the agent's prefix; "" if it does not have it. Some have it in the body only."""
+    if not isinstance(name, str):
+        return ""
+    return next((name[len(prefix) :] for prefix in agent.prefixes if name.startswith(prefix)), "")
+
+
+def _happening(agent: AgentLogs, record: LogRecord, name: str) -> str:
+    get = record.attributes.get
+    if not name:
+        return agent.unnamed(get) if agent.unnamed is not None else ""
+    closer = agent.told_by.get(name)
+    if closer is None:
+        return name
+    return f"{name}:{closer(get) if callable(closer) else text(get(closer)) or ''}"
+
+
+def _number(value: Any) -> Any:
+    """Some agents write numbers as texts."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
 
 
 def event_name(record: LogRecord) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import time
 from pathlib import Path
 from typing import Any
 
@@ -229,3 +230,46 @@ def test_spans_one_a_request_in_any_order_give_the_same_run(server: Server, seed
     server.settled()
     for scenario in REDELIVERED:
         assert what_the_api_says(server, f"{project}.{scenario.project}") == what_is_true(scenario)
+
+
+def test_a_session_told_by_log_records_is_a_run(server: Server) -> None:
+    def record(second: int, name: str, **attributes: str) -> dict[str, Any]:
+        attributes |= {"event.name": name, "session.id": "session of the test", "user.id": "u-1"}
+        return {
+            "timeUnixNano": str((1_790_000_000 + second) * 10**9),
+            "body": {"stringValue": f"claude_code.{name}"},
+            "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in attributes.items()],
+        }
+
+    request = {"model": "claude-sonnet-4-5", "input_tokens": "100", "output_tokens": "20", "cost_usd": "0.01"}
+    records = [
+        record(0, "user_prompt", prompt="Fix the test"),
+        record(2, "api_request", **request, duration_ms="1500"),
+        record(3, "tool_result", tool_name="Bash", success="true", duration_ms="200"),
+        record(5, "api_request", **request, duration_ms="1000"),
+    ]
+    before = server.settled()["stored"]
+    for batch in ([records[3], records[1]], [records[2]], [records[0]], records):
+        scope = {"scope": {"name": "com.anthropic.claude_code.events"}, "logRecords": batch}
+        response = CLIENT.post(
+            f"{server.endpoints['http']}/v1/logs",
+            json={"resourceLogs": [{"resource": {}, "scopeLogs": [scope]}]},
+            headers={"X-Loop-Project": "coding"},
+        )
+        assert response.status_code == 200
+    deadline = time.monotonic() + 15
+    while not (runs := server.runs(project="coding")) or not runs[0]["name"] or len(runs[0]["tools"]) < 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (run,) = runs
+    assert (run["name"], run["session_id"], run["user_id"]) == ("claude_code", "session of the test", "u-1")
+    while (run := server.runs(project="coding")[0])["counts"]["llm_calls"] < 2 or run["duration_ms"] != 5000:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert (run["status"], run["usage"]["total"], run["cost_usd"]) == ("completed", 240, 0.02)
+    assert (run["counts"]["tool_calls"], run["counts"]["spans"]) == (1, 0)
+    types = [event["type"] for event in server.get(f"/runs/{run['run_id']}/events")["data"]]
+    assert types.count("llm_call_completed") == 2
+    assert types.count("tool_call_completed") == 1
+    stored = server.get("/status")["stored"]
+    assert (stored["spans"], stored["events"]) == (before["spans"], before["events"] + 4)

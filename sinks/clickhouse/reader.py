@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from mappers.foreign import LONGEST_PAUSE_NS
-from mappers.model import DEFAULT_TENANT, Event, Run, Warning
+from mappers.model import DEFAULT_TENANT, Event, Kind, Run, Warning
 from mappers.tree import MODEL_KINDS
 from sinks.aggregates import MOST_ROWS, AggregateRow, Asked
 from sinks.clickhouse.aggregates import aggregate_sql
@@ -31,7 +31,7 @@ LONGEST_CALL_NS = HOUR_S * 10**9
 """A call that runs longer is not looked for as another's twin."""
 MOST_TWIN_RUNS = 256
 """Most runs that are read back to look for twins in them."""
-_MODEL_KINDS = tuple(str(kind) for kind in sorted(MODEL_KINDS))
+_CALL_KINDS = tuple(str(kind) for kind in sorted({*MODEL_KINDS, Kind.TOOL}))
 SURPLUS = 4
 """Rows looked at for each run of a page: some are older versions."""
 
@@ -303,10 +303,11 @@ class Reader:
         return [read_event(row) for row in rows]
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> dict[str, list[Event]]:
-        """Events of several runs by run id, without content but for roots, parts, and those
-        that parts filled; runs without events are absent."""
+        """Events of several runs by run id, without content but for roots, log records, and what
+        these filled; runs without events are absent."""
+        whole = "IsRoot OR Source = 'log' OR notEmpty(Filled)"
         slim = ", ".join(
-            f"if(IsRoot OR Part != '' OR notEmpty(Filled), {column.name}, defaultValueOfArgumentType({column.name}))"
+            f"if({whole}, {column.name}, defaultValueOfArgumentType({column.name}))"
             if column.name in CONTENT
             else column.expression
             for column in EVENTS
@@ -331,26 +332,29 @@ class Reader:
     def newest_call_ns(self) -> int:
         """End of the newest stored model call, of all tenants; 0 if there is none."""
         rows = self._store.query(
-            f"SELECT toUnixTimestamp64Nano(max(EndTime)) FROM otel.run_events WHERE Kind IN {_MODEL_KINDS}",
+            f"SELECT toUnixTimestamp64Nano(max(EndTime)) FROM otel.run_events WHERE Kind IN {_CALL_KINDS}",
             {},
         )
         return max(int(rows[0][0]), 0)
 
     def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> list[str]:
         """Ids of runs in which twins of these calls may be: calls of the same time that have the response id of one
-        of them, or that ran in its process and lack the id that it has or would tell the one that it lacks."""
+        of them, that ran in its process where one of the two has no id, or that are a log record of its session or
+        what such a record tells of."""
         ids = {call.response_id for call in calls if call.response_id}
         nameless = {call.instance for call in calls if call.instance and not call.response_id}
         rows = self._store.query(
             f"""
             SELECT DISTINCT RunId FROM otel.run_events
-            WHERE Tenant = {{tenant:String}} AND Kind IN {_MODEL_KINDS}
+            WHERE Tenant = {{tenant:String}} AND Kind IN {_CALL_KINDS}
                 AND StartTime >= fromUnixTimestamp64Nano({{since:Int64}}, 'UTC')
                 AND StartTime <= fromUnixTimestamp64Nano({{until:Int64}}, 'UTC')
                 AND
                 (
                     ResponseId IN {{ids:Array(String)}}
                     OR (Instance IN {{nameless:Array(String)}})
+                    OR (Source = 'log' AND SessionId IN {{sessions:Array(String)}})
+                    OR SessionId IN {{told:Array(String)}}
                     OR (ResponseId = '' AND Instance IN {{processes:Array(String)}})
                 )
             LIMIT {MOST_TWIN_RUNS}
@@ -359,6 +363,10 @@ class Reader:
                 "tenant": tenant,
                 "ids": sorted(ids),
                 "nameless": sorted(nameless),
+                "sessions": sorted({call.session_id for call in calls if call.session_id}),
+                "told": sorted(
+                    {call.session_id for call in calls if call.session_id and call.source == "log"}
+                ),
                 "processes": sorted({call.instance for call in calls if call.instance}),
                 "since": min(call.start_ns for call in calls) - LONGEST_CALL_NS,
                 "until": max(call.end_ns for call in calls) + LONGEST_PAUSE_NS,

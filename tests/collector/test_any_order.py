@@ -167,6 +167,13 @@ def test_calls_without_an_id_are_joined_within_a_process() -> None:
     assert settled(*outer, *inner) == {"1": (1, ""), "2": (1, ""), "3": (0, "1"), "4": (0, "2")}
 
 
+def test_what_one_instrumentation_tells_twice_is_one_call() -> None:
+    assert settled(call(1, 1, 10, 80, response_id="r1"), call(2, 2, 10, 90, response_id="r1")) == {
+        "1": (0, "2"),
+        "2": (1, ""),
+    }
+
+
 def test_an_id_that_everything_has_joins_nothing() -> None:
     calls = [call(n, n, 10, 90, scope=f"scope {n % 2}", response_id="stub") for n in range(1, 201)]
     rows = Rows()
