@@ -290,3 +290,4 @@ def compact(events: Iterable[Event]) -> None:
         if not (event.is_root or event.filled or event.source == "log"):
             event.input = event.output = ""
             event.metadata = {}
+            event.parameters, event.offered_tools, event.documents = {}, (), ()

@@ -161,6 +161,21 @@ class ToolRequest(NamedTuple):
     """As `Event.args_hash` of the tool's execution with these arguments; 0: none were captured."""
 
 
+class OfferedTools(NamedTuple):
+    """Tools that a model may ask for."""
+
+    names: tuple[str, ...]
+    hash: int
+    """Of their definitions; equal for equal ones."""
+
+
+class Document(NamedTuple):
+    """A document that a retriever or reranker gave back."""
+
+    id: str
+    score: float | None
+
+
 @dataclass(slots=True, kw_only=True)
 class Event:
     """One thing that happened, one stored row: an LLM call, a tool call, a handoff, an agent's turn, …
@@ -224,6 +239,20 @@ class Event:
     finish_reasons: Sequence[str] = ()
     tool_requests: Sequence[ToolRequest] = ()
     """Tools that the answer asks for, in its order."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Of the request, by their usual names: `temperature`, `max_tokens`, …"""
+    offered_tools: Sequence[str] = ()
+    """Names of the tools that the model may ask for."""
+    offered_tools_hash: int = 0
+    """Of their definitions; 0: not captured."""
+    prompt_name: str = ""
+    prompt_version: str = ""
+    """Of the template that the input was made from."""
+    documents: Sequence[Document] = ()
+    """What a retriever or reranker gave back, best first."""
+    embedding_dimensions: int | None = None
+    http_status: int | None = None
+    """Of the provider's answer."""
     streaming: bool | None = None
     ttft_ms: float | None = None
     """Time to the first token or chunk, in milliseconds."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,6 +21,7 @@ from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import compact, hash64, written
 from mappers.messages.requests import tool_requests
 from mappers.model import AttributeValue, Event, Kind, Resource, Scope, Span, Status, StatusCode, ToolRequest
+from mappers.outcome import TELLING, settle_outcome
 from mappers.usage import make_inclusive
 
 MAPPER_VERSION = 1
@@ -35,9 +35,6 @@ TOOL_TAIL = 2_000
 MAX_ATTEMPTS = 1_000
 """More attempts than this within one call are damage."""
 
-_CONTROL_FLOW = re.compile(r"(?:^|\.)(?:\w*ParentCommand|GraphInterrupt|GraphBubbleUp)$")
-_EXCEPTION_IN_MESSAGE = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Timeout|Interrupt|Exit))\b")
-_FAILURES = frozenset({"error", "failure", "failed"})
 _MODEL_CALLS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER})
 _HASHED = _MODEL_CALLS | {Kind.RETRIEVER}
 _REDACTED = b"__REDACTED__"
@@ -124,8 +121,8 @@ class Normalizer:
         values = plan.fields[traits.kind].read(span, layout.families)
         event.kind = traits.kind
         event.is_setup = traits.setup
-        if event.status == Status.ERROR or span.events or "outcome" in values:
-            _settle_outcome(span, event, values)
+        if event.status == Status.ERROR or span.events or not values.keys().isdisjoint(TELLING):
+            settle_outcome(span, event, values)
         if traits.kind in _MODEL_CALLS:
             _tell_model_call(event, values, traits)
             if event.cost_usd is None:
@@ -134,6 +131,8 @@ class Normalizer:
             _tell_tool_call(event, values, traits)
         else:
             _tell_content(event, values)
+        if "documents" in values:
+            event.documents = values["documents"]
         event.agent = values.get("agent", "")
         event.session_id = values.get("session_id", "")
         event.user_id = values.get("user_id", "")
@@ -152,29 +151,6 @@ def _instance(get: Callable[[str], AttributeValue]) -> str:
     host = text(get("host.id")) or text(get("host.name")) or text(get("container.id")) or ""
     process = text(get("process.pid"))
     return f"{host}/{process}" if process else ""
-
-
-def _settle_outcome(span: Span, event: Event, values: dict[str, Any]) -> None:
-    """Whether it failed, and why. Graph control flow that travels as an exception is no failure."""
-    exception_type = exception_message = ""
-    for found in span.events:
-        if found.name == "exception":
-            exception_type = text(found.attributes.get("exception.type")) or exception_type
-            exception_message = text(found.attributes.get("exception.message")) or exception_message
-    error_type = exception_type or values.get("error_type", "")
-    if event.status == Status.ERROR:
-        if span.status_message.startswith("Command(") or _CONTROL_FLOW.search(error_type):
-            event.status = Status.OK if span.end_ns else Status.RUNNING
-            event.error_message = ""
-    elif values.get("outcome", "").lower() in _FAILURES and not _CONTROL_FLOW.search(error_type):
-        event.status = Status.ERROR
-    if event.status != Status.ERROR:
-        return
-    message = exception_message or values.get("error_message") or span.status_message
-    event.error_message = message[:PREVIEW]
-    if not error_type and (named := _EXCEPTION_IN_MESSAGE.match(message)):
-        error_type = named[1]
-    event.error_type = error_type
 
 
 def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> None:
@@ -202,6 +178,14 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
     event.finish_reasons = values.get("finish_reasons", ())
     if event.kind == Kind.LLM:
         event.tool_requests = _tool_requests(values)
+        event.prompt_name = values.get("prompt_name", "")
+        event.prompt_version = values.get("prompt_version", "")
+        if "offered_tools" in values:
+            event.offered_tools, event.offered_tools_hash = values["offered_tools"]
+    if "parameters" in values:
+        event.parameters = values["parameters"]
+    event.embedding_dimensions = values.get("embedding_dimensions")
+    event.http_status = values.get("http_status")
     event.streaming = values.get("streaming")
     event.ttft_ms = values.get("ttft_ms")
     if "cost_usd" in values:

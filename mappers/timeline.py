@@ -59,6 +59,8 @@ class TimelineEntry:
     duplicate_of: str = ""
     input: str = ""
     output: str = ""
+    event: Event | None = None
+    """What the entry tells of; None for the run itself."""
 
 
 def timeline(run: Run, events: Sequence[Event]) -> list[TimelineEntry]:
@@ -181,6 +183,7 @@ def _entry(
         duplicate_of=event.duplicate_of,
         input=event.input,
         output=event.output if closing or event.kind == Kind.HANDOFF else "",
+        event=event,
     )
 
 

@@ -246,7 +246,7 @@ class _Routes:
         return _json(run_document(await self._run(request), self._api.clock_ns()))
 
     async def events(self, request: Request) -> Response:
-        """The run's timeline; `fields=io` adds inputs and outputs."""
+        """The run's timeline; `fields=io` adds inputs, outputs, and what calls were made with."""
         parameters = self._parameters(request, ("fields",))
         content = "io" in parameters.choices("fields", ("io",))
         entries = await self._entries(request)

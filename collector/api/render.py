@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from mappers.assemble import settle
-from mappers.model import Run, RunStatus, Usage, Warning
+from mappers.model import Event, Run, RunStatus, Usage, Warning
 from mappers.timeline import TimelineEntry
 
 
@@ -122,7 +122,32 @@ def entry_document(entry: TimelineEntry, *, content: bool) -> dict[str, Any]:
     }
     if content:
         document |= {"input": entry.input or None, "output": entry.output or None}
+        document |= _details(entry.event) if entry.event is not None else {}
     return document
+
+
+def _details(event: Event) -> dict[str, Any]:
+    """What only who looks at one call wants to know of it."""
+    return {
+        "response_id": event.response_id or None,
+        "parameters": dict(event.parameters),
+        "offered_tools": list(event.offered_tools),
+        "tool_requests": [
+            {"id": request.id or None, "name": request.name} for request in event.tool_requests
+        ],
+        "prompt": {"name": event.prompt_name or None, "version": event.prompt_version or None}
+        if event.prompt_name or event.prompt_version
+        else None,
+        "documents": [{"id": document.id or None, "score": document.score} for document in event.documents],
+        "embedding_dimensions": event.embedding_dimensions,
+        "audio_tokens": {"input": event.audio_input_tokens, "output": event.audio_output_tokens},
+        "http_status": event.http_status,
+        "service_tier": event.service_tier or None,
+        "cost_source": event.cost_source or None,
+        "price_version": event.price_version or None,
+        "tags": list(event.tags),
+        "metadata": dict(event.metadata),
+    }
 
 
 def span_document(span: dict[str, Any]) -> dict[str, Any]:

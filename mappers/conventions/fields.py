@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from mappers.call_details import documents, offered_tools, parameters
 from mappers.messages.document import compact, parse
 from mappers.model import AttributeValue, Kind
 
@@ -153,6 +154,13 @@ FIELDS: Mapping[str, Field] = {
     "output_messages": Field(anything, _LLM),
     "output": Field(anything, _ALL - _TOOL),
     "tool_requests": Field(anything, _LLM),
+    "parameters": Field(parameters, _MODEL),
+    "offered_tools": Field(offered_tools, _LLM),
+    "prompt_name": Field(text, _LLM),
+    "prompt_version": Field(text, _LLM),
+    "documents": Field(documents, frozenset({Kind.RETRIEVER, Kind.RERANKER})),
+    "embedding_dimensions": Field(count, frozenset({Kind.EMBEDDING})),
+    "http_status": Field(count, _MODEL),
 }
 """In the order in which they are read: what `Json.unless` names comes first.
 

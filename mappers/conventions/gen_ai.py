@@ -1,5 +1,6 @@
 """OpenTelemetry GenAI semantic conventions: all attribute generations, and the drift of their followers."""
 
+from mappers.call_details import parameters_below
 from mappers.conventions.base import (
     Convention,
     EventAttribute,
@@ -150,6 +151,20 @@ CONVENTION = Convention(
             "gen_ai.usage.output_audio_tokens",
         ],
         "service_tier": ["gen_ai.openai.response.service_tier", "openai.response.service_tier"],
+        "parameters": [
+            parameters_below(
+                "gen_ai.request.",
+                *("temperature", "top_p", "top_k", "max_tokens", "seed", "stop_sequences", "choice.count"),
+                *("frequency_penalty", "presence_penalty", "reasoning.level", "encoding_formats"),
+                "previous_response.id",
+            )
+        ],
+        "offered_tools": ["gen_ai.tool.definitions"],
+        "prompt_name": ["gen_ai.prompt.name"],
+        "prompt_version": ["gen_ai.prompt.version"],
+        "documents": ["gen_ai.retrieval.documents"],
+        "embedding_dimensions": ["gen_ai.embeddings.dimension.count"],
+        "http_status": ["http.response.status_code", "http.status_code"],
         "cost_usd": ["gen_ai.usage.cost", "gen_ai.cost.total_cost", "operation.cost"],
         "resend_count": ["http.request.resend_count", "retry_attempts"],
         "tool": ["gen_ai.tool.name", NameMatch(r"execute_tool (.+)")],

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from mappers.call_details import tools_in_turn, vector_length
 from mappers.conventions.base import (
     Computed,
     Convention,
@@ -103,6 +104,12 @@ CONVENTION = Convention(
         "audio_output_tokens": ["llm.token_count.completion_details.audio"],
         "service_tier": [Json("output.value", "service_tier")],
         "cost_usd": ["llm.cost.total"],
+        "parameters": [Json("llm.invocation_parameters")],
+        "offered_tools": [tools_in_turn("llm.tools.{}.tool.json_schema", "llm.tools.{}.tool.name")],
+        "prompt_name": ["llm.prompt_template.name"],
+        "prompt_version": ["llm.prompt_template.version"],
+        "documents": [Flat("reranker.output_documents"), Flat("retrieval.documents")],
+        "embedding_dimensions": [vector_length("embedding.embeddings.0.embedding.vector")],
         "tool": ["tool.name", NameMatch(r"(.+)")],
         "tool_call_id": ["tool.id", "tool_call.id", "tool.call_id"],
         "handoff_to": [NameMatch(r"handoff to (.+)")],

@@ -4,6 +4,7 @@
 `traceloop.*` keys of its decorators stayed.
 """
 
+from mappers.call_details import parameters_below, tools_in_turn
 from mappers.conventions.base import Below, Convention, Flat, KindByValue, NameMatch, Quirk
 from mappers.model import Kind
 
@@ -59,6 +60,12 @@ CONVENTION = Convention(
         "input_tokens": ["llm.usage.prompt_tokens"],
         "output_tokens": ["llm.usage.completion_tokens"],
         "total_tokens": ["llm.usage.total_tokens"],
+        "parameters": [
+            parameters_below("llm.", "temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty")
+        ],
+        "offered_tools": [tools_in_turn("llm.request.functions.{}.name")],
+        "prompt_name": ["traceloop.prompt.key"],
+        "prompt_version": ["traceloop.prompt.version"],
         "tool": ["gen_ai.tool.name", "tool.name", "traceloop.entity.name"],
         "handoff_to": ["gen_ai.handoff.to_agent"],
         "arguments": ["gen_ai.tool.call.arguments", "traceloop.entity.input", "tool.arguments"],

@@ -4,6 +4,7 @@ Each call is told twice: the function a program called, and inside it one `do…
 inner ones are calls; the sums that the outer ones repeat are not counted.
 """
 
+from mappers.call_details import parameters_below
 from mappers.conventions.base import Below, Convention, Json, KindByValue
 from mappers.model import Kind
 
@@ -67,6 +68,14 @@ CONVENTION = Convention(
             "ai.usage.reasoningTokens",
             Json(_METADATA, "openai", "reasoningTokens"),
         ],
+        "parameters": [
+            parameters_below(
+                "ai.settings.",
+                *("temperature", "topP", "topK", "maxTokens", "maxOutputTokens", "seed", "stopSequences"),
+                *("frequencyPenalty", "presencePenalty"),
+            )
+        ],
+        "offered_tools": ["ai.prompt.tools"],
         "tool": ["ai.toolCall.name"],
         "tool_call_id": ["ai.toolCall.id"],
         "arguments": ["ai.toolCall.args"],

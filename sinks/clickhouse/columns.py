@@ -8,7 +8,7 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
-from mappers.model import Counts, Event, Run, ToolRequest, Usage, Warning
+from mappers.model import Counts, Document, Event, Run, ToolRequest, Usage, Warning
 
 TEXT = "text"
 TEXTS = "texts"
@@ -20,8 +20,9 @@ REAL = "real"
 MONEY = "money"
 TIME = "time"
 REQUESTS = "requests"
-"""Kinds of columns. TIME is nanoseconds since the epoch; any kind but TIME, TEXTS, MAP and REQUESTS may be null.
-REQUESTS are tuples of id, name and hash."""
+DOCUMENTS = "documents"
+"""Kinds of columns. TIME is nanoseconds since the epoch; REQUESTS are tuples of id, name and hash, DOCUMENTS of id and
+score. Any kind but these and TEXTS and MAP may be null."""
 
 EARLIEST_NS = 0
 NANO = Decimal("0.000000001")
@@ -35,6 +36,7 @@ _EXPRESSIONS = {
     TIME: "toUnixTimestamp64Nano({})",
     # A tuple with names would come as a dict.
     REQUESTS: "arrayMap(x -> (x.1, x.2, x.3), {})",
+    DOCUMENTS: "arrayMap(x -> (x.1, x.2), {})",
 }
 
 
@@ -89,6 +91,14 @@ EVENTS: Sequence[Column] = (
     Column("ServiceTier", "service_tier"),
     Column("FinishReasons", "finish_reasons", TEXTS),
     Column("ToolRequests", "tool_requests", REQUESTS),
+    Column("Parameters", "parameters", MAP),
+    Column("OfferedTools", "offered_tools", TEXTS),
+    Column("OfferedToolsHash", "offered_tools_hash", UNSIGNED),
+    Column("PromptName", "prompt_name"),
+    Column("PromptVersion", "prompt_version"),
+    Column("Documents", "documents", DOCUMENTS),
+    Column("EmbeddingDimensions", "embedding_dimensions", INTEGER),
+    Column("HttpStatus", "http_status", INTEGER),
     Column("Streaming", "streaming", FLAG),
     Column("TtftMs", "ttft_ms", REAL),
     Column("InputTokens", "input_tokens", INTEGER),
@@ -213,6 +223,7 @@ def reader(columns: Sequence[Column], build: Callable[..., Any]) -> Callable[[Se
 
 def _event(values: dict[str, Any]) -> Event:
     values["tool_requests"] = tuple(ToolRequest(*request) for request in values["tool_requests"])
+    values["documents"] = tuple(Document(*document) for document in values["documents"])
     return Event(**values)
 
 
@@ -250,6 +261,8 @@ def _fitting(kind: str, value: Any) -> Any:
         return _clean(value)
     if kind == TEXTS:
         return [_clean(item) for item in value]
+    if kind == DOCUMENTS:
+        return [(_clean(identity), score) for identity, score in value]
     if kind == REQUESTS:
         return [(_clean(identity), _clean(name), number) for identity, name, number in value]
     if kind == INTEGER:
@@ -284,7 +297,9 @@ def _arrow_array(kind: str, values: list[Any]) -> Any:
     if kind == MAP:
         return maps(values)
     if kind == REQUESTS:
-        return requests(values)
+        return tuples(values, {"Id": pa.string(), "Name": pa.string(), "ArgsHash": pa.uint64()})
+    if kind == DOCUMENTS:
+        return tuples(values, {"Id": pa.string(), "Score": pa.float64()})
     types = {
         FLAG: pa.bool_(),
         INTEGER: pa.int64(),
@@ -317,20 +332,17 @@ def maps(values: list[Mapping[str, str]]) -> Any:
     return map_array(offsets, keys, items)
 
 
-def requests(values: list[Sequence[ToolRequest]]) -> Any:
-    """Lists of (id, name, hash)."""
+def tuples(values: list[Sequence[tuple[Any, ...]]], members: Mapping[str, Any]) -> Any:
+    """Lists of tuples, of these members by name and type."""
     import pyarrow as pa
 
     offsets = [0]
-    flat: list[ToolRequest] = []
+    flat: list[tuple[Any, ...]] = []
     for value in values:
         flat += value
         offsets.append(len(flat))
-    columns = [
-        pa.array([request[place] for request in flat], kind)
-        for place, kind in enumerate((pa.string(), pa.string(), pa.uint64()))
-    ]
-    structs = pa.StructArray.from_arrays(columns, ["Id", "Name", "ArgsHash"])
+    columns = [pa.array([one[place] for one in flat], kind) for place, kind in enumerate(members.values())]
+    structs = pa.StructArray.from_arrays(columns, list(members))
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), structs)
 
 

@@ -22,7 +22,7 @@ from sinks.clickhouse.conditions import Sql, base_values, condition_sql, facet_s
 from sinks.clickhouse.store import Store
 from sinks.filter import ALWAYS, Condition
 
-CONTENT = ("Input", "Output", "Metadata")
+CONTENT = ("Input", "Output", "Metadata", "Parameters", "OfferedTools")
 """Columns of an event that only its own page needs."""
 
 HOUR_S = 3600

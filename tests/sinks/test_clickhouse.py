@@ -12,6 +12,7 @@ import pytest
 
 from mappers.model import (
     Counts,
+    Document,
     Event,
     Kind,
     LogRecord,
@@ -90,6 +91,11 @@ def full_event(run_id: str, span: int = 1, **changes: Any) -> Event:
             request_model="gpt-4o",
             response_model="gpt-4o-2024-08-06",
             response_id="chatcmpl-1",
+            parameters={"temperature": "0.2"},
+            offered_tools=["search", "gone"],
+            offered_tools_hash=2**64 - 1,
+            documents=(Document("d1", 0.5), Document("", None)),
+            http_status=429,
             tool_requests=(ToolRequest("call_1", "search", 2**64 - 1), ToolRequest("", "gone", 0)),
             finish_reasons=["stop"],
             streaming=False,
@@ -377,7 +383,9 @@ def test_events_are_read_back_without_content_but_for_roots(
     assert set(found) == {trace_id}
     by_span = {event.span_id: event for event in found[trace_id]}
     assert by_span[root.span_id] == root
-    assert by_span[child.span_id] == replace(child, input="", output="", metadata={})
+    assert by_span[child.span_id] == replace(
+        child, input="", output="", metadata={}, parameters={}, offered_tools=[]
+    )
 
 
 def test_a_tenant_sees_its_own_rows_alone(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:
