@@ -226,6 +226,7 @@ def demo(data_dir: Path | None) -> None:
 
 
 main.add_command(upkeep.journal)
+main.add_command(upkeep.dead_letter)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -172,10 +172,16 @@ class BatchSettings(Section):
     """Longest wait for a batch to fill; 200ms for the embedded engine and 1s for a server unless set."""
 
 
+class DeadLetterSettings(Section):
+    max_bytes: ByteSize = ByteSize(1 << 30)
+    """Bytes of what can not be stored that are kept; when it is full, the rest waits in the journal."""
+
+
 class ClickHouseSink(Section):
     url: str = ""
     """`http(s)://user:password@host:port` of a server; empty: the embedded engine, in the data directory."""
     batch: BatchSettings = BatchSettings()
+    dead_letter: DeadLetterSettings = DeadLetterSettings()
 
     @property
     def embedded(self) -> bool:

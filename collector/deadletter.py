@@ -3,56 +3,155 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
-from collector.journal import Record
+from collector.journal import Header, Record
+
+
+class DeadLettersFullError(Exception):
+    """There is no room for another one. Somebody must look into them: `eddyline dead-letter`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A request, or the part of one, that can not be stored."""
+
+    record: Record
+    signal: str
+    reason: str
 
 
 class DeadLetters:
-    """A file of JSON lines: `{"reason", "signal", "sequence", "received_ns", "tenant", "project", "body"}`.
+    """A file of JSON lines: `{"reason", "signal", "sequence", "items", "received_ns", "tenant", "project",
+    "transport", "body"}`.
 
-    `body` is the request as protobuf, in base64. The file is created when it is needed (0600).
+    `body` is the request as protobuf, in base64. The file is created when it is needed (0600). It is never
+    thinned out by itself: when it is full, what can not be stored waits in the journal.
 
     Args:
-        masked: takes secrets out of a body, given its project.
+        masked: takes secrets out of a body, given its signal and project.
+        max_bytes: of the file; 0: no bound.
     """
 
-    def __init__(self, file: Path, masked: Callable[[bytes, str], bytes]) -> None:
+    def __init__(self, file: Path, masked: Callable[[str, bytes, str], bytes], max_bytes: int = 0) -> None:
         self._file = file
         self._masked = masked
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self.items: Counter[str] = Counter()
         """Spans and log records kept by this process, by signal."""
+        self.is_full = False
 
-    def keep(self, record: Record, signal: str, reason: str) -> None:
-        """Writes the record down; durable when it returns.
+    @property
+    def size_bytes(self) -> int:
+        try:
+            return self._file.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def keep(self, letters: Sequence[Letter]) -> None:
+        """Writes the letters down, all or none; durable when it returns.
 
         Raises:
+            DeadLettersFullError: there is no room for them.
             OSError: the file can not be written.
         """
-        line = orjson.dumps(
+        lines = b"".join(map(self._line, letters))
+        with self._lock, locked(self._file):
+            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                size = os.fstat(descriptor).st_size
+                self.is_full = bool(self._max_bytes) and size + len(lines) > self._max_bytes
+                if self.is_full:
+                    raise DeadLettersFullError(
+                        f"{self._file} holds {size} of {self._max_bytes} bytes; see `eddyline dead-letter ls`"
+                    )
+                try:
+                    left = memoryview(lines)
+                    while left:
+                        left = left[os.write(descriptor, left) :]
+                    os.fsync(descriptor)
+                except OSError:
+                    os.ftruncate(descriptor, size)
+                    raise
+            finally:
+                os.close(descriptor)
+            for letter in letters:
+                self.items[letter.signal] += letter.record.header.items
+
+    def _line(self, letter: Letter) -> bytes:
+        header = letter.record.header
+        body = self._masked(letter.signal, letter.record.body, header.project)
+        return orjson.dumps(
             {
-                "reason": reason,
-                "signal": signal,
-                "sequence": record.sequence,
-                "received_ns": record.header.received_ns,
-                "tenant": record.header.tenant,
-                "project": record.header.project,
-                "body": base64.b64encode(self._masked(record.body, record.header.project)).decode(),
+                "reason": letter.reason,
+                "signal": letter.signal,
+                "sequence": letter.record.sequence,
+                "items": header.items,
+                "received_ns": header.received_ns,
+                "tenant": header.tenant,
+                "project": header.project,
+                "transport": header.transport,
+                "body": base64.b64encode(body).decode(),
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
-        with self._lock:
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Holds other processes off the file: it may be replaced as a whole meanwhile."""
+    descriptor = os.open(file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read(file: Path) -> Iterator[tuple[bytes, Letter]]:
+    """Every letter with the line that holds it, oldest first. A line that is none is left out."""
+    try:
+        opened = file.open("rb")
+    except FileNotFoundError:
+        return
+    with opened:
+        for line in opened:
             try:
-                os.write(descriptor, line)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            self.items[signal] += record.header.items
+                found = orjson.loads(line)
+                header = Header(
+                    found["received_ns"],
+                    found["tenant"],
+                    found["project"],
+                    found["transport"],
+                    found["items"],
+                )
+                body = base64.b64decode(found["body"])
+                yield (
+                    line,
+                    Letter(Record(found["sequence"], header, body), found["signal"], found["reason"]),
+                )
+            except (ValueError, KeyError, TypeError):
+                continue
+
+
+def remove(file: Path, lines: set[bytes]) -> None:
+    """Takes these lines out of the file, in one step."""
+    with locked(file):
+        rest = [line for line in file.read_bytes().splitlines(keepends=True) if line not in lines]
+        staged = file.with_suffix(".new")
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.writelines(rest)
+            opened.flush()
+            os.fsync(descriptor)
+        staged.replace(file)

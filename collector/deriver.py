@@ -85,6 +85,7 @@ class Deriver:
         self._max_events = max_events
         self._states: OrderedDict[RunKey, _RunState] = OrderedDict()
         self._held = 0
+        self._discarded: deque[Event] = deque()
         self._unread: deque[tuple[int, Sequence[Event]]] = deque()
         """Events of batches that may still be read for writing, by the batch's number."""
         self._calls = CallIndex()
@@ -97,6 +98,7 @@ class Deriver:
         Of events with one identity the last counts. `batch` numbers the calls upwards; `stored` is the number
         of the newest batch whose rows can be read back: runs touched since then must stay in memory.
         """
+        self._drop_discarded()
         touched: dict[RunKey, list[Event]] = {}
         for event in events:
             touched.setdefault((event.tenant, event.run_id), []).append(event)
@@ -121,6 +123,17 @@ class Deriver:
         self._unread.append((batch, fresh_events))
         self._forget(stored)
         return derived
+
+    def discard(self, events: Iterable[Event]) -> None:
+        """Events that are not stored after all. May be called from any thread; it holds from the next batch on."""
+        self._discarded.extend(events)
+
+    def _drop_discarded(self) -> None:
+        while self._discarded:
+            event = self._discarded.popleft()
+            state = self._states.get((event.tenant, event.run_id))
+            if state is not None and state.events.pop((event.span_id, event.seq), None) is not None:
+                self._held -= 1
 
     def _settle(
         self,

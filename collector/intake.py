@@ -24,6 +24,7 @@ from collector.memory import SMALLEST_BUDGET, Budget, Reservation
 from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.receivers import inflate
+from collector.resends import Resends
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,8 @@ class Counted:
     requests: int = 0
     accepted: int = 0
     rejected: int = 0
+    resent: int = 0
+    """Accepted without being stored again, because the same request was taken a moment ago."""
     bad_requests: int = 0
     refused_requests: int = 0
 
@@ -82,9 +85,10 @@ class IntakeStats:
     def of(self, transport: str, signal: Signal) -> Counted:
         return self.by_door.setdefault((transport, signal), Counted())
 
-    @property
-    def accepted_spans(self) -> int:
-        return sum(c.accepted for (_, signal), c in self.by_door.items() if signal is Signal.TRACES)
+    def accepted(self, signal: str) -> tuple[int, int]:
+        """Items accepted by all doors, and how many of these were resent."""
+        counted = [counted for (_, of), counted in list(self.by_door.items()) if of == signal]
+        return sum(each.accepted for each in counted), sum(each.resent for each in counted)
 
     def document(self) -> dict[str, Any]:
         """`{transport: {signal: counts}}` for the status."""
@@ -138,6 +142,7 @@ class Intake:
         self.limits = limits
         self.budget = budget or Budget(SMALLEST_BUDGET)
         self.max_body_bytes = max_body_bytes
+        self._resends: Resends[tuple[Outcome, int]] = Resends()
         self.stats = IntakeStats()
         self.draining = False
         """Refuse everything: the collector is about to end."""
@@ -161,12 +166,23 @@ class Intake:
     def take(self, request: Submission, done: Callable[[Outcome], None]) -> None:
         """Inflates, judges and journals a request. `done` is called once, now or from the journal's thread."""
 
-        def end(outcome: Outcome, accepted: int = 0) -> None:
+        def end(outcome: Outcome, accepted: int = 0, *, resent: int = 0) -> None:
             if request.reservation is not None:
                 request.reservation.release()
-            self._count(request.signal, request.transport, outcome, accepted)
+            self._count(request.signal, request.transport, outcome, accepted, resent=resent)
             done(outcome)
 
+        key = Resends.key(
+            request.body,
+            request.signal,
+            request.tenant,
+            request.project,
+            request.encoding,
+            "json" if request.json else "protobuf",
+        )
+        if (before := self._resends.answer(key)) is not None:
+            end(*before, resent=before[1])
+            return
         try:
             checked = self._judge(request)
             accepted = Outcome(Verdict.ACCEPTED, checked.rejected, checked.reasons)
@@ -177,6 +193,7 @@ class Intake:
 
             def journalled(error: Exception | None) -> None:
                 if error is None:
+                    self._resends.remember(key, (accepted, checked.accepted))
                     end(accepted, checked.accepted)
                 else:
                     end(Outcome(Verdict.REFUSED, message=str(error)))
@@ -207,11 +224,14 @@ class Intake:
         judge = transcode if request.json else check
         return judge(request.signal, body, self.limits)
 
-    def _count(self, signal: Signal, transport: str, outcome: Outcome, accepted: int) -> None:
+    def _count(
+        self, signal: Signal, transport: str, outcome: Outcome, accepted: int, *, resent: int = 0
+    ) -> None:
         with self._lock:
             counted = self.stats.of(transport, signal)
             counted.requests += 1
             counted.accepted += accepted
+            counted.resent += resent
             counted.rejected += outcome.rejected
             counted.bad_requests += outcome.verdict not in (Verdict.ACCEPTED, Verdict.REFUSED)
             counted.refused_requests += outcome.verdict is Verdict.REFUSED

@@ -3,7 +3,9 @@
 Two threads a journal, so that Python's work on one batch overlaps with the engine's on the batch before:
 one reads records and prepares a batch, the other stores it. Pipelines whose batches meet in the same runs share
 an order (`order`). The journal forgets a batch only when all of it is stored; a batch that is written again
-after a crash leaves the same rows.
+after a crash is the same batch and leaves the same rows.
+
+A store that is away is waited for without end. A row that it will never take is kept aside (`deadletter`).
 """
 
 from __future__ import annotations
@@ -14,20 +16,27 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from collector.deadletter import DeadLetters
+from collector.breaker import Breaker
+from collector.deadletter import DeadLetters, DeadLettersFullError, Letter
+from collector.flow import Flow
+from collector.isolation import unfit
 from collector.journal import Cursor, Journal, Position, Record
 from collector.order import WriteOrder
-from sinks.base import Batch, Sink, SinkError
+from collector.otlp.cut import count, cut
+from mappers.model import Event, LogRecord, Run, Span, Warning
+from sinks.base import Batch, PermanentError, Sink, SinkError, WrongStoreError
 
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.25
 LONGEST_RETRY_S = 30.0
 IDLE_WAIT_S = 0.5
+FATAL_ATTEMPTS = 5
+"""A batch that was being stored when the process died so often in a row is what kills it."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,9 +52,25 @@ class Prepared:
     """Completes the batch with what can only be read once all earlier batches are stored."""
     after_write: Callable[[], None]
     """Called once the batch is stored."""
-    position: Position
-    """Where reading goes on after it."""
+    discard: Callable[[Sequence[Event]], None]
+    """Told of events that are not stored after all."""
     items: int
+    is_complete: bool = False
+
+
+@dataclass(slots=True)
+class _Gathered(Generic[Item]):
+    """What one batch is made of."""
+
+    items: list[Item]
+    begin: Position
+    end: Position
+    received_ns: int = 0
+    """When the oldest of it came."""
+    left_out: dict[int, int] = field(default_factory=dict)
+    """Records that were kept aside whole: items by sequence."""
+    damaged: int = 0
+    """Items that should have been there and could not be read."""
 
 
 class Stage(Protocol[Item]):
@@ -54,7 +79,7 @@ class Stage(Protocol[Item]):
     def decode(self, record: Record) -> Sequence[Item]:
         """Items of one record."""
 
-    def prepare(self, items: Sequence[Item], *, number: int, stored: int, position: Position) -> Prepared:
+    def prepare(self, items: Sequence[Item], *, number: int, stored: int) -> Prepared:
         """A batch from items. `number` counts the batches of all pipelines in its order from 1; `stored` is the
         number of the newest one written."""
 
@@ -66,6 +91,8 @@ class Pipeline(Generic[Item]):
         max_items, max_bytes: a batch is full at either.
         flush_timeout: seconds after which a batch that is not full is written.
         order: shared with the pipelines whose batches lead to the same runs.
+        flow: counts what becomes of the items; the stage counts those that are stored and those that were.
+        breaker: shared by all who use the sink.
     """
 
     def __init__(
@@ -80,6 +107,8 @@ class Pipeline(Generic[Item]):
         max_bytes: int,
         flush_timeout: float,
         order: WriteOrder | None = None,
+        flow: Flow | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._journal = journal
         self._stage = stage
@@ -88,13 +117,27 @@ class Pipeline(Generic[Item]):
         self._signal = signal
         self._cursor: Cursor = journal.cursor(name="sink")
         self._reader = journal.reader(self._cursor.position)
+        self._unfinished = self._cursor.intent
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._flush_timeout = flush_timeout
-        self._prepared: queue.Queue[Prepared | None] = queue.Queue(maxsize=1)
+        self._prepared: queue.Queue[tuple[_Gathered[Item], Prepared] | None] = queue.Queue(maxsize=1)
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._order = order or WriteOrder()
+        self._breaker = breaker or Breaker()
+        self._lost_before = 0
+        self.flow = flow or Flow()
+        self.settled_items = self._cursor.position.items
+        """Items of all records that are dealt with; together with the journal's count this is what is queued."""
+        self.flow.replayed = journal.acknowledged_items - self.settled_items
+        self.oldest_ns = 0
+        """When the oldest record of the batch that is being stored came; 0: nothing is."""
+        self.written: Callable[[Batch, float], None] = lambda batch, seconds: None
+        """Told of each batch that was stored and how long that took."""
+        self.retries = 0
+        self.rows_dropped = 0
+        """Derived rows that the store would not take."""
         self.last_error = ""
         self._threads = [
             threading.Thread(
@@ -132,46 +175,70 @@ class Pipeline(Generic[Item]):
                 gathered = self._gather()
                 if gathered is None:
                     return
-                items, position = gathered
                 with self._order.next_batch() as number:
                     prepare = partial(
-                        self._stage.prepare,
-                        items,
-                        number=number,
-                        stored=self._order.stored,
-                        position=position,
+                        self._stage.prepare, gathered.items, number=number, stored=self._order.stored
                     )
-                    self._hand_over(self._patiently(prepare))
+                    prepared = self._patiently(prepare)
+                    if prepared is not None:
+                        begin, end = gathered.begin, gathered.end
+                        prepared.batch.token = (
+                            f"{self._journal.id}-{begin.segment}.{begin.offset}-{end.segment}.{end.offset}"
+                        )
+                        self._hand_over((gathered, prepared))
         finally:
             self._hand_over(None)
 
-    def _gather(self) -> tuple[list[Item], Position] | None:
-        """Items for one batch and the position after them; None when there is nothing left to do."""
-        items: list[Item] = []
+    def _gather(self) -> _Gathered[Item] | None:
+        """What makes one batch; None when there is nothing left to do."""
+        begin = self._reader.position
+        gathered: _Gathered[Item] = _Gathered([], begin, begin)
         size = 0
         deadline = 0.0
+        unfinished, self._unfinished = self._unfinished, None
         while not self._stopping.is_set():
-            record = self._reader.next()
+            record = self._patiently(self._reader.next)
             now = time.monotonic()
             if record is None:
-                if size and (now >= deadline or self._draining.is_set()):
-                    return items, self._reader.position
+                if size and (now >= deadline or self._draining.is_set() or unfinished):
+                    return self._closed(gathered)
                 if self._draining.is_set():
                     return None
                 self._reader.wait(deadline - now if size else IDLE_WAIT_S)
                 continue
             deadline = deadline or now + self._flush_timeout
-            size += len(record.body)
-            try:
-                items += self._stage.decode(record)
-            except Exception as error:
-                log.exception("record %d can not be decoded", record.sequence)
-                self._dead_letters.keep(record, self._signal, f"can not be decoded: {error}")
-            if len(items) >= self._max_items or size >= self._max_bytes or now >= deadline:
-                return items, self._reader.position
+            size += len(record.body) or 1
+            gathered.received_ns = gathered.received_ns or record.header.received_ns
+            self._take(record, gathered, fatal=unfinished is not None and self._is_fatal())
+            if unfinished is not None:
+                # What was being stored when the last process ended is one batch again, with the same token.
+                if self._reader.position >= unfinished:
+                    return self._closed(gathered)
+            elif len(gathered.items) >= self._max_items or size >= self._max_bytes or now >= deadline:
+                return self._closed(gathered)
         return None
 
-    def _hand_over(self, prepared: Prepared | None) -> None:
+    def _take(self, record: Record, gathered: _Gathered[Item], *, fatal: bool) -> None:
+        try:
+            if fatal:
+                raise ValueError(f"the collector died {self._cursor.attempts} times while it stored this")
+            gathered.items += self._stage.decode(record)
+        except Exception as error:
+            log.warning("%s: record %d is kept aside: %s", self._signal, record.sequence, error)
+            reason = str(error) if fatal else f"can not be decoded: {error}"
+            gathered.left_out[record.sequence] = record.header.items
+            self._patiently(partial(self._dead_letters.keep, [Letter(record, self._signal, reason)]))
+
+    def _is_fatal(self) -> bool:
+        return self._cursor.attempts >= FATAL_ATTEMPTS
+
+    def _closed(self, gathered: _Gathered[Item]) -> _Gathered[Item]:
+        gathered.end = self._reader.position
+        gathered.damaged = self._reader.lost_items - self._lost_before
+        self._lost_before = self._reader.lost_items
+        return gathered
+
+    def _hand_over(self, prepared: tuple[_Gathered[Item], Prepared] | None) -> None:
         while not self._stopping.is_set():
             try:
                 self._prepared.put(prepared, timeout=IDLE_WAIT_S)
@@ -184,53 +251,157 @@ class Pipeline(Generic[Item]):
     def _write(self) -> None:
         while not self._stopping.is_set():
             try:
-                prepared = self._prepared.get(timeout=IDLE_WAIT_S)
+                handed_over = self._prepared.get(timeout=IDLE_WAIT_S)
             except queue.Empty:
                 continue
-            if prepared is None:
+            if handed_over is None:
                 return
+            gathered, prepared = handed_over
+            self.oldest_ns = gathered.received_ns
             while not self._order.await_turn(prepared.number, IDLE_WAIT_S):
                 if self._stopping.is_set():
                     return
-            if self._patiently(partial(self._store, prepared)):
-                self._order.advance(prepared.number)
-                with self._journal.accounting:
-                    self._journal.settled(prepared.position.sequence)
-                self._advance(prepared.position)
+            set_aside = self._patiently(partial(self._store, gathered, prepared), self._breaker)
+            if set_aside is None:
+                return
+            self._order.advance(prepared.number)
+            self._settle(gathered, prepared, set_aside)
+            self._cursor_writes(partial(self._cursor.advance, gathered.end))
+            self.oldest_ns = 0
 
-    def _store(self, prepared: Prepared) -> bool:
-        prepared.before_write()
-        self._sink.write(prepared.batch)
-        prepared.after_write()
-        return True
-
-    def _advance(self, position: Position) -> None:
+    def _store(self, gathered: _Gathered[Item], prepared: Prepared) -> int:
+        """Stores the batch; returns how many items were kept aside because the store will never take them."""
+        began = time.monotonic()
+        set_aside = 0
+        if not prepared.is_complete:
+            prepared.before_write()
+            prepared.is_complete = True
+            self._cursor_writes(partial(self._cursor.begin, gathered.end))
         try:
-            self._cursor.advance(position)
+            self._sink.write(prepared.batch)
+        except WrongStoreError:
+            raise
+        except PermanentError as error:
+            log.warning("%s: a batch is taken apart: %s", self._signal, error)
+            set_aside = self._set_aside(gathered, prepared)
+            self._sink.write(replace(prepared.batch, token=""))
+        self.written(prepared.batch, time.monotonic() - began)
+        return set_aside
+
+    def _set_aside(self, gathered: _Gathered[Item], prepared: Prepared) -> int:
+        """Takes out of the batch what the store will never take, and keeps the items that it comes from."""
+        batch, write = prepared.batch, self._sink.write
+        reasons: dict[int, str] = {}
+        reasons.update(unfit(lambda spans: write(Batch(spans=spans)), batch.spans))
+        reasons.update(unfit(lambda logs: write(Batch(logs=logs)), batch.logs))
+        bad_events = dict(unfit(lambda events: write(Batch(events=events)), batch.events))
+        places: dict[tuple[str, str], list[int]] = {}
+        items: list[Span | LogRecord] = [*batch.spans, *batch.logs]
+        for place, item in enumerate(items):
+            places.setdefault((item.trace_id, item.span_id), []).append(place)
+        for number, reason in bad_events.items():
+            event = batch.events[number]
+            found = places.get((event.trace_id, event.span_id), ())
+            for place in found:
+                reasons.setdefault(place, reason)
+            if not found:
+                self._drop(reason)
+        if reasons:
+            self._dead_letters.keep(self._letters(gathered, reasons))
+        gone = {(items[place].trace_id, items[place].span_id) for place in reasons if items[place].span_id}
+        kept_events = [
+            event
+            for number, event in enumerate(batch.events)
+            if number not in bad_events and (event.trace_id, event.span_id) not in gone
+        ]
+        prepared.discard([event for event in batch.events if (event.trace_id, event.span_id) in gone])
+        batch.events = kept_events
+        batch.spans = [span for place, span in enumerate(batch.spans) if place not in reasons]
+        batch.logs = [record for place, record in enumerate(batch.logs) if place not in reasons]
+        bad_runs = dict(unfit(lambda runs: write(Batch(runs=runs)), batch.runs))
+        bad_warnings = dict(unfit(lambda warnings: write(Batch(warnings=warnings)), batch.warnings))
+        batch.runs = _without(batch.runs, bad_runs)
+        batch.warnings = _without(batch.warnings, bad_warnings)
+        for reason in (*bad_runs.values(), *bad_warnings.values()):
+            self._drop(reason)
+        return len(reasons)
+
+    def _drop(self, reason: str) -> None:
+        self.rows_dropped += 1
+        log.error("%s: a derived row is not stored: %s", self._signal, reason)
+
+    def _letters(self, gathered: _Gathered[Item], reasons: dict[int, str]) -> list[Letter]:
+        """The items at these places of the batch, cut out of the requests that they came in."""
+        letters = []
+        reader = self._journal.reader(gathered.begin)
+        first = 0
+        while reader.position < gathered.end and (record := reader.next()) is not None:
+            if record.sequence in gathered.left_out:
+                continue
+            beyond = first + count(record.body)
+            wanted = [place for place in reasons if first <= place < beyond]
+            for place in wanted:
+                header = replace(record.header, items=1)
+                part = Record(record.sequence, header, cut(record.body, [place - first]))
+                letters.append(Letter(part, self._signal, reasons[place]))
+            first = beyond
+        reader.close()
+        return letters
+
+    def _settle(self, gathered: _Gathered[Item], prepared: Prepared, set_aside: int) -> None:
+        """Counts what became of the batch, all at one moment."""
+        with self._journal.accounting:
+            prepared.after_write()
+            self.flow.stored -= set_aside
+            self.flow.dead_lettered += set_aside + sum(gathered.left_out.values())
+            self.flow.damaged += gathered.damaged
+            self.flow.stored_at_ns = time.time_ns()
+            self.settled_items = gathered.end.items
+            self._journal.settled(gathered.end.sequence)
+
+    def _cursor_writes(self, write: Callable[[], object]) -> None:
+        try:
+            write()
         except OSError as error:  # the next batch tries again; until then a restart stores this one once more
             self.last_error = str(error)
             log.error("the cursor of %s is not written: %s", self._signal, error)
 
     # ------------------------------------------------------------------- shared
 
-    def _patiently(self, attempt: Callable[[], Result]) -> Result | None:
+    def _patiently(self, attempt: Callable[[], Result], breaker: Breaker | None = None) -> Result | None:
         """Tries until it works; None if the collector stops first, and the journal keeps what is left."""
         pause = FIRST_RETRY_S
         while True:
+            if breaker is not None and (wait_s := breaker.wait_s()):
+                if self._stopping.wait(wait_s):
+                    return None
+                continue
             try:
                 result = attempt()
-            except SinkError as error:
-                self.last_error = str(error)
-                log.warning("%s: next try in %.1f s: %s", self._signal, pause, error)
+            except (SinkError, DeadLettersFullError, OSError) as error:
+                self._failed(str(error))
             except Exception as error:
-                self.last_error = f"{type(error).__name__}: {error}"
-                log.exception("%s: next try in %.1f s", self._signal, pause)
+                log.exception("%s failed", self._signal)
+                self._failed(f"{type(error).__name__}: {error}")
             else:
                 self.last_error = ""
+                if breaker is not None:
+                    breaker.succeeded()
                 return result
-            if self._stopping.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  # jitter
-                return None
-            pause = min(pause * 2, LONGEST_RETRY_S)
+            if breaker is not None:
+                breaker.failed()
+            if breaker is None or not breaker.is_open:
+                if self._stopping.wait(random.uniform(0, pause)):  # noqa: S311  # full jitter
+                    return None
+                pause = min(pause * 2, LONGEST_RETRY_S)
+
+    def _failed(self, why: str) -> None:
+        self.last_error = why
+        self.retries += 1
+        log.warning("%s: tried again later: %s", self._signal, why)
+        if self._cursor.attempts:
+            # The process lives: it is not the batch that kills it.
+            self._cursor_writes(self._cursor.survived)
 
     def _guard(self, target: Callable[[], None]) -> None:
         try:
@@ -238,3 +409,10 @@ class Pipeline(Generic[Item]):
         except Exception as error:
             self.last_error = f"{type(error).__name__}: {error}"
             log.exception("%s stopped", threading.current_thread().name)
+
+
+DerivedRow = TypeVar("DerivedRow", Run, Warning)
+
+
+def _without(rows: Sequence[DerivedRow], places: dict[int, str]) -> Sequence[DerivedRow]:
+    return [row for place, row in enumerate(rows) if place not in places]

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from collector.config import RedactionRules, RedactionSettings
+from collector.otlp.messages import LogsRequest, TracesRequest
 from mappers.content import Content
 from mappers.conventions.base import Convention
 from mappers.model import Event, LogRecord, Span
@@ -30,6 +33,32 @@ MAX_PROJECTS = 1_024
 Item = Span | LogRecord
 _MARKS = re.compile(MARKS.encode())
 _GEN_AI_OUTPUTS = ("gen_ai.choice", "gen_ai.assistant.message")
+
+
+def _mask_message(message: Any, mask: Mask) -> None:
+    """Masks every text of a protobuf message, in place."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            setattr(message, field.name, mask(value))
+        elif field.name == "bytes_value":
+            message.bytes_value = _masked_bytes(value, mask)
+        elif field.type == field.TYPE_MESSAGE:
+            if field.message_type.GetOptions().map_entry:
+                _mask_map(value, mask)
+            else:
+                for part in value if field.is_repeated else [value]:
+                    _mask_message(part, mask)
+
+
+def _mask_map(values: Any, mask: Mask) -> None:
+    for key in list(values):
+        _mask_message(values[key], mask)
+        if (masked := mask(key)) != key:
+            values[masked].CopyFrom(values.pop(key))
+
+
+def _masked_bytes(value: bytes, mask: Mask) -> bytes:
+    return mask(value.decode("latin-1")).encode("latin-1", "replace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +114,17 @@ class Redaction:
             if hidden := self._rules(item.project).hidden:
                 self._hide(item, hidden)
 
-    def masked_body(self, body: bytes, project: str) -> bytes:
-        """A record's body that nobody could decode, with what looks like a secret masked."""
+    def masked_request(self, signal: str, body: bytes, project: str) -> bytes:
+        """A record's body with what looks like a secret masked, also one that nobody can decode."""
         mask = self._rules(project).mask
-        return mask(body.decode("latin-1")).encode("latin-1", "replace")
+        message = TracesRequest if signal == "traces" else LogsRequest
+        try:
+            request = message.FromString(body)
+        except DecodeError:
+            return _masked_bytes(body, mask)
+        _mask_message(request, mask)
+        serialized: bytes = request.SerializeToString()
+        return serialized
 
     # ------------------------------------------------------------------- one item
 

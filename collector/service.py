@@ -17,10 +17,13 @@ from typing import Any
 
 from collector.api.access import LOOPBACK_NAMES
 from collector.api.app import Api, admin_app, api_app
+from collector.balance import balanced
+from collector.breaker import Breaker
 from collector.config import ConfigError, Settings
 from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.endpoints import Endpoints, api_token, publish, withdraw
+from collector.flow import Flow
 from collector.intake import Intake
 from collector.journal import Journal, JournalLockedError
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
@@ -33,7 +36,7 @@ from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, into
 from collector.receivers.opening import http_options, open_grpc, open_http, open_intake
 from collector.redaction import Redaction
-from collector.stages import Derivation, Flow, LogStage, Totals, TraceStage
+from collector.stages import Derivation, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
 from mappers.agent_logs import AGENTS
 from mappers.conventions import BUILTIN
@@ -128,7 +131,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         intake = open_intake(settings, journals)
         health = Health()
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
-        flow = Flow()
+        flows = {signal: Flow() for signal in journals}
         deriver = Deriver(reader, max_events=settings.deriver.max_events, watch=LoopWatch(Engine(), reader))
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
@@ -137,15 +140,17 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         log_redaction = Redaction(
             settings.redaction, [*conventions, *(agent.convention() for agent in AGENTS)]
         )
-        dead_letters = DeadLetters(directory / "dead-letters.jsonl", redaction.masked_body)
+        dead_letters = DeadLetters(
+            directory / "dead-letters.jsonl",
+            redaction.masked_request,
+            settings.sinks.clickhouse.dead_letter.max_bytes,
+        )
         derivation = Derivation(deriver, reader, totals)
         stages: dict[str, Stage[Any]] = {
-            "traces": TraceStage(
-                normalizer, redaction, derivation, flow, live_from=journals["traces"].next_sequence
-            ),
-            "logs": LogStage(RecordReader(log_normalizer, prices), log_redaction, derivation),
+            "traces": TraceStage(normalizer, redaction, derivation, flows["traces"]),
+            "logs": LogStage(RecordReader(log_normalizer, prices), log_redaction, derivation, flows["logs"]),
         }
-        order = WriteOrder()
+        order, breaker = WriteOrder(), Breaker()
         sink = ClickHouseSink(store)
         batch = settings.sinks.clickhouse.batch
         pipelines: dict[str, Pipeline[Any]] = {
@@ -159,6 +164,8 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 max_bytes=batch.max_bytes,
                 flush_timeout=settings.sinks.clickhouse.flush_timeout,
                 order=order,
+                flow=flows[signal],
+                breaker=breaker,
             )
             for signal, stage in stages.items()
         }
@@ -173,7 +180,6 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 journals,
                 pipelines,
                 totals,
-                flow,
                 dead_letters,
                 lambda: _mappers((normalizer, log_normalizer), failures),
                 lambda: _redacted((redaction, log_redaction)),
@@ -242,37 +248,33 @@ def _status(
     journals: dict[str, Journal],
     pipelines: dict[str, Pipeline[Any]],
     totals: Totals,
-    flow: Flow,
     dead_letters: DeadLetters,
     mappers: Callable[[], dict[str, Any]],
     redaction: Callable[[], dict[str, Any]],
     proxy: Callable[[], dict[str, Any] | None],
 ) -> Status:
-    def moved() -> dict[str, int]:
-        accepted = intake.stats.accepted_spans + flow.replayed
-        dead_lettered = dead_letters.items["traces"]
-        left = accepted - flow.stored - flow.duplicates - flow.filtered - dead_lettered
-        return {
-            "accepted": accepted,
-            "stored": flow.stored,
-            "queued": max(0, left),
-            "dead_lettered": dead_lettered,
-            "duplicates": flow.duplicates,
-            "filtered": flow.filtered,
-        }
+    def balance(signal: str) -> dict[str, int]:
+        return balanced(intake, journals[signal], pipelines[signal])
 
     return Status(
         version("eddyline"),
         {
             "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
-            "pipeline": moved,
+            "pipeline": lambda: balance("traces") | {"logs": balance("logs")},
             "receivers": intake.stats.document,
             "mappers": mappers,
             "redaction": redaction,
             "proxy": proxy,
             "journal": lambda: {
-                signal: {"bytes": journal.size_bytes} for signal, journal in journals.items()
+                signal: {
+                    "bytes": journal.size_bytes,
+                    "waiting_bytes": journal.waiting_bytes,
+                    "refuses": journal.room() or None,
+                    "quarantined_ranges": journal.quarantine.ranges,
+                }
+                for signal, journal in journals.items()
             },
+            "dead_letters": lambda: {"bytes": dead_letters.size_bytes, "full": dead_letters.is_full},
             "sink": lambda: {
                 signal: {"last_error": pipeline.last_error or None} for signal, pipeline in pipelines.items()
             },

@@ -3,13 +3,14 @@ tell of calls, become events and runs; all are kept as received."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from collector.clocks import settle_times
 from collector.deriver import Derived, Deriver, EventKey
-from collector.journal import Position, Record
+from collector.flow import Flow
+from collector.journal import Record
 from collector.otlp import decode_logs, decode_traces
 from collector.pipeline import Prepared
 from collector.redaction import Redaction
@@ -27,19 +28,6 @@ class Totals:
     spans: int = 0
     events: int = 0
     runs: int = 0
-
-
-@dataclass(slots=True)
-class Flow:
-    """Spans since the start of this process, replayed ones included. What was read is stored, a duplicate,
-    or on its way."""
-
-    replayed: int = 0
-    stored: int = 0
-    duplicates: int = 0
-    filtered: int = 0
-    stored_at_ns: int = 0
-    """When the newest batch was stored."""
 
 
 class RowStore(Protocol):
@@ -69,7 +57,6 @@ class Derivation:
         *,
         number: int,
         stored: int,
-        position: Position,
         items: int,
     ) -> Prepared:
         """The batch with its settled events and their runs. `stored_hook` is called once it is stored."""
@@ -85,7 +72,12 @@ class Derivation:
             self._totals.runs += derived.new_runs
             stored_hook(derived)
 
-        return Prepared(number, batch, add_resettled, count, position, items)
+        def discard(lost: Sequence[Event]) -> None:
+            self._totals.spans -= sum(event.seq == 0 for event in lost)
+            self._totals.events -= len(lost)
+            self._deriver.discard(lost)
+
+        return Prepared(number, batch, add_resettled, count, discard, items)
 
     def _rewritten(self, events: Sequence[Event]) -> list[Event]:
         """The stored rows of these events, with what their runs now say of them."""
@@ -103,36 +95,24 @@ class Derivation:
 
 
 class TraceStage:
-    """Spans → events. `flow` is kept up to date as batches are stored.
-
-    Args:
-        live_from: sequence of the first record that this process accepted; earlier ones are replayed.
-    """
+    """Spans → events. `flow` is kept up to date as batches are stored."""
 
     def __init__(
-        self,
-        normalizer: Normalizer,
-        redaction: Redaction,
-        derivation: Derivation,
-        flow: Flow,
-        *,
-        live_from: int,
+        self, normalizer: Normalizer, redaction: Redaction, derivation: Derivation, flow: Flow
     ) -> None:
         self._normalize = normalizer.normalize
         self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
-        self._live_from = live_from
 
     def decode(self, record: Record) -> Sequence[Span]:
-        if record.sequence < self._live_from:
-            self._flow.replayed += record.header.items
         spans = decode_traces(record.body)
         _label(spans, record)
+        settle_times(spans, record.header.received_ns)
         self._redaction.saw(record.body, spans)
         return spans
 
-    def prepare(self, items: Sequence[Span], *, number: int, stored: int, position: Position) -> Prepared:
+    def prepare(self, items: Sequence[Span], *, number: int, stored: int) -> Prepared:
         normalize = self._normalize
         self._redaction.mask()
         events = [normalize(span) for span in items]
@@ -141,7 +121,6 @@ class TraceStage:
         def count(derived: Derived) -> None:
             self._flow.stored += derived.new_spans
             self._flow.duplicates += len(items) - derived.new_spans
-            self._flow.stored_at_ns = time.time_ns()
 
         return self._derivation.prepare(
             Batch(spans=items),
@@ -149,7 +128,6 @@ class TraceStage:
             count,
             number=number,
             stored=stored,
-            position=position,
             items=len(items),
         )
 
@@ -157,10 +135,13 @@ class TraceStage:
 class LogStage:
     """Log records, kept as they are; those that tell of calls → events."""
 
-    def __init__(self, reader: RecordReader, redaction: Redaction, derivation: Derivation) -> None:
+    def __init__(
+        self, reader: RecordReader, redaction: Redaction, derivation: Derivation, flow: Flow
+    ) -> None:
         self._reader = reader
         self._redaction = redaction
         self._derivation = derivation
+        self._flow = flow
 
     def decode(self, record: Record) -> Sequence[LogRecord]:
         logs = decode_logs(record.body)
@@ -168,25 +149,21 @@ class LogStage:
         self._redaction.saw(record.body, logs)
         return logs
 
-    def prepare(
-        self, items: Sequence[LogRecord], *, number: int, stored: int, position: Position
-    ) -> Prepared:
+    def prepare(self, items: Sequence[LogRecord], *, number: int, stored: int) -> Prepared:
+        def count(_: Derived) -> None:
+            self._flow.stored += len(items)
+
         self._redaction.mask()
         events = [event for record in items if (event := self._reader.event(record)) is not None]
         self._redaction.hide(items, events)
         return self._derivation.prepare(
             Batch(logs=items),
             events,
-            _nothing,
+            count,
             number=number,
             stored=stored,
-            position=position,
             items=len(items),
         )
-
-
-def _nothing(_: Derived) -> None:
-    return None
 
 
 def _label(items: Sequence[Span] | Sequence[LogRecord], record: Record) -> None:

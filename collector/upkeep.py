@@ -6,6 +6,7 @@ import http.client
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from urllib.parse import urlsplit
@@ -112,6 +113,48 @@ def replay(data_dir: Path | None, signal: str, to: str | None, key: str | None, 
         for record in _records_of(file):
             sender.send(signal, record.header, record.body)
         click.echo(f"{sender.sent} records sent")
+
+
+@click.group("dead-letter")
+def dead_letter() -> None:
+    """Look into what was acknowledged and can not be stored."""
+
+
+@dead_letter.command("ls")
+@_DATA_DIR
+def list_letters(data_dir: Path | None) -> None:
+    """What is kept, oldest first, with the reason."""
+    from collector.deadletter import read
+
+    for _, letter in read(_letters_file(data_dir)):
+        header = letter.record.header
+        came = datetime.fromtimestamp(header.received_ns / 1e9, UTC).isoformat(timespec="milliseconds")
+        click.echo(f"{came}  {letter.signal}  {header.items} items  {header.project or '-'}  {letter.reason}")
+
+
+@dead_letter.command("replay")
+@_DATA_DIR
+@_TO
+@_KEY
+def replay_letters(data_dir: Path | None, to: str | None, key: str | None) -> None:
+    """Send what is kept to a collector, and drop what it takes. What still can not be stored comes back."""
+    from collector.deadletter import read, remove
+
+    file = _letters_file(data_dir)
+    taken: set[bytes] = set()
+    with _sender(data_dir, to, key) as sender:
+        try:
+            for line, letter in list(read(file)):
+                sender.send(letter.signal, letter.record.header, letter.record.body)
+                taken.add(line)
+        finally:
+            if taken:
+                remove(file, taken)
+    click.echo(f"{len(taken)} sent")
+
+
+def _letters_file(data_dir: Path | None) -> Path:
+    return _directory(data_dir) / "dead-letters.jsonl"
 
 
 class _Sender:

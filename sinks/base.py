@@ -18,7 +18,11 @@ class RetryableError(SinkError):
 
 
 class PermanentError(SinkError):
-    """The same batch will never succeed: a row does not fit, a table is not there."""
+    """The same batch will never succeed: a row does not fit."""
+
+
+class WrongStoreError(PermanentError):
+    """Nothing will succeed until somebody mends the store: a table or a column is not there. No row is to blame."""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,9 @@ class Batch:
     events: Sequence[Event] = ()
     runs: Sequence[Run] = ()
     warnings: Sequence[Warning] = field(default_factory=tuple)
+    token: str = ""
+    """The same for the same spans and log records only. A store may drop those that come with a token it has
+    seen; "": none."""
 
 
 class Sink(Protocol):

@@ -65,6 +65,15 @@ class Cursor:
         self._write()
         return self.attempts
 
+    def survived(self) -> None:
+        """Records that storing the batch failed without bringing the process down.
+
+        Raises:
+            OSError: it could not be written down.
+        """
+        self.attempts = 0
+        self._write()
+
     def advance(self, position: Position) -> None:
         """Records that everything before `position` is stored.
 

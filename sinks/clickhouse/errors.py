@@ -1,4 +1,4 @@
-"""The engine's errors as the two kinds a sink has. Codes are ClickHouse's `ErrorCodes`."""
+"""The engine's errors as the kinds a sink has. Codes are ClickHouse's `ErrorCodes`."""
 
 from __future__ import annotations
 
@@ -6,28 +6,34 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sinks.base import PermanentError, RetryableError
+from sinks.base import PermanentError, RetryableError, WrongStoreError
 
 PERMANENT_CODES = frozenset(
     {
         6,  # CANNOT_PARSE_TEXT
-        16,  # NO_SUCH_COLUMN_IN_TABLE
         27,  # CANNOT_PARSE_INPUT_ASSERTION_FAILED
         33,  # CANNOT_READ_ALL_DATA
         38,  # CANNOT_PARSE_DATE
         41,  # CANNOT_PARSE_DATETIME
         44,  # ILLEGAL_COLUMN
-        47,  # UNKNOWN_IDENTIFIER
-        50,  # UNKNOWN_TYPE
         53,  # TYPE_MISMATCH
-        60,  # UNKNOWN_TABLE
-        62,  # SYNTAX_ERROR
         69,  # ARGUMENT_OUT_OF_BOUND
         70,  # CANNOT_CONVERT_TYPE
-        81,  # UNKNOWN_DATABASE
         117,  # INCORRECT_DATA
         131,  # TOO_LARGE_STRING_SIZE
         349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+    }
+)
+WRONG_STORE_CODES = frozenset(
+    {
+        16,  # NO_SUCH_COLUMN_IN_TABLE
+        47,  # UNKNOWN_IDENTIFIER
+        50,  # UNKNOWN_TYPE
+        60,  # UNKNOWN_TABLE
+        62,  # SYNTAX_ERROR
+        81,  # UNKNOWN_DATABASE
+        497,  # ACCESS_DENIED
+        516,  # AUTHENTICATION_FAILED
     }
 )
 _CODE = re.compile(r"\bCode: (\d+)")
@@ -45,6 +51,8 @@ def translated() -> Iterator[None]:
         raise
     except Exception as error:
         found = _CODE.search(str(error))
+        if found and int(found[1]) in WRONG_STORE_CODES:
+            raise WrongStoreError(str(error)) from error
         if found and int(found[1]) in PERMANENT_CODES:
             raise PermanentError(str(error)) from error
         if isinstance(error, (TypeError, ValueError, OverflowError)):

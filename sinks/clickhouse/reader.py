@@ -270,13 +270,26 @@ class Reader:
         return read_run(rows[0]) if rows else None
 
     def totals(self, tenant: str) -> tuple[int, int, int]:
-        """Stored spans, events and runs, each counted once."""
+        """Stored spans, events and runs, each counted once.
+
+        A crash may have left events whose runs were not written any more. They are later than every run's row, and
+        their runs are counted from the events.
+        """
         rows = self._store.query(
             """
+            WITH cut_short AS
+            (
+                SELECT DISTINCT RunId FROM otel.run_events
+                WHERE Tenant = {tenant:String} AND IngestedAt > (SELECT max(DerivedAt) FROM otel.runs)
+            )
             SELECT sum(Spans), sum(Events), count() FROM
             (
                 SELECT argMax(Spans, Version) AS Spans, argMax(Events, Version) AS Events
-                FROM otel.runs WHERE Tenant = {tenant:String} GROUP BY RunId
+                FROM otel.runs WHERE Tenant = {tenant:String} AND RunId NOT IN cut_short GROUP BY RunId
+                UNION ALL
+                SELECT uniqExactIf(SpanId, Seq = 0 AND Source != 'log') AS Spans, uniqExact(SpanId, Seq) AS Events
+                FROM otel.run_events WHERE Tenant = {tenant:String} AND RunId IN cut_short
+                GROUP BY RunId HAVING countIf(Part = '') > 0
             )
             """,
             {"tenant": tenant},

@@ -133,20 +133,24 @@ class Store:
 
     # ------------------------------------------------------------------- writing
 
-    def insert_arrow(self, table: str, columns: Sequence[str], stream: bytes) -> None:
-        """Inserts an Arrow IPC stream with these columns.
+    def insert_arrow(self, table: str, columns: Sequence[str], stream: bytes, token: str = "") -> None:
+        """Inserts an Arrow IPC stream with these columns. With a token that the table has seen, nothing happens.
 
         Raises:
             RetryableError, PermanentError: as `translated` says.
         """
         with translated():
             if self._directory is None:
-                self._writer().raw_insert(f"{DATABASE}.{table}", columns, stream, fmt="ArrowStream")
+                settings = {"insert_deduplication_token": token} if token else None
+                self._writer().raw_insert(
+                    f"{DATABASE}.{table}", columns, stream, settings=settings, fmt="ArrowStream"
+                )
                 return
             # Straight into the engine: clickhouse-connect would go through a temporary file.
             names = ", ".join(f"`{name}`" for name in columns)
+            settings_clause = f" SETTINGS insert_deduplication_token = '{token}'" if token else ""
             with self._writer().send_insert(
-                f"INSERT INTO {DATABASE}.{table} ({names})", "ArrowStream"
+                f"INSERT INTO {DATABASE}.{table} ({names}){settings_clause}", "ArrowStream"
             ) as insert:
                 insert.append(stream)
                 insert.finish()

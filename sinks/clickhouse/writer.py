@@ -35,8 +35,8 @@ class ClickHouseSink:
 
     def write(self, batch: Batch) -> None:
         with translated():
-            self._insert("otel_traces", batch.spans, _span_columns)
-            self._insert("otel_logs", batch.logs, _log_columns)
+            self._insert("otel_traces", batch.spans, _span_columns, batch.token)
+            self._insert("otel_logs", batch.logs, _log_columns, batch.token)
             self._insert("run_events", batch.events, partial(column_arrays, EVENTS))
             self._insert("loop_warnings", batch.warnings, partial(column_arrays, WARNINGS))
             self._insert("runs", batch.runs, partial(column_arrays, RUNS))
@@ -44,7 +44,9 @@ class ClickHouseSink:
     def close(self) -> None:
         """The store is closed by who opened it."""
 
-    def _insert(self, table: str, rows: Sequence[Any], columns_of: Callable[[Any], dict[str, Any]]) -> None:
+    def _insert(
+        self, table: str, rows: Sequence[Any], columns_of: Callable[[Any], dict[str, Any]], token: str = ""
+    ) -> None:
         if not rows:
             return
         import pyarrow as pa
@@ -54,7 +56,7 @@ class ClickHouseSink:
         stream = pa.BufferOutputStream()
         with pa.ipc.new_stream(stream, batch.schema) as writer:
             writer.write_batch(batch)
-        self._store.insert_arrow(table, list(columns), stream.getvalue().to_pybytes())
+        self._store.insert_arrow(table, list(columns), stream.getvalue().to_pybytes(), token)
 
 
 def _attributes(owners: Iterable[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -9,18 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import collector.pipeline
+from collector.breaker import FAILURES_TO_OPEN, Breaker
+from collector.clocks import MARK, settle_times
 from collector.config import RedactionSettings
-from collector.deadletter import DeadLetters
+from collector.deadletter import DeadLetters, read
 from collector.deriver import Deriver
+from collector.flow import Flow
 from collector.journal import Header, Journal
-from collector.pipeline import Pipeline
+from collector.otlp import decode_traces
+from collector.pipeline import FATAL_ATTEMPTS, Pipeline
 from collector.redaction import Redaction
-from collector.stages import Derivation, Flow, Totals, TraceStage
+from collector.stages import Derivation, Totals, TraceStage
 from mappers.conventions import BUILTIN
 from mappers.normalize import Normalizer
-from sinks.base import Batch, PermanentError, RetryableError
+from sinks.base import Batch, PermanentError, RetryableError, WrongStoreError
+from sinks.clickhouse.columns import LATEST_NS
 from tests.collector.test_deriver import Stored
 from tests.corpus import select
 
@@ -68,10 +75,10 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     opened.close()
 
 
-def append(journal: Journal, *bodies: bytes) -> None:
+def append(journal: Journal, *bodies: bytes, items: int = SPANS) -> None:
     for body in bodies:
         done = threading.Event()
-        journal.append(Header(0, items=SPANS), body, lambda _, done=done: done.set())
+        journal.append(Header(0, items=items), body, lambda _, done=done: done.set())
         assert done.wait(5)
 
 
@@ -79,22 +86,23 @@ def started(
     journal: Journal, sink: Faulty, tmp_path: Path, **options: Any
 ) -> tuple[Pipeline[Any], Flow, DeadLetters]:
     flow, rows = Flow(), Rows()
-    dead_letters = DeadLetters(tmp_path / "dead.jsonl", lambda body, project: body)
+    dead_letters = DeadLetters(tmp_path / "dead.jsonl", lambda signal, body, project: body)
     stage = TraceStage(
         Normalizer(),
         Redaction(RedactionSettings(), BUILTIN),
-        Derivation(Deriver(rows, max_events=100), rows, Totals()),
+        Derivation(Deriver(rows, max_events=10_000), rows, Totals()),
         flow,
-        live_from=1,
     )
     limits = {"max_items": 100, "max_bytes": 1 << 20, "flush_timeout": 0.01} | options
-    pipeline: Pipeline[Any] = Pipeline(journal, stage, sink, dead_letters, signal="traces", **limits)
+    pipeline: Pipeline[Any] = Pipeline(
+        journal, stage, sink, dead_letters, signal="traces", flow=flow, **limits
+    )
     pipeline.start()
     return pipeline, flow, dead_letters
 
 
 @pytest.mark.parametrize(
-    "fault", [RetryableError("away"), PermanentError("no table"), ZeroDivisionError("a bug")]
+    "fault", [RetryableError("away"), WrongStoreError("no table"), ZeroDivisionError("a bug")]
 )
 def test_a_batch_is_tried_until_it_is_stored(journal: Journal, tmp_path: Path, fault: Exception) -> None:
     sink = Faulty(fault, fault, fault)
@@ -146,11 +154,11 @@ def test_a_batch_is_written_when_it_is_full_or_when_it_is_time(journal: Journal,
 
 def test_a_record_that_can_not_be_decoded_is_kept_aside(journal: Journal, tmp_path: Path) -> None:
     sink = Faulty()
-    pipeline, _, dead_letters = started(journal, sink, tmp_path)
+    pipeline, flow, dead_letters = started(journal, sink, tmp_path)
     append(journal, BODY, b"\xff\xff", BODY)
     assert pipeline.drain(5)
     assert len(sink.span_ids) == 2 * SPANS
-    assert dead_letters.items["traces"] == SPANS
+    assert dead_letters.items["traces"] == flow.dead_lettered == SPANS
     assert '"reason":"can not be decoded' in (tmp_path / "dead.jsonl").read_text()
 
 
@@ -167,3 +175,170 @@ def test_a_cursor_that_can_not_be_written_does_not_stop_the_rest(
     append(journal, BODY)
     assert pipeline.drain(5)
     assert flow.stored + flow.duplicates == 2 * SPANS
+
+
+class Picky(Faulty):
+    """A sink that will never take rows of some spans, in one of its tables."""
+
+    def __init__(self, table: str, *span_ids: str) -> None:
+        super().__init__()
+        self.table = table
+        self.refused = set(span_ids)
+
+    def write(self, batch: Batch) -> None:
+        self.tries += 1
+        if any(row.span_id in self.refused for row in getattr(batch, self.table)):
+            raise PermanentError("Code: 53. Type mismatch")
+        self.batches.append(batch)
+
+
+def spans_request(count: int) -> bytes:
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    for number in range(1, count + 1):
+        scope.spans.add(
+            trace_id=(number // 10 + 1).to_bytes(16),
+            span_id=number.to_bytes(8),
+            name=f"span {number}",
+            start_time_unix_nano=1_790_000_000_000_000_000,
+            end_time_unix_nano=1_790_000_001_000_000_000,
+        )
+    return request.SerializeToString()
+
+
+@pytest.mark.parametrize("table", ["spans", "events"])
+def test_a_row_that_does_not_fit_costs_only_its_span(journal: Journal, tmp_path: Path, table: str) -> None:
+    """T20."""
+    bad = f"{4321:016x}"
+    sink = Picky(table, bad)
+    pipeline, flow, dead_letters = started(journal, sink, tmp_path, max_items=8192, max_bytes=16 << 20)
+    append(journal, spans_request(8192), items=8192)
+    assert pipeline.drain(60)
+    assert (flow.stored, flow.dead_lettered, flow.duplicates) == (8191, 1, 0)
+    assert sink.tries < 60
+    last = sink.batches[-1]
+    assert len({span.span_id for span in last.spans}) == len({event.span_id for event in last.events}) == 8191
+    [(_, letter)] = read(tmp_path / "dead.jsonl")
+    assert letter.reason == "Code: 53. Type mismatch"
+    [span] = decode_traces(letter.record.body)
+    assert (span.span_id, span.name, letter.record.header.items) == (bad, "span 4321", 1)
+    assert dead_letters.items["traces"] == 1
+
+
+def test_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_path: Path) -> None:
+    sink = Faulty()
+    pipeline, flow, dead_letters = started(journal, sink, tmp_path)
+    dead_letters._max_bytes = 10
+    append(journal, b"\xff\xff")
+    deadline = time.monotonic() + 5
+    while not pipeline.last_error and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert "eddyline dead-letter ls" in pipeline.last_error
+    assert dead_letters.is_full
+    assert (flow.dead_lettered, dead_letters.size_bytes) == (0, 0)
+    dead_letters._max_bytes = 1000
+    assert pipeline.drain(10)
+    assert flow.dead_lettered == SPANS
+
+
+def test_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
+    journal: Journal, tmp_path: Path
+) -> None:
+    sink = Faulty(*[RetryableError("unknown outcome")] * 1000)
+    append(journal, BODY, BODY)
+    pipeline, _, _ = started(journal, sink, tmp_path, max_items=2 * SPANS)
+    while not sink.tries:
+        time.sleep(0.005)
+    pipeline.drain(0)
+    append(journal, BODY)
+    tokens = []
+    for _ in range(2):
+        replay = Faulty()
+        replay.faults = [RetryableError("again")]
+        write = replay.write
+
+        def watched(batch: Batch, write: Any = write) -> None:
+            tokens.append((batch.token, len(batch.spans)))
+            write(batch)
+
+        replay.write = watched  # type: ignore[method-assign]
+        again, _, _ = started(journal, replay, tmp_path, max_items=100)
+        assert again.drain(5)
+    first, retried, rest = tokens
+    assert first == retried
+    assert first[0].startswith(journal.id)
+    assert first[1] == 2 * SPANS
+    assert rest[0] != first[0]
+    assert rest[1] == SPANS
+
+
+def test_a_batch_that_kills_the_process_is_kept_aside(journal: Journal, tmp_path: Path) -> None:
+    append(journal, BODY)
+    cursor = journal.cursor("sink")
+    reader = journal.reader(cursor.position)
+    reader.next()
+    for _ in range(FATAL_ATTEMPTS):
+        cursor.begin(reader.position)
+    append(journal, BODY)
+    sink = Faulty()
+    pipeline, flow, _ = started(journal, sink, tmp_path)
+    assert pipeline.drain(5)
+    assert (flow.dead_lettered, flow.stored) == (SPANS, SPANS)
+    [(_, letter)] = read(tmp_path / "dead.jsonl")
+    assert "died 5 times" in letter.reason
+
+
+def test_failures_are_no_crashes(journal: Journal, tmp_path: Path) -> None:
+    append(journal, BODY)
+    for _ in range(FATAL_ATTEMPTS + 1):
+        sink = Faulty(*[RetryableError("away")] * 1000)
+        pipeline, _, _ = started(journal, sink, tmp_path)
+        while not pipeline.retries:
+            time.sleep(0.002)
+        pipeline.drain(0)
+    replay = Faulty()
+    again, flow, _ = started(journal, replay, tmp_path)
+    assert again.drain(5)
+    assert (flow.stored, flow.dead_lettered) == (SPANS, 0)
+
+
+def test_an_open_breaker_lets_one_through_now_and_then() -> None:
+    now = 100.0
+    breaker = Breaker(lambda: now)
+    for _ in range(FAILURES_TO_OPEN):
+        assert breaker.wait_s() == 0
+        breaker.failed()
+    probes = []
+    while now < 200:
+        if breaker.wait_s() == 0:
+            probes.append(now)
+            assert breaker.wait_s() > 0, "one at a time"
+            breaker.failed()
+        now += 0.05
+    gaps = [later - earlier for earlier, later in itertools.pairwise(probes)]
+    assert min(gaps) >= 1
+    assert max(gaps) <= 5.1
+    breaker.succeeded()
+    assert breaker.wait_s() == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (5, 9, (5, 9, None)),
+        (5, 0, (5, 0, None)),
+        (0, 0, (777, 0, "no_start")),
+        (0, 9, (9, 9, "no_start")),
+        (9, 5, (9, 5, "ends_before_start")),
+        (2**63, 2**64 - 1, (LATEST_NS, LATEST_NS, "out_of_range")),
+        (5, 2**64 - 1, (5, LATEST_NS, "out_of_range")),
+    ],
+)
+def test_odd_times_are_set_right_and_marked(start: int, end: int, expected: tuple[Any, ...]) -> None:
+    request = ExportTraceServiceRequest()
+    request.resource_spans.add().scope_spans.add().spans.add(
+        trace_id=b"t" * 16, span_id=b"s" * 8, start_time_unix_nano=start, end_time_unix_nano=end
+    )
+    [span] = spans = decode_traces(request.SerializeToString())
+    settle_times(spans, received_ns=777)
+    assert (span.start_ns, span.end_ns, span.attributes.get(MARK)) == expected

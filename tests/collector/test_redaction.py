@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
 from collector.config import RedactionRules, RedactionSettings
-from collector.deadletter import DeadLetters
+from collector.deadletter import DeadLetters, Letter, read
 from collector.journal import Header, Record
 from collector.otlp import decode_traces
 from collector.redaction import FEW_BYTES, Redaction
@@ -241,8 +241,12 @@ def test_an_item_that_can_not_be_masked_is_stored_without_what_it_holds() -> Non
 
 
 def test_a_dead_letter_holds_no_secret(tmp_path: Path) -> None:
-    letters = DeadLetters(tmp_path / "dead.jsonl", redaction().masked_body)
-    letters.keep(Record(1, Header(0, items=1), b"\xff\xfe" + KEY.encode() + b" \x00"), "traces", "broken")
-    body = base64.b64decode(json.loads((tmp_path / "dead.jsonl").read_text())["body"])
-    assert KEY.encode() not in body
-    assert body.startswith(b"\xff\xfe[redacted api key]")
+    letters = DeadLetters(tmp_path / "dead.jsonl", redaction().masked_request)
+    broken = b"\xff\xfe" + KEY.encode() + b" \x00"
+    for body in (broken, traces(KEY)):
+        letters.keep([Letter(Record(1, Header(0, items=1), body), "traces", "broken")])
+    first, second = (letter.record.body for _, letter in read(tmp_path / "dead.jsonl"))
+    assert KEY.encode() not in first + second
+    assert first.startswith(b"\xff\xfe[redacted api key]")
+    before, after = decode_traces(traces(KEY)), decode_traces(second)
+    assert [span.span_id for span in after] == [span.span_id for span in before]

@@ -1,4 +1,4 @@
-"""`eddyline journal`: what waits is listed, checked, taken out and sent again."""
+"""`eddyline journal` and `dead-letter`: what waits is listed, checked, taken out and sent again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from collector.cli import main
-from collector.journal import Header, Journal
+from collector.deadletter import DeadLetters, Letter, read
+from collector.journal import Header, Journal, Record
 from tests.corpus import select
 from tests.server import Server
 
@@ -74,3 +75,20 @@ def test_a_missing_journal_is_named(tmp_path: Path) -> None:
     shown = run("journal", "ls", "--data-dir", str(tmp_path))
     assert shown.exit_code == 69
     assert "there is no journal in" in shown.output
+
+
+def test_dead_letters_are_listed_and_replayed(tmp_path: Path, server: Server) -> None:
+    file = tmp_path / "dead-letters.jsonl"
+    letters = DeadLetters(file, lambda signal, body, project: body)
+    header = Header(1_790_000_000 * 10**9, project="mended", items=3)
+    letters.keep([Letter(Record(7, header, BODY), "traces", "Code: 53. Type mismatch")])
+    letters.keep([Letter(Record(8, header, b"\xff"), "traces", "can not be decoded")])
+    shown = run("dead-letter", "ls", "--data-dir", str(tmp_path))
+    assert "2026-09-21T14:13:20.000+00:00  traces  3 items  mended  Code: 53. Type mismatch" in shown.output
+    replayed = run("dead-letter", "replay", "--data-dir", str(tmp_path), "--to", server.endpoints["http"])
+    assert replayed.exit_code == 1
+    assert "after 1 sent: answered 400" in replayed.output
+    assert [letter.record.sequence for _, letter in read(file)] == [8]
+    assert file.stat().st_mode & 0o077 == 0
+    server.settled()
+    assert sum(run["counts"]["spans"] for run in server.runs(project="mended", include="all")) == 3

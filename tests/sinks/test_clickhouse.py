@@ -28,7 +28,7 @@ from mappers.model import (
     Usage,
     Warning,
 )
-from sinks.base import Batch, PermanentError
+from sinks.base import Batch, PermanentError, WrongStoreError
 from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store
 from sinks.clickhouse.attributes import text
 from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS
@@ -576,6 +576,39 @@ def test_a_missing_table_is_a_permanent_error(store: Store) -> None:
     with pytest.raises(PermanentError):
         store.insert_arrow("no_such_table", ["x"], b"")
     with pytest.raises(PermanentError):
+        store.query("SELECT * FROM otel.no_such_table")
+
+
+def test_events_whose_runs_were_not_written_any_more_are_counted(
+    store: Store, sink: ClickHouseSink, reader: Reader, trace_id: str
+) -> None:
+    """A batch is written table by table; a crash may come in between."""
+
+    def event(run_id: str, span: int) -> Event:
+        return full_event(run_id, span, tenant="crashed", part="", source="otlp")
+
+    run = Run(run_id=trace_id, tenant="crashed", counts=Counts(spans=1, events=1))
+    sink.write(Batch(events=[event(trace_id, 1)], runs=[run]))
+    assert reader.totals("crashed") == (1, 1, 1)
+    sink.write(Batch(events=[event(trace_id, 1), event(trace_id, 2), event(trace_id[::-1], 3)]))
+    assert reader.totals("crashed") == (3, 3, 2)
+
+
+def test_a_batch_under_a_known_token_leaves_no_second_row(
+    store: Store, sink: ClickHouseSink, trace_id: str
+) -> None:
+    batch = Batch(spans=[span(trace_id, 1), span(trace_id, 2)], token=f"journal-{trace_id}")
+    for _ in range(3):
+        sink.write(batch)
+    sink.write(replace(batch, token=""))
+    count = "SELECT count() FROM otel.otel_traces WHERE TraceId = {id:String}"
+    assert store.query(count, {"id": trace_id}) == [(4,)]
+    count = count.replace("WHERE", "FINAL WHERE")
+    assert store.query(count, {"id": trace_id}) == [(2,)]
+
+
+def test_a_missing_table_is_nobody_s_row(store: Store) -> None:
+    with pytest.raises(WrongStoreError):
         store.query("SELECT * FROM otel.no_such_table")
 
 

@@ -1,0 +1,113 @@
+"""accepted = stored + queued + dead-lettered + duplicates + filtered + damaged, at any moment, through faults."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.corpus import select
+from tests.sending import http_protobuf, over_grpc, renamed
+from tests.server import Server
+
+PAYLOADS = [
+    file.read_bytes() for scenario in select("openinference/openai-agents/") for file in scenario.traces
+][:3]
+LOGS = [file.read_bytes() for scenario in select("gen_ai/openai-v2-events/") for file in scenario.logs][:3]
+PARTS = ("stored", "queued", "dead_lettered", "duplicates", "filtered", "damaged")
+
+
+def balances(status: dict[str, Any]) -> None:
+    for balance in (status["pipeline"], status["pipeline"]["logs"]):
+        assert balance["accepted"] == sum(balance[part] for part in PARTS), status
+        assert all(balance[part] >= 0 for part in PARTS)
+
+
+def stored_spans(data_dir: Path) -> int:
+    script = """
+import sys
+from pathlib import Path
+from sinks.clickhouse import Store
+store = Store.open(Path(sys.argv[1]))
+print(store.query("SELECT uniqExact(TraceId, SpanId) FROM otel.otel_traces")[0][0])
+"""
+    counted = subprocess.run(
+        [sys.executable, "-c", script, str(data_dir / "clickhouse")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(counted.stdout)
+
+
+def test_everything_accepted_is_accounted_for_through_load_resends_and_a_crash(data_dir: Path) -> None:
+    server = Server(data_dir).start()
+    stopping = threading.Event()
+
+    def send(worker: int) -> None:
+        number = 0
+        while not stopping.is_set():
+            number += 1
+            body = renamed(PAYLOADS[worker], number % 251)
+            try:
+                for _ in range(1 + number % 3):  # some requests are sent again at once
+                    (over_grpc if number % 7 == 0 else http_protobuf)(server, body, "balance")
+                http_protobuf(server, LOGS[worker % len(LOGS)], f"logs-{number}", signal="logs")
+            except Exception:  # the collector is killed under us
+                return
+
+    workers = [threading.Thread(target=send, args=(worker,)) for worker in range(3)]
+    for worker in workers:
+        worker.start()
+    looks = 0
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        balances(server.get("/status"))
+        looks += 1
+    assert looks > 10
+    status = server.get("/status")["pipeline"]
+    assert status["duplicates"] > 0
+    assert status["logs"]["accepted"] > 0
+    server.process.send_signal(signal.SIGKILL)
+    stopping.set()
+    for worker in workers:
+        worker.join()
+    server.kill()
+
+    server.start()
+    balances(server.get("/status"))
+    for body in PAYLOADS:
+        http_protobuf(server, body, "balance")
+    status = server.settled()
+    balances(status)
+    doors = status["receivers"]["http"]["traces"]["accepted"]
+    assert status["pipeline"]["accepted"] >= doors
+    assert server.stop() == 0
+    assert stored_spans(data_dir) == status["stored"]["spans"]
+
+
+def test_a_request_sent_again_byte_for_byte_is_a_duplicate_at_once(server: Server) -> None:
+    before = server.settled()["pipeline"]
+    body = renamed(PAYLOADS[0], 200)
+    for _ in range(3):
+        http_protobuf(server, body, "again")
+    over_grpc(server, body, "again")
+    after = server.settled()["pipeline"]
+    spans = (after["accepted"] - before["accepted"]) // 4
+    assert spans > 0
+    assert after["stored"] - before["stored"] == spans
+    assert after["duplicates"] - before["duplicates"] == 3 * spans
+    # The same bytes for another project are another request.
+    response = httpx.post(
+        f"{server.endpoints['http']}/v1/traces",
+        content=renamed(PAYLOADS[0], 201),
+        headers={"Content-Type": "application/x-protobuf", "X-Loop-Project": "elsewhere"},
+    )
+    assert response.status_code == 200
+    assert server.settled()["pipeline"]["stored"] - after["stored"] == spans
