@@ -41,7 +41,9 @@ def settle_outcome(span: Span, event: Event, values: dict[str, Any]) -> None:
             exception_message = text(found.attributes.get("exception.message")) or exception_message
     error_type = exception_type or values.get("error_type", "")
     is_control_flow = bool(
-        _CONTROL_FLOW.search(error_type) or _CONTROL_FLOW_MESSAGE.match(span.status_message)
+        _CONTROL_FLOW.search(error_type)
+        or _CONTROL_FLOW_MESSAGE.match(span.status_message)
+        or _CONTROL_FLOW_MESSAGE.match(exception_message)
     )
     if event.status == Status.ERROR:
         if is_control_flow:

@@ -21,14 +21,20 @@ _PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "cache_read_tokens": (
         ("prompt_tokens_details", "cached_tokens"),
         ("input_tokens_details", "cached_tokens"),
+        ("input_token_details", "cache_read"),
         ("cache_read_input_tokens",),
         ("cachedContentTokenCount",),
         ("cacheReadInputTokens",),
     ),
-    "cache_write_tokens": (("cache_creation_input_tokens",), ("cacheWriteInputTokens",)),
+    "cache_write_tokens": (
+        ("cache_creation_input_tokens",),
+        ("cacheWriteInputTokens",),
+        ("input_token_details", "cache_creation"),
+    ),
     "reasoning_tokens": (
         ("completion_tokens_details", "reasoning_tokens"),
         ("output_tokens_details", "reasoning_tokens"),
+        ("output_token_details", "reasoning"),
         ("thoughtsTokenCount",),
     ),
     "audio_input_tokens": (
@@ -40,7 +46,7 @@ _PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("output_tokens_details", "audio_tokens"),
     ),
 }
-"""Fields and where OpenAI (chat, responses), Anthropic, Gemini and Bedrock have them."""
+"""Fields and where OpenAI (chat, responses), Anthropic, Gemini, Bedrock and LangChain have them."""
 
 _BUCKETS = {
     "cache_read_tokens": ("input_cached_tokens", "input_cache_read", "cache_read_input_tokens"),

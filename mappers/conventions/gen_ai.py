@@ -88,6 +88,7 @@ CONVENTION = Convention(
         KindByName(Kind.EMBEDDING, r"embeddings .", order=190),
         KindByName(Kind.TOOL, r"execute_tool .", order=190),
         KindByName(Kind.AGENT, r"invoke_agent .", order=190),
+        KindByName(Kind.WORKFLOW, r"invoke_workflow .", order=190),
         KindByName(Kind.OTHER, r"create_agent .", order=190),
     ),
     fields={

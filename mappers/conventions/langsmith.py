@@ -4,6 +4,8 @@ from mappers.conventions.base import Below, Convention, Json, KindByValue, NameM
 from mappers.model import Kind
 from mappers.usage_object import from_usage
 
+_ANSWER = ("gen_ai.completion", "generations", 0, 0)
+"""Where LangChain's dump of an answer begins."""
 _USAGE = "langsmith.metadata.usage_metadata"
 
 CONVENTION = Convention(
@@ -39,7 +41,11 @@ CONVENTION = Convention(
         "provider": ["langsmith.metadata.ls_provider"],
         "response_model": [Json("gen_ai.completion", "model")],
         "request_model": ["langsmith.metadata.ls_model_name"],
-        "response_id": [Json("gen_ai.completion", "id")],
+        "response_id": [
+            Json("gen_ai.completion", "id"),
+            Json(*_ANSWER, "message", "kwargs", "response_metadata", "id"),
+        ],
+        "finish_reasons": [Json(*_ANSWER, "generation_info", "finish_reason")],
         "streaming": ["langsmith.request.streaming"],
         "cache_read_tokens": [
             from_usage(_USAGE, "cache_read_tokens"),

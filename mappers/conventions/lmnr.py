@@ -1,6 +1,6 @@
 """Laminar's SDKs (`lmnr`): `lmnr.span.*`; model calls carry GenAI keys with the providers' own shapes."""
 
-from mappers.conventions.base import Below, Convention, KindByValue, NameMatch, Quirk
+from mappers.conventions.base import Below, Convention, Json, KindByValue, NameMatch, Quirk
 from mappers.model import Kind
 
 CONVENTION = Convention(
@@ -25,12 +25,17 @@ CONVENTION = Convention(
         ),
     ),
     fields={
-        "session_id": ["lmnr.association.properties.session_id"],
-        "user_id": ["lmnr.association.properties.user_id"],
+        "agent": [Json("langchain.metadata", "lc_agent_name")],
+        "session_id": [
+            "lmnr.association.properties.session_id",
+            Json("langchain.metadata", "session_id"),
+            Json("langchain.metadata", "thread_id"),
+        ],
+        "user_id": ["lmnr.association.properties.user_id", Json("langchain.metadata", "user_id")],
         "tags": ["lmnr.association.properties.tags"],
         "metadata": [Below("lmnr.association.properties.metadata"), Below("lmnr.association.properties")],
         "total_tokens": ["llm.usage.total_tokens"],
-        "tool": [NameMatch(r"(.+)")],
+        "tool": ["gen_ai.tool.name", NameMatch(r"(?:execute_tool )?(.+)")],
         "arguments": ["lmnr.span.input"],
         "result": ["lmnr.span.output"],
         "input": ["lmnr.span.input"],

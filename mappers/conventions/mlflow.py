@@ -34,8 +34,13 @@ CONVENTION = Convention(
     ),
     fields={
         "agent": [Json("metadata", "lc_agent_name")],
-        "session_id": [Json("mlflow.trace.session"), Json("session.id")],
-        "user_id": [Json("mlflow.trace.user"), Json("user.id")],
+        "session_id": [
+            Json("mlflow.trace.session"),
+            Json("session.id"),
+            Json("metadata", "session_id"),
+            Json("metadata", "thread_id"),
+        ],
+        "user_id": [Json("mlflow.trace.user"), Json("user.id"), Json("metadata", "user_id")],
         "metadata": ["metadata"],
         "provider": [Json("mlflow.llm.provider")],
         "request_model": [
@@ -58,6 +63,7 @@ CONVENTION = Convention(
         "reasoning_tokens": [Json(_USAGE, "reasoning_tokens"), Json(_USAGE, "reasoning_output_tokens")],
         "cost_usd": [Json("mlflow.llm.cost", "total_cost")],
         "tool": [NameMatch(r"(.+)")],
+        "tool_call_id": [Json("tool_call_id")],
         "arguments": ["mlflow.spanInputs"],
         "result": ["mlflow.spanOutputs"],
         "input": ["mlflow.spanInputs"],

@@ -35,5 +35,12 @@ CONVENTION = Convention(
             when=Kind.LLM,
             usage_is_estimate=True,
         ),
+        # Nodes of a graph that are no agents.
+        Quirk(
+            scope=r"^openlit\.instrumentation\.lang(chain|graph)@",
+            name=r"^invoke_agent (route_to_\w+|model|tools|agent)$",
+            when=Kind.AGENT,
+            kind=Kind.WORKFLOW,
+        ),
     ),
 )

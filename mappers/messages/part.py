@@ -57,6 +57,10 @@ _WRAPPERS = ("message_content", "tool_call")
 """OpenInference's names for a block's own members."""
 _CALL_HOLDERS = ("function", "functionCall", "function_call", "toolUse", "toolRequest", "custom")
 _RESULT_HOLDERS = ("functionResponse", "function_response", "toolResult", "toolResponse")
+_TELLING = frozenset(
+    {*_WRAPPERS, *_CALL_HOLDERS, *_RESULT_HOLDERS, "args", "toolName", "thought", "reasoningContent"}
+)
+"""Members that tell more of a block than its type."""
 _MEDIA_HOLDERS = (
     "inlineData",
     "inline_data",
@@ -111,28 +115,39 @@ def _part(block: Any) -> Part | None:
         return Part("text", block)
     if not isinstance(block, dict):
         return None
+    kind = kind_of(block)
+    if _TELLING.isdisjoint(block):  # as most are
+        return _plain(block, kind)
     for wrapper in _WRAPPERS:
         if isinstance(block.get(wrapper), dict):
             return _part({**block[wrapper], **{k: v for k, v in block.items() if k != wrapper}})
-    kind = kind_of(block)
     if (inner := _held(block, _CALL_HOLDERS)) is not None:
         return _call(block, inner)
-    if kind in CALLS or ("name" in block and "args" in block) or is_untyped_call(block):
+    if ("name" in block and "args" in block) or is_untyped_call(block):
         return _call(block, block)
     if (inner := _held(block, _RESULT_HOLDERS)) is not None:
         return _result(inner)
-    if kind in RESULTS:
-        return _result(block)
-    if kind in REASONING or block.get("thought") is True:
+    if block.get("thought") is True:
         return _reasoning(block)
     if isinstance(block.get("reasoningContent"), dict):
         return Part("reasoning", text_of(member(block, ("reasoningContent", "reasoningText", "text"))))
+    return _plain(block, kind)
+
+
+def _plain(block: dict[str, Any], kind: str) -> Part | None:
+    """Of blocks that their `type` tells, and of those that have none."""
     if kind in _TEXTS or not kind:
         text = block.get("text", block.get("content", block.get("refusal")))
         if text:
             return Part("text", text_of(text))
         held = _held(block, _MEDIA_HOLDERS)
         return _media(block, held) if held is not None else _plain_reasoning(block)
+    if kind in CALLS:
+        return _call(block, block)
+    if kind in RESULTS:
+        return _result(block)
+    if kind in REASONING:
+        return _reasoning(block)
     if kind in _MESSAGES:
         return None
     return _media(block, _held(block, _MEDIA_HOLDERS) or _held(block, ("source",)) or block)

@@ -259,6 +259,8 @@ def test_the_first_token_may_be_a_span_event() -> None:
         ("ParentCommand", "langgraph.errors.ParentCommand"),
         ("", "GraphInterrupt"),
         ("", "langgraph.errors.GraphBubbleUp"),
+        # LangSmith passes the exception on as a text.
+        ("ParentCommand(Command(graph='__parent__', update={}))Traceback …", "Exception"),
     ],
 )
 def test_graph_control_flow_is_no_error(message: str, exception: str) -> None:
