@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from collector import upkeep
+from collector.check.command import check
 
 if TYPE_CHECKING:
     from collector.config import Settings
@@ -227,6 +228,7 @@ def demo(data_dir: Path | None) -> None:
 
 main.add_command(upkeep.journal)
 main.add_command(upkeep.dead_letter)
+main.add_command(check)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -218,6 +218,32 @@ class RedactionSettings(RedactionRules):
     """Other rules for projects, by name or pattern (`shop-*`); the first that fits holds alone."""
 
 
+class Webhook(Section):
+    url: Annotated[str, Field(repr=False)]
+    """Where to send; https, unless private addresses are allowed."""
+    secret: Annotated[str, Field(repr=False)] = ""
+    """Signs each request: `X-Eddyline-Signature`."""
+    format: Literal["json", "slack"] = "json"
+    min_severity: Literal["info", "warning", "critical"] = "warning"
+    categories: list[Literal["loop", "waste"]] = ["loop"]
+    projects: list[str] = []
+    """Only of these; empty: of all."""
+    allow_private: bool = False
+    """Whether the address may lie within the network, and speak http."""
+
+
+class NotificationSettings(Section):
+    webhooks: list[Webhook] = []
+    """Who hears of loops, once for each incident and change of it; each has `url`, `secret`, `format`, …; see below."""
+
+
+class LoopSettings(Section):
+    detectors: dict[str, dict[str, Any]] = {}
+    """Thresholds by detector and name: `{exact_repeat: {chain: 4}}`; all are listed in `mappers/loops/README.md`."""
+    disabled: list[str] = []
+    """Detectors that are not asked."""
+
+
 class PricingSettings(Section):
     overrides: Path | None = None
     """YAML file with prices of one's own, which come before list prices."""
@@ -375,6 +401,8 @@ class Settings(BaseSettings):
     journal: JournalSettings = JournalSettings()
     sinks: Sinks = Sinks()
     deriver: DeriverSettings = DeriverSettings()
+    loops: LoopSettings = LoopSettings()
+    notifications: NotificationSettings = NotificationSettings()
     pricing: PricingSettings = PricingSettings()
     redaction: RedactionSettings = RedactionSettings()
     api: ApiSettings = ApiSettings()

@@ -1,4 +1,5 @@
-"""What other packages add: conventions under the entry point `eddyline.mappers`."""
+"""What other packages add: conventions under the entry point `eddyline.mappers`, loop detectors under
+`eddyline.detectors`."""
 
 from __future__ import annotations
 
@@ -7,10 +8,14 @@ from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 
 from mappers.conventions.base import Convention
+from mappers.loops.detectors import BUILTIN, Detector
 
 log = logging.getLogger(__name__)
 
 MAPPERS = "eddyline.mappers"
+DETECTORS = "eddyline.detectors"
+
+_MEMBERS = ("name", "category", "suggestion", "kinds", "look", "describe")
 
 
 def load_conventions(found: Iterable[EntryPoint] | None = None) -> tuple[list[Convention], dict[str, str]]:
@@ -33,3 +38,29 @@ def load_conventions(found: Iterable[EntryPoint] | None = None) -> tuple[list[Co
         else:
             conventions += several
     return conventions, failures
+
+
+def load_detectors(found: Iterable[EntryPoint] | None = None) -> tuple[list[Detector], dict[str, str]]:
+    """Loop detectors of installed packages, and why each one that failed could not be loaded, by its name.
+
+    An entry point leads to an object with the members of `Detector`. One that fails, or that has the name of
+    another detector, is logged and left out.
+    """
+    detectors: list[Detector] = []
+    failures: dict[str, str] = {}
+    for entry_point in entry_points(group=DETECTORS) if found is None else found:
+        try:
+            loaded = entry_point.load()
+            missing = [name for name in _MEMBERS if not hasattr(loaded, name)]
+            if missing:
+                raise TypeError(f"it has no {', '.join(missing)}")
+            if loaded.name in {detector.name for detector in (*BUILTIN, *detectors)}:
+                raise ValueError(f"there is a detector {loaded.name!r} already")
+            if loaded.category not in ("loop", "waste"):
+                raise ValueError(f"its category is {loaded.category!r}, neither loop nor waste")
+        except Exception as error:
+            failures[entry_point.name] = f"{type(error).__name__}: {error}"
+            log.exception("detector %s of %s is left out", entry_point.name, entry_point.value)
+        else:
+            detectors.append(loaded)
+    return detectors, failures

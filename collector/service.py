@@ -28,9 +28,10 @@ from collector.intake import Intake
 from collector.journal import Journal, JournalLockedError
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
 from collector.loops import LoopWatch
+from collector.notify import Notifier
 from collector.order import WriteOrder
 from collector.pipeline import Pipeline, Stage
-from collector.plugins import load_conventions
+from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, into
@@ -41,6 +42,7 @@ from collector.telemetry import Health, Status
 from mappers.agent_logs import AGENTS
 from mappers.conventions import BUILTIN
 from mappers.cost import load_price_list
+from mappers.loops.configure import configured
 from mappers.loops.evaluator import Engine
 from mappers.model import DEFAULT_TENANT
 from mappers.normalize import Normalizer
@@ -51,6 +53,9 @@ from sinks.clickhouse import ClickHouseSink, Reader, Store
 log = logging.getLogger(__name__)
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
+
+NOTIFY_S = 2.0
+"""Longest wait at the end for notifications to be sent."""
 
 EX_UNAVAILABLE = 69
 EX_CANTCREAT = 73
@@ -132,7 +137,8 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         health = Health()
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
         flows = {signal: Flow() for signal in journals}
-        deriver = Deriver(reader, max_events=settings.deriver.max_events, watch=LoopWatch(Engine(), reader))
+        engine, unloaded = _loop_engine(settings)
+        deriver = Deriver(reader, max_events=settings.deriver.max_events, watch=LoopWatch(engine, reader))
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
         normalizer, log_normalizer = Normalizer(conventions, prices), Normalizer(conventions, prices)
@@ -145,7 +151,9 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
             redaction.masked_request,
             settings.sinks.clickhouse.dead_letter.max_bytes,
         )
-        derivation = Derivation(deriver, reader, totals)
+        notifier = Notifier(settings.notifications.webhooks)
+        parts.callback(notifier.close, NOTIFY_S)
+        derivation = Derivation(deriver, reader, totals, notifier.tell)
         stages: dict[str, Stage[Any]] = {
             "traces": TraceStage(normalizer, redaction, derivation, flows["traces"]),
             "logs": LogStage(RecordReader(log_normalizer, prices), log_redaction, derivation, flows["logs"]),
@@ -181,9 +189,10 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
                 pipelines,
                 totals,
                 dead_letters,
-                lambda: _mappers((normalizer, log_normalizer), failures),
+                lambda: _mappers((normalizer, log_normalizer), failures, engine, unloaded),
                 lambda: _redacted((redaction, log_redaction)),
                 proxy.document,
+                notifier.document,
             ),
             health,
             normalizer=lambda: Normalizer(conventions, prices),
@@ -252,6 +261,7 @@ def _status(
     mappers: Callable[[], dict[str, Any]],
     redaction: Callable[[], dict[str, Any]],
     proxy: Callable[[], dict[str, Any] | None],
+    notifications: Callable[[], dict[str, int]],
 ) -> Status:
     def balance(signal: str) -> dict[str, int]:
         return balanced(intake, journals[signal], pipelines[signal])
@@ -265,6 +275,7 @@ def _status(
             "mappers": mappers,
             "redaction": redaction,
             "proxy": proxy,
+            "notifications": notifications,
             "journal": lambda: {
                 signal: {
                     "bytes": journal.size_bytes,
@@ -282,10 +293,28 @@ def _status(
     )
 
 
-def _mappers(normalizers: Sequence[Normalizer], failures: dict[str, str]) -> dict[str, Any]:
-    """Faults by convention, and plugins that could not be loaded."""
+def _loop_engine(settings: Settings) -> tuple[Engine, dict[str, str]]:
+    """The loop engine with its thresholds and plugins, and the plugins that could not be loaded."""
+    others, failures = load_detectors()
+    try:
+        return configured(settings.loops.detectors, settings.loops.disabled, others), failures
+    except ValueError as error:
+        raise ServiceError(f"loops: {error}", EX_CONFIG) from None
+
+
+def _mappers(
+    normalizers: Sequence[Normalizer],
+    failures: dict[str, str],
+    engine: Engine,
+    unloaded: dict[str, str],
+) -> dict[str, Any]:
+    """Faults by convention and by loop detector, and plugins that could not be loaded."""
     faults = sum((normalizer.faults for normalizer in normalizers), Counter[str]())
-    return {"faults": dict(faults), "not_loaded": failures}
+    return {
+        "faults": dict(faults),
+        "not_loaded": failures,
+        "detectors": {"faults": dict(engine.faults), "not_loaded": unloaded},
+    }
 
 
 def _redacted(redactions: Sequence[Redaction]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collector.journal import Record
 from collector.otlp import decode_logs, decode_traces
 from collector.pipeline import Prepared
 from collector.redaction import Redaction
-from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Span
+from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Run, Span, Warning
 from mappers.normalize import Normalizer
 from mappers.project import project_of
 from mappers.records import RecordReader
@@ -42,10 +42,21 @@ SETTLED = ("duplicate_of", "handoff_from", "handoff_to", "handoff_source", "fill
 
 
 class Derivation:
-    """Events → runs, of both signals. `totals` is kept up to date as batches are stored."""
+    """Events → runs, of both signals. `totals` is kept up to date as batches are stored.
 
-    def __init__(self, deriver: Deriver, rows: RowStore, totals: Totals) -> None:
+    Args:
+        tell: called with warnings once they are stored.
+    """
+
+    def __init__(
+        self,
+        deriver: Deriver,
+        rows: RowStore,
+        totals: Totals,
+        tell: Callable[[Sequence[Warning], Sequence[Run]], None] = lambda warnings, runs: None,
+    ) -> None:
         self._deriver = deriver
+        self._tell = tell
         self._rows = rows
         self._totals = totals
 
@@ -71,6 +82,8 @@ class Derivation:
             self._totals.events += derived.new_events
             self._totals.runs += derived.new_runs
             stored_hook(derived)
+            if derived.warnings:
+                self._tell(derived.warnings, derived.runs)
 
         def discard(lost: Sequence[Event]) -> None:
             self._totals.spans -= sum(event.seq == 0 for event in lost)

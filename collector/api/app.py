@@ -50,6 +50,7 @@ from collector.api.queries import (
     read_json,
 )
 from collector.api.render import entry_document, run_document, span_document, warning_document
+from collector.api.warning_list import read_parameters
 from collector.mapping import explanation_document, stored_span
 from collector.telemetry import Health, Status
 from mappers.model import DEFAULT_TENANT, Event, Run, Span
@@ -309,6 +310,18 @@ class _Routes:
             }
         )
 
+    async def all_warnings(self, request: Request) -> Response:
+        """Warnings of all runs, the latest first."""
+        wanted, limit, cursor, binding = read_parameters(request, self._api.clock_ns())
+        page = await self._read(self._api.reader.warning_page, wanted, limit, cursor)
+        return _json(
+            {
+                "data": [warning_document(warning) for warning in page.warnings],
+                "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
+                "meta": {"sort": "-last_at", "limit": limit},
+            }
+        )
+
     # ------------------------------------------------------------------- health
 
     async def healthz(self, request: Request) -> Response:
@@ -356,6 +369,7 @@ class _Routes:
             ("GET", run + "/spans", self.spans),
             ("GET", run + "/warnings", self.warnings),
             ("GET", "/api/v1/spans/{run_id}/{span_id}/mapping", self.mapping),
+            ("GET", "/api/v1/warnings", self.all_warnings),
             *self.health_table(),
         ]
 

@@ -143,7 +143,7 @@ class Evaluator:
             )
             return
         # The window forgets; what was counted stays counted.
-        finding.count = max(hit.count, finding.count + 1)
+        finding.count = max(hit.count, finding.count + hit.again)
         finding.last = step.id
         finding.tail.append(step.id)
         finding.last_ns = step.end_ns or step.start_ns

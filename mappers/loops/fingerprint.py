@@ -24,13 +24,16 @@ LONG_LINE = 160
 ERROR_LENGTH = 300
 ERROR_CLASS_LENGTH = 160
 
-_VOLATILE = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
-    r"|\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"
-    r"|\b0x[0-9a-fA-F]{6,}\b"
-    r"|\b(?=[0-9a-f]*[a-f])(?=[0-9a-f]*\d)[0-9a-f]{32,64}\b"
-    r"|\b\d+(?:\.\d+)?\s?(?:ms|us|seconds?|secs?)\b"
+_IDS = re.compile(
+    r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b|\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{32,64}\b"
 )
+_HEX_RUN = re.compile(r"[0-9a-f]{32}")
+_TIMES = re.compile(
+    r"\d+(?:-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
+    r"|x[0-9a-fA-F]{6,}\b"
+    r"|(?:\.\d+)?\s?(?:ms|us|seconds?|secs?)\b)"
+)
+"""Points in time, addresses, durations. Begins with a digit, which the regex engine skips to quickly."""
 _DIGITS = re.compile(r"\d+")
 _SPACE = re.compile(r"\s+")
 _QUOTED = re.compile(r"'[^'\n]{1,120}'|\"[^\"\n]{1,120}\"|`[^`\n]{1,120}`|\[[^\]\n]{1,120}\]")
@@ -48,8 +51,14 @@ _FAILURE = re.compile(
     r"|unexpected eof|cannot access|too many requests|rate limit(?:ed)? exceeded"
     r"|\b(?:was|were|is) not a valid|\bis not a valid|no (?:sql )?code (?:block )?(?:was )?(?:found|detected)"
     r"|encountered an error|\bnot found$|^(?:file|directory) \S+ not found",
-    re.IGNORECASE,
 )
+"""In lower case."""
+_FAILURE_HINTS = (
+    "err", "exception", "traceback", "fatal", "usage:", "fail", "unhandled", "not found", "no such", "not recogni",
+    "timed out", "exit", "denied", "refused", "unknown ", "eof", "cannot access", "too many", "rate limit",
+    "not a valid", "no sql", "no code",
+)  # fmt: skip
+"""One of them is in everything that `_FAILURE` finds, and looking for them costs a tenth."""
 _EXCEPTION_AT_END = re.compile(r"(?:^|\n)\s*[A-Za-z_.]{0,60}(?:Error|Exception)\b[^\n]*\s*$")
 _EMPTY = re.compile(
     r"^\W*(?:no (?:\w+ ){0,2}(?:results?|match(?:es)?|documents?|records?|data|files?|rows?|entries|items)\b"
@@ -59,8 +68,7 @@ _EMPTY = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ACKNOWLEDGES = re.compile(
-    r"\b(?:ok|success|successful|successfully|updated|created|saved|written|done|sent|deleted|added|completed|accepted)\b",
-    re.IGNORECASE,
+    r"\b(?:ok|success|successful|successfully|updated|created|saved|written|done|sent|deleted|added|completed|accepted)\b"
 )
 _ASKS = re.compile(
     r"search|find|query|lookup|look_up|get|list|retriev|fetch|read|select|grep|scan|browse|sql", re.IGNORECASE
@@ -122,7 +130,12 @@ def _hash(text: str) -> int:
 
 
 def _masked(text: str) -> str:
-    return _VOLATILE.sub("~", text)
+    """The text without what changes by itself: ids, points in time, durations, addresses. All have digits."""
+    if _DIGITS.search(text) is None:
+        return text
+    if text.count("-") >= 4 or _HEX_RUN.search(text):
+        text = _IDS.sub("~", text)
+    return _TIMES.sub("~", text)
 
 
 def tell_arguments(step: Step, arguments: str) -> None:
@@ -179,15 +192,19 @@ def looks_empty(text: str) -> bool:
 
 def acknowledges(text: str) -> bool:
     """Whether a short answer, stripped, says that something was done."""
-    return len(text) < 300 and _ACKNOWLEDGES.search(text) is not None
+    return len(text) < 300 and _ACKNOWLEDGES.search(text.lower()) is not None
 
 
 def looks_failed(text: str) -> bool:
     """Whether an answer, stripped, is an error in words, at its head or in its last line: most tools of agents do
     not raise."""
-    return _FAILURE.search(text[:200]) is not None or (
-        len(text) < 6_000 and _EXCEPTION_AT_END.search(text[-400:]) is not None
-    )
+    head = text[:200].lower()
+    if any(hint in head for hint in _FAILURE_HINTS) and _FAILURE.search(head):
+        return True
+    if len(text) >= 6_000:
+        return False
+    tail = text[-400:]
+    return ("Error" in tail or "Exception" in tail) and _EXCEPTION_AT_END.search(tail) is not None
 
 
 def _tell_error(step: Step, error: str) -> None:
@@ -221,20 +238,28 @@ MIN_OUTPUT = 20
 
 
 def output_step(step: Step, output: str, told: str, whole_hash: int = 0) -> Step:
-    """A finished fingerprint of what a model wrote.
+    """A fingerprint of what a model wrote; its words are only looked at once another output follows (`settle`).
 
     Args:
         output: the text, or its beginning.
         told: the last thing that it was told, or its beginning; "" if that was not captured.
         whole_hash: hash of the whole text, where `output` is only its beginning.
     """
-    text = _SPACE.sub(" ", _masked(output)).strip()
-    step.result_length = len(text)
-    step.has_result = bool(text)
-    step.kind = StepKind.OUTPUT if len(text) >= MIN_OUTPUT else StepKind.CALL
-    step.outcome = whole_hash or _hash(text)
-    step.sketch = EMPTY_SKETCH if whole_hash else words(text)
-    if told:
-        step.input_hash = _hash(_SPACE.sub(" ", told).strip()[:400])
-        step.input_sketch = words(told)
+    step.result_length = len(output)
+    step.has_result = len(output) > 0
+    step.kind = StepKind.OUTPUT if len(output) >= MIN_OUTPUT else StepKind.CALL
+    step.outcome = whole_hash
+    step.text, step.told = output, told
     return step
+
+
+def settle_output(step: Step) -> None:
+    """Finishes the fingerprint of an output."""
+    if step.text:
+        text = _SPACE.sub(" ", _masked(step.text)).strip()
+        step.outcome = step.outcome or _hash(text)
+        step.sketch = words(text)
+        if step.told:
+            step.input_hash = _hash(_SPACE.sub(" ", step.told).strip()[:400])
+            step.input_sketch = words(step.told)
+        step.text = step.told = ""

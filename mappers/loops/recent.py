@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from sys import intern
 
-from mappers.loops.fingerprint import TASK_SKETCH, similarity
+from mappers.loops.fingerprint import TASK_SKETCH, settle_output, similarity
 from mappers.loops.step import Step, StepKind
 
 WINDOW = 30
@@ -126,8 +126,11 @@ class Recent:
                 for other in self.handoffs
                 if other.tool == step.tool
             )
-        elif step.kind is StepKind.OUTPUT and self._is_told_something_new(step):
-            self.outputs.clear()
+        elif step.kind is StepKind.OUTPUT and self.outputs:
+            for output in (*self.outputs, step):
+                settle_output(output)
+            if self._is_told_something_new(step):
+                self._end_outputs()
         step.progress = self.progress
 
     def _is_told_something_new(self, step: Step) -> bool:
@@ -184,6 +187,12 @@ class Recent:
         gained = not (step.soft or step.quiet) if step.has_result else not repeated
         self.progress += gained
 
+    def _end_outputs(self) -> None:
+        """The next output is the first of its kind again."""
+        for output in self.outputs:
+            output.text = output.told = ""
+        self.outputs.clear()
+
     def remember(self, step: Step) -> None:
         """Keeps the step, without what only judging needed."""
         step.units = step.bare_units = ()
@@ -191,12 +200,12 @@ class Recent:
         match step.kind:
             case StepKind.TOOL:
                 self.tools.append(step)
-                self.outputs.clear()
+                self._end_outputs()
             case StepKind.HANDOFF:
                 self.handoffs.append(step)
-                self.outputs.clear()
+                self._end_outputs()
             case StepKind.USER:
-                self.outputs.clear()
+                self._end_outputs()
             case StepKind.OUTPUT:
                 self.outputs.append(step)
         if step.kind in (StepKind.OUTPUT, StepKind.CALL):

@@ -70,6 +70,9 @@ class Step:
     empty: bool = False
     acknowledges: bool = False
     polls: bool = False
+    text: str = ""
+    told: str = ""
+    """An output, and what the model was told before, until its words are needed."""
     input_hash: int = 0
     """Of a model call: hash of what it was last told."""
     input_sketch: array[int] = field(default_factory=_no_sketch)

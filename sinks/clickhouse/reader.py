@@ -20,6 +20,7 @@ from sinks.clickhouse.aggregates import aggregate_sql
 from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS, read_event, read_run, read_warning, selection
 from sinks.clickhouse.conditions import Sql, base_values, condition_sql, facet_sql
 from sinks.clickhouse.store import Store
+from sinks.clickhouse.warnings import WarningFilter, WarningPage, list_warnings
 from sinks.filter import ALWAYS, Condition
 
 CONTENT = ("Input", "Output", "Metadata", "Parameters", "OfferedTools")
@@ -448,6 +449,12 @@ class Reader:
             {"tenant": tenant, "run": run_id},
         )
         return [read_warning(row) for row in rows]
+
+    def warning_page(
+        self, wanted: WarningFilter, limit: int, cursor: tuple[int, str, str] | None
+    ) -> WarningPage:
+        """Warnings of all runs that match, the latest first."""
+        return list_warnings(self._store, wanted, limit, cursor)
 
     def warnings_of(self, tenant: str, threads: Sequence[str]) -> list[Warning]:
         """Warnings of threads that stand; a thread that is a run has the run's id."""

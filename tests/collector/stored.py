@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 
 from collector.deriver import Derived
-from mappers.model import Event, Run, Warning
+from mappers.model import Event, Kind, Run, Warning
 
 
 class Stored:
@@ -39,6 +39,12 @@ class Stored:
                     slim.input = slim.output = ""
                 found.setdefault(event.run_id, []).append(slim)
         return found
+
+    def newest_call_ns(self) -> int:
+        return max((event.end_ns for event in self.events.values()), default=0)
+
+    def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> Sequence[str]:
+        return sorted({event.run_id for event in self.events.values() if event.kind == Kind.LLM})
 
     def texts_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[tuple[str, str, int], tuple[str, str]]:
         return {key: (event.input, event.output) for key, event in self.events.items() if key[0] in run_ids}

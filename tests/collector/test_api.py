@@ -159,8 +159,39 @@ def test_spans_are_served_as_received(server: Server, runs: list[dict[str, Any]]
     assert any(span["attributes"].get("llm.model_name") == "gpt-4o-mini-2024-07-18" for span in spans)
 
 
-def test_there_are_no_warnings_yet(server: Server, runs: list[dict[str, Any]]) -> None:
-    assert server.get(f"/runs/{runs[0]['run_id']}/warnings")["data"] == []
+def test_a_looping_run_says_so(server: Server, runs: list[dict[str, Any]]) -> None:
+    looping = max(runs, key=lambda run: (run["counts"]["warnings"], run["counts"]["tool_calls"]))
+    assert looping["counts"]["warnings"] > 0
+    assert looping["top_warning"]["type"] == "exact_repeat"
+    assert looping["health"]["label"] == "stuck"
+    assert looping["health"]["score"] < 80
+    warnings = server.get(f"/runs/{looping['run_id']}/warnings")["data"]
+    (primary,) = (warning for warning in warnings if warning["primary"])
+    assert (primary["type"], primary["category"], primary["count"]) == ("exact_repeat", "loop", 6)
+    assert {warning["incident_id"] for warning in warnings} == {primary["warning_id"]}
+    events = {event["event_id"] for event in server.get(f"/runs/{looping['run_id']}/events")["data"]}
+    assert {*primary["evidence"], primary["first_event_id"], primary["onset_event_id"]} <= events
+
+
+def test_warnings_of_all_runs_come_page_by_page(server: Server, runs: list[dict[str, Any]]) -> None:
+    whole = server.get("/warnings", project=PROJECT, limit=1000)["data"]
+    assert {warning["run_id"] for warning in whole} == {
+        run["run_id"] for run in runs if run["counts"]["warnings"]
+    }
+    paged: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = server.get("/warnings", project=PROJECT, limit=2, **cursor)
+        paged += [warning["warning_id"] for warning in page["data"]]
+        if page["page"]["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["page"]["next_cursor"]}
+    assert paged == [warning["warning_id"] for warning in whole]
+    primary = server.get("/warnings", project=PROJECT, primary="true", type="exact_repeat")["data"]
+    assert primary
+    assert {warning["primary"] for warning in primary} == {True}
+    assert server.get("/warnings", project=PROJECT, category="waste")["data"] == []
+    assert server.get("/warnings", project=PROJECT, until=whole[-1]["last_at"])["data"] == []
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ class Hit:
     """Earlier steps that are evidence; the step looked at always is."""
     severity: str = ""
     """Where the detector knows better than the ladder of `findings`."""
+    again: bool = True
+    """Whether it happened once more with this step; False: it goes on."""
     facts: Mapping[str, str] = field(default_factory=lambda: NO_FACTS)
     """Words for the message."""
 

@@ -42,13 +42,15 @@ class Cycle:
                 not other.has_args and not other.has_result for other in last
             ):
                 continue
-            length = _matching(steps, period)
+            length = _matching(steps, period, period * self.rounds)
             if length >= period * (self.rounds - 1):
                 rounds = 1 + length // period
+                first = min(other.shape for other in last)
                 return Hit(
-                    min(other.shape for other in last),
+                    first,
                     rounds,
                     steps[-period * rounds : -1],
+                    again=step.shape == first,
                     facts={
                         "tools": ", ".join(dict.fromkeys(other.tool for other in last)),
                         "steps": str(period),
@@ -60,10 +62,10 @@ class Cycle:
         return f"the same {facts['steps']} steps ({facts['tools']}) went round {count} times"
 
 
-def _matching(steps: Sequence[Step], period: int) -> int:
-    """Steps at the end that equal the one a period before, but for digits."""
+def _matching(steps: Sequence[Step], period: int, most: int) -> int:
+    """Steps at the end, up to `most`, that equal the one a period before but for digits."""
     length = 0
-    for index in range(len(steps) - 1, period - 1, -1):
+    for index in range(len(steps) - 1, max(period - 1, len(steps) - 1 - most), -1):
         if steps[index].shape != steps[index - period].shape:
             break
         length += 1

@@ -62,6 +62,16 @@ def test_a_finding_says_where_it_began_and_where_it_held() -> None:
     assert (finding.count, finding.tool) == (4, "fetch")
 
 
+@pytest.mark.parametrize("rounds", [4, 6, 12, 30])
+def test_a_cycle_counts_its_rounds(rounds: int) -> None:
+    script = Script()
+    answers = [script.words(20) for _ in range(3)]
+    for _ in range(rounds):
+        for number in range(3):
+            script.tool(f"tool_{number}", {"f": number}, answers[number])
+    assert loops(evaluated(script))["cycle"].count == rounds
+
+
 def test_two_of_the_same_are_no_loop() -> None:
     script = Script()
     answer = script.words(20)

@@ -1,0 +1,128 @@
+"""The command around the check: options, output, exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+SEVERITIES = click.Choice(["info", "warning", "critical", "never"])
+EX_UNAVAILABLE = 69
+
+
+@click.command()
+@click.argument("run_ids", nargs=-1, metavar="[RUN]...")
+@click.option("--since", default="", help="Runs that began since then: an RFC 3339 time, or like -1h.")
+@click.option("--project", default="", help="Runs of this project.")
+@click.option("--session", default="", help="Runs of this session.")
+@click.option("-q", "--query", default="", help="Runs that this search text finds.")
+@click.option(
+    "--fail-on", type=SEVERITIES, default="warning", help="Least severe loop warning that fails. [warning]"
+)
+@click.option(
+    "--fail-on-waste", type=SEVERITIES, default="never", help="The same for waste warnings. [never]"
+)
+@click.option("--fail-on-failed", is_flag=True, help="A run that failed fails the check.")
+@click.option("--max-cost", type=click.FloatRange(min=0), help="US dollars a run.")
+@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens a run, read and written.")
+@click.option("--max-duration", type=click.FloatRange(min=0), help="Seconds a run.")
+@click.option("--max-steps", type=click.IntRange(min=0), help="Model calls, tool calls and handoffs a run.")
+@click.option(
+    "--junit", "junit_file", type=click.Path(path_type=Path, dir_okay=False), help="Write JUnit XML."
+)
+@click.option(
+    "--sarif", "sarif_file", type=click.Path(path_type=Path, dir_okay=False), help="Write SARIF 2.1.0."
+)
+@click.option(
+    "--url", envvar="EDDYLINE_URL", default="", help="API of a collector elsewhere. [the one that runs here]"
+)
+@click.option("--token", envvar="EDDYLINE_TOKEN", default="", help="Its token. [the data directory's]")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="EDDYLINE_DATA_DIR",
+    help="Data directory of the collector that runs here.",
+)
+def check(
+    run_ids: tuple[str, ...],
+    since: str,
+    project: str,
+    session: str,
+    query: str,
+    fail_on: str,
+    fail_on_waste: str,
+    fail_on_failed: bool,
+    max_cost: float | None,
+    max_tokens: int | None,
+    max_duration: float | None,
+    max_steps: int | None,
+    junit_file: Path | None,
+    sarif_file: Path | None,
+    url: str,
+    token: str,
+    data_dir: Path | None,
+) -> None:
+    """Check runs for loops, cost, duration and steps, for CI.
+
+    Checks the runs named, else those that the options select, else all. Exits 0 if all keep within what is
+    allowed, 1 if one does not, 2 if nothing could be checked, 69 if no collector runs here.
+    """
+    from collector.check import Budgets, CheckError, Selection, junit, sarif
+    from collector.check import check as judge
+
+    address, key = _collector(url, token, data_dir)
+    budgets = Budgets(
+        loops=fail_on,
+        waste=fail_on_waste,
+        cost_usd=max_cost,
+        tokens=max_tokens,
+        duration_s=max_duration,
+        steps=max_steps,
+        failed_runs=not fail_on_failed,
+    )
+    try:
+        outcomes = judge(address, key, Selection(run_ids, since, project, session, query), budgets)
+    except CheckError as error:
+        click.echo(f"eddyline: {error}", err=True)
+        sys.exit(2)
+    if junit_file is not None:
+        junit_file.write_bytes(junit(outcomes))
+    if sarif_file is not None:
+        sarif_file.write_text(
+            json.dumps(sarif(outcomes, version("eddyline")), indent=2) + "\n", encoding="utf-8"
+        )
+    broken = 0
+    for outcome in outcomes:
+        broken += bool(outcome.violations)
+        name = f"{outcome.run['name']} {outcome.run['run_id']}"
+        for violation in outcome.violations:
+            click.echo(f"FAILED {name}: {violation.rule}: {violation.message}")
+            if violation.suggestion:
+                click.echo(f"       {violation.suggestion}")
+        if outcome.unknown:
+            click.echo(f"UNKNOWN {name}: nothing is known of its {', '.join(outcome.unknown)}")
+    click.echo(f"{len(outcomes)} runs checked, {broken} failed")
+    sys.exit(1 if broken else 0)
+
+
+def _collector(url: str, token: str, data_dir: Path | None) -> tuple[str, str]:
+    """Address and token of the collector that is asked."""
+    from collector.config import default_data_dir
+    from collector.endpoints import find
+
+    directory = data_dir or default_data_dir()
+    if not url:
+        endpoints = find(directory)
+        if endpoints is None or not endpoints.api:
+            click.echo(
+                "eddyline: no collector runs here; start one with `eddyline serve`, or give --url", err=True
+            )
+            sys.exit(EX_UNAVAILABLE)
+        url = endpoints.api
+    file = directory / "token"
+    if not token and file.exists():
+        token = file.read_text(encoding="utf-8").strip()
+    return url, token
