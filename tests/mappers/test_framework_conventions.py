@@ -1,0 +1,145 @@
+"""Spans of agent frameworks that no captured payload shows: older versions, and what their sources say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mappers.model import Event, Kind, Scope, SpanEvent
+from mappers.normalize import Normalizer
+from tests.mappers.spans import span_of
+
+
+def _event(scope: str, name: str, attributes: dict[str, Any] | None = None, /, **given: Any) -> Event:
+    normalizer = Normalizer()
+    event = normalizer.normalize(span_of(attributes or {}, name=name, scope=Scope(scope), **given))
+    assert not normalizer.faults
+    return event
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "attributes", "kind"),
+    [
+        ("haystack", "haystack.component.run", {"haystack.component.type": "OpenAIGenerator"}, Kind.LLM),
+        (
+            "haystack",
+            "haystack.component.run",
+            {"haystack.component.type": "OpenAITextEmbedder"},
+            Kind.EMBEDDING,
+        ),
+        (
+            "haystack",
+            "haystack.component.run",
+            {"haystack.component.type": "InMemoryBM25Retriever"},
+            Kind.RETRIEVER,
+        ),
+        (
+            "haystack",
+            "haystack.component.run",
+            {"haystack.component.type": "TransformersSimilarityRanker"},
+            Kind.RERANKER,
+        ),
+        (
+            "haystack",
+            "haystack.component.run",
+            {"haystack.component.type": "ChatPromptBuilder"},
+            Kind.WORKFLOW,
+        ),
+        ("haystack", "haystack.agent.step.llm", {}, Kind.LLM),
+        ("haystack", "haystack.agent.step.tool", {"haystack.tool.name": "get_weather"}, Kind.TOOL),
+        ("haystack", "haystack.agent.step", {"haystack.agent.step": 1}, Kind.OTHER),
+        ("gcp.vertex.agent", "call_llm", {}, Kind.LLM),
+        ("gcp.vertex.agent", "execute_tool get_weather", {}, Kind.TOOL),
+        ("gcp.vertex.agent", "execute_tool (merged tools)", {}, Kind.OTHER),
+        ("gcp.vertex.agent", "agent_run [weather_agent]", {}, Kind.AGENT),
+        ("gcp.vertex.agent", "invocation", {}, Kind.WORKFLOW),
+        ("pydantic-ai", "agent run", {"gen_ai.usage.input_tokens": 330, "agent_name": "a"}, Kind.AGENT),
+        ("pydantic-ai", "running tool", {"gen_ai.tool.name": "get_weather"}, Kind.TOOL),
+        ("pydantic-ai", "running tools", {"tools": ["get_weather"]}, Kind.OTHER),
+        ("pydantic-ai", "running 2 tools", {"tools": ["get_weather"]}, Kind.OTHER),
+        ("llamaindex.opentelemetry.tracer", "FunctionTool.acall", {}, Kind.TOOL),
+        ("llamaindex.opentelemetry.tracer", "OpenAI._prepare_chat_with_tools", {}, Kind.OTHER),
+        ("mcp-python-sdk", "tools/call get_weather", {"mcp.method.name": "tools/call"}, Kind.TOOL),
+        (
+            "mcp-python-sdk",
+            "prompts/get x",
+            {"mcp.method.name": "prompts/get", "gen_ai.prompt.name": "x"},
+            Kind.OTHER,
+        ),
+        ("mcp-python-sdk", "tools/list", {"mcp.method.name": "tools/list"}, Kind.OTHER),
+    ],
+)
+def test_names_classes_and_methods_tell_the_kind(
+    scope: str, name: str, attributes: dict[str, Any], kind: Kind
+) -> None:
+    assert _event(scope, name, attributes).kind is kind
+
+
+def test_the_names_of_a_framework_mean_nothing_in_other_scopes() -> None:
+    assert _event("app", "call_llm").kind is Kind.OTHER
+    assert _event("app", "agent run").kind is Kind.OTHER
+
+
+def test_an_agent_of_pydantic_ai_repeats_tokens_that_do_not_count() -> None:
+    event = _event(
+        "pydantic-ai",
+        "agent run",
+        {"gen_ai.usage.input_tokens": 330, "gen_ai.usage.output_tokens": 63, "agent_name": "weather_agent"},
+    )
+    assert (event.kind, event.agent, event.input_tokens) == (Kind.AGENT, "weather_agent", None)
+
+
+def test_an_empty_document_of_google_adk_says_that_content_is_not_captured() -> None:
+    event = _event("gcp.vertex.agent", "execute_tool get_weather", {"gcp.vertex.agent.tool_call_args": "{}"})
+    assert (event.tool, event.input, event.args_hash) == ("get_weather", "", 0)
+
+
+def test_thoughts_that_google_adk_leaves_out_of_the_output_are_added() -> None:
+    response = (
+        '{"usage_metadata": {"prompt_token_count": 100, "candidates_token_count": 20,'
+        ' "thoughts_token_count": 8, "cached_content_token_count": 40, "total_token_count": 128}}'
+    )
+    event = _event(
+        "gcp.vertex.agent",
+        "call_llm",
+        {
+            "gen_ai.usage.input_tokens": 100,
+            "gen_ai.usage.output_tokens": 20,
+            "gcp.vertex.agent.llm_response": response,
+        },
+    )
+    assert (event.input_tokens, event.output_tokens) == (100, 28)
+    assert (event.cache_read_tokens, event.reasoning_tokens) == (40, 8)
+
+
+def test_a_completion_of_llama_index_is_told_by_its_span_events() -> None:
+    start = SpanEvent(1, "LLMCompletionStartEvent", {"model_dict.model": "gpt-4o-mini", "prompt": "Why?"})
+    usage = {"response.raw.usage.input_tokens": 100, "response.raw.usage.output_tokens": 20}
+    end = SpanEvent(2, "LLMCompletionEndEvent", {"response.text": "Because.", **usage})
+    event = _event("llamaindex.opentelemetry.tracer", "OpenAI.complete", events=[start, end])
+    assert (event.kind, event.request_model) == (Kind.LLM, "gpt-4o-mini")
+    assert (event.input_tokens, event.output_tokens) == (100, 20)
+    assert (event.input, event.output) == ("Why?", "Because.")
+
+
+def test_a_tool_call_that_llama_index_writes_as_python_is_read() -> None:
+    call = "ToolCall(tool_name='get_weather', tool_kwargs={'city': 'Paris'}, tool_id='call_1')"
+    event = _event(
+        "llamaindex.opentelemetry.tracer", "FunctionTool.acall", {"llamaindex.step.input_summary": call}
+    )
+    assert (event.tool, event.tool_call_id, event.input) == ("get_weather", "call_1", '{"city":"Paris"}')
+
+
+@pytest.mark.parametrize(
+    ("parameters", "known"),
+    [
+        ('{"city": "Paris"}', '{"city":"Paris"}'),
+        ('{"type": "object", "properties": {"city": {"type": "string"}}}', ""),
+        ('{"city": "str"}', ""),
+        ("{}", ""),
+    ],
+)
+def test_tool_parameters_are_arguments_where_they_are_no_schema(parameters: str, known: str) -> None:
+    attributes = {"openinference.span.kind": "TOOL", "tool.name": "t", "tool.parameters": parameters}
+    assert _event("openinference.instrumentation.agno", "t", attributes).input == known
