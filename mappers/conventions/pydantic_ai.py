@@ -18,6 +18,8 @@ CONVENTION = Convention(
     fields={
         "agent": ["gen_ai.agent.name", "agent_name"],
         "request_model": ["gen_ai.request.model", "model_name"],
+        # Before 1.0; the keys since then are the GenAI ones.
+        "cache_read_tokens": ["gen_ai.usage.details.cached_tokens"],
         "arguments": ["gen_ai.tool.call.arguments", "tool_arguments"],
         "result": ["gen_ai.tool.call.result", "tool_response"],
         "input": ["gen_ai.input.messages", "pydantic_ai.all_messages", "all_messages_events"],

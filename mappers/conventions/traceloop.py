@@ -78,6 +78,8 @@ CONVENTION = Convention(
     quirks=(
         Quirk(scope=r"\.bedrock@", input_excludes_cache=True, total_is_own_sum=True),
         Quirk(scope=r"\.(google_generativeai|vertexai)@", output_excludes_reasoning=True),
+        # The CrewAI package calls crews and tasks agents too.
+        Quirk(scope=r"\.crewai\b", name=r"(^crewai\.workflow|\.task)$", when=Kind.AGENT, kind=Kind.WORKFLOW),
         # A LlamaIndex tool run is told as a task.
         Quirk(scope=r"\.llamaindex@", has="tool.name", when=Kind.WORKFLOW, kind=Kind.TOOL),
     ),
