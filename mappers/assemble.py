@@ -11,6 +11,7 @@ from mappers.calls import Call, calls_of, repeated
 from mappers.filling import FROM_TWINS, fill, fill_from_records, take_out
 from mappers.foreign import Foreign, counted_elsewhere
 from mappers.model import SESSION_END, Counts, Event, Kind, Run, RunStatus, Status, Usage
+from mappers.transfers import UNSEEN, settle_transfers
 from mappers.tree import MODEL_KINDS, Tree, agent_name, agents_above
 from mappers.twins import find_twins
 
@@ -106,8 +107,8 @@ def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:
 def _settle_handoffs(tree: Tree) -> None:
     """From whom: the agent the span names, the agent around it, else the one before it. To whom: the agent
     that the span names, else the next other one."""
-    handoffs = [event for event in tree.events if event.kind == Kind.HANDOFF]
-    if not handoffs:
+    settle_transfers(tree)
+    if not any(event.kind == Kind.HANDOFF for event in tree.events):
         return
     above = agents_above(tree)
     previous = ""
@@ -208,6 +209,7 @@ def _count(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
             continue
         failed = event.status == Status.ERROR
         counts.errors += failed
+        counts.handoffs += event.handoff_source in UNSEEN
         match event.kind:
             case Kind.LLM:
                 counts.llm_calls += 1

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from mappers.model import Event, Status
+from mappers.model import Event, Kind, Status
 from mappers.tree import MODEL_KINDS, Tree
+
+_HTTP_CLIENTS = re.compile(
+    r"instrumentation[./-](?:httpx|requests|urllib3?|aiohttp[._-]client|http|undici|fetch|node-fetch)(?:\b|$)"
+)
+
+
+@lru_cache(maxsize=1024)
+def _is_http_client(scope: str) -> bool:
+    return _HTTP_CLIENTS.search(scope) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +27,13 @@ class Call:
 
     event: Event
     twins: Sequence[Event]
+    requests: Sequence[Event] = ()
+    """Spans that an HTTP client made below it."""
 
     @property
     def attempts(self) -> int:
-        """Tries within this call: as reported, or as twins side by side of which one succeeded at most."""
+        """Tries within this call: as reported, or as twins or HTTP requests side by side of which one succeeded at
+        most."""
         most = max([event.attempts for event in (self.event, *self.twins)])
         if len(self.twins) > 1:
             beside: dict[str, list[Event]] = defaultdict(list)
@@ -28,17 +42,24 @@ class Call:
             for group in beside.values():
                 if sum(twin.status == Status.OK for twin in group) <= 1:
                     most = max(most, len(group))
+        if len(self.requests) > 1 and sum(sent.status == Status.OK for sent in self.requests) <= 1:
+            most = max(most, len(self.requests))
         return most
 
 
 def calls_of(tree: Tree) -> list[Call]:
     """The model calls that count, in order. Twins must be settled."""
     twins: dict[str, list[Event]] = defaultdict(list)
+    requests: dict[str, list[Event]] = defaultdict(list)
     for event in tree.events:
         if event.duplicate_of:
             twins[event.duplicate_of].append(event)
+        elif event.kind == Kind.OTHER and _is_http_client(event.scope):
+            above = tree.parent(event)
+            if above is not None and above.kind in MODEL_KINDS:
+                requests[above.duplicate_of or above.span_id].append(event)
     return [
-        Call(event, twins.get(event.span_id, ()))
+        Call(event, twins.get(event.span_id, ()), requests.get(event.span_id, ()))
         for event in tree.events
         if event.kind in MODEL_KINDS and not event.duplicate_of
     ]

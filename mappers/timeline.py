@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from mappers.calls import calls_of, repeated
 from mappers.model import Event, Kind, Run, RunStatus, Status, Usage
+from mappers.transfers import UNSEEN
 from mappers.tree import MODEL_KINDS, Tree, agent_name, agents_above
 
 _PREFIXES = {
@@ -116,6 +117,8 @@ def _of_event(event: Event, agent: str) -> Iterator[TimelineEntry]:
     if event.kind == Kind.HANDOFF:
         yield _entry(event, agent, "handoff", "handoff_started", event.start_ns)
         return
+    if event.handoff_source in UNSEEN:
+        yield _entry(event, agent, "handoff", "handoff_started", event.end_ns)
     prefix = _PREFIXES.get(Kind(event.kind))
     if prefix is None:
         return
@@ -153,6 +156,7 @@ def _entry(
 ) -> TimelineEntry:
     ordinal = f".{event.seq}" if event.seq else ""
     is_call = closing and event.kind in MODEL_KINDS
+    is_handoff = suffix == "handoff"
     return TimelineEntry(
         event_id=f"{event.span_id}{ordinal}.{suffix}",
         type=kind,
@@ -168,7 +172,7 @@ def _entry(
         operation=event.operation,
         tool=event.tool,
         tool_call_id=event.tool_call_id,
-        status=event.status if closing or event.kind == Kind.HANDOFF else Status.RUNNING,
+        status=event.status if closing or is_handoff else Status.RUNNING,
         usage=_usage(event) if is_call else None,
         cost_usd=event.cost_usd if is_call else None,
         latency_ms=_ms(event.end_ns - event.start_ns) if closing else None,
@@ -176,13 +180,13 @@ def _entry(
         finish_reasons=event.finish_reasons if closing else (),
         error_type=event.error_type if closing else "",
         error_message=event.error_message if closing else "",
-        handoff_from=event.handoff_from,
-        handoff_to=event.handoff_to,
-        handoff_source=event.handoff_source,
+        handoff_from=event.handoff_from if is_handoff else "",
+        handoff_to=event.handoff_to if is_handoff else "",
+        handoff_source=event.handoff_source if is_handoff else "",
         convention=event.convention,
         duplicate_of=event.duplicate_of,
         input=event.input,
-        output=event.output if closing or event.kind == Kind.HANDOFF else "",
+        output=event.output if closing or is_handoff else "",
         event=event,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mappers.model import Kind, Status
+from mappers.transfers import UNSEEN
 from sinks.aggregates import Asked
 
 _LLM = f"Kind = '{Kind.LLM}'"
@@ -17,7 +18,7 @@ _SUMS: Mapping[str, str] = {
     "llm_errors": f"countIf({_LLM} AND {_FAILED})",
     "tool_calls": f"countIf({_TOOL})",
     "tool_errors": f"countIf({_TOOL} AND {_FAILED})",
-    "handoffs": f"countIf(Kind = '{Kind.HANDOFF}')",
+    "handoffs": f"countIf(Kind = '{Kind.HANDOFF}' OR HandoffSource IN {tuple(sorted(UNSEEN))})",
     "input_tokens": f"sumOrNullIf(InputTokens, {_LLM})",
     "output_tokens": f"sumOrNullIf(OutputTokens, {_LLM})",
     "cached_tokens": f"sumOrNullIf(CacheReadTokens, {_LLM})",
