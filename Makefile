@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-js lint types format check clean
+.PHONY: run demo test test-js test-clients lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -18,6 +18,12 @@ test: $(VENV)/.dev
 test-js: $(VENV)/.dev
 	cd tests/js && npm install --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/python -m pytest -o addopts=-q tests/js
+
+# LLM SDKs in Python and JavaScript through the proxy; needs Node.js and both registries.
+test-clients: $(VENV)/.dev
+	$(BIN)/pip install --quiet --group clients
+	cd tests/clients && npm install --no-package-lock --no-audit --no-fund --silent
+	$(BIN)/python -m pytest -o addopts=-q tests/clients
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

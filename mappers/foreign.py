@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mappers.model import Event, Kind
+from mappers.model import PROXY_SCOPE, Event, Kind
 from mappers.tree import MODEL_KINDS
 
 LONGEST_PAUSE_NS = 10 * 60 * 1_000_000_000
@@ -117,10 +117,19 @@ def join(events: Sequence[Event]) -> dict[tuple[str, str], Foreign]:
 
 
 def counted_elsewhere(events: Sequence[Event], foreign: Mapping[str, Foreign]) -> str:
-    """The run in which the calls of this one are counted; "" if it has done anything else."""
-    if not foreign or any(event.kind != "OTHER" and not event.duplicate_of for event in events):
+    """The run in which the calls of this one are counted; "" if it has done anything else.
+
+    What the proxy tells beside its model calls it has told from them: the run's root, and tool calls.
+    """
+    if not foreign or any(_stands_alone(event) for event in events):
         return ""
     return next((known.counted_in for known in foreign.values() if known.counted_in), "")
+
+
+def _stands_alone(event: Event) -> bool:
+    if event.duplicate_of or event.kind == "OTHER":
+        return False
+    return event.scope != PROXY_SCOPE or event.kind in MODEL_KINDS
 
 
 def _key(event: Event) -> tuple[str, str]:

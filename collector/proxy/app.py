@@ -15,6 +15,7 @@ from collector.config import ProxySettings
 from collector.proxy import websocket
 from collector.proxy.context import Context, read_context
 from collector.proxy.errors import Error, RelayError, answer
+from collector.proxy.frames import ResponseFrames
 from collector.proxy.gate import Gate
 from collector.proxy.guard import Guard
 from collector.proxy.relay import Relay, drop
@@ -145,7 +146,8 @@ class Proxy:
         if scope["type"] == "websocket":
             if not websocket.is_served(route.path):
                 raise RelayError(Error.UPGRADE, "there is no WebSocket here; use HTTP")
-            await websocket.relay_websocket(scope, receive, send, self._relay, route, None, [])
+            frames = self._frames(scope, route, context)
+            await websocket.relay_websocket(scope, receive, send, self._relay, route, frames, [])
             return
         tape = self._recorder.begin(scope, route, context) if self._recorder is not None else None
         extra = self._response_headers(context, tape)
@@ -154,6 +156,12 @@ class Proxy:
         finally:
             if tape is not None and self._recorder is not None:
                 self._recorder.finish(tape)
+
+    def _frames(self, scope: Scope, route: Route, context: Context) -> ResponseFrames | None:
+        recorder = self._recorder
+        if recorder is None:
+            return None
+        return ResponseFrames(lambda: recorder.begin(scope, route, context), recorder.finish)
 
     def _response_headers(self, context: Context, tape: Tape | None) -> list[tuple[bytes, bytes]]:
         if tape is None or not self._settings.response_headers:

@@ -83,12 +83,14 @@ class ExchangeRecorder(Recorder):
     # ------------------------------------------------------------------- on the event loop
 
     def begin(self, scope: Scope, route: Route, context: Context) -> Tape | None:
-        if not self.capture.wants(scope["method"], route.path, context):
+        # A WebSocket has no method; what is asked over it is what would have been posted.
+        method = scope.get("method", "POST")
+        if not self.capture.wants(method, route.path, context):
             return None
         client = scope.get("client") or ("", 0)
         return Tape(
             route.upstream,
-            scope["method"],
+            method,
             route.path,
             context,
             token_hex(8),

@@ -13,6 +13,7 @@ from collector.proxy.errors import Error, RelayError, answer
 from collector.proxy.headers import forwarded_to_websocket, returned
 from collector.proxy.relay import Relay
 from collector.proxy.routes import Route
+from collector.proxy.tape import Ending
 
 PATHS = ("/realtime", "/responses", "BidiGenerateContent")
 """Ends of the paths that are WebSockets with OpenAI (Realtime, Responses) and with Gemini (Live)."""
@@ -27,6 +28,9 @@ class Frames(Protocol):
     def sent(self, data: str | bytes) -> None: ...
 
     def received(self, data: str | bytes) -> None: ...
+
+    def closed(self, ending: Ending) -> None:
+        """Told by each side that closes; the first counts."""
 
 
 def is_served(path: str) -> bool:
@@ -107,6 +111,8 @@ async def _pump(
     try:
         await asyncio.wait((to_provider, to_client), return_when=asyncio.FIRST_COMPLETED)
     finally:
+        if frames is not None:
+            frames.closed(Ending.OURS)
         for task in (to_provider, to_client):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, OSError, RuntimeError):
@@ -119,6 +125,8 @@ async def _to_provider(
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
+            if frames is not None:
+                frames.closed(Ending.CLIENT)
             code = message.get("code") or GOING_AWAY
             await upstream.close(code=GOING_AWAY if code in (NO_STATUS, ABNORMAL) else code)
             return
@@ -141,6 +149,8 @@ async def _to_client(send: Send, upstream: aiohttp.ClientWebSocketResponse, fram
             name = "text" if message.type is aiohttp.WSMsgType.TEXT else "bytes"
             await send({"type": "websocket.send", name: message.data})
             continue
+        if frames is not None:
+            frames.closed(Ending.UPSTREAM)
         code = upstream.close_code or GOING_AWAY
         await send(
             {

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappers.assemble import INCOMPLETE_AFTER_NS, assemble, settle
+from mappers.foreign import join
 from mappers.model import Event, Kind, Run, RunStatus, Status
 from mappers.normalize import Normalizer
 from tests.corpus import select
@@ -278,3 +279,25 @@ def test_captured_runs_are_the_same_in_any_order(scenario: Any) -> None:
     for seed in range(3):
         random.Random(seed).shuffle(events)
         assert assemble(events).run == expected
+
+
+def test_a_run_that_traffic_tells_is_the_instrumented_one_again() -> None:
+    """No `traceparent`: the agent's own trace, and the conversation that the proxy found, share response ids."""
+    traffic = {"scope": "eddyline.proxy", "run_id": "2" * 32, "source": "proxy"}
+    theirs = [
+        event("agent", kind=Kind.AGENT, end_ns=500),
+        event("c1", "agent", Kind.LLM, 100, end_ns=200, response_id="r1", scope="sdk"),
+        event("tool", "agent", Kind.TOOL, 210, end_ns=290, tool="t", scope="sdk"),
+        event("c2", "agent", Kind.LLM, 300, end_ns=400, response_id="r2", scope="sdk"),
+    ]
+    ours = [
+        event("root", kind=Kind.WORKFLOW, start=110, end_ns=390, **traffic),
+        event("p1", "root", Kind.LLM, 110, end_ns=190, response_id="r1", input_tokens=7, **traffic),
+        event("pt", "p1", Kind.TOOL, 190, end_ns=310, tool="t", **traffic),
+        event("p2", "root", Kind.LLM, 310, end_ns=390, response_id="r2", input_tokens=8, **traffic),
+    ]
+    found = join([one for one in (*theirs, *ours) if one.kind == Kind.LLM])
+    known = {span_id: foreign for (_, span_id), foreign in found.items()}
+    counted, repeated = assemble(theirs, known).run, assemble(ours, known).run
+    assert (counted.counts.llm_calls, counted.counts.tool_calls, counted.usage.input) == (2, 1, 15)
+    assert (repeated.duplicate_of, repeated.counts.llm_calls) == (RUN, 0)

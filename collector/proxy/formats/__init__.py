@@ -30,6 +30,7 @@ _BY_END: tuple[tuple[str, Format], ...] = (
     ("/chat/completions", Chat()),
     ("/completions", Completions()),
     ("/responses", Responses()),
+    ("/realtime", Responses()),
     ("/embeddings", Embeddings()),
     ("/messages/count_tokens", CountTokens()),
     ("/messages", Messages()),

@@ -80,6 +80,8 @@ class Responses:
     api = "responses"
 
     def asked(self, body: Document, path: str) -> Asked:
+        if isinstance(body.get("response"), dict):  # the Realtime API wraps what is asked
+            body = body["response"]
         given = body.get("input")
         items = [{"role": "user", "content": given}] if isinstance(given, str) else mappings(given)
         instructions = body.get("instructions")
@@ -214,8 +216,8 @@ def _output(output: Any) -> Any:
 
 def read_usage(value: Any) -> Usage:
     usage = mapped(value)
-    read = mapped(usage.get("input_tokens_details"))
-    written = mapped(usage.get("output_tokens_details"))
+    read = mapped(usage.get("input_tokens_details") or usage.get("input_token_details"))
+    written = mapped(usage.get("output_tokens_details") or usage.get("output_token_details"))
     cost = usage.get("cost")
     return Usage(
         count(usage.get("input_tokens")),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 from collections.abc import Iterator
 
 import pytest
 import websockets
 from websockets.asyncio.server import ServerConnection, serve
 
+from tests.collector.proxy.collected import Collected, said
 from tests.collector.proxy.running import RunningProxy
+from tests.provider import responses_stream
 
 
 async def _echo(connection: ServerConnection) -> None:
@@ -60,6 +64,52 @@ def test_messages_pass_both_ways_and_so_does_the_close() -> None:
     )
     assert received == ["/v1/realtime?model=m Bearer k", "hi", b"\x00\xff", "x" * 300_000]
     assert (code, protocol) == (4001, "realtime")
+
+
+async def _responses(connection: ServerConnection) -> None:
+    async for message in connection:
+        asked = json.loads(message)
+        if asked["type"] != "response.create":
+            continue
+        for one in responses_stream(asked):
+            line = one.decode().partition("data: ")[2].strip()
+            await connection.send(line)
+            if asked.get("model") == "cut" and "delta" in line:
+                await connection.close(1011)
+                return
+
+
+def test_each_response_over_a_websocket_is_a_call() -> None:
+    async def run() -> Collected:
+        async with serve(_responses, "127.0.0.1", 0) as provider:
+            port = provider.sockets[0].getsockname()[1]
+            loop = asyncio.get_running_loop()
+            proxy = RunningProxy(upstreams={"openai": {"url": f"http://127.0.0.1:{port}"}})
+            await loop.run_in_executor(None, proxy.__enter__)
+            try:
+                uri = proxy.url.replace("http", "ws", 1) + "/openai/v1/responses"
+                async with websockets.connect(uri, additional_headers={"X-Loop-Session": "ws"}) as client:
+                    for asked in ("first", "second", "cut"):
+                        text = {"role": "user", "content": [{"type": "input_text", "text": asked}]}
+                        model = "cut" if asked == "cut" else "gpt"
+                        await client.send(
+                            json.dumps({"type": "response.create", "model": model, "input": [text]})
+                        )
+                        with contextlib.suppress(websockets.ConnectionClosedError):
+                            while '"type": "response.completed"' not in str(await client.recv()):
+                                pass
+                await loop.run_in_executor(None, proxy.collected.wait, 3, "chat")
+                return proxy.collected
+            finally:
+                await loop.run_in_executor(None, proxy.__exit__)
+
+    collected = asyncio.run(run())
+    spans = collected.named("chat")
+    outcomes = [span.attributes.get("eddyline.proxy.outcome") for span in spans]
+    assert outcomes == ["complete", "complete", "upstream_abort"]
+    assert said(spans[1], "gen_ai.input.messages")[0]["parts"][0]["content"] == "second"
+    (run_,) = collected.runs().values()
+    assert (run_.run.counts.llm_calls, run_.run.usage.input, run_.run.usage.output) == (3, 42, 24)
 
 
 @pytest.fixture(scope="module")
