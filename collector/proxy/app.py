@@ -109,7 +109,7 @@ class Proxy:
             self._guard.check(scope["headers"])
             trace_id, path = _split_run(path)
             if path.startswith(OWN) or (
-                path == "/" and scope["method"] == "GET" and not self._settings.upstream
+                path == "/" and scope.get("method") == "GET" and not self._settings.upstream
             ):
                 await self._own(path, send)
                 return

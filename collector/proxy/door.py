@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -17,6 +18,8 @@ from collector.otlp import Signal
 from collector.proxy.app import Proxy, Recorder
 from collector.proxy.recorder import ExchangeRecorder, Outlet, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
+
+log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 120
 """SDKs keep their connections for minutes; one that we close while a request is on its way fails it."""
@@ -43,7 +46,8 @@ class ProxyDoor:
     async def open(
         self, *, otlp: ASGIApp, ready: Callable[[], bool], own_ports: set[int], parts: AsyncExitStack
     ) -> str | None:
-        """Listens; returns the URL, None if the proxy is off. Its own port is added to `own_ports`.
+        """Listens; returns the URL, None if the proxy is off, or if its port is taken and only the default one.
+        Its own port is added to `own_ports`.
 
         Raises:
             ListenError: the address is taken, or the settings can not be used.
@@ -65,16 +69,23 @@ class ProxyDoor:
         self._proxy = proxy
         parts.callback(quiet_cut_responses())
         parts.push_async_callback(proxy.close)
-        url = await listen(
-            "proxy",
-            self._settings.endpoint,
-            proxy,
-            parts,
-            ws="websockets-sansio",
-            ws_max_size=MAX_FRAME,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            date_header=False,  # the provider's own comes through
-        )
+        try:
+            url = await listen(
+                "proxy",
+                self._settings.endpoint,
+                proxy,
+                parts,
+                ws="websockets-sansio",
+                ws_max_size=MAX_FRAME,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                date_header=False,  # the provider's own comes through
+            )
+        except ListenError as error:
+            if "endpoint" in self._settings.model_fields_set:
+                raise
+            # Nobody asked for this very port: a second collector on a machine is no reason to stay away.
+            log.warning("%s; the LLM proxy is off (set proxy.endpoint)", error)
+            return None
         if url is not None:
             own_ports.add(urlsplit(url).port or 0)
         return url

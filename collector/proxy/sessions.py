@@ -24,6 +24,8 @@ from collector.proxy.formats import Message, Part
 
 MAX_KEYS = 200_000
 """Marks that are remembered, over all sessions."""
+MAX_OPEN_CALLS = 1_000
+MAX_SEEN_RESULTS = 20_000
 TTL_NS = 24 * 3600 * 1_000_000_000
 TAIL_LENGTH = 40
 """Characters from which on an answer alone is telling."""
@@ -67,10 +69,24 @@ class Session:
     name: str = ""
     is_inferred: bool = True
     open_calls: dict[str, Open] = field(default_factory=dict)
-    seen_results: set[str] = field(default_factory=set)
+    """By call id, the oldest first."""
+    seen_results: dict[str, None] = field(default_factory=dict)
+    """Ids of calls whose results have come, the oldest first."""
+    opening: str = ""
+    """What the first call asked last, as JSON; "" unless it may be kept."""
     ended_ns: int = 0
     failed: bool = False
     """The call that ended last had failed."""
+
+    def open_call(self, key: str, made: Open) -> None:
+        self.open_calls[key] = made
+        if len(self.open_calls) > MAX_OPEN_CALLS:
+            self.open_calls.pop(next(iter(self.open_calls)))
+
+    def note_result(self, call_id: str) -> None:
+        self.seen_results[call_id] = None
+        if len(self.seen_results) > MAX_SEEN_RESULTS:
+            self.seen_results.pop(next(iter(self.seen_results)))
 
 
 @dataclass(frozen=True, slots=True)

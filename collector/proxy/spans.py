@@ -275,7 +275,7 @@ def _tool_spans(exchange: Exchange, session: Session, policy: Policy) -> list[Sp
             if unseen is not None:
                 spans.append(_tool_span(exchange, session, unseen, part, policy))
         if part["id"]:
-            session.seen_results.add(part["id"])
+            session.note_result(part["id"])
     return spans
 
 
@@ -384,9 +384,8 @@ def _note_open_calls(exchange: Exchange, session: Session) -> None:
     for number, call in enumerate(exchange.calls):
         if not call.on_server and call.id not in session.seen_results:
             at = tape.started_ns + min(call.ended_ns, tape.end_ns)
-            session.open_calls[call.id or f"{tape.span_id}:{number}"] = Open(
-                call, session.trace_id, tape.span_id, at
-            )
+            made = Open(call, session.trace_id, tape.span_id, at)
+            session.open_call(call.id or f"{tape.span_id}:{number}", made)
 
 
 # --------------------------------------------------------------------------- the run's root
@@ -413,7 +412,8 @@ def _root_span(exchange: Exchange, resolved: Resolved, policy: Policy) -> Span |
     if not session.is_inferred and resolved.method in ("session", "client_header", "client_field"):
         attributes["gen_ai.conversation.id"] = session.id
     if policy.input and exchange.asked.messages:
-        attributes["gen_ai.input.messages"] = _json(exchange.asked.messages[-1:])
+        session.opening = session.opening or _json(exchange.asked.messages[-1:])
+        attributes["gen_ai.input.messages"] = session.opening
     if policy.output and exchange.answered.messages:
         attributes["gen_ai.output.messages"] = _json(exchange.answered.messages[:1])
     if session.failed:

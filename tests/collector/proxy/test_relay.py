@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gzip
 import hashlib
 import socket
@@ -9,6 +11,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import brotli
@@ -16,6 +19,10 @@ import httpx
 import pytest
 import zstandard
 
+from collector.config import ProxySettings
+from collector.listening import ListenError
+from collector.proxy.door import ProxyDoor
+from collector.proxy.recorder import RetryingOutlet
 from tests.collector.proxy.running import RunningProxy
 from tests.provider import CUT, HANG_UP, Answer, Provider, chat_stream, event
 
@@ -349,3 +356,20 @@ def test_in_transparent_mode_every_path_is_the_upstreams(provider: Provider) -> 
             "/gateway/openai/v1/x",
         ]
         assert httpx.get(f"{proxy.url}/-/healthz").json() == {"status": "ok"}
+
+
+def test_a_second_collector_goes_without_a_proxy_unless_one_was_asked_for() -> None:
+    """The default port is nobody's wish; a port that is configured is."""
+
+    async def open_on(settings: ProxySettings) -> str | None:
+        async with AsyncExitStack() as parts:
+            door = ProxyDoor(settings, RetryingOutlet(lambda *_: None), b"salt")
+            return await door.open(otlp=None, ready=lambda: True, own_ports=set(), parts=parts)  # type: ignore[arg-type]
+
+    with socket.socket() as first:
+        with contextlib.suppress(OSError):  # or somebody else has it already
+            first.bind(("127.0.0.1", 31300))
+            first.listen()
+        assert asyncio.run(open_on(ProxySettings())) is None
+        with pytest.raises(ListenError):
+            asyncio.run(open_on(ProxySettings(endpoint="127.0.0.1:31300")))

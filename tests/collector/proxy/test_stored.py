@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from tests.provider import TEXT, Answer, Provider, chat_stream
+from tests.provider import TEXT, Answer, Provider, call, chat, chat_stream
 from tests.server import Server
 
 
@@ -106,6 +106,32 @@ def test_anthropics_sdk_with_a_retry_is_a_run(server: Server, provider: Provider
     run = run_of(server, "proxy-anthropic", llm_calls=3)
     assert (run["counts"]["llm_errors"], run["counts"]["retries"], run["status"]) == (1, 1, "completed")
     assert (run["usage"]["input"], run["usage"]["output"]) == (42, 22)
+
+
+def test_a_loop_in_traffic_is_warned_of_and_no_secret_is_stored(server: Server, provider: Provider) -> None:
+    secret = "sk-proj-" + "a1B2" * 12
+    history: list[Any] = [{"role": "user", "content": f"my key is {secret}"}]
+    headers = {"x-loop-project": "proxy-loop", "authorization": f"Bearer {secret}"}
+    for number in range(7):
+        made = call(f"loop_{number}", "get_order", '{"id": 7}')
+        document = chat({}, calls=[made], id_=f"loop-{number}")
+        provider.script.append(Answer.json(document))
+        body = {"model": "gpt-4o-mini", "messages": history}
+        httpx.post(f"{base(server, provider)}/v1/chat/completions", json=body, headers=headers)
+        result = {"role": "tool", "tool_call_id": f"loop_{number}", "content": "pending"}
+        history += [document["choices"][0]["message"], result]
+    httpx.post(
+        f"{base(server, provider)}/v1/chat/completions",
+        json={"model": "m", "messages": history},
+        headers=headers,
+    )
+    run = run_of(server, "proxy-loop", llm_calls=8, tool_calls=7, warnings=1)
+    (warning,) = server.get(f"/runs/{run['run_id']}/warnings")["data"]
+    assert (warning["type"], warning["count"]) == ("exact_repeat", 7)
+    answers = [server.get(f"/runs/{run['run_id']}/{part}") for part in ("spans", "warnings")]
+    answers.append(server.get(f"/runs/{run['run_id']}/events", fields="io"))
+    assert secret not in str([run, *answers])
+    assert str(run["input"]).startswith("my key is")
 
 
 def test_errors_reach_the_sdk_as_from_the_provider(server: Server, provider: Provider) -> None:
