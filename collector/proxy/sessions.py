@@ -60,6 +60,7 @@ class Session:
     """A conversation, which is a run."""
 
     id: str
+    """"" where only the trace is known: that is no name of a conversation."""
     project: str
     trace_id: str
     root_id: str
@@ -158,7 +159,7 @@ class Resolver:
         session = self._get(key, exchange)
         if session is None:
             context = exchange.tape.context
-            session = self._session(exchange, context.session or context.external_trace or trace_id, trace_id)
+            session = self._session(exchange, context.session, trace_id)
             if context.from_traceparent:
                 session.root_id = ""
             session.is_inferred = False

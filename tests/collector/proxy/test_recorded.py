@@ -466,7 +466,7 @@ def test_an_agent_that_is_instrumented_and_proxied_is_one_run_with_true_counts(
     (run,) = collected.runs().values()
     counts = run.run.counts
     assert (counts.llm_calls, counts.tool_calls, run.run.usage.input, run.run.usage.output) == (2, 1, 38, 20)
-    assert (run.run.name, run.run.status) == ("agent", "completed")
+    assert (run.run.name, run.run.status, run.run.session_id) == ("agent", "completed", "")
 
 
 # --------------------------------------------------------------------------- what is kept
