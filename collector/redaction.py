@@ -2,7 +2,8 @@
 
 Secrets always, personal data and content as the project's rules say. All records of a batch are looked through at
 once, as bytes, for the marks of secrets: that takes RE2 a few µs a span, where Python would take many times that.
-Only where a mark is found, or a project masks personal data, are values touched.
+Only where a mark is found, or a project masks personal data, are values touched, and of these only the texts that
+have one.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ from collector.config import RedactionRules, RedactionSettings
 from collector.otlp.messages import LogsRequest, TracesRequest
 from mappers.content import Content
 from mappers.conventions.base import Convention
-from mappers.model import Event, LogRecord, Span
-from mappers.redact import MARKS, Mask, mask_personal, mask_secrets, redact_attributes, redact_value
+from mappers.model import Event, LogRecord, Span, SpanEvent, SpanLink
+from mappers.redact import (
+    MARKS,
+    Mask,
+    PersonalData,
+    mask_personal,
+    mask_secrets,
+    redact_attributes,
+    redact_value,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +72,7 @@ def _masked_bytes(value: bytes, mask: Mask) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    mask: Mask
-    masks_personal: bool
+    personal: frozenset[PersonalData]
     hidden: tuple[str, ...]
     """Sides of the content that are not stored."""
 
@@ -93,13 +101,45 @@ class Redaction:
     def mask(self) -> None:
         """Masks, in place, what `saw` was told of since the last time."""
         marked = _marked([body for body, _ in self._seen])
+        suspects = [
+            item
+            for (_, items), has_mark in zip(self._seen, marked, strict=True)
+            if has_mark
+            for item in items
+        ]
+        marked_texts = self._marked_texts(suspects)
+
+        def mask_marked(text: str) -> str:
+            return mask_secrets(text) if text in marked_texts else text
+
         done: set[int] = set()
         for (_, items), has_mark in zip(self._seen, marked, strict=True):
             for item in items:
-                rules = self._rules(item.project)
-                if has_mark or rules.masks_personal:
-                    self._mask(item, rules.mask, done)
+                personal = self._rules(item.project).personal
+                if personal:
+                    self._mask(item, _both(mask_marked, personal), done)
+                elif has_mark and marked_texts:
+                    self._mask(item, mask_marked, done)
         self._seen.clear()
+
+    def _marked_texts(self, items: Iterable[Item]) -> set[str]:
+        """The texts of these items that have a mark: of a large request usually a few."""
+        texts: set[str] = set()
+
+        def collect(text: str) -> str:
+            texts.add(text)
+            return text
+
+        for item in items:
+            try:
+                _redacted(item, collect)
+                for shared in (item.resource, item.scope):
+                    redact_attributes(shared.attributes, collect)
+            except Exception:  # masking it fails too, and says so
+                log.debug("the texts of an item can not be collected", exc_info=True)
+        ordered = list(texts)
+        found = _marked([text.encode("utf-8", "surrogatepass") for text in ordered])
+        return {text for text, has_mark in zip(ordered, found, strict=True) if has_mark}
 
     def hide(self, items: Sequence[Item], events: Sequence[Event]) -> None:
         """Removes, in place, the content that projects do not want stored. The events were read from the items
@@ -116,7 +156,7 @@ class Redaction:
 
     def masked_request(self, signal: str, body: bytes, project: str) -> bytes:
         """A record's body with what looks like a secret masked, also one that nobody can decode."""
-        mask = self._rules(project).mask
+        mask = _both(mask_secrets, self._rules(project).personal)
         message = TracesRequest if signal == "traces" else LogsRequest
         try:
             request = message.FromString(body)
@@ -131,23 +171,20 @@ class Redaction:
     def _mask(self, item: Item, mask: Mask, done: set[int]) -> None:
         self.masked += 1
         try:
+            for name, value in _redacted(item, mask).items():
+                setattr(item, name, value)
             for shared in (item.resource, item.scope):
                 if id(shared) not in done:
                     done.add(id(shared))
                     shared.attributes = redact_attributes(shared.attributes, mask)
-            if isinstance(item, Span):
-                _mask_span(item, mask)
-            else:
-                item.body = redact_value(item.body, mask)
-                item.severity_text, item.event_name = mask(item.severity_text), mask(item.event_name)
-            item.attributes = redact_attributes(item.attributes, mask)
         except Exception:
             log.exception("an item could not be masked; it is stored without its attributes")
             self.failures += 1
             item.attributes = {}
             item.resource.attributes = item.scope.attributes = {}
             if isinstance(item, Span):
-                item.name, item.status_message, item.events, item.links = "", "", (), ()
+                item.name = item.status_message = item.trace_state = ""
+                item.events, item.links = (), ()
             else:
                 item.body = None
 
@@ -181,24 +218,41 @@ def _rules_of(settings: RedactionSettings, project: str) -> RedactionRules:
 
 
 def _compiled(rules: RedactionRules) -> _Rules:
-    personal = frozenset(rules.mask)
-
-    def mask(text: str) -> str:
-        return mask_personal(mask_secrets(text), personal)
-
     hidden = {"input": not rules.capture_input, "output": not rules.capture_output}
-    return _Rules(
-        mask if personal else mask_secrets, bool(personal), tuple(side for side, off in hidden.items() if off)
-    )
+    return _Rules(frozenset(rules.mask), tuple(side for side, off in hidden.items() if off))
 
 
-def _mask_span(span: Span, mask: Mask) -> None:
-    span.name, span.status_message = mask(span.name), mask(span.status_message)
-    span.trace_state = mask(span.trace_state)
-    for event in span.events:
-        event.name, event.attributes = mask(event.name), redact_attributes(event.attributes, mask)
-    for link in span.links:
-        link.trace_state, link.attributes = mask(link.trace_state), redact_attributes(link.attributes, mask)
+def _both(mask: Mask, personal: frozenset[PersonalData]) -> Mask:
+    return lambda text: mask_personal(mask(text), personal)
+
+
+def _redacted(item: Item, mask: Mask) -> dict[str, Any]:
+    """What of an item can hold text, redacted, by field."""
+    redacted: dict[str, Any] = {"attributes": redact_attributes(item.attributes, mask)}
+    if isinstance(item, LogRecord):
+        return redacted | {
+            "body": redact_value(item.body, mask),
+            "severity_text": mask(item.severity_text),
+            "event_name": mask(item.event_name),
+        }
+    return redacted | {
+        "name": mask(item.name),
+        "status_message": mask(item.status_message),
+        "trace_state": mask(item.trace_state),
+        "events": [
+            SpanEvent(event.time_ns, mask(event.name), redact_attributes(event.attributes, mask))
+            for event in item.events
+        ],
+        "links": [
+            SpanLink(
+                link.trace_id,
+                link.span_id,
+                mask(link.trace_state),
+                redact_attributes(link.attributes, mask),
+            )
+            for link in item.links
+        ],
+    }
 
 
 def _marked(bodies: Sequence[bytes]) -> Sequence[Any]:

@@ -40,8 +40,16 @@ _PARAMETERS: Mapping[str, Sequence[str]] = {
 
 def parameters(value: Any) -> dict[str, str] | None:
     """Known parameters of a request, as texts; messages, tools and the rest of it are not among them."""
-    if isinstance(value, str):
-        value = parse(value)
+    return _parameters_in(value) if isinstance(value, str) else _parameters_of(value)
+
+
+@lru_cache(maxsize=512)
+def _parameters_in(text: str) -> dict[str, str] | None:
+    """Cached: a program asks with the same parameters again and again. The mapping is shared; do not change it."""
+    return _parameters_of(parse(text))
+
+
+def _parameters_of(value: Any) -> dict[str, str] | None:
     if not isinstance(value, dict):
         return None
     found = {}

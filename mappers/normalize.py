@@ -19,7 +19,7 @@ from mappers.loops.signs import signs_of
 from mappers.messages import first_text, last_text
 from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import compact, hash64, written
-from mappers.messages.requests import tool_requests
+from mappers.messages.requests import requests_of, tool_requests
 from mappers.model import AttributeValue, Event, Kind, Resource, Scope, Span, Status, StatusCode, ToolRequest
 from mappers.outcome import TELLING, settle_outcome
 from mappers.usage import make_inclusive
@@ -198,8 +198,10 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
 def _tool_requests(values: dict[str, Any]) -> tuple[ToolRequest, ...]:
     """The requests of the answer: where the convention says, else in its messages, else in the whole."""
     messages = values.get("output_messages")
-    if messages is not None and messages.has_calls and (found := tool_requests(messages.value())):
-        return found
+    if messages is not None and messages.has_calls:
+        found = requests_of(messages.calls()) or tool_requests(messages.value())
+        if found:
+            return found
     for name in ("tool_requests", "output"):
         if name in values and (found := tool_requests(values[name])):
             return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 PersonalData = Literal["email", "phone", "card"]
@@ -102,6 +103,7 @@ _SECRETS = (
         "jwt",
         ("eyJ",),
         _START + r"eyJ[A-Za-z0-9_-]{8,4000}\.[A-Za-z0-9_-]{8,4000}(?:\.[A-Za-z0-9_-]{0,4000})?",
+        mark=r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8}",
     ),
     _Secret(
         "bearer token",
@@ -187,6 +189,7 @@ def _replacing_secret(secret: _Secret, group: int) -> Callable[[re.Match[str]], 
     return replace
 
 
+@lru_cache(maxsize=4_096)  # keys repeat from span to span
 def is_secret_key(key: str) -> bool:
     """Whether an attribute of that name holds a secret whatever its value: headers with credentials, LiteLLM's
     `hidden_params` and `user_api_key_*` (but for whose call it was), environment that LangSmith passes on."""

@@ -104,7 +104,7 @@ CONVENTION = Convention(
         "audio_output_tokens": ["llm.token_count.completion_details.audio"],
         "service_tier": [Json("output.value", "service_tier")],
         "cost_usd": ["llm.cost.total"],
-        "parameters": [Json("llm.invocation_parameters")],
+        "parameters": ["llm.invocation_parameters"],
         "offered_tools": [tools_in_turn("llm.tools.{}.tool.json_schema", "llm.tools.{}.tool.name")],
         "prompt_name": ["llm.prompt_template.name"],
         "prompt_version": ["llm.prompt_template.version"],

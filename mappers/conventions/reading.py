@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappers.messages import first_text, last_text
-from mappers.messages.document import member, parse
+from mappers.messages.document import member, parse, written
 from mappers.messages.flattened import place_of, unflatten
 from mappers.model import AttributeValue, Span
 
@@ -123,6 +123,11 @@ def families_of(keys: Iterable[str]) -> dict[str, Family]:
     return families
 
 
+_CALL_PLACES = (
+    (".message.tool_calls.", ".tool_call.", "id", "function.name", "function.arguments"),
+    (".tool_calls.", ".", "id", "name", "arguments"),
+)
+"""Where the two dialects keep calls: before and after a call's number, then its id, name and arguments."""
 _CALLS = ("tool_call", "tool_use", "function_call")
 """Steps of keys below which a message has calls of tools."""
 _CONTENT = (".message.content", ".content")
@@ -143,6 +148,22 @@ class FlatFamily:
     def value(self) -> Any:
         """All of it, folded back."""
         return unflatten(self._reading.below(self._prefix))
+
+    def calls(self) -> list[tuple[str, str, str]]:
+        """(id, name, arguments) of the calls in it; [] if they are not where the dialects keep them."""
+        get = self._reading.get
+        found = []
+        for index in range(self._highest + 1):
+            for before, after, identity, name, arguments in _CALL_PLACES:
+                number = 0
+                while True:
+                    place = f"{self._prefix}{index}{before}{number}{after}"
+                    named = get(place + name)
+                    if not isinstance(named, str):
+                        break
+                    found.append((written(get(place + identity)), named, written(get(place + arguments))))
+                    number += 1
+        return found
 
     def last_text(self) -> str:
         """Text of the message at the end, which alone is decoded: a history grows with the run."""

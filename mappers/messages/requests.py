@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from mappers.messages.arguments import arguments_of
@@ -13,6 +15,8 @@ MAX_REQUESTS = 128
 """Most requests that are kept of one answer."""
 _HINTS = ("tool", "unction")
 """One of them is in every known form of a request: `tool_calls`, `toolUse`, `functionCall`, `function_call`, …"""
+_NAMES = ('name"', "name'", 'Name"', "Name'", "name\\", "Name\\")
+"""And a request has a name, under a key in quotes; an answer that says `"tool_calls": null` has none."""
 _ASKING = frozenset({"assistant", ""})
 
 
@@ -21,19 +25,24 @@ def tool_requests(content: Any) -> tuple[ToolRequest, ...]:
     text = content if isinstance(content, str) else None
     if text is None and isinstance(content, (list, tuple)) and all(isinstance(item, str) for item in content):
         text = " ".join(content)
-    if text is not None and not any(hint in text for hint in _HINTS):
+    if text is not None and not (any(map(text.__contains__, _HINTS)) and any(map(text.__contains__, _NAMES))):
         return ()
+    return requests_of(
+        (part.id, part.name, part.arguments)
+        for message in read_messages(content)
+        if message.role in _ASKING
+        for part in message.parts
+        if part.type == "tool_call" and part.name
+    )
+
+
+def requests_of(calls: Iterable[tuple[str, str, str]]) -> tuple[ToolRequest, ...]:
+    """The requests in calls given as (id, name, arguments), each once."""
     found: dict[tuple[str, str, int], ToolRequest] = {}
-    for message in read_messages(content):
-        if message.role not in _ASKING:
-            continue
-        for part in message.parts:
-            if part.type == "tool_call" and part.name:
-                request = ToolRequest(part.id, part.name, arguments_hash(part.arguments))
-                # Without an id, a request that is there twice was made twice.
-                found[request if part.id else (*request[:2], -len(found))] = request
-                if len(found) >= MAX_REQUESTS:
-                    return tuple(found.values())
+    for identity, name, arguments in islice(calls, MAX_REQUESTS):
+        request = ToolRequest(identity, name, arguments_hash(arguments))
+        # Without an id, a request that is there twice was made twice.
+        found[request if identity else (*request[:2], -len(found))] = request
     return tuple(found.values())
 
 
