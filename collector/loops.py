@@ -14,7 +14,7 @@ from typing import Protocol
 from mappers.assemble import assemble
 from mappers.loops.evaluator import Engine, Evaluator
 from mappers.loops.health import judge
-from mappers.loops.history import read
+from mappers.loops.history import of_records, read
 from mappers.loops.step import Step, StepKind
 from mappers.loops.thread import Happening, Steps, happenings, may_warn
 from mappers.loops.warnings import Bearer, of_history, session_thread, warnings_of
@@ -26,6 +26,8 @@ ThreadKey = tuple[str, str]
 
 MAX_THREADS = 2_000
 """Threads whose state is kept; others are replayed when they are touched."""
+SESSION_GAP_NS = 24 * 3600 * 10**9
+"""Runs of a session that began this long before are no longer looked for."""
 SESSION_RUNS = 20
 """Latest runs of a session that are looked at together."""
 MAX_REMEMBERED = 20_000
@@ -42,9 +44,9 @@ class LoopStore(Protocol):
         """Stored warnings of these threads that are not retracted."""
 
     def session_runs(
-        self, tenant: str, sessions: Sequence[str], limit: int
+        self, tenant: str, sessions: Sequence[str], since_ns: int, limit: int
     ) -> Mapping[tuple[str, str], Sequence[str]]:
-        """Ids of the latest runs of sessions by (project, session id)."""
+        """Ids of the latest runs of sessions that began since then, by (project, session id)."""
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
         """Stored events by run id."""
@@ -69,6 +71,8 @@ class _Member:
 
     run: Run
     found: list[Happening]
+    parts: dict[str, list[Event]] = field(default_factory=dict)
+    """What log records tell, by the call's span id, in order."""
 
     @property
     def key(self) -> RunKey:
@@ -93,6 +97,16 @@ class Watched:
     """New, changed and retracted ones."""
     runs: list[Run] = field(default_factory=list)
     """Runs that were not touched, but whose warnings and health changed."""
+
+
+def _parts(events: Sequence[Event]) -> dict[str, list[Event]]:
+    parts: dict[str, list[Event]] = {}
+    for event in events:
+        if event.part:
+            parts.setdefault(event.parent_span_id, []).append(event)
+    for told in parts.values():
+        told.sort(key=lambda event: (event.start_ns, event.span_id))
+    return parts
 
 
 def _age(warnings: Sequence[Warning]) -> tuple[int, str]:
@@ -127,7 +141,7 @@ class LoopWatch:
             assembled: runs and all their events, settled.
             new: those of them of which nothing was stored before.
         """
-        members = [_Member(run, happenings(events)) for run, events in assembled]
+        members = [_Member(run, happenings(events), _parts(events)) for run, events in assembled]
         jobs = [_Job(one.key, Bearer(one.run, one.run.run_id), one.found) for one in members]
         jobs += self._sessions_of(members)
         told: dict[ThreadKey, list[Warning]] = {}
@@ -216,7 +230,8 @@ class LoopWatch:
             run = one.run
             if run.session_id and not run.setup_only and not run.duplicate_of:
                 named.setdefault((run.tenant, run.project, run.session_id), []).append(one)
-        self._read_sessions(named.keys() - self._sessions.keys())
+        began = min((one.run.start_ns for ones in named.values() for one in ones), default=0)
+        self._read_sessions(named.keys() - self._sessions.keys(), max(0, began - SESSION_GAP_NS))
         jobs = []
         for key, ones in named.items():
             known = self._sessions.setdefault(key, {})
@@ -234,13 +249,13 @@ class LoopWatch:
             jobs.append(_Job((key[0], thread), Bearer(ordered[-1].run, thread), found, across=True))
         return jobs
 
-    def _read_sessions(self, keys: Collection[tuple[str, str, str]]) -> None:
+    def _read_sessions(self, keys: Collection[tuple[str, str, str]], since_ns: int) -> None:
         """Members of sessions that are not in memory, without those of this batch."""
         by_tenant: dict[str, list[str]] = {}
         for tenant, _, session in keys:
             by_tenant.setdefault(tenant, []).append(session)
         for tenant, sessions in by_tenant.items():
-            stored = self._store.session_runs(tenant, sessions, SESSION_RUNS)
+            stored = self._store.session_runs(tenant, sessions, since_ns, SESSION_RUNS)
             place = {
                 run_id: (tenant, *session)
                 for session, run_ids in stored.items()
@@ -260,9 +275,10 @@ class LoopWatch:
             return []
         told: dict[ThreadKey, list[Warning]] = {}
         for happening in one.found:
-            if happening.event.history:
-                history = read(happening.event.history)
-                warnings = of_history(self._engine, history, happening.event_id, one.run)
+            event = happening.event
+            stored = event.history or (of_records(one.parts.get(event.span_id, ())) if event.is_root else "")
+            if stored:
+                warnings = of_history(self._engine, read(stored), happening.event_id, one.run)
                 if warnings:
                     told[one.run.tenant, warnings[0].thread] = warnings
         return list(told.items())

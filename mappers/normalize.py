@@ -254,7 +254,7 @@ def _tell_content(event: Event, values: dict[str, Any]) -> None:
         event.input_bytes = len(whole)
         if hashed and whole != _REDACTED:
             event.args_hash = hash64(whole)
-        if event.is_root and event.kind == Kind.LLM and may_repeat(whole):
+        if event.kind == Kind.LLM and (event.is_root or event.source == "log") and may_repeat(whole):
             event.history = history.look(content if messages is None else messages.value())
         shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
         event.input = (shown or written(content))[:PREVIEW]

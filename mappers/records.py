@@ -26,11 +26,13 @@ from mappers.normalize import PREVIEW, Normalizer
 
 DETAILS = "gen_ai.client.inference.operation.details"
 CHOICE = "gen_ai.choice"
+ASSISTANT = "gen_ai.assistant.message"
+TOOL = "gen_ai.tool.message"
 ROLES = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
-    "gen_ai.assistant.message": "assistant",
-    "gen_ai.tool.message": "tool",
+    ASSISTANT: "assistant",
+    TOOL: "tool",
 }
 
 
@@ -135,6 +137,8 @@ class RecordReader:
             event.tool_requests = tuple(tool_requests(body))
         else:
             event.part = "input"
+            if name == ASSISTANT and isinstance(body, dict):
+                event.tool_requests = tuple(tool_requests({"role": "assistant", **body}))
             event.input, event.input_bytes, event.args_hash = shown[:PREVIEW], len(written), hash64(written)
         return event
 

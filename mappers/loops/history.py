@@ -18,6 +18,7 @@ from mappers.loops.step import Step, StepKind
 from mappers.messages import Part, read_messages
 from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import hash64, written
+from mappers.model import Event
 
 FEWEST = 3
 """Calls in a history below which it is not read."""
@@ -66,8 +67,8 @@ def look(content: Any) -> str:
                     unnamed.append(part.text)
     if len(calls) < FEWEST:
         return ""
-    evaluator = Evaluator(_ENGINE)
     first = calls[0]
+    steps = []
     for number, part in enumerate(calls[-MAX_CALLS:]):
         result = results.get(part.id) if part.id else unnamed[number] if number < len(unnamed) else None
         step = Step(str(number), StepKind.TOOL, tool=part.name, start_ns=2 * number, end_ns=2 * number + 1)
@@ -77,7 +78,35 @@ def look(content: Any) -> str:
             None if result is None else written(result_of(result)),
             None,
         )
-        evaluator.feed(step)
+        steps.append(step)
+    return _written(first.id or f"{first.name} {first.arguments}", steps)
+
+
+def of_records(parts: Sequence[Event]) -> str:
+    """The same of a history whose messages came as log records of their own (`Event.part` is `input`)."""
+    results = [
+        part.input for part in parts if part.part == "input" and not part.tool_requests and _is_result(part)
+    ]
+    asked = [request for part in parts if part.part == "input" for request in part.tool_requests]
+    if len(asked) < FEWEST:
+        return ""
+    steps = []
+    for number, request in enumerate(asked[-MAX_CALLS:], max(0, len(asked) - MAX_CALLS)):
+        step = Step(str(number), StepKind.TOOL, tool=request.name, start_ns=2 * number, end_ns=2 * number + 1)
+        tool_step(step, None, results[number] if number < len(results) else None, None)
+        step.has_args = bool(request.args_hash)
+        step.exact = step.shape = hash64(f"{request.name}\0{request.args_hash}".encode()) >> 4
+        steps.append(step)
+    return _written(asked[0].id or f"{asked[0].name} {asked[0].args_hash}", steps)
+
+
+def _is_result(part: Event) -> bool:
+    return part.name == "gen_ai.tool.message"
+
+
+def _written(conversation: str, steps: Sequence[Step]) -> str:
+    evaluator = Evaluator(_ENGINE)
+    evaluator.feed_all(steps)
     found = [
         Repeat(
             finding.detector.name,
@@ -92,7 +121,7 @@ def look(content: Any) -> str:
     ]
     if not found:
         return ""
-    began = first.id or f"{hash64(f'{first.name} {first.arguments}'.encode(errors='replace')):016x}"
+    began = f"{hash64(conversation.encode(errors='replace')):016x}"
     return orjson.dumps([began, [tuple(repeat) for repeat in found]]).decode()
 
 

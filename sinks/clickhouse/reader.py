@@ -492,17 +492,18 @@ class Reader:
         return {(run_id, span_id, seq): (given, answered) for run_id, span_id, seq, given, answered in rows}
 
     def session_runs(
-        self, tenant: str, sessions: Sequence[str], limit: int
+        self, tenant: str, sessions: Sequence[str], since_ns: int, limit: int
     ) -> dict[tuple[str, str], list[str]]:
-        """Ids of the latest runs of sessions by (project, session id)."""
+        """Ids of the latest runs of sessions that began since then, by (project, session id)."""
         rows = self._store.query(
             """
             SELECT RunId, argMax(Project, Version), argMax(SessionId, Version) AS Session,
                 argMax(Start, Version) AS Began
             FROM otel.runs WHERE Tenant = {tenant:String} AND SessionId IN {sessions:Array(String)}
+                AND Start >= fromUnixTimestamp64Nano({since_ns:Int64}, 'UTC')
             GROUP BY RunId ORDER BY Began DESC LIMIT {limit:UInt32} BY Session
             """,
-            {"tenant": tenant, "sessions": list(sessions), "limit": limit},
+            {"tenant": tenant, "sessions": list(sessions), "since_ns": since_ns, "limit": limit},
         )
         found: dict[tuple[str, str], list[str]] = {}
         for run_id, project, session, _ in rows:

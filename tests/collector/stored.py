@@ -35,7 +35,7 @@ class Stored:
         for event in self.events.values():
             if event.run_id in run_ids:
                 slim = deepcopy(event)
-                if not slim.is_root:
+                if not (slim.is_root or slim.source == "log" or slim.filled):
                     slim.input = slim.output = ""
                 found.setdefault(event.run_id, []).append(slim)
         return found
@@ -53,10 +53,10 @@ class Stored:
         return [warning for warning in self.standing() if warning.thread in threads]
 
     def session_runs(
-        self, tenant: str, sessions: Sequence[str], limit: int
+        self, tenant: str, sessions: Sequence[str], since_ns: int, limit: int
     ) -> Mapping[tuple[str, str], Sequence[str]]:
         found: dict[tuple[str, str], list[str]] = {}
         for run in sorted(self.runs.values(), key=lambda run: -run.start_ns):
-            if run.session_id in sessions:
+            if run.session_id in sessions and run.start_ns >= since_ns:
                 found.setdefault((run.project, run.session_id), []).append(run.run_id)
         return {key: run_ids[:limit] for key, run_ids in found.items()}

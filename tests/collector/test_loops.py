@@ -13,18 +13,16 @@ from collector.deriver import Deriver, compact
 from collector.loops import LoopWatch
 from mappers.loops.detectors import LOOP
 from mappers.loops.evaluator import Engine
-from mappers.model import Span, Warning
+from mappers.model import LogRecord, Span, Warning
 from mappers.normalize import Normalizer
+from mappers.records import RecordReader
 from tests.collector.stored import Stored
-from tests.corpus import Scenario, scenarios
-from tests.mappers.spans import captured_spans, span_of
+from tests.corpus import Scenario, scenarios, select
+from tests.mappers.spans import captured_logs, captured_spans, span_of
 
 TRACE = "7" * 32
 ROOT = "1".rjust(16, "0")
 SECOND = 10**9
-
-IN_LOGS = {"gen_ai/genai-openai-event/loop", "gen_ai/openai-v2-events/loop"}
-"""Their content is in log records alone."""
 
 
 class Collector:
@@ -48,6 +46,12 @@ class Collector:
         self.store.write(derived)
         compact(derived.events)
 
+    def take_logs(self, records: Sequence[LogRecord]) -> None:
+        self._batch += 1
+        reader = RecordReader(self._normalizer)
+        events = [event for record in records if (event := reader.event(record)) is not None]
+        self.store.write(self._deriver.derive(events, batch=self._batch, stored=self._batch - 1))
+
     def loops(self) -> list[Warning]:
         return sorted(
             (warning for warning in self.store.standing() if warning.category == LOOP),
@@ -63,10 +67,19 @@ def taken(spans: Iterable[Span], size: int = 1000) -> Collector:
     return collector
 
 
-@pytest.mark.parametrize("scenario", [one for one in scenarios() if one.name not in IN_LOGS], ids=str)
+@pytest.mark.parametrize("scenario", scenarios(), ids=str)
 def test_captured_loops_are_warned_of_and_nothing_else(scenario: Scenario) -> None:
     expected = scenario.expect["loop_warning"] or scenario.expect["loop_warning_across_runs"]
-    assert bool(taken(captured_spans(scenario)).loops()) == expected
+    collector = taken(captured_spans(scenario))
+    collector.take_logs(captured_logs(scenario))
+    assert bool(collector.loops()) == expected
+
+
+@pytest.mark.parametrize("scenario", [*select("openinference/", "gen_ai/")], ids=str)
+def test_looking_at_every_text_finds_no_more(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = taken(captured_spans(scenario)).loops()
+    monkeypatch.setattr("collector.loops.may_warn", lambda found: True)
+    assert taken(captured_spans(scenario)).loops() == quick
 
 
 # --------------------------------------------------------------------------- one run, in four conventions

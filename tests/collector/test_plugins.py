@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
@@ -9,8 +10,13 @@ from types import ModuleType
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.plugins import MAPPERS, load_conventions
+from collector.plugins import DETECTORS, MAPPERS, load_conventions, load_detectors
 from mappers.conventions.base import Convention, KindByValue
+from mappers.loops.configure import configured
+from mappers.loops.detectors import Hit
+from mappers.loops.evaluator import Evaluator
+from mappers.loops.recent import Recent
+from mappers.loops.step import Step, StepKind
 from mappers.model import Kind, Span
 from mappers.normalize import Normalizer
 from tests.corpus import select
@@ -121,3 +127,35 @@ def test_a_running_collector_reads_by_plugins_and_names_the_faulty(tmp_path: Pat
     assert list(status["mappers"]["not_loaded"]) == ["gone"]
     assert status["mappers"]["faults"]["acme"] >= 1
     assert status["mappers"]["faults"]["acme-bad"] >= 1
+
+
+class Loud:
+    """A detector of another package: it finds every step."""
+
+    name = "loud"
+    category = "waste"
+    suggestion = "Less of `{tool}`."
+    kinds = frozenset(StepKind)
+
+    def look(self, step: Step, recent: Recent) -> Hit | None:
+        return Hit("", 1)
+
+    def describe(self, tool: str, count: int, facts: Mapping[str, str]) -> str:
+        return f"{count} steps"
+
+
+def test_a_detector_of_another_package_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("acme_detectors")
+    twin = Loud()
+    twin.name = "exact_repeat"
+    module.__dict__.update(loud=Loud(), twin=twin, wrong=object())
+    monkeypatch.setitem(sys.modules, "acme_detectors", module)
+    found = [
+        EntryPoint(name, f"acme_detectors:{name}", DETECTORS) for name in ("loud", "twin", "wrong", "absent")
+    ]
+    detectors, failures = load_detectors(found)
+    assert [detector.name for detector in detectors] == ["loud"]
+    assert failures.keys() == {"twin", "wrong", "absent"}
+    evaluator = Evaluator(configured({}, others=detectors))
+    evaluator.feed(Step("1", StepKind.USER))
+    assert [finding.detector.name for finding in evaluator.findings.values()] == ["loud"]
