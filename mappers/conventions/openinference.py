@@ -25,7 +25,11 @@ def _arguments(get: Callable[[str], AttributeValue]) -> Any:
     found = parse(value) if isinstance(value, str) else value
     if not isinstance(found, dict) or not found or "properties" in found or "$schema" in found:
         return None
-    return None if all(isinstance(x, str) and x in _TYPES for x in found.values()) else found
+    return None if all(map(_is_type, found.values())) else found
+
+
+def _is_type(value: Any) -> bool:
+    return value in _TYPES if isinstance(value, str) else isinstance(value, dict) and "type" in value
 
 
 _TYPES = frozenset(
@@ -130,5 +134,6 @@ CONVENTION = Convention(
         Quirk(scope=r"openai_agents@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
         Quirk(scope=r"openai_agents@", name=r"^handoff to ", when=Kind.TOOL, kind=Kind.HANDOFF),
         Quirk(scope=r"google_adk@", name=r"^invoke_agent ", when=Kind.LLM, kind=Kind.AGENT),
+        Quirk(scope=r"google_adk@", name=r"\(merged\b", when=Kind.TOOL, kind=Kind.OTHER),
     ),
 )

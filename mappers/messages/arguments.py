@@ -8,7 +8,7 @@ from mappers.messages.document import parse
 from mappers.messages.message import read_messages
 from mappers.messages.part import Part
 
-_ENVELOPE_ONLY = frozenset({"args", "kwargs"})
+_ENVELOPE_ONLY = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 _SOLE_WRAPPERS = frozenset({"kwargs", "arguments", "tool_input", "tool_args", "parameters"})
 _CALLBACK = frozenset({"tags", "metadata", "kwargs"})
 _MAX_DEPTH = 4

@@ -137,9 +137,20 @@ def test_a_tool_call_that_llama_index_writes_as_python_is_read() -> None:
         ('{"city": "Paris"}', '{"city":"Paris"}'),
         ('{"type": "object", "properties": {"city": {"type": "string"}}}', ""),
         ('{"city": "str"}', ""),
+        ('{"city": {"type": "string", "description": "the city"}}', ""),
         ("{}", ""),
     ],
 )
 def test_tool_parameters_are_arguments_where_they_are_no_schema(parameters: str, known: str) -> None:
     attributes = {"openinference.span.kind": "TOOL", "tool.name": "t", "tool.parameters": parameters}
     assert _event("openinference.instrumentation.agno", "t", attributes).input == known
+
+
+def test_the_envelope_of_smolagents_is_no_argument() -> None:
+    attributes = {
+        "openinference.span.kind": "TOOL",
+        "tool.name": "get_weather",
+        "input.value": '{"args": [], "sanitize_inputs_outputs": true, "kwargs": {"city": "Paris"}}',
+    }
+    event = _event("openinference.instrumentation.smolagents", "SimpleTool", attributes)
+    assert event.input == '{"city":"Paris"}'
