@@ -98,7 +98,6 @@ class ExchangeRecorder(Recorder):
             self._limit,
             request_headers=scope["headers"],
             client=client[0],
-            client_path=scope["raw_path"].decode("latin-1"),
             server=(route.url.host or "", route.url.port or 0),
         )
 

@@ -72,7 +72,6 @@ class Tape:
     """Bytes kept of each direction."""
     request_headers: Headers = ()
     client: str = ""
-    client_path: str = ""
     server: tuple[str, int] = ("", 0)
     response_headers: Headers = ()
     status: int = 0
@@ -89,7 +88,6 @@ class Tape:
     """The copy is not whole: it was longer than the limit, or the budget was used up."""
     head_ns: int = 0
     """When the response's head arrived."""
-    first_ns: int = 0
     last_ns: int = 0
     """When the last piece of the response arrived."""
     end_ns: int = 0
@@ -121,8 +119,6 @@ class Tape:
     def received(self, piece: bytes) -> None:
         """A piece of the response."""
         now = time.monotonic_ns() - self._zero
-        if not self.pieces:
-            self.first_ns = now
         self.last_ns = now
         self.pieces += 1
         self.response_bytes += len(piece)
