@@ -6,7 +6,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mappers.conventions.base import Below, Computed, Convention, EventAttribute, Flat, Json, Source
+from mappers.conventions.base import (
+    Below,
+    Computed,
+    Convention,
+    EventAttribute,
+    EventMessages,
+    Flat,
+    Json,
+    Source,
+)
 
 _FIELDS = {
     "input": ("input", "input_messages", "arguments"),
@@ -25,6 +34,9 @@ _NAMES = {
 }
 """Names by which attributes of conventions that are not known here may hold content. Rather one too many: what is
 removed was read before."""
+
+MESSAGE_KEYS = ("content", "message", "tool_calls")
+"""Attributes of a span event that is a message."""
 
 
 class Content:
@@ -48,6 +60,8 @@ class Content:
             self._keys[side].add(source)
         elif isinstance(source, (Json, EventAttribute)):
             self._keys[side].add(source.key)
+        elif isinstance(source, EventMessages):
+            self._keys[side].update(MESSAGE_KEYS)
         elif isinstance(source, Computed):
             self._keys[side].update(source.keys)
         elif isinstance(source, (Flat, Below)):

@@ -11,6 +11,7 @@ from mappers.conventions.base import (
     Computed,
     Const,
     EventAttribute,
+    EventMessages,
     EventOffset,
     Flat,
     Json,
@@ -172,6 +173,8 @@ def _source(source: Source) -> str:
             return f"{prefix}.*"
         case EventAttribute(event, key):
             return f"{key} of the span event {event}"
+        case EventMessages(events):
+            return f"the span events {', '.join(events)}"
         case EventOffset(event):
             return f"time of the span event {event}"
         case Seconds(key):

@@ -54,6 +54,14 @@ class EventAttribute:
 
 
 @dataclass(frozen=True, slots=True)
+class EventMessages:
+    """The span events of these names, each of which is one message, as a list: `gen_ai.user.message` has the role in
+    its name, `gen_ai.choice` the assistant's message in an attribute."""
+
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EventOffset:
     """Milliseconds from the span's start to its first span event of that name."""
 
@@ -90,7 +98,19 @@ class Computed:
     keys: tuple[str, ...]
 
 
-Source = str | Json | Flat | Below | EventAttribute | EventOffset | Seconds | NameMatch | Const | Computed
+Source = (
+    str
+    | Json
+    | Flat
+    | Below
+    | EventAttribute
+    | EventMessages
+    | EventOffset
+    | Seconds
+    | NameMatch
+    | Const
+    | Computed
+)
 """One place where a field may stand; a plain string is an attribute key."""
 
 # --------------------------------------------------------------------------- what kind a span is

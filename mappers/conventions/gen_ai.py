@@ -4,6 +4,7 @@ from mappers.call_details import parameters_below
 from mappers.conventions.base import (
     Convention,
     EventAttribute,
+    EventMessages,
     Flat,
     KindByKeys,
     KindByName,
@@ -15,6 +16,7 @@ from mappers.conventions.base import (
 from mappers.model import Kind
 
 _DETAILS = "gen_ai.client.inference.operation.details"
+_MESSAGES = tuple(f"gen_ai.{role}.message" for role in ("system", "user", "assistant", "tool"))
 
 CONVENTION = Convention(
     id="gen_ai",
@@ -107,6 +109,7 @@ CONVENTION = Convention(
             "gen_ai.response.finish_reasons",
             "gen_ai.response.finish_reason",
             "gen_ai.completion.0.finish_reason",
+            EventAttribute("gen_ai.choice", "finish_reason"),
         ],
         "streaming": [
             "gen_ai.request.stream",
@@ -188,6 +191,7 @@ CONVENTION = Convention(
             EventAttribute(_DETAILS, "gen_ai.input.messages"),
             "gen_ai.prompt",
             EventAttribute("gen_ai.content.prompt", "gen_ai.prompt"),
+            EventMessages(_MESSAGES),
         ],
         "output_messages": [Flat("gen_ai.completion"), Flat("SpanAttributes.LLM_COMPLETIONS")],
         "output": [
@@ -195,6 +199,7 @@ CONVENTION = Convention(
             EventAttribute(_DETAILS, "gen_ai.output.messages"),
             "gen_ai.completion",
             EventAttribute("gen_ai.content.completion", "gen_ai.completion"),
+            EventMessages(("gen_ai.choice",)),
         ],
     },
     quirks=(

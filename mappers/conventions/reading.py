@@ -10,7 +10,7 @@ from typing import Any
 from mappers.messages import first_text, last_text
 from mappers.messages.document import member, parse, written
 from mappers.messages.flattened import place_of, unflatten
-from mappers.model import AttributeValue, Span
+from mappers.model import AttributeValue, Span, SpanEvent
 
 
 @dataclass(slots=True)
@@ -85,6 +85,11 @@ class Reading:
             if found.name == event and (value := found.attributes.get(key)) is not None:
                 return value
         return None
+
+    def event_messages(self, names: tuple[str, ...]) -> list[dict[str, Any]] | None:
+        """A message for each span event of these names, in order; None if there is none."""
+        found = [_event_message(event) for event in self.span.events if event.name in names]
+        return found or None
 
     def event_offset_ms(self, event: str) -> float | None:
         """Milliseconds from the span's start to the first span event of that name."""
@@ -185,3 +190,14 @@ class FlatFamily:
             if isinstance(text, str) and text and text[0] not in "[{":
                 return text
         return ""
+
+
+def _event_message(event: SpanEvent) -> dict[str, Any]:
+    told = {key: parse(value) if isinstance(value, str) else value for key, value in event.attributes.items()}
+    message = told.get("message")
+    if isinstance(message, dict):
+        return message
+    role = event.name.split(".")[1]
+    if role == "choice":
+        return {"role": "assistant", "content": message, "tool_calls": told.get("tool_calls")}
+    return {"role": role, **told}

@@ -19,6 +19,7 @@ from mappers.conventions.base import (
     Const,
     Convention,
     EventAttribute,
+    EventMessages,
     EventOffset,
     Flat,
     Json,
@@ -307,6 +308,8 @@ class ScopePlans:
                 return lambda reading: reading.family(prefix)
             case EventAttribute(event, key):
                 return lambda reading: reading.event_attribute(event, key)
+            case EventMessages(events):
+                return lambda reading: reading.event_messages(events)
             case EventOffset(event):
                 return lambda reading: reading.event_offset_ms(event)
             case Seconds(key, integers_are_ms):
@@ -430,7 +433,7 @@ def keys_of(source: Source) -> tuple[str, ...]:
 
 
 def _may_have_value(source: Source, shape: Shape, has_events: bool) -> bool:
-    if isinstance(source, (EventAttribute, EventOffset)):
+    if isinstance(source, (EventAttribute, EventMessages, EventOffset)):
         return has_events
     keys = keys_of(source)
     return not keys or not shape.isdisjoint(keys)

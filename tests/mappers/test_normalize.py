@@ -388,3 +388,27 @@ def test_reported_cost_resends_and_labels_are_read() -> None:
 def test_a_project_is_never_the_service() -> None:
     assert project_of(Resource({"service.name": "svc"})) is None
     assert project_of(Resource({"loop.project": "b", "openinference.project.name": "a"})) == "a"
+
+
+def test_messages_that_are_span_events_are_the_content() -> None:
+    """As Strands and early GenAI instrumentations tell them."""
+    told = [
+        ("gen_ai.system.message", {"content": "Be brief."}),
+        ("gen_ai.user.message", {"content": '[{"text": "Weather in Paris?"}]'}),
+        (
+            "gen_ai.choice",
+            {
+                "finish_reason": "tool_use",
+                "message": '[{"toolUse": {"toolUseId": "t1", "name": "get_weather", "input": {"city": "Paris"}}}]',
+            },
+        ),
+    ]
+    event = Normalizer().normalize(
+        span_of(
+            {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"},
+            events=[SpanEvent(n, name, attributes) for n, (name, attributes) in enumerate(told)],
+        )
+    )
+    assert (event.input, event.finish_reasons) == ("Weather in Paris?", ("tool_use",))
+    assert [request.name for request in event.tool_requests] == ["get_weather"]
+    assert event.output.startswith("get_weather(")
