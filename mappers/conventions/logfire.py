@@ -4,7 +4,7 @@ Older versions have `request_data` and `response_data` alone. A stream is told t
 its end as a zero-length one with `logfire.span_type = log`, which alone has the answer.
 """
 
-from mappers.conventions.base import Convention, Json, KindByKeys, KindByName
+from mappers.conventions.base import Convention, Json, KindByKeys, KindByName, Quirk
 from mappers.model import Kind
 from mappers.usage_object import from_usage
 
@@ -37,11 +37,37 @@ CONVENTION = Convention(
             Json(_RESPONSE, "usage", "completion_tokens"),
             Json(_RESPONSE, "usage", "output_tokens"),
         ],
-        "cache_read_tokens": [from_usage(_RAW, "cache_read_tokens")],
-        "cache_write_tokens": [from_usage(_RAW, "cache_write_tokens")],
-        "reasoning_tokens": [from_usage(_RAW, "reasoning_tokens")],
+        "cache_read_tokens": [
+            "gen_ai.usage.cache_read.input_tokens",
+            from_usage(_RAW, "cache_read_tokens"),
+            Json(_RESPONSE, "usage", "prompt_tokens_details", "cached_tokens"),
+            Json(_RESPONSE, "usage", "cache_read_input_tokens"),
+        ],
+        "cache_write_tokens": [
+            "gen_ai.usage.cache_creation.input_tokens",
+            from_usage(_RAW, "cache_write_tokens"),
+            Json(_RESPONSE, "usage", "cache_creation_input_tokens"),
+        ],
+        "reasoning_tokens": [
+            from_usage(_RAW, "reasoning_tokens"),
+            Json(_RESPONSE, "usage", "completion_tokens_details", "reasoning_tokens"),
+        ],
         "tool": ["gen_ai.tool.name"],
         "input": ["gen_ai.input.messages", _REQUEST],
-        "output": ["gen_ai.output.messages", Json(_RESPONSE, "message"), _RESPONSE],
+        "output": [
+            "gen_ai.output.messages",
+            Json(_RESPONSE, "message"),
+            Json(_RESPONSE, "combined_chunk_content"),
+            _RESPONSE,
+        ],
     },
+    quirks=(
+        # Before it told the cache itself, Anthropic's input was passed on as it is.
+        Quirk(
+            scope=r"^logfire\.anthropic@",
+            lacks="gen_ai.usage.cache_read.input_tokens",
+            when=Kind.LLM,
+            input_excludes_cache=True,
+        ),
+    ),
 )
