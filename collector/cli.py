@@ -11,6 +11,7 @@ import click
 
 from collector import upkeep
 from collector.check.command import check
+from collector import keycommands, upkeep
 
 if TYPE_CHECKING:
     from collector.config import Settings
@@ -229,6 +230,7 @@ def demo(data_dir: Path | None) -> None:
 main.add_command(upkeep.journal)
 main.add_command(upkeep.dead_letter)
 main.add_command(check)
+main.add_command(keycommands.token)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -62,6 +62,28 @@ class Section(BaseModel):
     )
 
 
+class TlsSettings(Section):
+    cert_file: str = ""
+    """PEM file with the door's certificate and those that vouch for it; empty: no TLS. Read anew when it changes."""
+    key_file: str = ""
+    """PEM file with the certificate's private key."""
+    client_ca_file: str = ""
+    """PEM file with the authorities whose certificates clients must have; empty: clients need none."""
+    min_version: Literal["1.2", "1.3"] = "1.2"
+    """Oldest version of TLS that is spoken."""
+
+    @model_validator(mode="after")
+    def _both_files(self) -> TlsSettings:
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file belong together")
+        return self
+
+
+class CorsSettings(Section):
+    allowed_origins: list[str] = []
+    """Web origins whose pages may send telemetry, such as `https://*.example.com`."""
+
+
 class GrpcKeepalive(Section):
     min_recv_ping_interval: Seconds = 5.0
     """How often clients may ping an idle connection."""
@@ -81,6 +103,7 @@ class GrpcProtocol(Section):
     workers: Annotated[int, Field(ge=1)] = 16
     """Requests handled at a time."""
     keepalive: GrpcKeepalive = GrpcKeepalive()
+    tls: TlsSettings = TlsSettings()
 
 
 class HttpProtocol(Section):
@@ -103,7 +126,9 @@ class HttpProtocol(Section):
     max_connections: Annotated[int, Field(ge=1)] = 2000
     """Connections at a time; beyond, the oldest idle one is closed."""
     max_connections_per_peer: Annotated[int, Field(ge=1)] = 200
-    """Connections at a time from one address."""
+    """Connections at a time from one address, but this machine's."""
+    cors: CorsSettings = CorsSettings()
+    tls: TlsSettings = TlsSettings()
 
 
 class OtlpLimits(Section):
@@ -139,6 +164,13 @@ class OtlpReceiver(Section):
 
 class Receivers(Section):
     otlp: OtlpReceiver = OtlpReceiver()
+
+
+class AuthSettings(Section):
+    required: bool | None = None
+    """Whether telemetry is only taken with a key; unless set, only where a door is open to other machines."""
+    insecure: bool = False
+    """Whether doors may be open to other machines without keys."""
 
 
 class MemorySettings(Section):
@@ -252,6 +284,8 @@ class PricingSettings(Section):
 class ApiSettings(Section):
     endpoint: Endpoint = "127.0.0.1:4320"
     """Where the JSON API is served."""
+    hosts: list[str] = []
+    """Names beside localhost under which the API may be addressed; `*` is any."""
 
 
 class AdminSettings(Section):
@@ -397,6 +431,7 @@ class Settings(BaseSettings):
     token: Annotated[str | None, Field(repr=False)] = None
     """API token; made on first start if it is not given."""
     receivers: Receivers = Receivers()
+    auth: AuthSettings = AuthSettings()
     memory: MemorySettings = MemorySettings()
     journal: JournalSettings = JournalSettings()
     sinks: Sinks = Sinks()

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from collector.gate import Caller, Gate
 from collector.journal import Header, Journal, JournalError
+from collector.keys import Scope
 from collector.memory import SMALLEST_BUDGET, Budget, Reservation
 from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
@@ -126,6 +128,7 @@ class Intake:
     Args:
         journals: by signal name; a signal without one is answered and counted, not stored.
         budget: memory that all requests on their way share.
+        gate: knows whom a request comes from; lets everybody send unless given.
         max_body_bytes: of a body once it is inflated.
     """
 
@@ -135,17 +138,26 @@ class Intake:
         *,
         limits: Limits = DEFAULT,
         budget: Budget | None = None,
+        gate: Gate | None = None,
         max_body_bytes: int = 64 << 20,
     ) -> None:
         self._journals = journals
         self._lock = threading.Lock()
         self.limits = limits
         self.budget = budget or Budget(SMALLEST_BUDGET)
+        self.gate = gate or Gate(None)
         self.max_body_bytes = max_body_bytes
         self._resends: Resends[tuple[Outcome, int]] = Resends()
         self.stats = IntakeStats()
         self.draining = False
         """Refuse everything: the collector is about to end."""
+
+    def authenticate(self, authorization: str, api_key: str, peer: str) -> Caller:
+        """Whom a request comes from.
+
+        Raises: UnauthenticatedError, ForbiddenError.
+        """
+        return self.gate.admit(Scope.INGEST, authorization, api_key, peer)
 
     def reserve(self) -> Reservation:
         """Memory for a request; nothing is held until it grows. `take` lets it go, or whoever does not come to

@@ -12,7 +12,9 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from collector.config import TlsSettings
 from collector.guarded import HeadLimits, guarded
+from collector.tls import TlsError, keep_fresh, server_context
 
 BACKLOG = 1024
 KEEP_ALIVE_S = 75
@@ -34,16 +36,23 @@ class _Server(uvicorn.Server):
 
 
 async def listen(
-    name: str, endpoint: str | None, app: ASGIApp, parts: AsyncExitStack, **options: Any
+    name: str,
+    endpoint: str | None,
+    app: ASGIApp,
+    parts: AsyncExitStack,
+    *,
+    tls: TlsSettings | None = None,
+    **options: Any,
 ) -> str | None:
     """Serves the application on the endpoint; returns its URL, None for a door that is off.
 
     Args:
         parts: gets the closing of the server.
+        tls: certificates, if the door has any.
         options: of uvicorn, over those that all doors share.
 
     Raises:
-        ListenError: the address is taken or not ours.
+        ListenError: the address is taken or not ours, or the certificates can not be used.
     """
     if endpoint is None:
         return None
@@ -68,7 +77,17 @@ async def listen(
         "timeout_keep_alive": KEEP_ALIVE_S,
         "timeout_graceful_shutdown": REQUEST_GRACE_S,
     }
-    server = _Server(uvicorn.Config(app, **shared | options))
+    config = uvicorn.Config(app, **shared | options)
+    config.load()
+    if tls is not None and tls.cert_file:
+        try:
+            config.ssl = server_context(tls)
+        except TlsError as error:
+            listener.close()
+            raise ListenError(f"{name}: {error}") from None
+        freshness = asyncio.create_task(keep_fresh(config.ssl, tls), name=f"certificates-{name}")
+        parts.callback(freshness.cancel)
+    server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name=f"door-{name}")
 
     async def close() -> None:
@@ -80,4 +99,5 @@ async def listen(
         if task.done():
             await task
         await asyncio.sleep(0.005)
-    return f"http://{host}:{listener.getsockname()[1]}"
+    scheme = "https" if config.ssl else "http"
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"

@@ -24,8 +24,11 @@ from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.endpoints import Endpoints, api_token, publish, withdraw
 from collector.flow import Flow
+from collector.exposure import ExposureError, ingest_needs_key
+from collector.gate import Gate
 from collector.intake import Intake
 from collector.journal import Journal, JournalLockedError
+from collector.keys import Keys, KeysError, keys_file
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
 from collector.loops import LoopWatch
 from collector.notify import Notifier
@@ -40,6 +43,7 @@ from collector.redaction import Redaction
 from collector.stages import Derivation, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
 from mappers.agent_logs import AGENTS
+from collector.tls import TlsError, grpc_credentials
 from mappers.conventions import BUILTIN
 from mappers.cost import load_price_list
 from mappers.loops.configure import configured
@@ -107,12 +111,6 @@ def _stop(stopping: asyncio.Event) -> None:
 @asynccontextmanager
 async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
     """A running collector. Leaving the block drains it."""
-    for name, endpoint in _doors(settings).items():
-        if endpoint and _host(endpoint) not in LOOPBACK_HOSTS:
-            raise ServiceError(
-                f"{name} would listen on {endpoint}: without API keys only loopback addresses are served",
-                EX_CONFIG,
-            )
     try:
         prices = load_prices(settings.pricing.overrides)
     except ConfigError as error:
@@ -127,13 +125,15 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         withdraw(directory)
         parts.callback(withdraw, directory)
         token = api_token(directory, settings.token)
+        keys, gate = _gate(settings, token)
+        parts.callback(keys.note_use)
         store, _ = await asyncio.gather(
             asyncio.to_thread(_open_store, settings), asyncio.to_thread(load_price_list)
         )
         parts.callback(store.close)
         reader = Reader(store)
 
-        intake = open_intake(settings, journals)
+        intake = open_intake(settings, journals, gate)
         health = Health()
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
         flows = {signal: Flow() for signal in journals}
@@ -196,13 +196,14 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
             ),
             health,
             normalizer=lambda: Normalizer(conventions, prices),
+            keys=keys,
         )
 
         for pipeline in pipelines.values():
             pipeline.start()
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
         try:
-            endpoints = await _open_doors(settings, intake, api, proxy, token, parts)
+            endpoints = await _open_doors(settings, intake, api, proxy, parts)
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
         parts.callback(setattr, health, "ready", False)
@@ -212,15 +213,14 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         intake.draining = True
 
 
-def _doors(settings: Settings) -> dict[str, str | None]:
-    protocols = settings.receivers.otlp.protocols
-    return {
-        "grpc": protocols.grpc.endpoint,
-        "http": protocols.http.endpoint,
-        "api": settings.api.endpoint,
-        "admin": settings.admin.endpoint,
-        "proxy": settings.proxy.endpoint,
-    }
+def _gate(settings: Settings, token: str) -> tuple[Keys, Gate]:
+    """Raises: ServiceError."""
+    try:
+        keys = Keys(keys_file(settings.data_dir))
+        needed = ingest_needs_key(settings, keys=len(keys))
+    except (KeysError, ExposureError) as error:
+        raise ServiceError(str(error), EX_CONFIG) from None
+    return keys, Gate(keys, token=token, ingest_needs_key=needed)
 
 
 def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
@@ -337,18 +337,20 @@ async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:
 
 
 async def _open_doors(
-    settings: Settings, intake: Intake, api: Api, proxy: ProxyDoor, token: str, parts: AsyncExitStack
+    settings: Settings, intake: Intake, api: Api, proxy: ProxyDoor, parts: AsyncExitStack
 ) -> Endpoints:
     """Raises: ListenError."""
     protocols = settings.receivers.otlp.protocols
     # A name that is not loopback can only come from a page that made it point here.
-    api_door = api_app(api, token=token, hosts=LOOPBACK_NAMES)
+    api_door = api_app(api, gate=intake.gate, hosts=_api_hosts(settings))
     grpc_address = None
     if protocols.grpc.endpoint:
         receiver = open_grpc(protocols.grpc, intake)
         try:
-            port = receiver.start(protocols.grpc.endpoint)
-        except OSError as error:
+            tls = protocols.grpc.tls
+            credentials = grpc_credentials(tls) if tls.cert_file else None
+            port = receiver.start(protocols.grpc.endpoint, credentials)
+        except (OSError, TlsError) as error:
             raise ListenError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}") from None
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
         grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
@@ -365,6 +367,12 @@ async def _open_doors(
         parts=parts,
     )
     return Endpoints(grpc=grpc_address, pid=os.getpid(), **doors)
+
+
+def _api_hosts(settings: Settings) -> set[str]:
+    """Names under which the API may be addressed; none if any may be used."""
+    names = {*LOOPBACK_NAMES, *settings.api.hosts, _host(settings.api.endpoint or "")}
+    return set() if "*" in names else {name.lower() for name in names}
 
 
 def _host(endpoint: str) -> str:

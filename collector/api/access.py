@@ -1,16 +1,19 @@
-"""Who may read: a token on every route but health, and a list of host names that the page may be asked for.
+"""Who may read: a key on every route but health, and a list of host names that the page may be asked for.
 
 The host check keeps a web page elsewhere from reaching the API under a name that it made point to loopback.
 """
 
 from __future__ import annotations
 
-import hmac
+import asyncio
+import re
 from collections.abc import Collection
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.api.problems import Problem
+from collector.gate import ForbiddenError, Gate, UnauthenticatedError
+from collector.keys import Scope as Allowed
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -20,24 +23,25 @@ class Access:
     """ASGI middleware.
 
     Args:
-        token: what `Authorization: Bearer …` must carry.
+        gate: knows the keys and the API token.
         hosts: names under which the API may be addressed, without port; empty allows all.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, *, gate: Gate, hosts: Collection[str]) -> None:
         self._app = app
-        self._token = token.encode()
+        self._gate = gate
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            problem = self._refusal(scope)
+            problem = await self._refusal(scope)
             if problem is not None:
                 await problem.response(scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> Problem | None:
+    async def _refusal(self, scope: Scope) -> Problem | None:
+        """Why the request is not answered; None if it is, and then the scope has its `caller`."""
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
@@ -45,11 +49,34 @@ class Access:
             return Problem(421, "This address is not served under that host name.")
         if scope["path"] in OPEN_PATHS:
             return None
-        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
+        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        api_key = headers.get(b"x-api-key", b"").decode("latin-1")
+        peer = (scope.get("client") or ("",))[0]
+        try:
+            scope["caller"] = self._gate.admit(needed(scope), authorization, api_key, peer)
+        except UnauthenticatedError:
+            await asyncio.sleep(self._gate.pause_s(peer))
             return Problem(
                 401,
                 "Send the API token as `Authorization: Bearer …`; it is in the file `token` of the data directory.",
                 headers={"WWW-Authenticate": 'Bearer realm="eddyline"'},
             )
+        except ForbiddenError as error:
+            return Problem(403, f"{str(error).capitalize()}.")
         return None
+
+
+def needed(scope: Scope) -> Allowed:
+    """What a key must be allowed to do for this request."""
+    path: str = scope["path"]
+    if path.startswith("/api/v1/tokens"):
+        return Allowed.ADMIN
+    if scope["method"] == "DELETE":
+        return Allowed.DELETE
+    if _CONTENT_PATHS.fullmatch(path) or b"fields=" in scope["query_string"]:
+        return Allowed.CONTENT
+    return Allowed.READ
+
+
+_CONTENT_PATHS = re.compile(r"/api/v1/(?:runs/[^/]+/(?:spans|events/.+)|spans/.+)")
+"""Routes that answer with inputs, outputs and attributes; lists do so when they are asked for `fields`."""

@@ -51,14 +51,17 @@ from collector.api.queries import (
 )
 from collector.api.render import entry_document, run_document, span_document, warning_document
 from collector.api.warning_list import read_parameters
+from collector.api.tokens import is_theirs, read_wanted
+from collector.gate import Caller, Gate
+from collector.keys import Keys
 from collector.mapping import explanation_document, stored_span
 from collector.telemetry import Health, Status
-from mappers.model import DEFAULT_TENANT, Event, Run, Span
+from mappers.model import Event, Run, Span
 from mappers.normalize import Normalizer
 from mappers.timeline import TimelineEntry, timeline
 from sinks.base import PermanentError, RetryableError
 from sinks.clickhouse import Reader, RunFilter
-from sinks.filter import Condition
+from sinks.filter import Compare, Condition, Every
 
 Result = TypeVar("Result")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -88,6 +91,7 @@ class Api:
     clock_ns: Callable[[], int] = time.time_ns
     normalizer: Callable[[], Normalizer] = Normalizer
     """Makes one that reads as those of the pipelines do."""
+    keys: Keys | None = None
 
 
 class _Routes:
@@ -133,7 +137,7 @@ class _Routes:
             for name, value in sorted(request.query_params.multi_items())
             if name not in ("cursor", "limit")
         )
-        return _json(await self._page(parameters, where, binding, now_ns))
+        return _json(await self._page(request, parameters, where, binding, now_ns))
 
     async def search_runs(self, request: Request) -> Response:
         """Runs, chosen by a JSON filter: `{"filter": {…}, "since": …, "sort": …, "limit": …, "cursor": …}`."""
@@ -146,14 +150,16 @@ class _Routes:
             {name: value for name, value in body.items() if name not in ("cursor", "limit")},
             option=orjson.OPT_SORT_KEYS,
         ).decode()
-        return _json(await self._page(parameters, where, binding, now_ns))
+        return _json(await self._page(request, parameters, where, binding, now_ns))
 
     async def batch_runs(self, request: Request) -> Response:
         """Up to 500 runs by id in one request: `{"ids": […]}`; ids that are not found are listed."""
         self._parameters(request)
         ids = read_ids(await read_json(request))
         now_ns = self._api.clock_ns()
-        found = await self._read(self._api.reader.runs_by_id, DEFAULT_TENANT, ids)
+        caller = _caller(request)
+        found = await self._read(self._api.reader.runs_by_id, caller.tenant, ids)
+        found = {run_id: run for run_id, run in found.items() if caller.project in ("", run.project)}
         return _json(
             {
                 "data": [run_document(found[run_id], now_ns) for run_id in ids if run_id in found],
@@ -162,7 +168,7 @@ class _Routes:
         )
 
     async def _page(
-        self, parameters: Parameters, where: Condition, binding: str, now_ns: int
+        self, request: Request, parameters: Parameters, where: Condition, binding: str, now_ns: int
     ) -> dict[str, Any]:
         limit = parameters.integer("limit", 50, 1, 1000)
         sort = (parameters.choices("sort", tuple(SORTS)) or ("-started_at",))[0]
@@ -171,10 +177,10 @@ class _Routes:
         if since_ns is not None and until_ns is not None and since_ns >= until_ns:
             raise invalid("until", "must be later than since")
         wanted = RunFilter(
-            tenant=DEFAULT_TENANT,
+            tenant=_caller(request).tenant,
             since_ns=since_ns,
             until_ns=until_ns,
-            where=where,
+            where=_own(request, where),
             include_all=bool(include),
         )
         given = parameters.text("cursor")
@@ -205,10 +211,10 @@ class _Routes:
             return _json({"data": field_documents()})
         limit = parameters.integer("limit", 20, 1, 1000)
         wanted = RunFilter(
-            tenant=DEFAULT_TENANT,
+            tenant=_caller(request).tenant,
             since_ns=parameters.time_ns("since"),
             until_ns=parameters.time_ns("until"),
-            where=read_filter(parameters),
+            where=_own(request, read_filter(parameters)),
         )
         prefix = parameters.text("prefix") or ""
         found = await self._read(self._api.reader.facet, facet_field(of), prefix, wanted, limit, now_ns)
@@ -221,10 +227,10 @@ class _Routes:
         asked, by, zone = read_metrics(parameters), read_dimensions(parameters), read_zone(parameters)
         interval = (parameters.choices("interval", ["auto", "none", *INTERVALS]) or ("none",))[0]
         wanted = RunFilter(
-            tenant=DEFAULT_TENANT,
+            tenant=_caller(request).tenant,
             since_ns=parameters.time_ns("since"),
             until_ns=parameters.time_ns("until"),
-            where=read_filter(parameters),
+            where=_own(request, read_filter(parameters)),
         )
         if interval == "auto":
             times = await self._read(self._api.reader.event_times, wanted, now_ns)
@@ -335,15 +341,51 @@ class _Routes:
             "\n".join(failing or ["ready"]) + "\n", 503 if failing else 200, media_type="text/plain"
         )
 
+    # ------------------------------------------------------------------- keys
+
+    async def tokens(self, request: Request) -> Response:
+        """API keys, without their secrets."""
+        self._parameters(request)
+        keys = await self._read(self._keys.all)
+        return _json({"data": [key.document() for key in keys if is_theirs(_caller(request), key)]})
+
+    async def create_token(self, request: Request) -> Response:
+        """A new API key: `{"name": …, "scopes": […], "project": …, "tenant": …}`; its `token` is shown this once."""
+        self._parameters(request)
+        wanted = read_wanted(await read_json(request), _caller(request))
+        key, secret = await self._read(
+            lambda: self._keys.create(
+                wanted.name, wanted.scopes, project=wanted.project, tenant=wanted.tenant
+            )
+        )
+        return _json(key.document() | {"token": secret}, 201)
+
+    async def revoke_token(self, request: Request) -> Response:
+        """Revokes an API key; it is refused within a second."""
+        self._parameters(request)
+        token_id = request.path_params["token_id"]
+        keys = await self._read(self._keys.all)
+        theirs = any(key.id == token_id and is_theirs(_caller(request), key) for key in keys)
+        if not theirs or not await self._read(self._keys.revoke, token_id):
+            raise Problem(404, f"There is no token {token_id!r}; ids are listed at /api/v1/tokens.")
+        return Response(status_code=204)
+
     # ------------------------------------------------------------------- shared
+
+    @property
+    def _keys(self) -> Keys:
+        if self._api.keys is None:
+            raise Problem(404, "No keys are kept here.")
+        return self._api.keys
 
     def _parameters(self, request: Request, known: Collection[str] = ()) -> Parameters:
         return Parameters(request, tuple(known), now_ns=self._api.clock_ns())
 
     async def _run(self, request: Request) -> Run:
         run_id = request.path_params["run_id"].lower()
-        run = await self._read(self._api.reader.run, DEFAULT_TENANT, run_id)
-        if run is None:
+        caller = _caller(request)
+        run = await self._read(self._api.reader.run, caller.tenant, run_id)
+        if run is None or caller.project not in ("", run.project):
             raise Problem(404, f"There is no run {run_id!r}. A run's id is its trace id, 32 hex digits.")
         return run
 
@@ -370,6 +412,9 @@ class _Routes:
             ("GET", run + "/warnings", self.warnings),
             ("GET", "/api/v1/spans/{run_id}/{span_id}/mapping", self.mapping),
             ("GET", "/api/v1/warnings", self.all_warnings),
+            ("GET", "/api/v1/tokens", self.tokens),
+            ("POST", "/api/v1/tokens", self.create_token),
+            ("DELETE", "/api/v1/tokens/{token_id}", self.revoke_token),
             *self.health_table(),
         ]
 
@@ -377,9 +422,20 @@ class _Routes:
         return [("GET", "/healthz", self.healthz), ("GET", "/readyz", self.readyz)]
 
 
-def api_app(api: Api, *, token: str, hosts: Collection[str]) -> Starlette:
-    """The API; see `Access` for `token` and `hosts`."""
-    return _application(_Routes(api).table(), [Middleware(Access, token=token, hosts=hosts)])
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.scope["caller"]
+    return caller
+
+
+def _own(request: Request, where: Condition) -> Condition:
+    """What is asked for, within the caller's project if they have only one."""
+    project = _caller(request).project
+    return Every([Compare("project", "=", project), where]) if project else where
+
+
+def api_app(api: Api, *, gate: Gate, hosts: Collection[str]) -> Starlette:
+    """The API; see `Access` for `gate` and `hosts`."""
+    return _application(_Routes(api).table(), [Middleware(Access, gate=gate, hosts=hosts)])
 
 
 def admin_app(api: Api) -> Starlette:

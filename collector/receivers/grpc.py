@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from collector.gate import Caller, ForbiddenError, UnauthenticatedError
 from collector.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outcome, Submission, Verdict
 from collector.otlp import Signal
 from collector.otlp.status import PROTOBUF, export_response, retry_trailers
@@ -81,6 +82,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             for method, signal in _METHODS.items()
         }
         self._health = health.HealthServicer()
+        self._held_back = threading.Semaphore(max(1, workers // 4))
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grpc")
         self._server = grpc.server(
             self._pool,
@@ -96,14 +98,17 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
     def service(self, handler_call_details: Any) -> Any:
         return self._handlers.get(handler_call_details.method)
 
-    def start(self, endpoint: str) -> int:
-        """Listens; returns the port.
+    def start(self, endpoint: str, credentials: Any = None) -> int:
+        """Listens, with TLS if there are credentials; returns the port.
 
         Raises:
             OSError: the endpoint can not be listened on.
         """
         try:
-            port = int(self._server.add_insecure_port(endpoint))
+            if credentials is None:
+                port = int(self._server.add_insecure_port(endpoint))
+            else:
+                port = int(self._server.add_secure_port(endpoint, credentials))
         except RuntimeError as error:
             raise OSError(str(error)) from error
         self._server.start()
@@ -119,7 +124,9 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
 
     def _exporter(self, signal: Signal) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def export(body: bytes, context: grpc.ServicerContext) -> bytes:
-            outcome = self._take(signal, body, context)
+            metadata = {key: _text(value) for key, value in context.invocation_metadata()}
+            caller = self._caller(metadata, context)
+            outcome = self._take(signal, body, metadata, caller, context)
             if outcome.verdict is Verdict.REFUSED:
                 context.set_trailing_metadata(retry_trailers(outcome.message, RETRY_AFTER_S))
             if outcome.verdict is not Verdict.ACCEPTED:
@@ -128,9 +135,31 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
 
         return export
 
-    def _take(self, signal: Signal, body: bytes, context: grpc.ServicerContext) -> Outcome:
-        metadata = dict(context.invocation_metadata())
-        project = next((text for key in PROJECT_KEYS if (text := _text(metadata.get(key)))), "")
+    def _caller(self, metadata: dict[str, str], context: grpc.ServicerContext) -> Caller:
+        """Whom the call comes from; ends the call if they may not send."""
+        peer = context.peer().rpartition(":")[0]
+        try:
+            return self._intake.authenticate(
+                metadata.get("authorization", ""), metadata.get("x-api-key", ""), peer
+            )
+        except UnauthenticatedError as error:
+            if (pause := self._intake.gate.pause_s(peer)) and self._held_back.acquire(blocking=False):
+                time.sleep(pause)
+                self._held_back.release()
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+        except ForbiddenError as error:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+        raise AssertionError("abort raises")
+
+    def _take(
+        self,
+        signal: Signal,
+        body: bytes,
+        metadata: dict[str, str],
+        caller: Caller,
+        context: grpc.ServicerContext,
+    ) -> Outcome:
+        project = caller.project or next((text for key in PROJECT_KEYS if (text := metadata.get(key))), "")
         left = context.time_remaining()
         patience = COMMIT_S if left is None else min(COMMIT_S, max(0.0, left - ANSWER_BEFORE_DEADLINE_S))
         reservation = self._intake.reserve()
@@ -146,12 +175,14 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             outcomes.append(outcome)
             taken.set()
 
-        request = Submission(signal, body, "grpc", project=project, reservation=reservation)
+        request = Submission(
+            signal, body, "grpc", tenant=caller.tenant, project=project, reservation=reservation
+        )
         self._intake.take(request, done)
         if not taken.wait(patience):
             return Outcome(Verdict.REFUSED, message="the journal did not answer in time")
         return outcomes[0]
 
 
-def _text(value: str | bytes | None) -> str:
-    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else value or "").strip()
+def _text(value: str | bytes) -> str:
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else value).strip()

@@ -14,6 +14,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from collector.gate import Caller, ForbiddenError, UnauthenticatedError
 from collector.intake import (
     ADMISSION_S,
     COMMIT_S,
@@ -106,7 +107,7 @@ class HttpReceiver:
         answer_type = content_type or JSON
         try:
             signal = self._route(scope)
-            outcome = await self._export(signal, headers, content_type, receive)
+            outcome = await self._export(signal, headers, content_type, _peer(scope), receive)
             self._raise_unless_accepted(outcome)
         except _RefusalError as refusal:
             if refusal.unread and not await _discarded(headers, receive):
@@ -118,9 +119,10 @@ class HttpReceiver:
         await _answer(send, 200, answer_type, body, {})
 
     async def _export(
-        self, signal: Signal, headers: dict[bytes, bytes], content_type: str, receive: Receive
+        self, signal: Signal, headers: dict[bytes, bytes], content_type: str, peer: str, receive: Receive
     ) -> Outcome:
         """Raises: _RefusalError."""
+        caller = await self._caller(headers, peer)
         if not content_type:
             given = headers.get(b"content-type", b"").decode("latin-1")[:64]
             said = f"Content-Type {given!r} is not taken" if given else "Content-Type is missing"
@@ -143,7 +145,8 @@ class HttpReceiver:
                 "http",
                 json=content_type == JSON,
                 encoding=encoding,
-                project=_project(headers),
+                tenant=caller.tenant,
+                project=caller.project or _project(headers),
                 reservation=reservation,
             )
         except BaseException:
@@ -155,7 +158,7 @@ class HttpReceiver:
         path: str = scope["path"]
         signal = _signal(path)
         if signal is None:
-            peer = (scope.get("client") or ("",))[0]
+            peer = _peer(scope)
             if path == "/" and peer not in self._hinted and len(self._hinted) < 1000:
                 self._hinted.add(peer)
                 log.warning(
@@ -174,6 +177,20 @@ class HttpReceiver:
                 405, Code.UNIMPLEMENTED, "only POST is taken here", {"Allow": "POST, OPTIONS"}
             )
         return signal
+
+    async def _caller(self, headers: dict[bytes, bytes], peer: str) -> Caller:
+        """Raises: _RefusalError."""
+        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        api_key = headers.get(b"x-api-key", b"").decode("latin-1")
+        try:
+            return self._intake.authenticate(authorization, api_key, peer)
+        except UnauthenticatedError as error:
+            await asyncio.sleep(self._intake.gate.pause_s(peer))
+            raise _RefusalError(
+                401, Code.UNAUTHENTICATED, str(error), {"WWW-Authenticate": 'Bearer realm="eddyline"'}
+            ) from None
+        except ForbiddenError as error:
+            raise _RefusalError(403, Code.PERMISSION_DENIED, str(error)) from None
 
     async def _body(self, signal: Signal, receive: Receive, reservation: Reservation, weight: int) -> bytes:
         """The body as it was sent, however it was cut on the way.
@@ -246,6 +263,10 @@ class HttpReceiver:
         status, code = _ANSWERS[outcome.verdict]
         headers = {"Accept-Encoding": inflate.ACCEPTED} if status == 415 else {}
         raise _RefusalError(status, code, outcome.message, headers, unread=False)
+
+
+def _peer(scope: Scope) -> str:
+    return (scope.get("client") or ("",))[0]
 
 
 def _signal(path: str) -> Signal | None:

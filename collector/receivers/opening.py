@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from collector.config import GrpcProtocol, HttpProtocol, OtlpLimits, Settings
+from collector.gate import Gate
 from collector.guarded import HeadLimits, guarded
 from collector.intake import Intake
 from collector.journal import Journal
 from collector.memory import INFLIGHT_SHARE, SMALLEST_BUDGET, Budget, available_bytes
 from collector.otlp.limits import Limits
+from collector.receivers.cors import Cors
 from collector.receivers.grpc import Connections, GrpcReceiver
 from collector.receivers.http import BodyLimits, HttpReceiver
 
 
-def open_intake(settings: Settings, journals: Mapping[str, Journal]) -> Intake:
+def open_intake(settings: Settings, journals: Mapping[str, Journal], gate: Gate) -> Intake:
     memory, otlp = settings.memory, settings.receivers.otlp
     limit = memory.limit or available_bytes()
     inflight = memory.inflight or max(SMALLEST_BUDGET, round(limit * INFLIGHT_SHARE))
     return Intake(
         journals,
         limits=item_limits(otlp.limits),
+        gate=gate,
         budget=Budget(inflight, limit * memory.refuse_percentage // 100),
         max_body_bytes=otlp.protocols.http.max_request_body_size,
     )
@@ -55,11 +60,10 @@ def open_grpc(protocol: GrpcProtocol, intake: Intake) -> GrpcReceiver:
     )
 
 
-def open_http(protocol: HttpProtocol, intake: Intake) -> HttpReceiver:
-    return HttpReceiver(
-        intake,
-        BodyLimits(protocol.max_request_body_size, protocol.body_idle_timeout, protocol.body_timeout),
-    )
+def open_http(protocol: HttpProtocol, intake: Intake) -> ASGIApp:
+    limits = BodyLimits(protocol.max_request_body_size, protocol.body_idle_timeout, protocol.body_timeout)
+    receiver = HttpReceiver(intake, limits)
+    return Cors(receiver, protocol.cors.allowed_origins) if protocol.cors.allowed_origins else receiver
 
 
 def http_options(protocol: HttpProtocol) -> dict[str, Any]:
@@ -71,4 +75,8 @@ def http_options(protocol: HttpProtocol) -> dict[str, Any]:
         protocol.max_connections,
         protocol.max_connections_per_peer,
     )
-    return {"http": guarded(limits), "timeout_keep_alive": protocol.keep_alive_timeout}
+    return {
+        "http": guarded(limits),
+        "timeout_keep_alive": protocol.keep_alive_timeout,
+        "tls": protocol.tls,
+    }

@@ -1,0 +1,144 @@
+"""Who is asking, and whether they may: one way for every door and both transports.
+
+A key comes as `Authorization: Bearer …`, as `x-api-key`, or as either half of `Authorization: Basic …` (as Langfuse's
+exporters send theirs). The tenant comes from the key alone, and so does the project if the key has one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from collector.keys import PREFIX, Keys, Scope
+
+EVERYTHING = frozenset(Scope)
+FAILURES_PER_MINUTE = 100
+TARPIT_S = 1.0
+MAX_PEERS = 10_000
+
+
+class UnauthenticatedError(Exception):
+    """No key, or none of ours."""
+
+
+class ForbiddenError(Exception):
+    """The key may not do this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a request comes from."""
+
+    scopes: frozenset[Scope]
+    tenant: str = ""
+    project: str = ""
+    """Their only project; any if empty."""
+    key_id: str = ""
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or Scope.ADMIN in self.scopes
+
+
+ANYBODY = Caller(frozenset({Scope.INGEST}))
+"""Who sends without a key where none is needed."""
+
+
+class Gate:
+    """Args:
+    token: the API token, which may do everything; None if there is none.
+    ingest_needs_key: whether telemetry is only taken with a key.
+    """
+
+    def __init__(
+        self, keys: Keys | None, *, token: str | None = None, ingest_needs_key: bool = False
+    ) -> None:
+        self._keys = keys
+        self._token = token.encode() if token else None
+        self._ingest_needs_key = ingest_needs_key
+        self._failures = _Failures()
+
+    def admit(self, scope: Scope, authorization: str, api_key: str, peer: str) -> Caller:
+        """Whom the request comes from.
+
+        Raises:
+            UnauthenticatedError: a key is needed, or the one given is not ours.
+            ForbiddenError: the key does not have the scope.
+        """
+        given = _given(authorization, api_key)
+        for secret in given:
+            if caller := self._caller(secret):
+                if not caller.may(scope):
+                    raise ForbiddenError(f"this key may not {_DEEDS[scope]}")
+                return caller
+        # Where none is needed, keys of others are no mistake: exporters set up for another backend send theirs.
+        ours = any(secret.startswith(PREFIX) for secret in given)
+        if scope is Scope.INGEST and not self._ingest_needs_key and not ours:
+            return ANYBODY
+        self._failures.add(peer)
+        raise UnauthenticatedError(
+            "this key is not known" if given else "send a key: Authorization: Bearer …"
+        )
+
+    def pause_s(self, peer: str) -> float:
+        """For how long an answer to this peer should be held back: it guesses too often."""
+        return self._failures.pause_s(peer)
+
+    def _caller(self, secret: str) -> Caller | None:
+        if self._token is not None and hmac.compare_digest(secret.encode(), self._token):
+            return Caller(EVERYTHING)
+        key = self._keys.find(secret) if self._keys is not None and secret.startswith(PREFIX) else None
+        return Caller(frozenset(key.scopes), key.tenant, key.project, key.id) if key else None
+
+
+_DEEDS = {
+    Scope.INGEST: "send telemetry",
+    Scope.READ: "read",
+    Scope.CONTENT: "read inputs, outputs and attributes",
+    Scope.DELETE: "delete",
+    Scope.ADMIN: "manage the collector",
+}
+
+
+def _given(authorization: str, api_key: str) -> list[str]:
+    """What may be a key, the likeliest first."""
+    scheme, _, rest = authorization.strip().partition(" ")
+    rest = rest.strip()
+    given: list[str] = []
+    if scheme.lower() == "bearer":
+        given.append(rest)
+    elif scheme.lower() == "basic":
+        try:
+            user, colon, password = base64.b64decode(rest, validate=True).decode().partition(":")
+            given += [password, user] if colon else [rest]
+        except (binascii.Error, UnicodeDecodeError):
+            given.append(rest)
+    elif scheme.startswith(PREFIX):
+        given.append(scheme)
+    if api_key:
+        given.append(api_key.strip())
+    return [secret for secret in given if secret]
+
+
+class _Failures:
+    """Refused keys by peer, in windows of a minute."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def add(self, peer: str) -> None:
+        minute = int(time.monotonic() // 60)
+        with self._lock:
+            window, count = self._counts.pop(peer, (minute, 0))
+            self._counts[peer] = (minute, count + 1 if window == minute else 1)
+            if len(self._counts) > MAX_PEERS:
+                self._counts.popitem(last=False)
+
+    def pause_s(self, peer: str) -> float:
+        window, count = self._counts.get(peer, (0, 0))
+        return TARPIT_S if count > FAILURES_PER_MINUTE and window == int(time.monotonic() // 60) else 0.0

@@ -1,0 +1,224 @@
+"""TLS and client certificates on both transports, renewed without a restart; and pages of other origins."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import grpc
+import httpx
+import pytest
+import trustme
+
+from collector import tls
+from collector.config import TlsSettings
+from collector.intake import Intake
+from collector.listening import ListenError, listen
+from collector.receivers.cors import Cors
+from collector.receivers.grpc import GrpcReceiver
+from collector.receivers.http import HttpReceiver
+from tests.sending import TRACES
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def written(authority: trustme.CA, directory: Path, *, clients: bool = False) -> TlsSettings:
+    """A fresh certificate for this machine, in files."""
+    made = authority.issue_cert("127.0.0.1", "localhost")
+    directory.mkdir(exist_ok=True)
+    made.private_key_pem.write_to_path(directory / "key.pem")
+    made.cert_chain_pems[0].write_to_path(directory / "cert.pem")
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    return TlsSettings(
+        cert_file=str(directory / "cert.pem"),
+        key_file=str(directory / "key.pem"),
+        client_ca_file=str(directory / "ca.pem") if clients else "",
+    )
+
+
+@contextmanager
+def http_door(settings: TlsSettings) -> Iterator[str]:
+    urls: list[str] = []
+    up, end = Event(), Event()
+
+    async def run() -> None:
+        async with AsyncExitStack() as parts:
+            url = await listen("http", "127.0.0.1:0", HttpReceiver(Intake({})), parts, tls=settings)
+            urls.append(url or "")
+            up.set()
+            await asyncio.to_thread(end.wait)
+
+    thread = Thread(target=asyncio.run, args=(run(),))
+    thread.start()
+    assert up.wait(10)
+    try:
+        yield urls[0]
+    finally:
+        end.set()
+        thread.join()
+
+
+@contextmanager
+def grpc_door(settings: TlsSettings) -> Iterator[str]:
+    receiver = GrpcReceiver(Intake({}), max_message_bytes=1 << 20, workers=2)
+    port = receiver.start("127.0.0.1:0", tls.grpc_credentials(settings))
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        receiver.stop(0)
+
+
+def client_context(authority: trustme.CA, directory: Path, *, certificate: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if certificate:
+        authority.issue_cert("client@example.com").configure_cert(context)
+    return context
+
+
+def serial(url: str, context: ssl.SSLContext) -> str:
+    """Sends nothing, successfully; returns the serial number of the door's certificate."""
+    with httpx.Client(verify=context) as client:
+        response = client.post(f"{url}/v1/traces", headers={"Content-Type": "application/json"})
+        assert response.status_code == 200
+        stream = response.extensions["network_stream"]
+        return str(stream.get_extra_info("ssl_object").getpeercert()["serialNumber"])
+
+
+def sent(address: str, authority: trustme.CA, certificate: trustme.LeafCert | None = None) -> bool:
+    credentials = grpc.ssl_channel_credentials(
+        authority.cert_pem.bytes(),
+        certificate and certificate.private_key_pem.bytes(),
+        certificate and certificate.cert_chain_pems[0].bytes(),
+    )
+    with grpc.secure_channel(address, credentials) as channel:
+        try:
+            return bool(channel.unary_unary(TRACES)(b"", timeout=3) == b"")
+        except grpc.RpcError:
+            return False
+
+
+def test_G9_http_is_served_with_tls_and_certificates_are_renewed(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "LOOK_EVERY_S", 0.05)
+    context = client_context(authority, tmp_path, certificate=False)
+    with http_door(written(authority, tmp_path)) as url:
+        assert url.startswith("https://")
+        first = serial(url, context)
+        written(authority, tmp_path)
+        Event().wait(0.5)
+        assert serial(url, context) != first
+        (tmp_path / "cert.pem").write_text("damaged")
+        Event().wait(0.3)
+        assert serial(url, context) != first
+
+
+def test_G9_http_takes_only_clients_with_a_certificate_if_it_asks_for_one(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    with http_door(written(authority, tmp_path, clients=True)) as url:
+        assert serial(url, client_context(authority, tmp_path, certificate=True))
+        with pytest.raises(httpx.TransportError):
+            serial(url, client_context(authority, tmp_path, certificate=False))
+
+
+def test_G9_grpc_is_served_with_tls_and_certificates_are_renewed(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    with grpc_door(written(authority, tmp_path)) as address:
+        assert sent(address, authority)
+        other = trustme.CA()
+        written(other, tmp_path)
+        assert sent(address, other)
+        assert not sent(address, authority)
+
+
+def test_G9_grpc_takes_only_clients_with_a_certificate_if_it_asks_for_one(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    with grpc_door(written(authority, tmp_path, clients=True)) as address:
+        assert sent(address, authority, authority.issue_cert("client@example.com"))
+        assert not sent(address, authority)
+
+
+def test_certificates_that_can_not_be_used_are_named(authority: trustme.CA, tmp_path: Path) -> None:
+    settings = written(authority, tmp_path)
+    (tmp_path / "key.pem").unlink()
+
+    async def run() -> None:
+        async with AsyncExitStack() as parts:
+            await listen("http", "127.0.0.1:0", HttpReceiver(Intake({})), parts, tls=settings)
+
+    with pytest.raises(ListenError, match=r"http: .*key\.pem: No such file"):
+        asyncio.run(run())
+    with pytest.raises(tls.TlsError, match=r"key\.pem"):
+        tls.grpc_credentials(settings)
+    with pytest.raises(ValueError, match="belong together"):
+        TlsSettings(cert_file="cert.pem")
+
+
+# --------------------------------------------------------------------------- pages
+
+
+def asked(method: str, path: str, **headers: str) -> httpx.Response:
+    app = Cors(HttpReceiver(Intake({})), ["https://app.example.com", "https://*.example.org"])
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            return await client.request(method, path, headers=sent)
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize("origin", ["https://app.example.com", "https://a.b.example.org"])
+def test_H21_pages_on_the_list_may_send(origin: str) -> None:
+    before = asked(
+        "OPTIONS",
+        "/v1/traces",
+        Origin=origin,
+        Access_Control_Request_Method="POST",
+        Access_Control_Request_Headers="content-type,x-custom,cookie",
+    )
+    assert before.status_code == 204
+    assert before.headers["access-control-allow-origin"] == origin
+    assert before.headers["access-control-allow-methods"] == "POST"
+    assert before.headers["access-control-allow-headers"] == "content-type, x-custom"
+    assert "access-control-allow-credentials" not in before.headers
+    for path, content_type, status in (
+        ("/v1/traces", "application/json", 200),
+        ("/v1/traces", "text/plain", 415),
+        ("/nothing", "application/json", 404),
+    ):
+        answer = asked("POST", path, Origin=origin, Content_Type=content_type)
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == origin
+        assert answer.headers["vary"] == "Origin"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "https://app.example.com.evil", "null"])
+def test_H21_other_pages_are_not_told_that_they_may(origin: str) -> None:
+    answer = asked("OPTIONS", "/v1/traces", Origin=origin, Access_Control_Request_Method="POST")
+    assert answer.status_code == 405
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_H21_without_a_list_no_page_may_send() -> None:
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app=HttpReceiver(Intake({})))
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            return await client.options("/v1/traces", headers={"Origin": "https://app.example.com"})
+
+    answer = asyncio.run(send())
+    assert answer.status_code == 405
+    assert "access-control-allow-origin" not in answer.headers

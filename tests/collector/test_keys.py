@@ -1,0 +1,307 @@
+"""Who may do what: one matrix for both transports, the API's scopes, and that no secret ever shows."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from google.rpc.status_pb2 import Status
+
+from collector.gate import FAILURES_PER_MINUTE, Gate, UnauthenticatedError
+from collector.keys import Keys, KeysError, Scope, keys_file
+from tests.collector.receivers.test_http import PROTOBUF, request
+from tests.sending import TRACES
+from tests.server import TOKEN, Server
+
+
+def command(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "collector.cli", "token", *arguments, "--data-dir", str(data_dir)],
+        capture_output=True,
+        text=True,
+    )
+
+
+class Guarded:
+    """A collector that takes telemetry only with a key, and its keys."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        keys = Keys(keys_file(server.data_dir))
+        self.secrets = {
+            "ingest": keys.create("sender", [Scope.INGEST])[1],
+            "shop": keys.create("shop", [Scope.INGEST, Scope.READ], project="shop")[1],
+            "acme": keys.create("acme", [Scope.INGEST, Scope.READ, Scope.CONTENT], tenant="acme")[1],
+            "reader": keys.create("reader", [Scope.READ])[1],
+            "admin": keys.create("admin", [Scope.ADMIN])[1],
+            "shop admin": keys.create("shop admin", [Scope.ADMIN], project="shop")[1],
+        }
+        self.secrets["unknown"] = "edl_00000000_" + "x" * 43
+        revoked, self.secrets["revoked"] = keys.create("revoked", [Scope.INGEST])
+        keys.revoke(revoked.id)
+        time.sleep(1.1)  # until the collector looks at the file again
+
+    def over(self, transport: str, headers: dict[str, str], number: int = 1) -> str:
+        """How a request ends: ok, unauthenticated or forbidden."""
+        body = request(number).SerializeToString()
+        if transport == "http":
+            response = httpx.post(
+                f"{self.server.endpoints['http']}/v1/traces",
+                content=body,
+                headers={"Content-Type": PROTOBUF} | headers,
+            )
+            if response.status_code == 401:
+                assert response.headers["www-authenticate"].startswith("Bearer")
+            if response.status_code != 200:
+                assert Status.FromString(response.content).message
+            return {200: "ok", 401: "unauthenticated", 403: "forbidden"}[response.status_code]
+        with grpc.insecure_channel(self.server.endpoints["grpc"]) as channel:
+            metadata = [(name.lower(), value) for name, value in headers.items()]
+            try:
+                channel.unary_unary(TRACES)(body, metadata=metadata, timeout=10)
+            except grpc.RpcError as error:
+                codes = {
+                    grpc.StatusCode.UNAUTHENTICATED: "unauthenticated",
+                    grpc.StatusCode.PERMISSION_DENIED: "forbidden",
+                }
+                return codes[error.code()]
+            return "ok"
+
+    def api(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
+        return httpx.request(
+            method,
+            f"{self.server.endpoints['api']}/api/v1{path}",
+            headers={"Authorization": f"Bearer {self.secrets[who]}"},
+            **options,
+        )
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    data_dir = tmp_path_factory.mktemp("guarded") / "data"
+    server = Server(data_dir, environ={"EDDYLINE_AUTH__REQUIRED": "true"}).start()
+    made = Guarded(server)
+    yield made
+    assert server.stop() == 0
+    shown = server.log.read_text()
+    kept = b"".join(
+        file.read_bytes() for file in data_dir.rglob("*") if file.is_file() and file.name != "token"
+    )
+    for secret in (*made.secrets.values(), TOKEN):  # T24
+        assert secret not in shown
+        assert secret.encode() not in kept
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize(
+    ("form", "who", "ends"),
+    [
+        ("none", "ingest", "unauthenticated"),
+        ("bearer", "ingest", "ok"),
+        ("lower", "ingest", "ok"),
+        ("x-api-key", "ingest", "ok"),
+        ("basic", "ingest", "ok"),
+        ("basic user", "ingest", "ok"),
+        ("bearer", "shop", "ok"),
+        ("bearer", "admin", "ok"),
+        ("bearer", "reader", "forbidden"),
+        ("bearer", "unknown", "unauthenticated"),
+        ("bearer", "revoked", "unauthenticated"),
+        ("x-api-key", "unknown", "unauthenticated"),
+        ("cut", "ingest", "unauthenticated"),
+        ("broken basic", "ingest", "unauthenticated"),
+    ],
+)
+def test_T24_H22_G10_every_form_of_a_key_on_both_transports(
+    guarded: Guarded, transport: str, form: str, who: str, ends: str
+) -> None:
+    secret = guarded.secrets[who]
+    headers = {
+        "none": {},
+        "bearer": {"Authorization": f"Bearer {secret}"},
+        "lower": {"authorization": f"bearer  {secret}"},
+        "x-api-key": {"X-API-Key": secret},
+        "basic": {"Authorization": basic("pk-lf-anything", secret)},
+        "basic user": {"Authorization": basic(secret, "")},
+        "cut": {"Authorization": f"Bearer {secret[:-1]}"},
+        "broken basic": {"Authorization": "Basic ???"},
+    }[form]
+    assert guarded.over(transport, headers) == ends
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_the_project_of_a_key_wins_over_the_header(guarded: Guarded, transport: str) -> None:
+    number = 0x7000001 + (transport == "grpc")
+    headers = {"Authorization": f"Bearer {guarded.secrets['shop']}", "X-Loop-Project": "other"}
+    assert guarded.over(transport, headers, number) == "ok"
+    guarded.server.settled()
+    run_id = (b"http" + number.to_bytes(12, "big")).hex()
+    assert guarded.server.get(f"/runs/{run_id}")["project"] == "shop"
+
+
+def test_a_key_reads_its_own_project_and_tenant_only(guarded: Guarded) -> None:
+    for who, number in (("shop", 0x7100001), ("ingest", 0x7100002), ("acme", 0x7100003)):
+        assert guarded.over("http", {"x-api-key": guarded.secrets[who]}, number) == "ok"
+    guarded.server.settled()
+    ids = {
+        who: (b"http" + number.to_bytes(12, "big")).hex()
+        for who, number in (("shop", 0x7100001), ("ingest", 0x7100002), ("acme", 0x7100003))
+    }
+
+    def listed(who: str) -> set[str]:
+        found = {run["run_id"] for run in guarded.api(who, "GET", "/runs?limit=1000").json()["data"]}
+        batch = guarded.api(who, "POST", "/runs:batch", json={"ids": list(ids.values())}).json()["data"]
+        assert {run["run_id"] for run in batch} == found & set(ids.values())
+        for run_id in ids.values():
+            assert guarded.api(who, "GET", f"/runs/{run_id}").status_code == (200 if run_id in found else 404)
+        return found & set(ids.values())
+
+    assert listed("shop") == {ids["shop"]}
+    assert listed("reader") == {ids["shop"], ids["ingest"]}
+    assert listed("acme") == {ids["acme"]}
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "status"),
+    [
+        ("ingest", "/runs", 403),
+        ("reader", "/runs", 200),
+        ("reader", "/runs/{run}/events", 200),
+        ("reader", "/runs/{run}/events?fields=io", 403),
+        ("reader", "/runs/{run}/spans", 403),
+        ("reader", "/tokens", 403),
+        ("admin", "/runs/{run}/spans", 200),
+        ("admin", "/tokens", 200),
+        ("unknown", "/runs", 401),
+        ("revoked", "/runs", 401),
+    ],
+)
+def test_what_a_key_may_read(guarded: Guarded, who: str, path: str, status: int) -> None:
+    assert guarded.over("http", {"x-api-key": guarded.secrets["ingest"]}, 0x7200001) == "ok"
+    guarded.server.settled()
+    run_id = (b"http" + (0x7200001).to_bytes(12, "big")).hex()
+    response = guarded.api(who, "GET", path.format(run=run_id))
+    assert response.status_code == status
+    assert guarded.secrets[who] not in response.text
+
+
+def test_keys_are_made_listed_and_revoked_over_the_api(guarded: Guarded) -> None:
+    made = guarded.api("admin", "POST", "/tokens", json={"name": "ci", "scopes": ["ingest"], "project": "p"})
+    assert made.status_code == 201
+    secret = made.json()["token"]
+    assert guarded.over("grpc", {"authorization": f"Bearer {secret}"}) == "ok"
+    listed = guarded.api("admin", "GET", "/tokens")
+    assert secret not in listed.text
+    [shown] = [key for key in listed.json()["data"] if key["name"] == "ci"]
+    assert (shown["scopes"], shown["project"]) == (["ingest"], "p")
+    assert shown["last_used_at"] is not None
+    assert guarded.api("admin", "DELETE", f"/tokens/{shown['id']}").status_code == 204
+    assert guarded.api("admin", "DELETE", f"/tokens/{shown['id']}").status_code == 404
+    assert guarded.over("http", {"Authorization": f"Bearer {secret}"}) == "unauthenticated"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "needs a name"),
+        ({"name": "x", "scopes": ["root"]}, "scopes is a list of ingest"),
+        ({"name": "x", "scopes": []}, "needs a scope"),
+        ({"name": "x", "color": "red"}, "'color' is not known"),
+        ({"name": 5}, "name must be text"),
+    ],
+)
+def test_a_wrong_key_is_not_made(guarded: Guarded, body: dict[str, Any], says: str) -> None:
+    response = guarded.api("admin", "POST", "/tokens", json=body)
+    assert response.status_code == 400
+    assert says in response.json()["detail"]
+
+
+def test_an_administrator_of_a_project_makes_and_sees_keys_of_it_only(guarded: Guarded) -> None:
+    assert (
+        guarded.api("shop admin", "POST", "/tokens", json={"name": "x", "project": "other"}).status_code
+        == 403
+    )
+    made = guarded.api("shop admin", "POST", "/tokens", json={"name": "x"}).json()
+    assert made["project"] == "shop"
+    seen = guarded.api("shop admin", "GET", "/tokens").json()["data"]
+    assert {key["project"] for key in seen} == {"shop"}
+    [sender] = [
+        key for key in guarded.api("admin", "GET", "/tokens").json()["data"] if key["name"] == "sender"
+    ]
+    assert guarded.api("shop admin", "DELETE", f"/tokens/{sender['id']}").status_code == 404
+
+
+def test_without_need_for_keys_those_of_others_are_no_mistake(server: Server) -> None:
+    headers = {"Content-Type": PROTOBUF, "Authorization": basic("pk-lf-1", "sk-lf-2")}
+    url = f"{server.endpoints['http']}/v1/traces"
+    assert httpx.post(url, headers=headers).status_code == 200
+    headers["Authorization"] = "Bearer edl_00000000_" + "x" * 43
+    assert httpx.post(url, headers=headers).status_code == 401
+
+
+# --------------------------------------------------------------------------- the file and the gate
+
+
+def test_the_file_has_no_key_and_is_the_owners_alone(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    _, secret = keys.create("one", [Scope.INGEST])
+    assert secret not in (tmp_path / "keys.json").read_text()
+    assert secret.split("_", 2)[2] not in (tmp_path / "keys.json").read_text()
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+    assert keys.find(secret) is not None
+    assert keys.find(secret + "x") is None
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text("{")
+    with pytest.raises(KeysError, match=r"keys\.json can not be read"):
+        Keys(tmp_path / "keys.json")
+
+
+def test_who_guesses_too_often_waits() -> None:
+    gate = Gate(None, ingest_needs_key=True)
+    for _ in range(FAILURES_PER_MINUTE + 1):
+        with pytest.raises(UnauthenticatedError):
+            gate.admit(Scope.INGEST, "Bearer guess", "", "10.0.0.1")
+    assert (gate.pause_s("10.0.0.1"), gate.pause_s("10.0.0.2")) == (1.0, 0.0)
+
+
+def test_keys_from_the_command_line(tmp_path: Path) -> None:
+    made = command(tmp_path, "create", "laptop", "--scope", "ingest", "--scope", "read", "--project", "shop")
+    assert made.returncode == 0
+    secret = made.stdout.strip()
+    key = Keys(keys_file(tmp_path)).find(secret)
+    assert key is not None
+    assert (key.name, key.project, set(key.scopes)) == ("laptop", "shop", {Scope.INGEST, Scope.READ})
+    listed = command(tmp_path, "ls").stdout
+    assert "laptop" in listed
+    assert secret not in listed
+    assert command(tmp_path, "revoke", key.id).returncode == 0
+    assert command(tmp_path, "revoke", key.id).returncode == 1
+    assert json.loads(keys_file(tmp_path).read_text())["keys"] == []
+
+
+def test_leaving_loopback_needs_a_key(data_dir: Path) -> None:
+    server = Server(data_dir, "--http", "0.0.0.0:0", "--proxy", "off")
+    with pytest.raises(AssertionError, match="without API keys"):
+        server.start()
+    _, secret = Keys(keys_file(data_dir)).create("sender", [Scope.INGEST])
+    server.start()
+    port = server.endpoints["http"].rpartition(":")[2]
+    url = f"http://127.0.0.1:{port}/v1/traces"
+    assert httpx.post(url, headers={"Content-Type": PROTOBUF}).status_code == 401
+    assert httpx.post(url, headers={"Content-Type": PROTOBUF, "x-api-key": secret}).status_code == 200
+    assert server.stop() == 0
