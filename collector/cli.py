@@ -12,6 +12,8 @@ import click
 from collector import upkeep
 from collector.check.command import check
 from collector import keycommands, upkeep
+from collector import configcommands, keycommands, upkeep
+from collector.configcommands import CONFIG, SETS
 
 if TYPE_CHECKING:
     from collector.config import Settings
@@ -44,22 +46,29 @@ def _door(name: str, what: str, default: str) -> Callable[[Command], Command]:
 
 
 @main.command()
-@click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="YAML file.")
+@CONFIG
+@SETS
 @_DATA_DIR
 @_door("grpc", "OTLP/gRPC", "127.0.0.1:4317")
 @_door("http", "OTLP/HTTP", "127.0.0.1:4318")
 @_door("api", "JSON API", "127.0.0.1:4320")
 @_door("proxy", "LLM proxy", "127.0.0.1:31300")
 @_door("admin", "Health for probes", "127.0.0.1:13133")
-def serve(config: Path | None, data_dir: Path | None, **doors: str | None) -> None:
+def serve(
+    configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, **doors: str | None
+) -> None:
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
     import asyncio
 
-    from collector.config import ConfigError, load
+    from collector.config import load
+    from collector.documents import ConfigError
     from collector.telemetry import configure_logging
 
+    def read() -> Settings:
+        return load(configs, sets=sets, flags={"data_dir": data_dir, **doors})
+
     try:
-        settings = load(file=config, flags={"data_dir": data_dir, **doors})
+        settings = read()
     except ConfigError as error:
         _fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
@@ -68,7 +77,7 @@ def serve(config: Path | None, data_dir: Path | None, **doors: str | None) -> No
     from collector.service import serve as run
 
     try:
-        _event_loop(asyncio)(run(settings, lambda endpoints: _announce(settings, endpoints)))
+        _event_loop(asyncio)(run(settings, lambda endpoints: _announce(settings, endpoints), read))
     except ServiceError as error:
         _fail(str(error), error.exit_code)
 
@@ -117,7 +126,8 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
 
 
 @main.command()
-@click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="YAML file.")
+@CONFIG
+@SETS
 @_DATA_DIR
 @click.option(
     "--listen", "proxy", metavar="HOST:PORT", help="Where clients come in. [default: 127.0.0.1:31300]"
@@ -126,17 +136,18 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
 @click.option(
     "--collector", metavar="URL", help="Where spans go, by OTLP/HTTP. [default: http://127.0.0.1:4318]"
 )
-def proxy(config: Path | None, **flags: Any) -> None:
+def proxy(configs: tuple[str, ...], sets: tuple[str, ...], **flags: Any) -> None:
     """Run the LLM proxy alone, beside a program; its spans go to a collector."""
     import asyncio
 
-    from collector.config import ConfigError, load
+    from collector.config import load
+    from collector.documents import ConfigError
     from collector.proxy.sidecar import EX_UNAVAILABLE, SidecarError
     from collector.proxy.sidecar import serve as run
     from collector.telemetry import configure_logging
 
     try:
-        settings = load(file=config, flags=flags)
+        settings = load(configs, sets=sets, flags=flags)
     except ConfigError as error:
         _fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
@@ -231,6 +242,13 @@ main.add_command(upkeep.journal)
 main.add_command(upkeep.dead_letter)
 main.add_command(check)
 main.add_command(keycommands.token)
+for command in (
+    configcommands.validate,
+    configcommands.components,
+    configcommands.print_config,
+    configcommands.config,
+):
+    main.add_command(command)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Configuration: one strict model, filled from flags, environment, a YAML file and defaults, in that order.
+"""Configuration: one strict model, filled from flags, `--set`, environment, documents and defaults, in that order.
 
 Every leaf can be set by the environment as `EDDYLINE_` + its path in capitals joined by two underscores
 (`EDDYLINE_RECEIVERS__OTLP__PROTOCOLS__HTTP__ENDPOINT`). Unknown keys are errors.
@@ -6,25 +6,32 @@ Every leaf can be set by the environment as `EDDYLINE_` + its path in capitals j
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
-
-class ConfigError(Exception):
-    """The configuration can not be used; the message names every place that is wrong."""
-
+from collector.documents import ConfigError, merge, read_all, read_assignment
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)\s*$")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -52,7 +59,12 @@ def _endpoint(value: object) -> object:
     return f"{match['host'] or '127.0.0.1'}:{match['port']}"
 
 
-Seconds = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(ge=0),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
+]
 Endpoint = Annotated[str | None, BeforeValidator(_endpoint)]
 
 
@@ -463,23 +475,30 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def load(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+def load(
+    configs: Sequence[str | Path] = (), *, sets: Sequence[str] = (), flags: Mapping[str, Any] | None = None
+) -> Settings:
     """Reads and checks the configuration.
 
-    `flags` maps names of `DOORS` and `_FLAGS` to values given on the command line; None is "not given".
-    The environment has the same short names (`EDDYLINE_GRPC`).
+    Args:
+        configs: documents, see `documents.read_all`; later ones are above earlier ones.
+        sets: `a.b.c=value`, above the environment.
+        flags: names of `DOORS` and `_FLAGS` with values given on the command line; None is "not given". The
+            environment has the same short names (`EDDYLINE_GRPC`).
 
     Raises:
         ConfigError: with one line for each thing that is wrong.
     """
+    short: dict[str, Any] = {}
     given: dict[str, Any] = {}
     for name, path in {**DOORS, **_FLAGS}.items():
-        value = (flags or {}).get(name)
-        if value is None and name in DOORS:
-            value = os.environ.get(f"EDDYLINE_{name.upper()}")
-        if value is not None:
+        if name in DOORS and (value := os.environ.get(f"EDDYLINE_{name.upper()}")) is not None:
+            _put(short, path, value)
+        if (value := (flags or {}).get(name)) is not None:
             _put(given, path, value)
-    document = _read(file) if file else {}
+    for text in sets:
+        short = merge(short, read_assignment(text))
+    document = read_all(configs)
 
     class Loaded(Settings):
         @classmethod
@@ -494,9 +513,13 @@ def load(*, file: Path | None = None, flags: Mapping[str, Any] | None = None) ->
             return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=document)
 
     try:
-        return Loaded(**given)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_lines(error))) from None
+        settings = Loaded(**merge(short, given))
+    except (ValidationError, SettingsError) as error:
+        lines = _lines(error) if isinstance(error, ValidationError) else [str(error)]
+        raise ConfigError("\n".join(lines)) from None
+    if unknown := _unknown_variables():
+        raise ConfigError("\n".join(unknown))
+    return settings
 
 
 def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -509,62 +532,92 @@ def _lines(error: ValidationError) -> list[str]:
     lines = []
     for item in error.errors(include_url=False, include_input=False):
         where = ".".join(str(part) for part in item["loc"])
-        what = (
-            "unknown key" if item["type"] == "extra_forbidden" else item["msg"].removeprefix("Value error, ")
-        )
-        lines.append(f"{where}: {what}")
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown key{_advice(item['loc'])}")
+        else:
+            lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
     return lines
 
 
-# --------------------------------------------------------------------------- the file
-
-_REFERENCE = re.compile(r"\$\$|\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML that takes a key given twice for the mistake it is."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node)
-            if key in seen:
-                raise ConfigError(f"duplicate key {key!r} at line {key_node.start_mark.line + 1}")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+_ELSEWHERE = {
+    "exporters": "sinks",
+    "extensions": "auth, api and admin",
+    "processors": "memory, deriver and redaction",
+    "sending_queue": "journal",
+    "memory_limiter": "memory",
+    "max_recv_msg_size_mib": "max_recv_msg_size, such as 64MiB",
+    "pipelines": "nothing: there is one pipeline",
+}
+"""What other collectors call things, and what they are called here."""
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    try:
-        document = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: {error}") from None
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{file}: the top level must be a mapping")
-    return {str(key): _resolve(value) for key, value in document.items()}
+def _advice(location: tuple[int | str, ...]) -> str:
+    """What may have been meant, and what there is."""
+    model: Any = Settings
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if _is_section(model) else None
+        model = field.annotation if field is not None else None
+    if not _is_section(model):
+        return ""
+    known = list(model.model_fields)
+    wrong = str(location[-1])
+    if meant := difflib.get_close_matches(wrong, known, n=1):
+        advice = f"; did you mean {meant[0]!r}?"
+    else:
+        advice = f"; here it is {_ELSEWHERE[wrong]}." if wrong in _ELSEWHERE else ";"
+    return f"{advice} There are {', '.join(known)}"
 
 
-def _resolve(value: Any) -> Any:
-    """Replaces `${env:NAME}` and `${env:NAME:-default}` in strings; `$$` is a dollar sign."""
+def _is_section(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def _unknown_variables() -> list[str]:
+    """Variables that look like settings and are none: with a mistake in their first part, nobody would notice."""
+    return [
+        f"{name}: there is no setting {name.removeprefix('EDDYLINE_').partition('__')[0].lower()!r}"
+        for name in sorted(os.environ)
+        if name.startswith("EDDYLINE_")
+        and "__" in name
+        and name.removeprefix("EDDYLINE_").partition("__")[0].lower() not in Settings.model_fields
+    ]
+
+
+# --------------------------------------------------------------------------- shown
+
+REDACTED = "[redacted]"
+_SECRET_NAMES = re.compile(r"(?:^|_)(?:token|password|secret|key|headers|authorization)$")
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+
+
+def redacted(settings: Settings) -> dict[str, Any]:
+    """The configuration as a document that can be shown, and loaded again but for its secrets."""
+    shown: dict[str, Any] = _shown("", settings)
+    for path in DOORS.values():
+        door = shown
+        for part in path[:-1]:
+            door = door[part]
+        door[path[-1]] = door[path[-1]] or "off"
+    return shown
+
+
+def _shown(name: str, value: Any) -> Any:
+    if value and isinstance(value, (str, dict)) and _SECRET_NAMES.search(name):
+        return REDACTED
+    if isinstance(value, BaseModel):
+        return {key: _shown(key, getattr(value, key)) for key in type(value).model_fields}
     if isinstance(value, dict):
-        return {key: _resolve(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_resolve(item) for item in value]
-    if not isinstance(value, str):
-        return value
+        return {key: _shown(str(key), item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(name, item) for item in value]
+    if isinstance(value, ByteSize):
+        return next(
+            (f"{value >> bits}{unit}" for bits, unit in _UNITS if value and value % (1 << bits) == 0),
+            int(value),
+        )
+    if isinstance(value, str):
+        return _USER_INFO.sub(REDACTED, value)
+    return value if isinstance(value, (bool, int, float, type(None))) else str(value)
 
-    def replace(match: re.Match[str]) -> str:
-        if match[0] == "$$":
-            return "$"
-        found = os.environ.get(match[1], match[2])
-        if found is None:
-            raise ConfigError(f"environment variable {match[1]} is not set")
-        return found
 
-    return _REFERENCE.sub(replace, value)
+_UNITS = ((30, "GiB"), (20, "MiB"), (10, "KiB"))

@@ -59,7 +59,7 @@ class Gate:
     ) -> None:
         self._keys = keys
         self._token = token.encode() if token else None
-        self._ingest_needs_key = ingest_needs_key
+        self.ingest_needs_key = ingest_needs_key
         self._failures = _Failures()
 
     def admit(self, scope: Scope, authorization: str, api_key: str, peer: str) -> Caller:
@@ -77,7 +77,7 @@ class Gate:
                 return caller
         # Where none is needed, keys of others are no mistake: exporters set up for another backend send theirs.
         ours = any(secret.startswith(PREFIX) for secret in given)
-        if scope is Scope.INGEST and not self._ingest_needs_key and not ours:
+        if scope is Scope.INGEST and not self.ingest_needs_key and not ours:
             return ANYBODY
         self._failures.add(peer)
         raise UnauthenticatedError(

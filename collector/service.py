@@ -19,12 +19,13 @@ from collector.api.access import LOOPBACK_NAMES
 from collector.api.app import Api, admin_app, api_app
 from collector.balance import balanced
 from collector.breaker import Breaker
-from collector.config import ConfigError, Settings
+from collector.config import Settings
 from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
+from collector.documents import ConfigError
 from collector.endpoints import Endpoints, api_token, publish, withdraw
-from collector.flow import Flow
 from collector.exposure import ExposureError, ingest_needs_key
+from collector.flow import Flow
 from collector.gate import Gate
 from collector.intake import Intake
 from collector.journal import Journal, JournalLockedError
@@ -38,12 +39,13 @@ from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, into
-from collector.receivers.opening import http_options, open_grpc, open_http, open_intake
+from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import Redaction
+from collector.reload import Reloadable
 from collector.stages import Derivation, LogStage, Totals, TraceStage
 from collector.telemetry import Health, Status
-from mappers.agent_logs import AGENTS
 from collector.tls import TlsError, grpc_credentials
+from mappers.agent_logs import AGENTS
 from mappers.conventions import BUILTIN
 from mappers.cost import load_price_list
 from mappers.loops.configure import configured
@@ -75,8 +77,11 @@ class ServiceError(Exception):
         self.exit_code = exit_code
 
 
-async def serve(settings: Settings, announce: Callable[[Endpoints], None]) -> None:
-    """Runs the collector until SIGTERM or SIGINT, then drains it. `announce` is called once all doors are open.
+async def serve(
+    settings: Settings, announce: Callable[[Endpoints], None], read: Callable[[], Settings]
+) -> None:
+    """Runs the collector until SIGTERM or SIGINT, then drains it. `announce` is called once all doors are open; `read`
+    reads the configuration anew on SIGHUP.
 
     Raises:
         ServiceError: the data directory is in use, a port is taken, the store can not be opened.
@@ -85,7 +90,9 @@ async def serve(settings: Settings, announce: Callable[[Endpoints], None]) -> No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stopping)
-    async with collector(settings) as endpoints:
+    reloadable = Reloadable(settings)
+    loop.add_signal_handler(signal.SIGHUP, reloadable.reload, read)
+    async with collector(settings, reloadable) as endpoints:
         _calm_garbage_collection()
         announce(endpoints)
         await stopping.wait()
@@ -109,8 +116,9 @@ def _stop(stopping: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
-    """A running collector. Leaving the block drains it."""
+async def collector(settings: Settings, reloadable: Reloadable | None = None) -> AsyncIterator[Endpoints]:
+    """A running collector. Leaving the block drains it; `reloadable` tells it of new settings until then."""
+    reloadable = reloadable or Reloadable(settings)
     try:
         prices = load_prices(settings.pricing.overrides)
     except ConfigError as error:
@@ -134,6 +142,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
         reader = Reader(store)
 
         intake = open_intake(settings, journals, gate)
+        reloadable.tell(lambda changed: _take_over(changed, intake, keys))
         health = Health()
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
         flows = {signal: Flow() for signal in journals}
@@ -203,7 +212,7 @@ async def collector(settings: Settings) -> AsyncIterator[Endpoints]:
             pipeline.start()
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
         try:
-            endpoints = await _open_doors(settings, intake, api, proxy, parts)
+            endpoints = await _open_doors(settings, intake, api, proxy, reloadable, parts)
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
         parts.callback(setattr, health, "ready", False)
@@ -221,6 +230,18 @@ def _gate(settings: Settings, token: str) -> tuple[Keys, Gate]:
     except (KeysError, ExposureError) as error:
         raise ServiceError(str(error), EX_CONFIG) from None
     return keys, Gate(keys, token=token, ingest_needs_key=needed)
+
+
+def _take_over(settings: Settings, intake: Intake, keys: Keys) -> None:
+    """Raises: ConfigError."""
+    try:
+        needed = ingest_needs_key(settings, keys=len(keys))
+    except ExposureError as error:
+        raise ConfigError(str(error)) from None
+    intake.gate.ingest_needs_key = needed
+    intake.limits = item_limits(settings.receivers.otlp.limits)
+    intake.max_body_bytes = settings.receivers.otlp.protocols.http.max_request_body_size
+    logging.getLogger().setLevel(settings.service.telemetry.log_level.upper())
 
 
 def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
@@ -337,7 +358,12 @@ async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:
 
 
 async def _open_doors(
-    settings: Settings, intake: Intake, api: Api, proxy: ProxyDoor, parts: AsyncExitStack
+    settings: Settings,
+    intake: Intake,
+    api: Api,
+    proxy: ProxyDoor,
+    reloadable: Reloadable,
+    parts: AsyncExitStack,
 ) -> Endpoints:
     """Raises: ListenError."""
     protocols = settings.receivers.otlp.protocols
@@ -354,7 +380,8 @@ async def _open_doors(
             raise ListenError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}") from None
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
         grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
-    http = open_http(protocols.http, intake)
+    http, take_over = open_http(protocols.http, intake)
+    reloadable.tell(take_over)
     doors = {
         "http": await listen("http", protocols.http.endpoint, http, parts, **http_options(protocols.http)),
         "api": await listen("api", settings.api.endpoint, api_door, parts),

@@ -21,13 +21,20 @@ class Cors:
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         self._app = app
+        self.allow(origins)
+
+    def allow(self, origins: Sequence[str]) -> None:
+        """Replaces the list."""
         patterns = (
             re.escape(origin.lower().rstrip("/")).replace(r"\*", r"[a-z0-9.-]*") for origin in origins
         )
-        self._allowed = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
+        self._allowed = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if origins else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"]) if scope["type"] == "http" else {}
+        if self._allowed is None or scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
         origin: bytes = headers.get(b"origin", b"")
         if not origin or not self._allowed.fullmatch(origin.decode("latin-1").lower()):
             await self._app(scope, receive, send)

@@ -96,7 +96,7 @@ class HttpReceiver:
 
     def __init__(self, intake: Intake, body_limits: BodyLimits | None = None) -> None:
         self._intake = intake
-        self._limits = body_limits or BodyLimits()
+        self.limits = body_limits or BodyLimits()
         self._hinted: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,7 +130,7 @@ class HttpReceiver:
                 415, Code.INVALID_ARGUMENT, f"{said}; send {ACCEPT_POST}", {"Accept-Post": ACCEPT_POST}
             )
         declared = _declared_length(headers)
-        if declared > self._limits.max_bytes:
+        if declared > self.limits.max_bytes:
             raise self._too_large()
         encoding = headers.get(b"content-encoding", b"").decode("latin-1")
         weight = COMPRESSED_WEIGHT if inflate.is_compressed(encoding) else 1
@@ -202,7 +202,7 @@ class HttpReceiver:
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._limits.idle_s) as timer:
+            async with asyncio.timeout(self.limits.idle_s) as timer:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -211,15 +211,15 @@ class HttpReceiver:
                         )
                     part = message.get("body", b"")
                     size += len(part)
-                    if size > self._limits.max_bytes:
+                    if size > self.limits.max_bytes:
                         raise self._too_large()
                     parts.append(part)
                     if not message.get("more_body"):
                         break
                     if size * weight > reservation.size and not await _grown(reservation, size * weight):
                         raise self._no_room(signal)
-                    ends = started + self._limits.total_s + size / SLOWEST_BYTES_PER_S
-                    timer.reschedule(min(loop.time() + self._limits.idle_s, ends))
+                    ends = started + self.limits.total_s + size / SLOWEST_BYTES_PER_S
+                    timer.reschedule(min(loop.time() + self.limits.idle_s, ends))
         except TimeoutError:
             raise _RefusalError(
                 408, Code.INVALID_ARGUMENT, "the body came too slowly", {"Connection": "close"}, unread=False
@@ -230,7 +230,7 @@ class HttpReceiver:
         return _unavailable(self._intake.refuse(signal, "http").message, unread=True)
 
     def _too_large(self) -> _RefusalError:
-        said = f"the body is larger than {self._limits.max_bytes} bytes"
+        said = f"the body is larger than {self.limits.max_bytes} bytes"
         return _RefusalError(413, Code.RESOURCE_EXHAUSTED, said, {"Connection": "close"})
 
     async def _take(self, request: Submission, *, in_thread: bool) -> Outcome:

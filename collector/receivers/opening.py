@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -60,10 +60,21 @@ def open_grpc(protocol: GrpcProtocol, intake: Intake) -> GrpcReceiver:
     )
 
 
-def open_http(protocol: HttpProtocol, intake: Intake) -> ASGIApp:
-    limits = BodyLimits(protocol.max_request_body_size, protocol.body_idle_timeout, protocol.body_timeout)
-    receiver = HttpReceiver(intake, limits)
-    return Cors(receiver, protocol.cors.allowed_origins) if protocol.cors.allowed_origins else receiver
+def open_http(protocol: HttpProtocol, intake: Intake) -> tuple[ASGIApp, Callable[[Settings], None]]:
+    """The application, and what tells it of new settings."""
+    receiver = HttpReceiver(intake, _body_limits(protocol))
+    door = Cors(receiver, protocol.cors.allowed_origins)
+
+    def take_over(settings: Settings) -> None:
+        changed = settings.receivers.otlp.protocols.http
+        receiver.limits = _body_limits(changed)
+        door.allow(changed.cors.allowed_origins)
+
+    return door, take_over
+
+
+def _body_limits(protocol: HttpProtocol) -> BodyLimits:
+    return BodyLimits(protocol.max_request_body_size, protocol.body_idle_timeout, protocol.body_timeout)
 
 
 def http_options(protocol: HttpProtocol) -> dict[str, Any]:

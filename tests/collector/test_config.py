@@ -1,11 +1,24 @@
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
+import yaml
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector.config import DOORS, ConfigError, load
+from collector.config import DOORS, Settings, load
+from collector.documents import ConfigError
+from tests.collector.receivers.test_http import request
+from tests.server import Server
+from tests.test_documentation import leaves
 
 
 @pytest.fixture
@@ -29,7 +42,7 @@ def test_flags_win_over_environment_over_file(file: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.setenv("EDDYLINE_API__ENDPOINT", "127.0.0.1:4")
     monkeypatch.setenv("EDDYLINE_HTTP", "127.0.0.1:5")
-    settings = load(file=file, flags={"api": "127.0.0.1:6"})
+    settings = load([file], flags={"api": "127.0.0.1:6"})
     assert settings.api.endpoint == "127.0.0.1:6"
     assert settings.receivers.otlp.protocols.http.endpoint == "127.0.0.1:5"
     assert settings.admin.endpoint == "127.0.0.1:2"
@@ -47,7 +60,10 @@ def test_a_door_can_be_switched_off(door: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sinks: {clickhouse: {ulr: x}}", "sinks.clickhouse.ulr: unknown key"),
+        (
+            "sinks: {clickhouse: {ulr: x}}",
+            "sinks.clickhouse.ulr: unknown key; did you mean 'url'? There are url, batch",
+        ),
         ("api: {endpoint: nonsense:port}", "api.endpoint: an endpoint is HOST:PORT"),
         ("api: {endpoint: 127.0.0.1:99999}", "api.endpoint: an endpoint is HOST:PORT"),
         (
@@ -64,14 +80,219 @@ def test_a_door_can_be_switched_off(door: str) -> None:
 def test_what_is_wrong_is_named(file: Path, text: str, message: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(message)):
-        load(file=file)
+        load([file])
 
 
 def test_references_are_replaced_in_strings(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "se$cret")
     file.write_text("token: '${env:SECRET}-${env:MISSING:-fallback}-$$'\n")
-    assert load(file=file).token == "se$cret-fallback-$"
+    assert load([file]).token == "se$cret-fallback-$"
 
 
 def test_a_token_is_not_printed() -> None:
     assert "hidden" not in repr(load(flags={}).model_copy(update={"token": "hidden"}))
+
+
+# --------------------------------------------------------------------------- sources
+
+
+def test_documents_are_joined_and_lists_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below, above = tmp_path / "below.yaml", tmp_path / "above.yaml"
+    below.write_text("journal: {ack: write, segment_size: 1MiB}\nproxy: {hosts: [one, two]}\n")
+    above.write_text("journal: {ack: memory}\nproxy: {hosts: [three]}\n")
+    monkeypatch.setenv("MORE", "admin: {endpoint: 127.0.0.1:9}")
+    settings = load([below, f"file:{above}", "env:MORE", "yaml:api: {endpoint: off}"])
+    assert (settings.journal.ack, settings.journal.segment_size) == ("memory", 1 << 20)
+    assert settings.proxy.hosts == ["three"]
+    assert (settings.admin.endpoint, settings.api.endpoint) == ("127.0.0.1:9", None)
+
+
+def test_set_wins_over_environment_and_flags_over_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDDYLINE_API__ENDPOINT", "127.0.0.1:1")
+    monkeypatch.setenv("EDDYLINE_HTTP", "127.0.0.1:2")
+    http = "receivers.otlp.protocols.http.endpoint"
+    assert load(sets=["api.endpoint=127.0.0.1:3"]).api.endpoint == "127.0.0.1:3"
+    assert load(sets=[f"{http}=127.0.0.1:4"]).receivers.otlp.protocols.http.endpoint == "127.0.0.1:4"
+    settings = load(sets=["api.endpoint=127.0.0.1:3", "proxy.hosts=[a, b]"], flags={"api": "127.0.0.1:5"})
+    assert (settings.api.endpoint, settings.proxy.hosts) == ("127.0.0.1:5", ["a", "b"])
+
+
+def test_every_leaf_can_be_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = load().model_dump()
+    for name, default, _ in leaves(Settings):
+        if isinstance(default, (bool, int, float)):
+            unit = "s" if isinstance(default, float) else ""
+            monkeypatch.setenv(f"EDDYLINE_{name.upper().replace('.', '__')}", f"{default}{unit}")
+    assert load().model_dump() == before
+
+
+def test_what_stands_in_a_variable_stays_text_until_its_setting_reads_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROJECT", "0123")
+    monkeypatch.setenv("WORKERS", "7")
+    settings = load(
+        [
+            "yaml:{proxy: {project: '${env:PROJECT}'}, "
+            "receivers: {otlp: {protocols: {grpc: {workers: '${env:WORKERS}'}}}}}"
+        ]
+    )
+    assert settings.proxy.project == "0123"
+    assert settings.receivers.otlp.protocols.grpc.workers == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "recievers: {}",
+            "recievers: unknown key; did you mean 'receivers'? There are data_dir, token, receivers",
+        ),
+        ("exporters: {}", "exporters: unknown key; here it is sinks. There are data_dir"),
+        (
+            "receivers: {otlp: {protocols: {grpc: {max_recv_msg_size_mib: 64}}}}",
+            "receivers.otlp.protocols.grpc.max_recv_msg_size_mib: unknown key; did you mean 'max_recv_msg_size'?",
+        ),
+        (
+            "sinks: {clickhouse: {url: '${env:NOT_SET}'}}",
+            "sinks.clickhouse.url: environment variable NOT_SET is not set",
+        ),
+        ("proxy: {hosts: [a, '${file:b}']}", "proxy.hosts.1: a reference is written ${env:NAME}"),
+        ("token: '${env:A'", "token: a reference is written ${env:NAME}"),
+        ("receivers: {otlp: {limits: {span_bytes: many}}}", "receivers.otlp.limits.span_bytes: "),
+        (
+            "receivers: {otlp: {protocols: {http: {tls: {cert_file: a}}}}}",
+            "cert_file and key_file belong together",
+        ),
+    ],
+)
+def test_mistakes_are_named_with_their_path_and_a_way_out(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load([f"yaml:{text}"])
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        load(["yaml:{journal: {ack: maybe}, api: {endpoint: x}, admin: {prot: 1}}"])
+    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == [
+        "journal.ack",
+        "api.endpoint",
+        "admin.prot",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sets": ["journal.ack"]}, "--set journal.ack: write PATH=VALUE"),
+        ({"sets": ["journal.akc=write"]}, "journal.akc: unknown key; did you mean 'ack'?"),
+        ({"configs": ["env:NOT_SET_ANYWHERE"]}, "environment variable NOT_SET_ANYWHERE is not set"),
+        ({"configs": ["file:/nowhere/eddyline.yaml"]}, "/nowhere/eddyline.yaml: No such file"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_named(arguments: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_variable_that_is_no_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDDYLINE_RECIEVERS__OTLP__LIMITS__SPAN_BYTES", "1MiB")
+    with pytest.raises(ConfigError, match=r"EDDYLINE_RECIEVERS__OTLP.*there is no setting 'recievers'"):
+        load()
+
+
+# --------------------------------------------------------------------------- commands
+
+
+def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "collector.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | environ,
+    )
+
+
+def test_validate_says_what_is_wrong_and_exits_78(tmp_path: Path, server: Server) -> None:
+    data = ("--data-dir", str(tmp_path / "data"))
+    free = [f"--set={'.'.join(path)}=0" for path in DOORS.values()]
+    assert command("validate", *data, *free).returncode == 0
+    wrong = command("validate", *data, "--set", "journal.ack=maybe")
+    assert (wrong.returncode, "eddyline: journal.ack: " in wrong.stderr) == (78, True)
+    taken = server.endpoints["api"].removeprefix("http://")
+    sets = [*free, f"--set=api.endpoint={taken}", "--set=receivers.otlp.protocols.http.endpoint=0.0.0.0:0"]
+    sets.append("--set=receivers.otlp.protocols.http.tls={cert_file: /no/cert, key_file: /no/key}")
+    found = command("validate", *data, *sets)
+    assert found.returncode == 78
+    assert f"eddyline: api.endpoint: {taken}: Address already in use" in found.stderr
+    assert "eddyline: receivers.otlp.protocols.http.tls: /no/cert: No such file" in found.stderr
+    assert "eddyline: auth: http on 0.0.0.0:0 would be open to other machines" in found.stderr
+    assert command("validate", *data, *sets, "--no-environment").returncode == 0
+
+
+def test_print_config_shows_what_holds_without_secrets(tmp_path: Path) -> None:
+    secret = "canary-7f3a"
+    printed = command(
+        "print-config",
+        "--set",
+        f"sinks.clickhouse.url=https://user:{secret}@db.example:8443",
+        EDDYLINE_TOKEN=secret,
+        EDDYLINE_JOURNAL__ACK="write",
+    )
+    assert secret not in printed.stdout + printed.stderr
+    document = yaml.safe_load(printed.stdout)
+    assert document["token"] == "[redacted]"
+    assert document["sinks"]["clickhouse"]["url"] == "https://[redacted]@db.example:8443"
+    assert document["journal"]["ack"] == "write"
+    assert document["receivers"]["otlp"]["limits"]["span_bytes"] == "8MiB"
+    again = tmp_path / "again.yaml"
+    again.write_text(printed.stdout)
+    assert load([again], sets=["token=", "sinks.clickhouse.url=''"]).journal.ack == "write"
+
+
+def test_components_and_schema_are_printed() -> None:
+    document = yaml.safe_load(command("components").stdout)
+    assert {"otlp", "proxy"} == {receiver["name"] for receiver in document["receivers"]}
+    assert "openinference" in {convention["name"] for convention in document["conventions"]}
+    schema = json.loads(command("config", "schema").stdout)
+    assert schema["additionalProperties"] is False
+    assert schema["properties"].keys() == Settings.model_fields.keys()
+
+
+# --------------------------------------------------------------------------- reload
+
+
+def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "eddyline.yaml"
+    file.write_text("receivers: {otlp: {limits: {spans_per_request: 2}}}\n")
+    running = Server(data_dir, "--config", str(file)).start()
+
+    def rejected() -> int:
+        response = httpx.post(
+            f"{running.endpoints['http']}/v1/traces",
+            content=request(0x8000001, spans=3).SerializeToString(),
+            headers={"Content-Type": "application/x-protobuf", "Origin": "https://app.example"},
+        )
+        allowed.append("access-control-allow-origin" in response.headers)
+        return int(ExportTraceServiceResponse.FromString(response.content).partial_success.rejected_spans)
+
+    def reloaded(text: str, said: str) -> None:
+        file.write_text(text)
+        running.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 10
+        while said not in running.log.read_text():
+            assert time.monotonic() < deadline, running.log.read_text()
+            time.sleep(0.02)
+
+    allowed: list[bool] = []
+    assert rejected() == 1
+    reloaded("receivers: {otlp: {limits: {spans_per_request: none}}}\n", "the old configuration stays")
+    assert rejected() == 1
+    reloaded(
+        "receivers: {otlp: {limits: {spans_per_request: 3}, "
+        "protocols: {http: {cors: {allowed_origins: ['https://app.example']}}}}}\njournal: {ack: write}\n",
+        "only a restart takes over: journal.ack",
+    )
+    assert rejected() == 0
+    assert allowed == [False, False, True]
+    assert running.stop() == 0

@@ -1,0 +1,101 @@
+"""`eddyline validate`, `components`, `print-config` and `config`: looking at a configuration without running it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+EX_CONFIG = 78
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+CONFIG = click.option(
+    "--config",
+    "configs",
+    multiple=True,
+    metavar="URI",
+    help="A file, `file:PATH`, `env:NAME` or `yaml:TEXT`; several are joined, the later ones above.",
+)
+SETS = click.option(
+    "--set", "sets", multiple=True, metavar="PATH=VALUE", help="One setting, such as journal.ack=write."
+)
+_DATA_DIR = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="EDDYLINE_DATA_DIR",
+    help="Where the collector keeps its data. [default: $XDG_DATA_HOME/eddyline]",
+)
+
+
+def _settings(command: Command) -> Command:
+    return CONFIG(SETS(_DATA_DIR(command)))
+
+
+@click.command()
+@_settings
+@click.option("--no-environment", is_flag=True, help="Look at the configuration only, not at this machine.")
+def validate(
+    configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, *, no_environment: bool
+) -> None:
+    """Check a configuration, and whether this machine can run it; exits 78 if not."""
+    settings = _load(configs, sets, data_dir)
+    if not no_environment:
+        from collector.environment import problems
+
+        if found := problems(settings):
+            _fail("\n".join(found))
+    click.echo("the configuration can be used")
+
+
+@click.command("print-config")
+@_settings
+def print_config(configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None) -> None:
+    """Print the configuration as it holds, from all sources, without secrets."""
+    import yaml
+
+    from collector.config import redacted
+
+    click.echo(yaml.safe_dump(redacted(_load(configs, sets, data_dir)), sort_keys=False).rstrip())
+
+
+@click.command()
+def components() -> None:
+    """List what this collector is made of, as YAML."""
+    import yaml
+
+    from collector.components import components as list_components
+
+    click.echo(yaml.safe_dump(list_components(), sort_keys=False).rstrip())
+
+
+@click.group()
+def config() -> None:
+    """About configuration files."""
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    import json
+
+    from collector.config import Settings
+
+    click.echo(json.dumps(Settings.model_json_schema(), indent=2))
+
+
+def _load(configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None) -> Any:
+    from collector.config import load
+    from collector.documents import ConfigError
+
+    try:
+        return load(configs, sets=sets, flags={"data_dir": data_dir})
+    except ConfigError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo("\n".join(f"eddyline: {line}" for line in message.splitlines()), err=True)
+    sys.exit(EX_CONFIG)

@@ -1,0 +1,57 @@
+"""Whether this machine can run a configuration: directories, certificates, addresses, keys."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from collector.config import DOORS, Settings
+from collector.endpoints import find
+from collector.exposure import ExposureError, endpoints_of, ingest_needs_key
+from collector.keys import Keys, KeysError, keys_file
+from collector.tls import TlsError, server_context
+
+
+def problems(settings: Settings) -> list[str]:
+    """What is in the way, each with the path of its setting; [] if nothing is."""
+    found: list[str] = []
+    directory = _existing(settings.data_dir)
+    if not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
+        found.append(f"data_dir: {settings.data_dir} can not be written")
+    protocols = settings.receivers.otlp.protocols
+    for name, protocol in (("grpc", protocols.grpc), ("http", protocols.http)):
+        if protocol.tls.cert_file:
+            try:
+                server_context(protocol.tls)
+            except TlsError as error:
+                found.append(f"receivers.otlp.protocols.{name}.tls: {error}")
+    try:
+        ingest_needs_key(settings, keys=len(Keys(keys_file(settings.data_dir))))
+    except (KeysError, ExposureError) as error:
+        found.append(f"auth: {error}")
+    if find(settings.data_dir) is None:  # else it is the collector that runs who has the ports
+        for door, endpoint in endpoints_of(settings).items():
+            if endpoint and (why := _why_not(endpoint)):
+                found.append(f"{'.'.join(DOORS[door])}: {endpoint}: {why}")
+    return found
+
+
+def _existing(directory: Path) -> Path:
+    """The directory, or the nearest above it that is there."""
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return directory
+
+
+def _why_not(endpoint: str) -> str:
+    """Why the endpoint can not be listened on; "" if it can."""
+    host, _, port = endpoint.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host.strip("[]"), int(port)))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""

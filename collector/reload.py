@@ -1,0 +1,72 @@
+"""What of the configuration can change while the collector runs (SIGHUP): limits, who may send, origins, log level.
+
+API keys and certificates need no signal: their files are looked at by themselves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from collector.config import Settings
+from collector.documents import ConfigError
+
+log = logging.getLogger(__name__)
+
+RELOADED = (
+    "receivers.otlp.limits.",
+    "receivers.otlp.protocols.http.body_",
+    "receivers.otlp.protocols.http.max_request_body_size",
+    "receivers.otlp.protocols.http.cors.",
+    "auth.",
+    "service.telemetry.log_level",
+)
+"""Beginnings of the settings that are taken over; the others hold until a restart, and the log says so."""
+
+
+class Reloadable:
+    """The configuration that holds, and who is to be told of another."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._takers: list[Callable[[Settings], None]] = []
+        self.successful = True
+        """Whether the newest configuration was taken over."""
+
+    def tell(self, taker: Callable[[Settings], None]) -> None:
+        """Calls `taker` with every new configuration. It raises ConfigError if it can not be used."""
+        self._takers.append(taker)
+
+    def reload(self, read: Callable[[], Settings]) -> bool:
+        """Takes over what `read` returns; the old configuration stays if it is wrong."""
+        before = self.settings
+        try:
+            settings = read()
+            for taker in self._takers:
+                taker(settings)
+        except ConfigError as error:
+            for taker in self._takers:
+                taker(before)
+            self.successful = False
+            log.error("the old configuration stays: %s", error)
+            return False
+        changed = sorted(dict(_leaves(settings)).items() ^ dict(_leaves(before)).items())
+        names = sorted({name for name, _ in changed})
+        later = [name for name in names if not name.startswith(RELOADED)]
+        self.settings = settings
+        self.successful = True
+        log.info("the configuration is reloaded: %s", ", ".join(names) or "nothing has changed")
+        if later:
+            log.warning("only a restart takes over: %s", ", ".join(later))
+        return True
+
+
+def _leaves(settings: Settings) -> Iterator[tuple[str, str]]:
+    waiting: list[tuple[str, Any]] = list(settings.model_dump().items())
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, dict) and value:
+            waiting += [(f"{name}.{key}", item) for key, item in value.items()]
+        else:
+            yield name, repr(value)
