@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from collector import upkeep
-from collector.check.command import check
-from collector import keycommands, upkeep
 from collector import configcommands, keycommands, upkeep
+from collector.check.command import check
 from collector.configcommands import CONFIG, SETS
 
 if TYPE_CHECKING:

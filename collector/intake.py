@@ -14,9 +14,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from hashlib import blake2b
 from typing import Any
 
 from collector.gate import Caller, Gate
@@ -43,6 +45,10 @@ COMPRESSED_WEIGHT = 4
 
 INSIDE = "proxy"
 """Transport of what comes from within the process: nobody else has it, so that it is taken until the end."""
+
+
+FAULT_TRIES = 3
+MAX_FAULTS = 1000
 
 
 class Verdict(Enum):
@@ -149,6 +155,8 @@ class Intake:
         self.max_body_bytes = max_body_bytes
         self._resends: Resends[tuple[Outcome, int]] = Resends()
         self.stats = IntakeStats()
+        self._faults: Counter[bytes] = Counter()
+        """Requests that met a fault of ours, by the digest of their body."""
         self.draining = False
         """Refuse everything: the collector is about to end."""
 
@@ -223,9 +231,8 @@ class Intake:
         except (NoRoomError, JournalError) as error:
             end(Outcome(Verdict.REFUSED, message=str(error)))
         except Exception:
-            # A fault of ours must not cost the client its data: it may find us mended, or another replica.
             log.exception("a %s request could not be judged", request.signal)
-            end(Outcome(Verdict.REFUSED, message="internal error"))
+            end(self._faulty(request.body))
 
     def _judge(self, request: Submission) -> Checked:
         if self.draining and request.transport != INSIDE:
@@ -235,6 +242,20 @@ class Intake:
             raise NoRoomError(NO_ROOM)
         judge = transcode if request.json else check
         return judge(request.signal, body, self.limits)
+
+    def _faulty(self, body: bytes) -> Outcome:
+        """A fault of ours must not cost the client its data: it may find us mended, or another replica. But what
+        fails again and again would hold up all that waits behind it at the client."""
+        digest = blake2b(body, digest_size=16).digest()
+        with self._lock:
+            self._faults[digest] += 1
+            if len(self._faults) > MAX_FAULTS:
+                del self._faults[next(iter(self._faults))]
+            if self._faults[digest] > FAULT_TRIES:
+                return Outcome(
+                    Verdict.BAD, message="internal error, each time: this request can not be read here"
+                )
+        return Outcome(Verdict.REFUSED, message="internal error")
 
     def _count(
         self, signal: Signal, transport: str, outcome: Outcome, accepted: int, *, resent: int = 0

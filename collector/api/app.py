@@ -50,8 +50,8 @@ from collector.api.queries import (
     read_json,
 )
 from collector.api.render import entry_document, run_document, span_document, warning_document
-from collector.api.warning_list import read_parameters
 from collector.api.tokens import is_theirs, read_wanted
+from collector.api.warning_list import read_parameters
 from collector.gate import Caller, Gate
 from collector.keys import Keys
 from collector.mapping import explanation_document, stored_span

@@ -244,8 +244,8 @@ def _fill_attributes(owner: Document, target: Any, limits: Limits) -> int:
         raise _ItemError("attributes must be a list of {key, value} objects")
     for pair in attributes[: limits.attributes]:
         try:
-            key, found = pair["key"], pair.get("value")
-        except (KeyError, TypeError, AttributeError):
+            key, found = pair.get("key") or "", pair.get("value")
+        except AttributeError:
             raise _ItemError("an attribute is not a {key, value} object") from None
         target[key].Clear()  # makes the entry; of equal keys the last holds
         if found:

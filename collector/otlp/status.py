@@ -14,6 +14,10 @@ MAX_MESSAGE = 4096
 """Clients keep at most 4 MiB of an answer; a few lines are enough."""
 
 
+BODY = "body"
+BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
+
+
 class Code:
     """Codes of gRPC and `google.rpc.Status`."""
 
@@ -45,12 +49,23 @@ def export_response(signal: Signal, content_type: str, rejected: int = 0, messag
 
 
 def error_status(code: int, message: str, content_type: str) -> bytes:
-    """A `google.rpc.Status`; JSON unless the request was protobuf."""
+    """A `google.rpc.Status`; JSON unless the request was protobuf. A bad request has its `BadRequest` detail."""
     message = message[:MAX_MESSAGE]
+    bad = code == Code.INVALID_ARGUMENT
     if content_type == PROTOBUF:
-        serialized: bytes = _status(code, message).SerializeToString()
+        status = _status(code, message)
+        if bad:
+            from google.rpc.error_details_pb2 import BadRequest
+
+            violation = BadRequest.FieldViolation(field=BODY, description=message)
+            status.details.add().Pack(BadRequest(field_violations=[violation]))
+        serialized: bytes = status.SerializeToString()
         return serialized
-    return stdlib_json.dumps({"code": code, "message": message}, ensure_ascii=False).encode()
+    document: dict[str, Any] = {"code": code, "message": message}
+    if bad:
+        violations = [{"field": BODY, "description": message}]
+        document["details"] = [{"@type": BAD_REQUEST, "fieldViolations": violations}]
+    return stdlib_json.dumps(document, ensure_ascii=False).encode()
 
 
 def retry_trailers(message: str, retry_after_s: int) -> tuple[tuple[str, bytes], ...]:
