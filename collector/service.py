@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -86,6 +87,7 @@ async def serve(
     Raises:
         ServiceError: the data directory is in use, a port is taken, the store can not be opened.
     """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys, and what was said
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
-from threading import Event, Thread
+from contextlib import AbstractContextManager, contextmanager
 
 import httpx
 import pytest
 
 from collector.guarded import HeadLimits, guarded
 from collector.intake import Intake
-from collector.listening import listen
 from collector.receivers.http import BodyLimits, HttpReceiver
+from tests.listening import serving
 
 LIMITS = HeadLimits(timeout_s=0.4, max_bytes=2000, max_headers=10, max_connections=20)
 BODY = BodyLimits(max_bytes=100_000, idle_s=0.4, total_s=1.0)
 
 
-@contextmanager
-def serving(limits: HeadLimits) -> Iterator[str]:
-    """A receiver without stores, in a thread with a loop of its own; gives its URL."""
-    urls: list[str] = []
-    up, end = Event(), Event()
-
-    async def run() -> None:
-        async with AsyncExitStack() as parts:
-            app = HttpReceiver(Intake({}), BODY)
-            urls.append(await listen("http", "127.0.0.1:0", app, parts, http=guarded(limits)) or "")
-            up.set()
-            await asyncio.to_thread(end.wait)
-
-    thread = Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert up.wait(10)
-    try:
-        yield urls[0]
-    finally:
-        end.set()
-        thread.join()
+def door_with(limits: HeadLimits) -> AbstractContextManager[str]:
+    """A receiver without stores; gives its URL."""
+    return serving(HttpReceiver(Intake({}), BODY), http=guarded(limits))
 
 
 @pytest.fixture(scope="module")
 def door() -> Iterator[str]:
-    with serving(LIMITS) as url:
+    with door_with(LIMITS) as url:
         yield url
 
 
@@ -189,7 +169,7 @@ def test_H20_requests_may_be_sent_ahead_and_over_http_1_0(door: str) -> None:
 def test_H20_clients_on_the_wrong_port_are_named(
     sent: bytes, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving(LIMITS) as url, connected(url) as connection:
+    with door_with(LIMITS) as url, connected(url) as connection:
         connection.sendall(sent)
         assert answered(connection) == b""
     assert said in caplog.text
@@ -197,7 +177,7 @@ def test_H20_clients_on_the_wrong_port_are_named(
 
 def test_beyond_the_limit_the_oldest_idle_connection_is_closed() -> None:
     request = HEAD + b"Content-Length: 0\r\n\r\n"
-    with serving(HeadLimits(max_connections=2)) as url, connected(url) as first, connected(url) as second:
+    with door_with(HeadLimits(max_connections=2)) as url, connected(url) as first, connected(url) as second:
         for connection in (first, second):
             connection.sendall(request)
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
-from threading import Event, Thread
 
 import grpc
 import httpx
@@ -21,6 +21,7 @@ from collector.listening import ListenError, listen
 from collector.receivers.cors import Cors
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
+from tests.listening import serving
 from tests.sending import TRACES
 
 
@@ -43,26 +44,8 @@ def written(authority: trustme.CA, directory: Path, *, clients: bool = False) ->
     )
 
 
-@contextmanager
-def http_door(settings: TlsSettings) -> Iterator[str]:
-    urls: list[str] = []
-    up, end = Event(), Event()
-
-    async def run() -> None:
-        async with AsyncExitStack() as parts:
-            url = await listen("http", "127.0.0.1:0", HttpReceiver(Intake({})), parts, tls=settings)
-            urls.append(url or "")
-            up.set()
-            await asyncio.to_thread(end.wait)
-
-    thread = Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    assert up.wait(10)
-    try:
-        yield urls[0]
-    finally:
-        end.set()
-        thread.join()
+def http_door(settings: TlsSettings) -> AbstractContextManager[str]:
+    return serving(HttpReceiver(Intake({})), tls=settings)
 
 
 @contextmanager
@@ -114,10 +97,10 @@ def test_G9_http_is_served_with_tls_and_certificates_are_renewed(
         assert url.startswith("https://")
         first = serial(url, context)
         written(authority, tmp_path)
-        Event().wait(0.5)
+        time.sleep(0.5)
         assert serial(url, context) != first
         (tmp_path / "cert.pem").write_text("damaged")
-        Event().wait(0.3)
+        time.sleep(0.3)
         assert serial(url, context) != first
 
 
