@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-js test-clients lint types format check clean
+.PHONY: run demo test test-js test-clients chaos lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -24,6 +24,10 @@ test-clients: $(VENV)/.dev
 	$(BIN)/pip install --quiet --group clients
 	cd tests/clients && npm install --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/python -m pytest -o addopts=-q tests/clients
+
+# Faults and floods at full size: minutes.
+chaos: $(VENV)/.dev
+	$(BIN)/python -m pytest -o addopts=-q -s tests/chaos
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -266,11 +266,12 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
     file = tmp_path / "eddyline.yaml"
     file.write_text("receivers: {otlp: {limits: {spans_per_request: 2}}}\n")
     running = Server(data_dir, "--config", str(file)).start()
+    allowed: list[bool] = []
 
     def rejected() -> int:
         response = httpx.post(
             f"{running.endpoints['http']}/v1/traces",
-            content=request(0x8000001, spans=3).SerializeToString(),
+            content=request(0x8000001 + len(allowed), spans=3).SerializeToString(),
             headers={"Content-Type": "application/x-protobuf", "Origin": "https://app.example"},
         )
         allowed.append("access-control-allow-origin" in response.headers)
@@ -284,7 +285,6 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
             assert time.monotonic() < deadline, running.log.read_text()
             time.sleep(0.02)
 
-    allowed: list[bool] = []
     assert rejected() == 1
     reloaded("receivers: {otlp: {limits: {spans_per_request: none}}}\n", "the old configuration stays")
     assert rejected() == 1
