@@ -30,6 +30,8 @@ SESSION_GAP_NS = 24 * 3600 * 10**9
 """Runs of a session that began this long before are no longer looked for."""
 SESSION_RUNS = 20
 """Latest runs of a session that are looked at together."""
+MAX_SESSION_EVENTS = 50_000
+"""Events of sessions that are kept for when the session goes on."""
 MAX_REMEMBERED = 20_000
 """Runs and threads of which is remembered what was said."""
 
@@ -133,6 +135,9 @@ class LoopWatch:
         self._runs: dict[RunKey, Run] = {}
         """Those of which something stands, as they were last assembled."""
         self._sessions: OrderedDict[tuple[str, str, str], dict[str, _Member]] = OrderedDict()
+        self._session_events: dict[tuple[str, str, str], int] = {}
+        """How many events each of them holds."""
+        self._held = 0
 
     def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Collection[RunKey]) -> Watched:
         """Warnings of these runs, of their sessions and conversations. Fills the runs' health and counts.
@@ -165,6 +170,7 @@ class LoopWatch:
                 watched.warnings.append(warning)
                 affected.add((warning.tenant, warning.run_id))
         for one in members:
+            one.parts = {}  # a session keeps its runs, and they are not needed again
             self._judge(one.run)
         at_hand = self._runs | {(job.key[0], job.bearer.run.run_id): job.bearer.run for job in jobs}
         for key in affected - touched:
@@ -241,6 +247,9 @@ class LoopWatch:
                 -SESSION_RUNS:
             ]
             self._sessions[key] = {one.run.run_id: one for one in ordered}
+            held = sum(len(one.found) for one in ordered)
+            self._held += held - self._session_events.get(key, 0)
+            self._session_events[key] = held
             if len(ordered) < 2:
                 continue
             found = [happening for one in ordered for happening in one.found]
@@ -332,11 +341,13 @@ class LoopWatch:
     def _forget(self) -> None:
         for memory, limit in (
             (self._threads, self._max_threads),
-            (self._sessions, self._max_threads),
             (self._said, MAX_REMEMBERED),
         ):
             while len(memory) > limit:
                 memory.popitem(last=False)
+        while self._sessions and (len(self._sessions) > self._max_threads or self._held > MAX_SESSION_EVENTS):
+            session, _ = self._sessions.popitem(last=False)
+            self._held -= self._session_events.pop(session, 0)
         while len(self._standing) > MAX_REMEMBERED:
             key, _ = self._standing.popitem(last=False)
             self._runs.pop(key, None)
