@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import warnings
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -21,17 +22,22 @@ _SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 def parse(text: str) -> Any:
     """The mapping, list or quoted text that a text holds; the text itself if it holds none.
 
-    Numbers, booleans and null stay text: a tool that answers "42" answered with a text.
+    Numbers, booleans and null stay text: a tool that answers "42" answered with a text. What is returned is shared:
+    it must not be changed.
     """
     head = text.lstrip()[:1]
     if not head or head not in '{["(' or len(text) > MAX_DOCUMENT:
         return text
     if head != "(":
         try:
-            return orjson.loads(text)
+            return _loads(text)
         except orjson.JSONDecodeError:
             pass
     return text if head == '"' else _literal(text)
+
+
+# Several fields stand in one document, and each asks for it: id, requests and text of an answer, one after the other.
+_loads = lru_cache(maxsize=4)(orjson.loads)
 
 
 def _literal(text: str) -> Any:

@@ -1,0 +1,51 @@
+"""What the texts of a step say of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from mappers.loops.fingerprint import looks_failed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error: no",
+        "search: fatal: it broke",
+        "bash: line 7: javac: command not found",
+        "NO SUCH FILE or directory",
+        "invalid Syntax Error near",
+        "not recognised as a command",
+        "Execution timed out",
+        "timed out after 30 s",
+        "exit code: 1",
+        "exited with status 2",
+        "Permission denied",
+        "Connection refused",
+        "unknown option -x",
+        '{"error": "quota"}',
+        "unexpected EOF while reading",
+        "cannot access the file",
+        "Too Many Requests",
+        "rate limit exceeded",
+        "5 is not a valid id",
+        "No SQL code block was found",
+        "we encountered an error",
+        "The page was not found",
+        "usage: edit FILE",
+        "failed to fetch",
+        "Unhandled thing",
+        "Traceback (most recent call last)",
+        "ok so far\nValueError: no such city",
+        "x" * 300 + "\nSomeException",
+    ],
+)
+def test_an_error_in_words_is_seen(text: str) -> None:
+    assert looks_failed(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["18C and cloudy", '{"error": null, "code": 0}', "the code is 4711", "exit 7, left"]
+)
+def test_other_words_are_no_error(text: str) -> None:
+    assert not looks_failed(text)
