@@ -44,10 +44,11 @@ _DELETE_DIGITS = str.maketrans("", "", "0123456789")
 
 _FAILURE = re.compile(
     r"^\W{0,3}(?:\S{0,40}:\s*){0,3}(?:error|exception|traceback|fatal|usage:|failed|failure|unhandled)"
+    r"(?!s?\"?\s*[:=]\s*(?:null|none|false|\"\"|\[\]|\{\}|0\b))"
     r"|\berror executing\b|command not found|no such file or directory|\bsyntax error|not recogni[sz]ed"
     r"|execution timed out|timed out after|exit ?code:? [1-9]|exited with (?:code|status) [1-9]"
     r"|permission denied|connection refused|unknown (?:language|command|tool|option)"
-    r"|\"error\":\s?(?!null|false|\"\"|\[\]|\{\}|0\b)"
+    r"|\"error\":(?!\s*(?:null|none|false|\"\"|\[\]|\{\}|0\b))"
     r"|unexpected eof|cannot access|too many requests|rate limit(?:ed)? exceeded"
     r"|\b(?:was|were|is) not a valid|\bis not a valid|no (?:sql )?code (?:block )?(?:was )?(?:found|detected)"
     r"|encountered an error|\bnot found$|^(?:file|directory) \S+ not found",
