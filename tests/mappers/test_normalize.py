@@ -63,7 +63,17 @@ VALUES = st.recursive(
         st.sampled_from(KNOWN + FLATTENED) | st.text(max_size=12), VALUES, max_size=14
     ),
     name=st.text(max_size=20),
-    scope=st.sampled_from(["", "openinference.instrumentation.langchain", "opentelemetry.instrumentation.x"]),
+    scope=st.sampled_from(
+        [
+            "",
+            "openinference.instrumentation.langchain",
+            "opentelemetry.instrumentation.x",
+            "haystack",
+            "llamaindex.opentelemetry.tracer",
+            "gcp.vertex.agent",
+            "pydantic-ai",
+        ]
+    ),
     event_attributes=st.dictionaries(
         st.sampled_from(["exception.type", "exception.message", "gen_ai.input.messages"]), VALUES, max_size=3
     ),
