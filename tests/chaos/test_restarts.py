@@ -1,0 +1,130 @@
+"""The collector is killed, or ended, again and again under load: nothing acknowledged is lost, nothing counts twice.
+
+Run by `make chaos`; `CHAOS_ROUNDS` sets how often (T1: 50 kills, T2: 20 ends).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.server import Server
+
+SPANS = 20
+WORKERS = 4
+RATE = 2000
+"""Spans a second, of all workers."""
+
+COUNT = """
+import sys
+from pathlib import Path
+from sinks.clickhouse import Store
+store = Store.open(Path(sys.argv[1]))
+ask = lambda sql: store.query(sql)[0][0]
+print(ask("SELECT count() FROM otel.otel_traces"), ask("SELECT count() FROM otel.otel_traces FINAL"))
+print(ask("SELECT sum(Spans) FROM otel.runs_current"))
+for (span,) in store.query("SELECT DISTINCT SpanId FROM otel.otel_traces"):
+    print(span)
+"""
+
+
+def request(first: int) -> bytes:
+    message = ExportTraceServiceRequest()
+    scope = message.resource_spans.add().scope_spans.add()
+    for number in range(first, first + SPANS):
+        scope.spans.add(
+            trace_id=(first + 1).to_bytes(16),
+            span_id=(number + 1).to_bytes(8),
+            parent_span_id=b"" if number == first else (first + 1).to_bytes(8),
+            name=f"span {number}",
+            start_time_unix_nano=1_790_000_000_000_000_000 + number,
+            end_time_unix_nano=1_790_000_000_500_000_000 + number,
+        ).attributes.add(key="gen_ai.operation.name").value.string_value = "chat"
+    return message.SerializeToString()
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("number", "rounds"), [(signal.SIGKILL, 50), (signal.SIGTERM, 20)], ids=["killed", "ended"]
+)
+def test_nothing_acknowledged_is_lost_or_counted_twice(
+    data_dir: Path, number: signal.Signals, rounds: int
+) -> None:
+    rounds = int(os.environ.get("CHAOS_ROUNDS", rounds))
+    chance = random.Random(rounds)
+    server = Server(data_dir).start()
+    acknowledged: list[set[int]] = [set() for _ in range(WORKERS)]
+    sent = [0] * WORKERS
+    stopping = threading.Event()
+
+    def send(worker: int) -> None:
+        client = httpx.Client(timeout=10)
+        while not stopping.is_set():
+            first = (worker << 32) + sent[worker] * SPANS
+            body = request(first)
+            while not stopping.is_set():  # as an exporter does: again until it is taken
+                try:
+                    response = client.post(
+                        f"{server.endpoints['http']}/v1/traces",
+                        content=body,
+                        headers={"Content-Type": "application/x-protobuf"},
+                    )
+                except httpx.HTTPError:
+                    time.sleep(0.1)
+                    continue
+                if response.status_code == 200:
+                    acknowledged[worker].update(range(first, first + SPANS))
+                    break
+                assert response.status_code == 503, response.text
+                time.sleep(0.1)
+            sent[worker] += 1
+            time.sleep(SPANS * WORKERS / RATE)
+
+    workers = [threading.Thread(target=send, args=(worker,)) for worker in range(WORKERS)]
+    for worker in workers:
+        worker.start()
+    starts = []
+    for _ in range(rounds):
+        time.sleep(chance.uniform(1, 3))
+        if number is signal.SIGKILL:
+            server.kill()
+        else:
+            assert server.stop() == 0
+        began = time.monotonic()
+        server.start()
+        starts.append(time.monotonic() - began)
+    stopping.set()
+    for worker in workers:
+        worker.join()
+    stored = server.settled(60)["stored"]["spans"]
+    assert server.stop() == 0
+
+    counted = subprocess.run(
+        [sys.executable, "-c", COUNT, str(data_dir / "clickhouse")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (rows, final), (of_runs,), *found = (line.split() for line in counted.stdout.splitlines())
+    spans = {int(span, 16) - 1 for (span,) in found}
+    lost = set().union(*acknowledged) - spans
+    starts.sort()
+    print(
+        f"\n{number.name} x {rounds}: {sum(map(len, acknowledged))} spans acknowledged, {len(lost)} lost, "
+        f"{int(rows) - int(final)} rows twice before FINAL, {int(final) - len(spans)} after; "
+        f"start to ready median {starts[len(starts) // 2]:.2f} s, longest {starts[-1]:.2f} s"
+    )
+    assert not lost
+    assert int(final) == len(spans) == int(of_runs) == stored
+    # Only what clients sent again, because the answer got lost, may be there twice until the store merges it.
+    assert int(rows) - int(final) <= rounds * WORKERS * SPANS
