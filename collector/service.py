@@ -33,6 +33,7 @@ from collector.journal import Journal, JournalLockedError
 from collector.keys import Keys, KeysError, keys_file
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
 from collector.loops import LoopWatch
+from collector.metrics import Metrics, Sources
 from collector.notify import Notifier
 from collector.order import WriteOrder
 from collector.pipeline import Pipeline, Stage
@@ -44,6 +45,7 @@ from collector.receivers.opening import http_options, item_limits, open_grpc, op
 from collector.redaction import Redaction
 from collector.reload import Reloadable
 from collector.stages import Derivation, LogStage, Totals, TraceStage
+from collector.states import States
 from collector.telemetry import Health, Status
 from collector.tls import TlsError, grpc_credentials
 from mappers.agent_logs import AGENTS
@@ -208,6 +210,19 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             health,
             normalizer=lambda: Normalizer(conventions, prices),
             keys=keys,
+            metrics=Metrics(
+                Sources(
+                    version("eddyline"),
+                    intake.stats,
+                    journals,
+                    pipelines,
+                    lambda signal: balanced(intake, journals[signal], pipelines[signal]),
+                    dead_letters,
+                    breaker,
+                    totals,
+                )
+            ).text,
+            components=States(health, lambda: intake.draining, journals, pipelines, dead_letters).document,
         )
 
         for pipeline in pipelines.values():
@@ -217,6 +232,9 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             endpoints = await _open_doors(settings, intake, api, proxy, reloadable, parts)
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
+        # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
+        # finds nobody there may not.
+        parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
         parts.callback(setattr, health, "ready", False)
         health.ready = True
         publish(directory, endpoints)

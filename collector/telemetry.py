@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -40,10 +42,57 @@ class Status:
         }
 
 
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: `ts`, `level`, `event`, `component`, and `exception` if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "component": record.name,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class _NotTooOften(logging.Filter):
+    """Lets one warning or error of a kind through in ten seconds, and says how many it kept back.
+
+    A kind is a component and the text before values are put into it.
+    """
+
+    EVERY_S = 10.0
+    MOST_KINDS = 1000
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        kind = record.name, str(record.msg)
+        shown_at, kept_back = self._kinds.get(kind, (-self.EVERY_S, 0))
+        if self._clock() - shown_at < self.EVERY_S:
+            self._kinds[kind] = shown_at, kept_back + 1
+            return False
+        if len(self._kinds) >= self.MOST_KINDS:
+            self._kinds.clear()
+        self._kinds[kind] = self._clock(), 0
+        if kept_back:
+            record.msg, record.args = f"{record.getMessage()} ({kept_back} more like it)", ()
+        return True
+
+
 def configure_logging(level: str) -> None:
-    """One line a record on stderr."""
+    """Lines on stderr: plain on a terminal, else JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(plain if sys.stderr.isatty() else _JsonLines())
+    handler.addFilter(_NotTooOften())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

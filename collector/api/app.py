@@ -68,6 +68,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 RouteTable = list[tuple[str, str, Endpoint]]
 """(method, path, endpoint)"""
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 READERS = 4
 """Queries answered at a time."""
 
@@ -92,6 +93,10 @@ class Api:
     normalizer: Callable[[], Normalizer] = Normalizer
     """Makes one that reads as those of the pipelines do."""
     keys: Keys | None = None
+    metrics: Callable[[], bytes] = bytes
+    """The text for Prometheus."""
+    components: Callable[[], dict[str, Any]] = dict
+    """How each part is."""
 
 
 class _Routes:
@@ -370,6 +375,17 @@ class _Routes:
             raise Problem(404, f"There is no token {token_id!r}; ids are listed at /api/v1/tokens.")
         return Response(status_code=204)
 
+    # ------------------------------------------------------------------- admin
+
+    async def metrics(self, request: Request) -> Response:
+        """Metrics for Prometheus."""
+        text = await self._read(self._api.metrics)
+        return Response(text, headers={"Content-Type": METRICS_TYPE})
+
+    async def components(self, request: Request) -> Response:
+        """How each part is, in the words of the OpenTelemetry collector."""
+        return _json(self._api.components())
+
     # ------------------------------------------------------------------- shared
 
     @property
@@ -421,6 +437,10 @@ class _Routes:
     def health_table(self) -> RouteTable:
         return [("GET", "/healthz", self.healthz), ("GET", "/readyz", self.readyz)]
 
+    def admin_table(self) -> RouteTable:
+        """Every route of the admin port."""
+        return [*self.health_table(), ("GET", "/metrics", self.metrics), ("GET", "/status", self.components)]
+
 
 def _caller(request: Request) -> Caller:
     caller: Caller = request.scope["caller"]
@@ -439,8 +459,8 @@ def api_app(api: Api, *, gate: Gate, hosts: Collection[str]) -> Starlette:
 
 
 def admin_app(api: Api) -> Starlette:
-    """Health for probes, without a token."""
-    return _application(_Routes(api).health_table(), [])
+    """Health for probes and metrics, without a token."""
+    return _application(_Routes(api).admin_table(), [])
 
 
 def _application(table: RouteTable, middleware: list[Middleware]) -> Starlette:

@@ -1,0 +1,98 @@
+"""What the collector says of itself: metrics, the state of its parts, log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from collector.telemetry import _JsonLines, _NotTooOften
+from tests.corpus import select
+from tests.sending import http_protobuf, over_grpc, renamed
+from tests.server import Server
+
+BODY = next(select("openinference/openai/tools")).traces[0].read_bytes()
+
+
+def metrics(server: Server) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    response = httpx.get(f"{server.endpoints['admin']}/metrics")
+    assert response.status_code == 200
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def of(found: dict[tuple[str, frozenset[tuple[str, str]]], float], name: str, **labels: str) -> float:
+    return found[name, frozenset(labels.items())]
+
+
+def test_metrics_say_what_the_status_says(server: Server) -> None:
+    http_protobuf(server, renamed(BODY, 99), "metrics")
+    over_grpc(server, renamed(BODY, 98), "metrics")
+    status = server.settled()
+    found = metrics(server)
+    for signal, balance in (("traces", status["pipeline"]), ("logs", status["pipeline"]["logs"])):
+        for fate in ("accepted", "stored", "queued", "dead_lettered", "duplicates", "filtered", "damaged"):
+            assert of(found, "eddyline_items", signal=signal, fate=fate) == balance[fate]
+    for transport in ("http", "grpc"):
+        accepted = status["receivers"][transport]["traces"]["accepted"]
+        assert accepted > 0
+        name = "otelcol_receiver_accepted_spans_total"
+        assert of(found, name, receiver="otlp", transport=transport) == accepted
+    assert of(found, "eddyline_stored", what="spans") == status["stored"]["spans"]
+    assert of(found, "otelcol_exporter_queue_size", exporter="clickhouse", data_type="traces") == 0
+    assert of(found, "eddyline_wal_fsync_seconds_count", signal="traces") > 0
+    assert of(found, "eddyline_sink_insert_seconds_count", signal="traces") > 0
+    assert of(found, "otelcol_process_memory_rss") > 1 << 20
+
+
+def test_a_label_never_holds_what_clients_sent(server: Server) -> None:
+    http_protobuf(server, renamed(BODY, 97), "a-project-nobody-else-has")
+    server.settled()
+    assert "a-project-nobody-else-has" not in httpx.get(f"{server.endpoints['admin']}/metrics").text
+
+
+def test_every_part_tells_its_state(server: Server) -> None:
+    document = httpx.get(f"{server.endpoints['admin']}/status").json()
+    assert document["status"] == "StatusOK"
+    assert set(document["components"]) == {
+        "receivers",
+        "journal/traces",
+        "journal/logs",
+        "pipeline/traces",
+        "pipeline/logs",
+        "dead_letters",
+    }
+    assert all(part == {"status": "StatusOK", "error": None} for part in document["components"].values())
+
+
+def record(message: str, *arguments: object, level: int = logging.WARNING) -> logging.LogRecord:
+    return logging.LogRecord("collector.pipeline", level, __file__, 1, message, arguments, None)
+
+
+def test_a_log_line_is_one_json_object() -> None:
+    line = json.loads(_JsonLines().format(record("%s is away\n\x1b[31m", "the store")))
+    assert line.pop("ts").endswith("+00:00")
+    assert line == {
+        "level": "warning",
+        "event": "the store is away\n\x1b[31m",
+        "component": "collector.pipeline",
+    }
+    assert "\n" not in _JsonLines().format(record("a\nb"))
+
+
+def test_a_warning_is_said_once_in_ten_seconds_and_how_many_were_not() -> None:
+    now = 0.0
+    rarely = _NotTooOften(lambda: now)
+    assert rarely.filter(record("%s is away", "a"))
+    assert not any(rarely.filter(record("%s is away", name)) for name in "bcd")
+    assert rarely.filter(record("another thing"))
+    assert rarely.filter(record("%s is away", "e", level=logging.INFO))
+    now = 10.0
+    last = record("%s is away", "f")
+    assert rarely.filter(last)
+    assert last.getMessage() == "f is away (3 more like it)"
