@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from mappers.conventions.base import Computed
-from mappers.messages.document import member, parse
+from mappers.messages.document import member, parse, remembered
 
 _PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
     "input_tokens": (("prompt_tokens",), ("input_tokens",), ("promptTokenCount",), ("inputTokens",)),
@@ -88,7 +87,10 @@ def _sum(usage: Mapping[str, Any], side: str) -> int | None:
     parts = [
         value
         for name, value in usage.items()
-        if (name == side or name.startswith(f"{side}_")) and "prediction" not in name and type(value) is int
+        if type(value) is int
+        and isinstance(name, str)
+        and (name == side or name.startswith(f"{side}_"))
+        and "prediction" not in name
     ]
     return sum(parts) if parts else None
 
@@ -99,8 +101,8 @@ def _read(value: Any) -> dict[str, Any]:
     return read_usage(value) if isinstance(value, dict) else {}
 
 
-@lru_cache(maxsize=64)
+@remembered(64)
 def _read_text(text: str) -> dict[str, Any]:
-    """Cached, because each field asks for the same text."""
+    """Each field asks for the same text."""
     document = parse(text)
     return read_usage(document) if isinstance(document, dict) else {}

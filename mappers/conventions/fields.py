@@ -18,6 +18,8 @@ MAX_TEXT = 500
 """Longest metadata value, in characters."""
 MAX_COUNT = 2**48
 """Token counts above this are damage, not counts."""
+MAX_USD = 10**9
+"""Amounts from here on are damage, not money, and too large to be added up."""
 
 
 def text(value: AttributeValue) -> str | None:
@@ -83,7 +85,7 @@ def money(value: AttributeValue) -> Decimal | None:
         amount = Decimal(str(value))
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() and amount > 0 else None
+    return amount if amount.is_finite() and 0 < amount < MAX_USD else None
 
 
 def mapping(value: AttributeValue) -> dict[str, str] | None:

@@ -220,6 +220,12 @@ def test_a_reported_cost_holds_unless_it_is_nothing(reported: float, source: str
     assert event.cost_usd == (Decimal("0.5") if reported else MINI)
 
 
+@pytest.mark.parametrize("damaged", ["1e999999999", "1e15", "NaN", "-1"])
+def test_a_reported_cost_that_is_no_money_is_not_taken(damaged: str) -> None:
+    event = Normalizer().normalize(span_of({"openinference.span.kind": "LLM", "llm.cost.total": damaged}))
+    assert (event.cost_usd, event.cost_source, assemble([event]).run.cost_usd) == (None, "", None)
+
+
 def test_agents_that_repeat_sums_have_no_cost() -> None:
     attributes = {
         "gen_ai.operation.name": "invoke_agent",
