@@ -26,6 +26,9 @@ class Part:
     arguments: str = ""
 
 
+MAX_BLOCKS = 8
+"""Blocks within blocks that are opened: a result's content, a wrapper's inside."""
+
 CALLS = frozenset(
     {
         "tool_call",
@@ -98,11 +101,15 @@ def is_untyped_call(block: dict[str, Any]) -> bool:
     return "toolName" in block and ("args" in block or "input" in block) and kind_of(block) not in RESULTS
 
 
-def parts_of(blocks: Sequence[Any]) -> Iterator[Part]:
-    """The parts in order; a call that is told twice once."""
+def parts_of(blocks: Sequence[Any], depth: int = 0) -> Iterator[Part]:
+    """The parts in order; a call that is told twice once.
+
+    Args:
+        depth: how many blocks these lie in; what lies deeper than `MAX_BLOCKS` has no parts.
+    """
     seen: set[str] = set()
-    for block in blocks:
-        part = _part(block)
+    for block in blocks if depth <= MAX_BLOCKS else ():
+        part = _part(block, depth)
         if part is None or (part.type == "tool_call" and part.id and part.id in seen):
             continue
         # Anthropic spans of OpenInference tell each call twice: among the contents and among the calls.
@@ -110,31 +117,32 @@ def parts_of(blocks: Sequence[Any]) -> Iterator[Part]:
         yield part
 
 
-def _part(block: Any) -> Part | None:
+def _part(block: Any, depth: int) -> Part | None:
     if isinstance(block, str):
         return Part("text", block)
     if not isinstance(block, dict):
         return None
     kind = kind_of(block)
     if _TELLING.isdisjoint(block):  # as most are
-        return _plain(block, kind)
-    for wrapper in _WRAPPERS:
+        return _plain(block, kind, depth)
+    for wrapper in _WRAPPERS if depth < MAX_BLOCKS else ():
         if isinstance(block.get(wrapper), dict):
-            return _part({**block[wrapper], **{k: v for k, v in block.items() if k != wrapper}})
+            inside = {**block[wrapper], **{k: v for k, v in block.items() if k != wrapper}}
+            return _part(inside, depth + 1)
     if (inner := _held(block, _CALL_HOLDERS)) is not None:
         return _call(block, inner)
     if ("name" in block and "args" in block) or is_untyped_call(block):
         return _call(block, block)
     if (inner := _held(block, _RESULT_HOLDERS)) is not None:
-        return _result(inner)
+        return _result(inner, depth)
     if block.get("thought") is True:
-        return _reasoning(block)
+        return _reasoning(block, depth)
     if isinstance(block.get("reasoningContent"), dict):
         return Part("reasoning", text_of(member(block, ("reasoningContent", "reasoningText", "text"))))
-    return _plain(block, kind)
+    return _plain(block, kind, depth)
 
 
-def _plain(block: dict[str, Any], kind: str) -> Part | None:
+def _plain(block: dict[str, Any], kind: str, depth: int) -> Part | None:
     """Of blocks that their `type` tells, and of those that have none."""
     if kind in _TEXTS or not kind:
         text = block.get("text", block.get("content", block.get("refusal")))
@@ -145,9 +153,9 @@ def _plain(block: dict[str, Any], kind: str) -> Part | None:
     if kind in CALLS:
         return _call(block, block)
     if kind in RESULTS:
-        return _result(block)
+        return _result(block, depth)
     if kind in REASONING:
-        return _reasoning(block)
+        return _reasoning(block, depth)
     if kind in _MESSAGES:
         return None
     return _media(block, _held(block, _MEDIA_HOLDERS) or _held(block, ("source",)) or block)
@@ -166,12 +174,12 @@ def _call(block: dict[str, Any], function: dict[str, Any]) -> Part:
     return Part("tool_call", "", text_of(name), _identity(block) or _identity(function), text_of(arguments))
 
 
-def _result(block: dict[str, Any]) -> Part:
+def _result(block: dict[str, Any], depth: int) -> Part:
     result = next(
         (block[k] for k in ("response", "result", "output", "content") if block.get(k) is not None), ""
     )
     if isinstance(result, list):
-        texts = [part.text for part in parts_of(result)]
+        texts = [part.text for part in parts_of(result, depth + 1)]
         result = "\n".join(texts) if texts else result
     elif isinstance(result, dict) and result.keys() == {"type", "value"}:  # the AI SDK's envelope
         result = result["value"]
@@ -184,10 +192,10 @@ def _identity(block: dict[str, Any]) -> str:
     return next((value for name in _IDENTITIES if isinstance(value := block.get(name), str) and value), "")
 
 
-def _reasoning(block: dict[str, Any]) -> Part:
+def _reasoning(block: dict[str, Any], depth: int) -> Part:
     told = block.get("thinking") or block.get("text") or block.get("content") or block.get("summary")
     if isinstance(told, list):
-        return Part("reasoning", "\n".join(part.text for part in parts_of(told)))
+        return Part("reasoning", "\n".join(part.text for part in parts_of(told, depth + 1)))
     return Part("reasoning", text_of(told))
 
 

@@ -441,3 +441,22 @@ def test_a_result_is_what_the_tool_gave_not_what_carried_it(value: Any, result: 
 def test_an_argument_that_is_called_like_an_envelope_stays() -> None:
     assert arguments_of('{"input": {"a": 1}}') == {"input": {"a": 1}}
     assert arguments_of('{"arguments": "text"}') == {"arguments": "text"}
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        '{"type": "tool_result", "content": [%s]}',
+        '{"type": "thinking", "thinking": [%s]}',
+        '{"message_content": %s}',
+    ],
+)
+def test_blocks_within_blocks_are_opened_up_to_a_depth(around: str) -> None:
+    def nested(depth: int) -> str:
+        block = '{"type": "text", "text": "inside"}'
+        for _ in range(depth):
+            block = around % block
+        return f'[{{"role": "assistant", "content": [{block}]}}]'
+
+    assert "inside" in first_text(nested(3))
+    assert len(read_messages(nested(400))) <= 1
