@@ -10,6 +10,7 @@ from typing import Any
 from mappers.calls import Call, calls_of, repeated
 from mappers.filling import FROM_TWINS, fill, fill_from_records, take_out
 from mappers.foreign import Foreign, counted_elsewhere
+from mappers.handoff import target_in_name
 from mappers.model import SESSION_END, Counts, Event, Kind, Run, RunStatus, Status, Usage
 from mappers.transfers import UNSEEN, settle_transfers
 from mappers.tree import MODEL_KINDS, Tree, agent_name, agents_above
@@ -84,7 +85,8 @@ def _forget_guesses(tree: Tree) -> None:
     """What an earlier round guessed from fewer events must not count as known now."""
     for event in tree.events:
         if event.handoff_source == "agent_sequence":
-            event.handoff_to, event.handoff_source = "", "tool_span" if event.tool else "handoff_span"
+            by_tool = target_in_name(event.tool) is not None
+            event.handoff_to, event.handoff_source = "", "tool_span" if by_tool else "handoff_span"
 
 
 def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:

@@ -215,6 +215,22 @@ def test_a_guess_is_corrected_when_an_earlier_agent_turns_up() -> None:
     assert assemble([*known, late]).changed == []
 
 
+def test_a_guess_that_does_not_hold_leaves_no_trace() -> None:
+    def known(*late: Event) -> list[Event]:
+        hands_over = handoff("h", "m", 2, tool="hand over", handoff_source="handoff_span")
+        return [event("r"), hands_over, event("z", "r", Kind.AGENT, 90, agent="writer"), *late]
+
+    late = event("m", "r", Kind.AGENT, 1, agent="writer")
+    events = known()
+    assemble(events)
+    assert events[1].handoff_source == "agent_sequence"
+    assemble([*events, late])
+    at_once = known(late)
+    assemble(at_once)
+    assert events[1] == at_once[1]
+    assert (events[1].handoff_to, events[1].handoff_source) == ("", "handoff_span")
+
+
 def test_labels_are_the_roots_else_the_first_found() -> None:
     run = run_of(
         event("r", session_id="s", start=5),
