@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
+from itertools import islice
 
 from mappers.model import PROXY_SCOPE, Event, Kind, Status
 from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
+
+MOST_BESIDE = 1_000
+"""Executions of a tool that are looked at for one call that traffic tells."""
 
 _SEGMENT = re.compile(r"[-./:]")
 
@@ -90,27 +95,46 @@ def _add_inferred_tools(tree: Tree, twins: dict[str, str]) -> None:
     if not inferred:
         return
     by_id: dict[str, Event] = {}
-    by_kind: dict[str, list[Event]] = {}
+    by_name: dict[tuple[str, str], list[Event]] = {}
     for event in tree.events:
         if event.kind in TOOL_KINDS and event.scope != PROXY_SCOPE and event.span_id not in twins:
-            by_kind.setdefault(event.kind, []).append(event)
+            by_name.setdefault(_kind_and_name(event), []).append(event)
             if event.tool_call_id:
                 by_id.setdefault(event.tool_call_id, event)
-    taken: set[str] = set()
     for event in inferred:
+        candidates = by_name.get(_kind_and_name(event), [])
         seen = by_id.get(event.tool_call_id) if event.tool_call_id else None
         if seen is None:
-            candidates = by_kind.get(event.kind, ())
-            seen = next((other for other in candidates if _lies_within(other, event, taken)), None)
+            first = bisect_left(candidates, event.start_ns, key=_start)
+            near = islice(candidates, first, first + MOST_BESIDE)
+            seen = next((other for other in near if _lies_within(other, event)), None)
         if seen is not None:
-            taken.add(seen.span_id)
             twins[event.span_id] = seen.span_id
+            _remove(by_name[_kind_and_name(seen)], seen)
 
 
-def _lies_within(event: Event, bounds: Event, taken: set[str]) -> bool:
+def _start(event: Event) -> int:
+    return event.start_ns
+
+
+def _remove(events: list[Event], event: Event) -> None:
+    """Takes an event out of some that are sorted by their start, if it is still among them."""
+    place = bisect_left(events, event.start_ns, key=_start)
+    while place < len(events) and events[place].start_ns == event.start_ns:
+        if events[place] is event:
+            del events[place]
+            return
+        place += 1
+
+
+def _kind_and_name(event: Event) -> tuple[str, str]:
+    """What tools of one name share, with or without the names of what they belong to before it."""
+    return event.kind, _SEGMENT.split(event.tool)[-1]
+
+
+def _lies_within(event: Event, bounds: Event) -> bool:
     return (
-        event.span_id not in taken
-        and (not event.tool_call_id or not bounds.tool_call_id)
+        (not event.tool_call_id or not bounds.tool_call_id)
         and bounds.start_ns <= event.start_ns
         and event.end_ns <= bounds.end_ns
         and (_is_suffix(event.tool, bounds.tool) or _is_suffix(bounds.tool, event.tool))
