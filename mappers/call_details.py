@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from mappers.conventions.base import Computed
-from mappers.messages.document import compact, hash64, parse
+from mappers.messages.document import compact, hash64, parse, remembered
 from mappers.model import Document, OfferedTools
 
 MAX_TEXT = 200
@@ -43,9 +42,9 @@ def parameters(value: Any) -> dict[str, str] | None:
     return _parameters_in(value) if isinstance(value, str) else _parameters_of(value)
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def _parameters_in(text: str) -> dict[str, str] | None:
-    """Cached: a program asks with the same parameters again and again. The mapping is shared; do not change it."""
+    """A program asks with the same parameters again and again."""
     return _parameters_of(parse(text))
 
 
@@ -90,9 +89,9 @@ def offered_tools(value: Any) -> OfferedTools | None:
     return OfferedTools(names, hash64(compact([one.hash for one in found if one]))) if names else None
 
 
-@lru_cache(maxsize=512)
+@remembered(512)
 def _offered_in(text: str) -> OfferedTools | None:
-    """Cached: a program offers the same tools with every call."""
+    """A program offers the same tools with every call."""
     value = parse(text)
     return None if isinstance(value, str) else _offered(value)
 
@@ -131,16 +130,19 @@ def _names(value: Any, depth: int) -> Iterator[str]:
 def tools_in_turn(*patterns: str) -> Computed:
     """The source of definitions that each have an attribute with a number in its key: `llm.tools.{}.tool`."""
 
+    places = [tuple(pattern.format(number) for pattern in patterns) for number in range(MAX_TOOLS)]
+
     def read(get: Callable[[str], Any]) -> list[Any]:
         found = []
-        for number in range(MAX_TOOLS):
-            value = next((given for pattern in patterns if (given := get(pattern.format(number)))), None)
+        for keys in places:
+            value = next((given for key in keys if (given := get(key))), None)
             if value is None:
                 break
-            found.append(value if value[:1] == "{" else {"name": value})
+            is_name = isinstance(value, str) and value[:1] != "{"
+            found.append({"name": value} if is_name else value)
         return found
 
-    return Computed(read, tuple(pattern.format(0) for pattern in patterns))
+    return Computed(read, places[0])
 
 
 # --------------------------------------------------------------------------- documents and vectors

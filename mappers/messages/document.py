@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import warnings
+from collections.abc import Callable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -15,6 +16,11 @@ MAX_LITERAL = 32_768
 """Longest text, in characters, that is tried as a Python literal."""
 MAX_DOCUMENT = 4_194_304
 """Longest text, in characters, that is tried as JSON."""
+
+MAX_REMEMBERED = 16_384
+"""Longest text, in characters, that is remembered with what was read from it."""
+
+T = TypeVar("T")
 
 _SORTED = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
 
@@ -38,6 +44,21 @@ def parse(text: str) -> Any:
 
 # Several fields stand in one document, and each asks for it: id, requests and text of an answer, one after the other.
 _loads = lru_cache(maxsize=4)(orjson.loads)
+
+
+def remembered(most: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    """Decorates a function of a text whose texts come again and again: what it gave for the last `most` of them is
+    kept, and must not be changed. Long texts are read each time, lest whoever sends them fills the memory."""
+
+    def decorate(function: Callable[[str], T]) -> Callable[[str], T]:
+        known = lru_cache(maxsize=most)(function)
+
+        def read(text: str) -> T:
+            return known(text) if len(text) <= MAX_REMEMBERED else function(text)
+
+        return read
+
+    return decorate
 
 
 def _literal(text: str) -> Any:
