@@ -197,15 +197,24 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
 
 def _tool_requests(values: dict[str, Any]) -> tuple[ToolRequest, ...]:
     """The requests of the answer: where the convention says, else in its messages, else in the whole."""
-    messages = values.get("output_messages")
+    messages, content = _told(values, "output_messages", "output")
     if messages is not None and messages.has_calls:
         found = requests_of(messages.calls()) or tool_requests(messages.value())
         if found:
             return found
-    for name in ("tool_requests", "output"):
-        if name in values and (found := tool_requests(values[name])):
+    for answer in (values.get("tool_requests"), content):
+        if answer is not None and (found := tool_requests(answer)):
             return found
     return ()
+
+
+def _told(values: dict[str, Any], flattened: str, whole: str) -> tuple[FlatFamily | None, Any]:
+    """(flattened messages, content as one value). Conventions of others may name messages that are not flattened:
+    they are content."""
+    messages, content = values.get(flattened), values.get(whole)
+    if messages is None or isinstance(messages, FlatFamily):
+        return messages, content
+    return None, messages if content is None else content
 
 
 def _tell_tool_call(event: Event, values: dict[str, Any], traits: Traits) -> None:
@@ -248,7 +257,7 @@ def _tell_content(event: Event, values: dict[str, Any]) -> None:
     """
     opened = event.kind == Kind.LLM or event.is_root
     hashed = event.kind in _HASHED
-    messages, content = values.get("input_messages"), values.get("input")
+    messages, content = _told(values, "input_messages", "input")
     if messages is not None or content is not None:
         whole = _whole(messages if content is None else content)
         event.input_bytes = len(whole)
@@ -258,7 +267,7 @@ def _tell_content(event: Event, values: dict[str, Any]) -> None:
             event.history = history.look(content if messages is None else messages.value())
         shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
         event.input = (shown or written(content))[:PREVIEW]
-    messages, content = values.get("output_messages"), values.get("output")
+    messages, content = _told(values, "output_messages", "output")
     if messages is not None or content is not None:
         whole = _whole(messages if content is None else content)
         event.output_bytes = len(whole)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from mappers.messages import first_text, last_text
@@ -19,8 +20,8 @@ class Family:
 
     highest: int = -1
     """Highest index."""
-    has_calls: bool = False
-    """Some of it is a call of a tool."""
+    calling: set[int] = field(default_factory=set)
+    """Indexes below which there is a call of a tool."""
 
 
 class Reading:
@@ -123,9 +124,14 @@ def families_of(keys: Iterable[str]) -> dict[str, Family]:
                 family = families[prefix] = Family()
             if index > family.highest:
                 family.highest = index
-            if not family.has_calls and any(mark in key for mark in _CALLS):
-                family.has_calls = True
+            if _tells_call(key):
+                family.calling.add(index)
     return families
+
+
+@lru_cache(maxsize=65_536)  # keys repeat from span to span
+def _tells_call(key: str) -> bool:
+    return any(mark in key for mark in _CALLS)
 
 
 _CALL_PLACES = (
@@ -142,13 +148,18 @@ _CONTENT = (".message.content", ".content")
 class FlatFamily:
     """A flattened list that is there; decoded as a whole only if somebody asks."""
 
-    __slots__ = ("_highest", "_prefix", "_reading", "has_calls")
+    __slots__ = ("_calling", "_highest", "_prefix", "_reading")
 
     def __init__(self, reading: Reading, prefix: str, family: Family) -> None:
         self._reading = reading
         self._prefix = prefix
         self._highest = family.highest
-        self.has_calls = family.has_calls
+        self._calling = family.calling
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether some of it is a call of a tool."""
+        return bool(self._calling)
 
     def value(self) -> Any:
         """All of it, folded back."""
@@ -158,7 +169,7 @@ class FlatFamily:
         """(id, name, arguments) of the calls in it; [] if they are not where the dialects keep them."""
         get = self._reading.get
         found = []
-        for index in range(self._highest + 1):
+        for index in sorted(self._calling):
             for before, after, identity, name, arguments in _CALL_PLACES:
                 number = 0
                 while True:

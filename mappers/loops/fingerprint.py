@@ -200,7 +200,7 @@ def looks_failed(text: str) -> bool:
     """Whether an answer, stripped, is an error in words, at its head or in its last line: most tools of agents do
     not raise."""
     head = text[:200].lower()
-    if any(hint in head for hint in _FAILURE_HINTS) and _FAILURE.search(head):
+    if any(map(head.__contains__, _FAILURE_HINTS)) and _FAILURE.search(head):
         return True
     if len(text) >= 6_000:
         return False

@@ -81,6 +81,21 @@ def test_a_member_of_a_document_is_read_if_nothing_better_is_known() -> None:
     assert normalizer.normalize(span_of(request | {"acme.model": "r"})).request_model == ""
 
 
+def test_messages_need_not_be_flattened() -> None:
+    convention = acme(
+        fields={"input_messages": ["acme.in"], "output_messages": ["acme.out"], "agent": ["acme.a"]}
+    )
+    normalizer = Normalizer([convention])
+    asked = [{"role": "user", "content": "Weather?"}]
+    answered = {"tool_calls": [{"id": "c", "function": {"name": "look", "arguments": "{}"}}]}
+    event = normalizer.normalize(
+        span_of({"acme.type": "call", "acme.in": asked, "acme.out": answered, "acme.a": "planner"})
+    )
+    assert (event.input, event.agent) == ("Weather?", "planner")
+    assert [request.name for request in event.tool_requests] == ["look"]
+    assert not normalizer.faults
+
+
 def test_quirks_hold_in_their_scope_for_names_and_keys_they_name() -> None:
     quirk = Quirk(scope=r"^acme\.sdk@1\.", name="prepare", lacks="acme.provider", kind=Kind.OTHER)
     normalizer = Normalizer([acme(quirks=(quirk,))])
