@@ -99,7 +99,7 @@ def mapping_document(
         run = assemble(list(found.values())).run
         entries = timeline(run, list(found.values()))
         runs.append(
-            run_document(run, now_ns)
+            run_document(run, now_ns, content=True)
             | {"timeline": [entry_document(entry, content=True) for entry in entries]}
         )
     return {

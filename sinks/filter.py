@@ -3,7 +3,7 @@ store understands."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -124,6 +124,19 @@ class Not:
 
 
 Condition = Compare | Every | Either | Not
+
+
+def fields_of(condition: Condition) -> Iterator[str]:
+    """Names of the fields that the condition looks at; one may come several times."""
+    match condition:
+        case Compare(field=name):
+            yield name
+        case Not(part=part):
+            yield from fields_of(part)
+        case Every(parts=parts) | Either(parts=parts):
+            for part in parts:
+                yield from fields_of(part)
+
 
 ALWAYS = Every()
 """Lets everything through."""

@@ -52,8 +52,8 @@ from collector.api.queries import (
 from collector.api.render import entry_document, run_document, span_document, warning_document
 from collector.api.tokens import is_theirs, read_wanted
 from collector.api.warning_list import read_parameters
-from collector.gate import Caller, Gate
-from collector.keys import Keys
+from collector.gate import Caller, Gate, forbidden
+from collector.keys import Keys, Scope
 from collector.mapping import explanation_document, stored_span
 from collector.telemetry import Health, Status
 from mappers.model import Event, Run, Span
@@ -61,7 +61,7 @@ from mappers.normalize import Normalizer
 from mappers.timeline import TimelineEntry, timeline
 from sinks.base import PermanentError, RetryableError
 from sinks.clickhouse import Reader, RunFilter
-from sinks.filter import Compare, Condition, Every
+from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every, fields_of
 
 Result = TypeVar("Result")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -165,9 +165,12 @@ class _Routes:
         caller = _caller(request)
         found = await self._read(self._api.reader.runs_by_id, caller.tenant, ids)
         found = {run_id: run for run_id, run in found.items() if caller.project in ("", run.project)}
+        content = caller.may(Scope.CONTENT)
         return _json(
             {
-                "data": [run_document(found[run_id], now_ns) for run_id in ids if run_id in found],
+                "data": [
+                    run_document(found[run_id], now_ns, content=content) for run_id in ids if run_id in found
+                ],
                 "missing": [run_id for run_id in ids if run_id not in found],
             }
         )
@@ -196,8 +199,9 @@ class _Routes:
                 raise invalid("cursor", "is not one of ours")
             cursor = (key[0], key[1])
         page = await self._read(self._api.reader.runs, wanted, limit, cursor, now_ns, SORTS[sort])
+        content = _caller(request).may(Scope.CONTENT)
         return {
-            "data": [run_document(run, now_ns) for run in page.runs],
+            "data": [run_document(run, now_ns, content=content) for run in page.runs],
             "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
             "meta": {
                 "since": parameters.text("since"),
@@ -222,7 +226,10 @@ class _Routes:
             where=_own(request, read_filter(parameters)),
         )
         prefix = parameters.text("prefix") or ""
-        found = await self._read(self._api.reader.facet, facet_field(of), prefix, wanted, limit, now_ns)
+        field = facet_field(of)
+        if field.startswith(ATTRIBUTE_PREFIX):
+            _need_content(request)
+        found = await self._read(self._api.reader.facet, field, prefix, wanted, limit, now_ns)
         return _json({"data": [{"value": value, "count": count} for value, count in found]})
 
     async def aggregates(self, request: Request) -> Response:
@@ -255,12 +262,15 @@ class _Routes:
     async def run(self, request: Request) -> Response:
         """One run."""
         self._parameters(request)
-        return _json(run_document(await self._run(request), self._api.clock_ns()))
+        content = _caller(request).may(Scope.CONTENT)
+        return _json(run_document(await self._run(request), self._api.clock_ns(), content=content))
 
     async def events(self, request: Request) -> Response:
         """The run's timeline; `fields=io` adds inputs, outputs, and what calls were made with."""
         parameters = self._parameters(request, ("fields",))
         content = "io" in parameters.choices("fields", ("io",))
+        if content:
+            _need_content(request)
         entries = await self._entries(request)
         return _json(
             {
@@ -273,6 +283,7 @@ class _Routes:
     async def event(self, request: Request) -> Response:
         """One entry of the timeline, with input and output."""
         self._parameters(request)
+        _need_content(request)
         event_id = request.path_params["event_id"]
         for entry in await self._entries(request):
             if entry.event_id == event_id:
@@ -282,6 +293,7 @@ class _Routes:
     async def spans(self, request: Request) -> Response:
         """The run's spans with all attributes, as received."""
         self._parameters(request)
+        _need_content(request)
         run = await self._run(request)
         spans = await self._read(self._api.reader.spans, run)
         return _json(
@@ -295,6 +307,7 @@ class _Routes:
     async def mapping(self, request: Request) -> Response:
         """How a span was understood: conventions, kind, where each field came from, what was left unread."""
         self._parameters(request)
+        _need_content(request)
         run = await self._run(request)
         span_id = request.path_params["span_id"].lower()
         row = await self._read(self._api.reader.span, run, span_id)
@@ -323,7 +336,7 @@ class _Routes:
 
     async def all_warnings(self, request: Request) -> Response:
         """Warnings of all runs, the latest first."""
-        wanted, limit, cursor, binding = read_parameters(request, self._api.clock_ns())
+        wanted, limit, cursor, binding = read_parameters(request, self._api.clock_ns(), _caller(request))
         page = await self._read(self._api.reader.warning_page, wanted, limit, cursor)
         return _json(
             {
@@ -447,8 +460,20 @@ def _caller(request: Request) -> Caller:
     return caller
 
 
+def _need_content(request: Request) -> None:
+    """Raises: Problem (403) if the caller may not see inputs, outputs and attributes."""
+    if not _caller(request).may(Scope.CONTENT):
+        raise Problem(403, f"{forbidden(Scope.CONTENT).capitalize()}.")
+
+
 def _own(request: Request, where: Condition) -> Condition:
-    """What is asked for, within the caller's project if they have only one."""
+    """What is asked for, within the caller's project if they have only one.
+
+    Raises: Problem (403) if it looks into what was said, which can be found out letter by letter in this way, and the
+    caller may not see that.
+    """
+    if any(name == "text" or name.startswith(ATTRIBUTE_PREFIX) for name in fields_of(where)):
+        _need_content(request)
     project = _caller(request).project
     return Every([Compare("project", "=", project), where]) if project else where
 

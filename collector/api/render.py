@@ -37,7 +37,8 @@ def _usage(usage: Usage) -> dict[str, int | None]:
     }
 
 
-def run_document(run: Run, now_ns: int) -> dict[str, Any]:
+def run_document(run: Run, now_ns: int, *, content: bool) -> dict[str, Any]:
+    """A run; what it read and wrote only with `content`."""
     status = settle(run, now_ns)
     ended = status != RunStatus.RUNNING
     counts = run.counts
@@ -82,8 +83,8 @@ def run_document(run: Run, now_ns: int) -> dict[str, Any]:
         "top_warning": {"type": run.top_warning, "severity": run.top_severity} if run.top_warning else None,
         "setup_only": run.setup_only,
         "duplicate_of": run.duplicate_of or None,
-        "input": run.input or None,
-        "output": run.output or None,
+        "input": (content and run.input) or None,
+        "output": (content and run.output) or None,
     }
 
 

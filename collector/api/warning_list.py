@@ -10,7 +10,7 @@ from starlette.requests import Request
 from collector.api import cursors
 from collector.api.parameters import Parameters
 from collector.api.problems import invalid
-from mappers.model import DEFAULT_TENANT
+from collector.gate import Caller
 from sinks.clickhouse.warnings import WarningFilter
 
 CATEGORIES = ("loop", "waste")
@@ -24,7 +24,7 @@ WARNING_PARAMETERS = (
 
 
 def read_parameters(
-    request: Request, now_ns: int
+    request: Request, now_ns: int, caller: Caller
 ) -> tuple[WarningFilter, int, tuple[int, str, str] | None, str]:
     """Filter, limit, cursor, and what cursors are bound to.
 
@@ -36,7 +36,8 @@ def read_parameters(
     if since_ns is not None and until_ns is not None and since_ns >= until_ns:
         raise invalid("until", "must be later than since")
     wanted = WarningFilter(
-        tenant=DEFAULT_TENANT,
+        tenant=caller.tenant,
+        within_project=caller.project,
         types=parameters.choices("type"),
         categories=parameters.choices("category", CATEGORIES),
         severities=parameters.choices("severity", SEVERITIES),

@@ -41,7 +41,7 @@ def demo(data_dir: Path | None) -> None:
     with _collector(directory) as endpoints:
         if not (endpoints.http and endpoints.api):
             raise DemoError("the collector that runs here has its HTTP receiver or its API switched off")
-        trace_id, payload = _payload()
+        trace_id, payload = captured()
         _request(f"{endpoints.http}/v1/traces", body=payload, content_type="application/x-protobuf")
         token = (directory / "token").read_text(encoding="utf-8").strip()
         run_url = f"{endpoints.api}/api/v1/runs/{trace_id}"
@@ -75,7 +75,7 @@ def _collector(directory: Path) -> Iterator[Endpoints]:
         process.wait()
 
 
-def _payload() -> tuple[str, bytes]:
+def captured() -> tuple[str, bytes]:
     """The captured request with a new trace id, new span ids and times that end now."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 

@@ -17,6 +17,8 @@ class WarningFilter:
     are half-open [since, until)."""
 
     tenant: str = DEFAULT_TENANT
+    within_project: str = ""
+    """The only project that is looked at, whatever `projects` asks for; all if empty."""
     types: Sequence[str] = ()
     categories: Sequence[str] = ()
     severities: Sequence[str] = ()
@@ -81,6 +83,9 @@ def _conditions(wanted: WarningFilter) -> tuple[list[str], dict[str, Any]]:
         if alternatives:
             conditions.append(f"{column} IN {{{name}:Array(String)}}")
             values[name] = list(alternatives)
+    if wanted.within_project:
+        conditions.append("Project = {within_project:String}")
+        values["within_project"] = wanted.within_project
     if wanted.primary_only:
         conditions.append("Primary")
     for name, operator, at_ns in (("since_ns", ">=", wanted.since_ns), ("until_ns", "<", wanted.until_ns)):

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from google.rpc.status_pb2 import Status
 
+from collector.demo import captured
 from collector.gate import FAILURES_PER_MINUTE, Gate, UnauthenticatedError
 from collector.keys import Keys, KeysError, Scope, keys_file
 from tests.collector.receivers.test_http import PROTOBUF, request
@@ -42,6 +43,7 @@ class Guarded:
             "shop": keys.create("shop", [Scope.INGEST, Scope.READ], project="shop")[1],
             "acme": keys.create("acme", [Scope.INGEST, Scope.READ, Scope.CONTENT], tenant="acme")[1],
             "reader": keys.create("reader", [Scope.READ])[1],
+            "content": keys.create("content", [Scope.CONTENT])[1],
             "admin": keys.create("admin", [Scope.ADMIN])[1],
             "shop admin": keys.create("shop admin", [Scope.ADMIN], project="shop")[1],
         }
@@ -174,6 +176,43 @@ def test_a_key_reads_its_own_project_and_tenant_only(guarded: Guarded) -> None:
     assert listed("acme") == {ids["acme"]}
 
 
+def test_warnings_sums_and_what_was_said_keep_to_a_key(guarded: Guarded) -> None:
+    run_id, body = captured()
+    headers = {"Content-Type": PROTOBUF, "X-API-Key": guarded.secrets["acme"]}
+    assert httpx.post(
+        f"{guarded.server.endpoints['http']}/v1/traces", content=body, headers=headers
+    ).is_success
+    mine, body = captured()
+    headers = {"Content-Type": PROTOBUF, "X-API-Key": guarded.secrets["ingest"], "X-Loop-Project": "weather"}
+    assert httpx.post(
+        f"{guarded.server.endpoints['http']}/v1/traces", content=body, headers=headers
+    ).is_success
+    guarded.server.settled()
+
+    def warned(who: str, query: str = "") -> set[str]:
+        found = guarded.api(who, "GET", f"/warnings{query}").json()["data"]
+        return {warning["run_id"] for warning in found} & {run_id, mine}
+
+    assert warned("acme") == {run_id}
+    assert warned("reader") == {mine}
+    assert warned("shop") == warned("shop", "?project=weather") == set()
+    assert guarded.api("acme", "GET", f"/runs/{mine}/warnings").status_code == 404
+    runs = guarded.api("acme", "GET", "/runs").json()["data"]
+    facets = guarded.api("acme", "GET", "/facets?of=project").json()["data"]
+    assert facets == [{"value": "default", "count": len(runs)}]
+    [sums] = guarded.api("acme", "GET", "/aggregates?metrics=runs").json()["data"]
+    assert sums["values"] == {"runs": len(runs)}
+
+    search = {"filter": {"field": "text", "op": "=", "value": "Paris"}}
+    for who, allowed in (("admin", True), ("reader", False)):
+        run = guarded.api(who, "GET", f"/runs/{mine}").json()
+        batch = guarded.api(who, "POST", "/runs:batch", json={"ids": [mine]}).json()["data"]
+        assert batch == [run]
+        assert bool(run["input"]) == bool(run["output"]) == allowed
+        found = guarded.api(who, "POST", "/runs:search", json=search)
+        assert found.status_code == (200 if allowed else 403)
+
+
 @pytest.mark.parametrize(
     ("who", "path", "status"),
     [
@@ -181,8 +220,24 @@ def test_a_key_reads_its_own_project_and_tenant_only(guarded: Guarded) -> None:
         ("reader", "/runs", 200),
         ("reader", "/runs/{run}/events", 200),
         ("reader", "/runs/{run}/events?fields=io", 403),
+        ("reader", "/runs/{run}/events?%66ields=io", 403),
         ("reader", "/runs/{run}/spans", 403),
+        ("reader", "/runs/{run}/spans%0A", 403),
+        ("reader", "/spans/{run}/0000000000000001/mapping", 403),
+        ("reader", "/runs?q=text:secret", 403),
+        ("reader", "/runs?q=NOT+weather*", 403),
+        ("reader", "/runs?attr.user.id=a*", 403),
+        ("reader", "/aggregates?attr.user.id=a*", 403),
+        ("reader", "/facets?of=attr.user.id", 403),
+        ("reader", "/facets?of=attr", 200),
+        ("reader", "/facets?of=model", 200),
+        ("reader", "/aggregates", 200),
+        ("reader", "/warnings", 200),
         ("reader", "/tokens", 403),
+        ("content", "/runs", 200),
+        ("content", "/runs?q=text:secret", 200),
+        ("content", "/runs/{run}/spans", 200),
+        ("content", "/tokens", 403),
         ("admin", "/runs/{run}/spans", 200),
         ("admin", "/tokens", 200),
         ("unknown", "/runs", 401),
