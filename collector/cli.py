@@ -5,20 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from collector import configcommands, keycommands, upkeep
 from collector.check.command import check
+from collector.commandline import EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, Command, data_dir_option, fail
 from collector.configcommands import CONFIG, SETS
 
 if TYPE_CHECKING:
     from collector.config import Settings
     from collector.endpoints import Endpoints
-
-EX_DATAERR, EX_CONFIG = 65, 78
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,12 +25,7 @@ def main() -> None:
     """An OpenTelemetry collector for LLM and agent traffic."""
 
 
-_DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="EDDYLINE_DATA_DIR",
-    help="Journal, database and token. [default: $XDG_DATA_HOME/eddyline]",
-)
+_DATA_DIR = data_dir_option("Journal, database and token.")
 
 
 def _door(name: str, what: str, default: str) -> Callable[[Command], Command]:
@@ -68,7 +61,7 @@ def serve(
     try:
         settings = read()
     except ConfigError as error:
-        _fail(str(error), EX_CONFIG)
+        fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
 
     from collector.service import ServiceError
@@ -77,7 +70,7 @@ def serve(
     try:
         _event_loop(asyncio)(run(settings, lambda endpoints: _announce(settings, endpoints), read))
     except ServiceError as error:
-        _fail(str(error), error.exit_code)
+        fail(str(error), error.exit_code)
 
 
 def _event_loop(asyncio: Any) -> Any:
@@ -140,19 +133,19 @@ def proxy(configs: tuple[str, ...], sets: tuple[str, ...], **flags: Any) -> None
 
     from collector.config import load
     from collector.documents import ConfigError
-    from collector.proxy.sidecar import EX_UNAVAILABLE, SidecarError
+    from collector.proxy.sidecar import SidecarError
     from collector.proxy.sidecar import serve as run
     from collector.telemetry import configure_logging
 
     try:
         settings = load(configs, sets=sets, flags=flags)
     except ConfigError as error:
-        _fail(str(error), EX_CONFIG)
+        fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
     try:
         _event_loop(asyncio)(run(settings, lambda url: click.echo(f"eddyline proxy is up: {url}")))
     except SidecarError as error:
-        _fail(str(error), EX_UNAVAILABLE)
+        fail(str(error), error.exit_code)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -170,11 +163,11 @@ def run(data_dir: Path | None, command: tuple[str, ...]) -> None:
 
     endpoints = find(data_dir or default_data_dir())
     if endpoints is None:
-        _fail("no collector runs here; start one with `eddyline serve`", 69)
+        fail("no collector runs here; start one with `eddyline serve`", EX_UNAVAILABLE)
     try:
         sys.exit(run_program(command, endpoints, lambda line: click.echo(f"eddyline: {line}", err=True)))
     except RunError as error:
-        _fail(str(error), 127)
+        fail(str(error), 127)
 
 
 @main.command("map")
@@ -208,7 +201,7 @@ def map_files(files: tuple[str, ...], form: str | None) -> None:
             content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
             found_spans, found_records = read_items(content)
         except (NotReadableError, OSError) as error:
-            _fail(f"{file}: {error}", EX_DATAERR)
+            fail(f"{file}: {error}", EX_DATAERR)
         spans += found_spans
         records += found_records
     conventions, _ = load_conventions()
@@ -233,7 +226,7 @@ def demo(data_dir: Path | None) -> None:
     try:
         run(data_dir)
     except DemoError as error:
-        _fail(str(error), 1)
+        fail(str(error), 1)
 
 
 main.add_command(upkeep.journal)
@@ -247,11 +240,6 @@ for command in (
     configcommands.config,
 ):
     main.add_command(command)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"eddyline: {message}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import click
 
-EX_CONFIG = 78
-Command = TypeVar("Command", bound=Callable[..., Any])
+from collector.commandline import EX_CONFIG, Command, data_dir_option, fail
 
 CONFIG = click.option(
     "--config",
@@ -22,12 +19,7 @@ CONFIG = click.option(
 SETS = click.option(
     "--set", "sets", multiple=True, metavar="PATH=VALUE", help="One setting, such as journal.ack=write."
 )
-_DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="EDDYLINE_DATA_DIR",
-    help="Where the collector keeps its data. [default: $XDG_DATA_HOME/eddyline]",
-)
+_DATA_DIR = data_dir_option("Where the collector keeps its data.")
 
 
 def _settings(command: Command) -> Command:
@@ -41,12 +33,16 @@ def validate(
     configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, *, no_environment: bool
 ) -> None:
     """Check a configuration, and whether this machine can run it; exits 78 if not."""
+    from collector.meaning import not_understood
+
     settings = _load(configs, sets, data_dir)
+    found = not_understood(settings)
     if not no_environment:
         from collector.environment import problems
 
-        if found := problems(settings):
-            _fail("\n".join(found))
+        found += problems(settings)
+    if found:
+        fail("\n".join(found), EX_CONFIG)
     click.echo("the configuration can be used")
 
 
@@ -93,9 +89,4 @@ def _load(configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None
     try:
         return load(configs, sets=sets, flags={"data_dir": data_dir})
     except ConfigError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo("\n".join(f"eddyline: {line}" for line in message.splitlines()), err=True)
-    sys.exit(EX_CONFIG)
+        fail(str(error), EX_CONFIG)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ def read_all(sources: Sequence[str | Path]) -> dict[str, Any]:
     wrong: list[str] = []
     for source in sources:
         name, text = _text_of(source)
-        merged = merge(merged, _resolved(parse(text, name), "", wrong))
+        try:
+            merged = merge(merged, _resolved(parse(text, name), "", wrong))
+        except RecursionError:
+            raise ConfigError(f"{name}: it holds itself") from None
     if wrong:
         raise ConfigError("\n".join(wrong))
     return merged
@@ -52,8 +55,10 @@ def read_assignment(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {text}: write PATH=VALUE, such as journal.ack=write")
     try:
         document: Any = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         document = value
+    except ConfigError as error:
+        raise ConfigError(f"--set {path.strip()}: {error}") from None
     for part in reversed(parts):
         document = {part: document}
     return dict(document)
@@ -66,10 +71,19 @@ def parse(text: str, name: str) -> dict[str, Any]:
     """
     try:
         document = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: {error}") from None
+    except (
+        yaml.MarkedYAMLError
+    ) as error:  # its own words take many lines, with what stands there, secrets too
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark is not None else ""
+        said = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{name}{where}: {said}") from None
+    except yaml.YAMLError:
+        raise ConfigError(f"{name}: it is not YAML: it has characters that may not be in it") from None
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: it is nested too deeply") from None
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -84,7 +98,7 @@ def _text_of(source: str | Path) -> tuple[str, str]:
     """
     scheme, colon, rest = str(source).partition(":")
     if isinstance(source, str) and colon and scheme == "yaml":
-        return "yaml:", rest
+        return "yaml", rest
     if isinstance(source, str) and colon and scheme == "env":
         if rest not in os.environ:
             raise ConfigError(f"--config {source}: environment variable {rest} is not set")
@@ -104,11 +118,21 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node)
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"a key at line {key_node.start_mark.line + 1} is no text")
             if key in seen:
                 raise ConfigError(f"duplicate key {key!r} at line {key_node.start_mark.line + 1}")
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError) as error:  # 2026-02-31 looks like a date and is none
+            raise ConfigError(
+                f"a value at line {node.start_mark.line + 1} can not be read: {error}"
+            ) from None
 
 
 # --------------------------------------------------------------------------- references

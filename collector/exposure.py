@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from collector.config import DOORS, Settings
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
+"""Names of this machine, as they stand in endpoints and in `Host`."""
 
 
 class ExposureError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,18 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from collector.commandline import EX_CONFIG, data_dir_option, fail
+
 if TYPE_CHECKING:
     from collector.keys import Keys
 
-EX_CONFIG, EX_NOT_FOUND = 78, 1
+EX_NOT_FOUND = 1
 SCOPES = ("ingest", "read", "content", "delete", "admin")
 
-_DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="EDDYLINE_DATA_DIR",
-    help="Where the keys are. [default: $XDG_DATA_HOME/eddyline]",
-)
+_DATA_DIR = data_dir_option("Where the keys are.")
 
 
 @click.group()
@@ -72,8 +68,7 @@ def revoke(key_id: str, data_dir: Path | None) -> None:
     """Refuse a key from now on."""
     with _keys(data_dir) as keys:
         if not keys.revoke(key_id):
-            click.echo(f"eddyline: there is no key {key_id!r}; see `eddyline token ls`", err=True)
-            sys.exit(EX_NOT_FOUND)
+            fail(f"there is no key {key_id!r}; see `eddyline token ls`", EX_NOT_FOUND)
 
 
 @contextmanager
@@ -84,5 +79,4 @@ def _keys(data_dir: Path | None) -> Iterator[Keys]:
     try:
         yield Keys(keys_file(data_dir or default_data_dir()))
     except KeysError as error:
-        click.echo(f"eddyline: {error}", err=True)
-        sys.exit(EX_CONFIG)
+        fail(str(error), EX_CONFIG)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import hmac
 import json
+import logging
 import os
 import secrets
 import threading
@@ -19,6 +20,8 @@ from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 PREFIX = "edl_"
 LOOK_EVERY_S = 1.0
@@ -83,8 +86,8 @@ class Keys:
         self._keys: dict[str, Key] = {}
         self._used: dict[str, float] = {}
         self._stamp: tuple[int, int] | None = None
-        self._looked_at = -LOOK_EVERY_S
-        self._refresh()
+        self._looked_at = time.monotonic()
+        self._load()
 
     def __len__(self) -> int:
         self._refresh()
@@ -161,10 +164,10 @@ class Keys:
                 self._load()
                 self._pepper = self._pepper or secrets.token_bytes(32)
                 before = dict(self._keys)
-                for key_id, used_at in self._used.items():
+                used, self._used = self._used, {}
+                for key_id, used_at in used.copy().items():  # requests may still note theirs
                     if key := self._keys.get(key_id):
                         self._keys[key_id] = replace(key, last_used_at=round(used_at, 3))
-                self._used.clear()
                 yield self._keys
                 if self._keys != before:
                     self._save()
@@ -177,7 +180,11 @@ class Keys:
             return
         self._looked_at = now
         with self._lock:
-            self._load()
+            try:
+                self._load()
+            except KeysError as error:
+                # Whoever has a key keeps it: refusing all of them would cost data that can not be sent again.
+                log.error("the keys stay as they were: %s", error)
 
     def _load(self) -> None:
         try:
@@ -202,15 +209,20 @@ class Keys:
         self._stamp = stamp
 
     def _save(self) -> None:
+        """Raises: KeysError; what is kept is then read from the file again."""
         document = {"pepper": self._pepper.hex(), "keys": [asdict(key) for key in self._keys.values()]}
         staged = self._file.with_suffix(".new")
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(document, stream, indent=2)
-            stream.flush()
-            os.fsync(descriptor)
-        staged.replace(self._file)
-        found = self._file.stat()
+        try:
+            descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                json.dump(document, stream, indent=2)
+                stream.flush()
+                os.fsync(descriptor)
+            staged.replace(self._file)
+            found = self._file.stat()
+        except OSError as error:
+            self._stamp = None
+            raise KeysError(f"{self._file} can not be written: {error.strerror}") from None
         self._stamp = (found.st_mtime_ns, found.st_ino)
 
 

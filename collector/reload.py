@@ -5,6 +5,7 @@ API keys and certificates need no signal: their files are looked at by themselve
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,10 +47,11 @@ class Reloadable:
             for taker in self._takers:
                 taker(settings)
         except ConfigError as error:
-            for taker in self._takers:
-                taker(before)
             self.successful = False
             log.error("the old configuration stays: %s", error)
+            for taker in self._takers:
+                with contextlib.suppress(ConfigError):  # keys may be gone that it needs, too
+                    taker(before)
             return False
         changed = sorted(dict(_leaves(settings)).items() ^ dict(_leaves(before)).items())
         names = sorted({name for name, _ in changed})

@@ -10,13 +10,13 @@ import os
 import resource
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from collector.api.access import LOOPBACK_NAMES
 from collector.api.app import Api, admin_app, api_app
 from collector.balance import balanced
 from collector.breaker import Breaker
@@ -25,7 +25,7 @@ from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.documents import ConfigError
 from collector.endpoints import Endpoints, api_token, publish, withdraw
-from collector.exposure import ExposureError, ingest_needs_key
+from collector.exposure import LOOPBACK_HOSTS, ExposureError, ingest_needs_key
 from collector.flow import Flow
 from collector.gate import Gate
 from collector.intake import Intake
@@ -33,6 +33,7 @@ from collector.journal import Journal, JournalLockedError
 from collector.keys import Keys, KeysError, keys_file
 from collector.listening import REQUEST_GRACE_S, ListenError, listen
 from collector.loops import LoopWatch
+from collector.meaning import not_understood
 from collector.metrics import Metrics, Sources
 from collector.notify import Notifier
 from collector.order import WriteOrder
@@ -60,8 +61,6 @@ from sinks.base import SinkError
 from sinks.clickhouse import ClickHouseSink, Reader, Store
 
 log = logging.getLogger(__name__)
-
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
 
 NOTIFY_S = 2.0
 """Longest wait at the end for notifications to be sent."""
@@ -127,16 +126,18 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         prices = load_prices(settings.pricing.overrides)
     except ConfigError as error:
         raise ServiceError(str(error), EX_CONFIG) from None
+    if found := not_understood(settings):
+        raise ServiceError("\n".join(found), EX_CONFIG)
     directory = settings.data_dir
-    try:
+    with _writing(directory):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ServiceError(f"{directory} can not be made: {error.strerror}", EX_CANTCREAT) from None
     async with AsyncExitStack() as parts:
         journals = {signal: _journal(settings, signal, parts) for signal in ("traces", "logs")}
-        withdraw(directory)
+        with _writing(directory):
+            withdraw(directory)
+            token = api_token(directory, settings.token)
+            salt = installation_salt(directory)
         parts.callback(withdraw, directory)
-        token = api_token(directory, settings.token)
         keys, gate = _gate(settings, token)
         parts.callback(keys.note_use)
         store, _ = await asyncio.gather(
@@ -193,7 +194,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         health.checks = {
             f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()
         } | {f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()}
-        proxy = ProxyDoor(settings.proxy, into(intake), installation_salt(directory))
+        proxy = ProxyDoor(settings.proxy, into(intake), salt)
         api = Api(
             reader,
             _status(
@@ -242,6 +243,16 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         intake.draining = True
 
 
+@contextmanager
+def _writing(where: Path) -> Iterator[None]:
+    """Raises: ServiceError, if what the block makes there can not be made."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ServiceError(f"{error.filename or where} can not be made: {why}", EX_CANTCREAT) from None
+
+
 def _gate(settings: Settings, token: str) -> tuple[Keys, Gate]:
     """Raises: ServiceError."""
     try:
@@ -274,7 +285,8 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
         min_free_bytes=settings.journal.min_free_bytes,
     )
     try:
-        journal.open()
+        with _writing(journal.directory):
+            journal.open()
     except JournalLockedError as error:
         raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
     parts.callback(journal.close)
@@ -287,8 +299,10 @@ def _has_room(journal: Journal) -> bool:
 
 def _open_store(settings: Settings) -> Store:
     clickhouse = settings.sinks.clickhouse
+    where = settings.data_dir / "clickhouse"
     try:
-        return Store.open(clickhouse.url or settings.data_dir / "clickhouse")
+        with _writing(where):
+            return Store.open(clickhouse.url or where)
     except SinkError as error:
         raise ServiceError(f"the store can not be opened: {error}", EX_UNAVAILABLE) from error
 
@@ -337,10 +351,7 @@ def _status(
 def _loop_engine(settings: Settings) -> tuple[Engine, dict[str, str]]:
     """The loop engine with its thresholds and plugins, and the plugins that could not be loaded."""
     others, failures = load_detectors()
-    try:
-        return configured(settings.loops.detectors, settings.loops.disabled, others), failures
-    except ValueError as error:
-        raise ServiceError(f"loops: {error}", EX_CONFIG) from None
+    return configured(settings.loops.detectors, settings.loops.disabled, others), failures
 
 
 def _mappers(
@@ -418,7 +429,7 @@ async def _open_doors(
 
 def _api_hosts(settings: Settings) -> set[str]:
     """Names under which the API may be addressed; none if any may be used."""
-    names = {*LOOPBACK_NAMES, *settings.api.hosts, _host(settings.api.endpoint or "")}
+    names = {*LOOPBACK_HOSTS, *settings.api.hosts, _host(settings.api.endpoint or "")}
     return set() if "*" in names else {name.lower() for name in names}
 
 

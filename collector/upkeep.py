@@ -8,23 +8,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 import click
+
+from collector.commandline import EX_DATAERR, EX_UNAVAILABLE, data_dir_option, fail
 
 if TYPE_CHECKING:
     from collector.journal import Header, Record
 
 SIGNALS = ("traces", "logs")
-EX_DATAERR, EX_UNAVAILABLE = 65, 69
 
-_DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="EDDYLINE_DATA_DIR",
-    help="Where the journal is. [default: $XDG_DATA_HOME/eddyline]",
-)
+_DATA_DIR = data_dir_option("Where the journal is.")
 _SIGNAL = click.option("--signal", type=click.Choice(SIGNALS), default="traces", show_default=True)
 _TO = click.option("--to", metavar="URL", help="OTLP/HTTP; by default the collector on the data directory.")
 _KEY = click.option("--key", envvar="EDDYLINE_KEY", help="API key to send with.")
@@ -194,9 +190,7 @@ def _sender(data_dir: Path | None, to: str | None, key: str | None) -> Iterator[
 
         endpoints = find(_directory(data_dir))
         if endpoints is None or endpoints.http is None:
-            _fail(
-                "no collector with OTLP/HTTP runs on the data directory; name one with --to", EX_UNAVAILABLE
-            )
+            fail("no collector with OTLP/HTTP runs on the data directory; name one with --to", EX_UNAVAILABLE)
         to = endpoints.http
     sender = _Sender(to, key)
     try:
@@ -226,10 +220,5 @@ def _journals(data_dir: Path | None) -> list[tuple[str, Path]]:
     base = _directory(data_dir) / "journal"
     found = [(signal, base / signal) for signal in SIGNALS if (base / signal).is_dir()]
     if not found:
-        _fail(f"there is no journal in {base}", EX_UNAVAILABLE)
+        fail(f"there is no journal in {base}", EX_UNAVAILABLE)
     return found
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"eddyline: {message}", err=True)
-    sys.exit(code)

@@ -15,7 +15,6 @@ from collector.gate import ForbiddenError, Gate, UnauthenticatedError
 from collector.keys import Scope as Allowed
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 class Access:

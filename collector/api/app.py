@@ -33,6 +33,7 @@ from collector.api.problems import (
     invalid,
     on_error,
     on_http_exception,
+    on_keys_error,
     on_problem,
     on_store_error,
 )
@@ -53,7 +54,7 @@ from collector.api.render import entry_document, run_document, span_document, wa
 from collector.api.tokens import is_theirs, read_wanted
 from collector.api.warning_list import read_parameters
 from collector.gate import Caller, Gate, forbidden
-from collector.keys import Keys, Scope
+from collector.keys import Keys, KeysError, Scope
 from collector.mapping import explanation_document, stored_span
 from collector.telemetry import Health, Status
 from mappers.model import Event, Run, Span
@@ -496,6 +497,7 @@ def _application(table: RouteTable, middleware: list[Middleware]) -> Starlette:
             Problem: on_problem,
             RetryableError: on_store_error,
             PermanentError: on_store_error,
+            KeysError: on_keys_error,
             HTTPException: on_http_exception,
             Exception: on_error,
         },

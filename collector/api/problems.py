@@ -102,6 +102,12 @@ async def on_store_error(request: Request, error: Exception) -> Response:
     return problem.response(request.url.path)
 
 
+async def on_keys_error(request: Request, error: Exception) -> Response:
+    log.error("%s", error)
+    problem = Problem(503, "The file of API keys can not be used; the collector's log says why.")
+    return problem.response(request.url.path)
+
+
 async def on_error(request: Request, error: Exception) -> Response:
     log.error("%s failed", request.url.path, exc_info=error)
     return Problem(500, "The request failed here; the collector's log says why.").response(request.url.path)

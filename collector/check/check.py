@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -157,7 +158,7 @@ def _get(url: str, token: str, path: str) -> Any:
             return json.load(response)
     except urllib.error.HTTPError as error:
         raise CheckError(f"{path.partition('?')[0]}: {_detail(error)}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise CheckError(f"the collector at {url} does not answer: {error}") from None
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import click
 
+from collector.commandline import EX_UNAVAILABLE, data_dir_option, fail
+
 SEVERITIES = click.Choice(["info", "warning", "critical", "never"])
-EX_UNAVAILABLE = 69
+EX_NOTHING = 2
+"""Nothing could be checked."""
 
 
 @click.command()
@@ -40,12 +43,7 @@ EX_UNAVAILABLE = 69
     "--url", envvar="EDDYLINE_URL", default="", help="API of a collector elsewhere. [the one that runs here]"
 )
 @click.option("--token", envvar="EDDYLINE_TOKEN", default="", help="Its token. [the data directory's]")
-@click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="EDDYLINE_DATA_DIR",
-    help="Data directory of the collector that runs here.",
-)
+@data_dir_option("Where the collector that runs here keeps its data.")
 def check(
     run_ids: tuple[str, ...],
     since: str,
@@ -86,14 +84,16 @@ def check(
     try:
         outcomes = judge(address, key, Selection(run_ids, since, project, session, query), budgets)
     except CheckError as error:
-        click.echo(f"eddyline: {error}", err=True)
-        sys.exit(2)
-    if junit_file is not None:
-        junit_file.write_bytes(junit(outcomes))
-    if sarif_file is not None:
-        sarif_file.write_text(
-            json.dumps(sarif(outcomes, version("eddyline")), indent=2) + "\n", encoding="utf-8"
-        )
+        fail(str(error), EX_NOTHING)
+    try:
+        if junit_file is not None:
+            junit_file.write_bytes(junit(outcomes))
+        if sarif_file is not None:
+            sarif_file.write_text(
+                json.dumps(sarif(outcomes, version("eddyline")), indent=2) + "\n", encoding="utf-8"
+            )
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}", EX_NOTHING)
     broken = 0
     for outcome in outcomes:
         broken += bool(outcome.violations)
@@ -117,10 +117,7 @@ def _collector(url: str, token: str, data_dir: Path | None) -> tuple[str, str]:
     if not url:
         endpoints = find(directory)
         if endpoints is None or not endpoints.api:
-            click.echo(
-                "eddyline: no collector runs here; start one with `eddyline serve`, or give --url", err=True
-            )
-            sys.exit(EX_UNAVAILABLE)
+            fail("no collector runs here; start one with `eddyline serve`, or give --url", EX_UNAVAILABLE)
         url = endpoints.api
     file = directory / "token"
     if not token and file.exists():

@@ -12,6 +12,7 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.config import ProxySettings
+from collector.exposure import LOOPBACK_HOSTS
 from collector.proxy import websocket
 from collector.proxy.context import Context, read_context
 from collector.proxy.errors import Error, RelayError, answer
@@ -22,7 +23,6 @@ from collector.proxy.relay import Relay, drop
 from collector.proxy.routes import Route, Routes
 from collector.proxy.tape import Tape
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 OTEL = "/otel/"
 OWN = "/-/"
 RUN = "/-/run/"
@@ -87,7 +87,7 @@ class Proxy:
         self._settings = settings
         self._gate = gate
         self.routes = Routes(settings, gate)
-        self._guard = Guard((*LOOPBACK_NAMES, *settings.hosts), settings.origins)
+        self._guard = Guard((*LOOPBACK_HOSTS, *settings.hosts), settings.origins)
         self._otlp = otlp
         self._recorder = recorder
         self._ready = ready

@@ -50,20 +50,18 @@ class ProxyDoor:
         Its own port is added to `own_ports`.
 
         Raises:
-            ListenError: the address is taken, or the settings can not be used.
+            ListenError: the address is taken.
+            ValueError: the settings can not be used.
         """
         if isinstance(self._recorder, ExchangeRecorder):
             parts.push_async_callback(asyncio.to_thread, self._recorder.close, CLOSE_S)
-        try:
-            proxy = Proxy(
-                self._settings,
-                otlp=otlp,
-                recorder=self._recorder,
-                ready=ready,
-                own_ports=lambda: own_ports,
-            )
-        except ValueError as error:
-            raise ListenError(str(error)) from None
+        proxy = Proxy(
+            self._settings,
+            otlp=otlp,
+            recorder=self._recorder,
+            ready=ready,
+            own_ports=lambda: own_ports,
+        )
         if self._settings.endpoint is None:
             return None
         self._proxy = proxy

@@ -18,7 +18,9 @@ from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from collector.config import ProxyExport, Settings
+from collector.exposure import LOOPBACK_HOSTS
 from collector.listening import ListenError
+from collector.meaning import not_understood
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor
 from collector.proxy.errors import RelayError, answer
@@ -29,8 +31,7 @@ from collector.proxy.routes import Route, Upstream
 
 log = logging.getLogger(__name__)
 
-EX_UNAVAILABLE = 69
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "[::1]", "localhost"})
+EX_UNAVAILABLE, EX_CONFIG = 69, 78
 EXPORT_TIMEOUT_S = 10.0
 BATCH_BYTES = 1 << 20
 """From this size on a request to the collector is full."""
@@ -41,7 +42,11 @@ RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class SidecarError(Exception):
-    """It can not run here as it is configured."""
+    """It can not run here as it is configured. `exit_code` is one of sysexits."""
+
+    def __init__(self, message: str, exit_code: int = EX_CONFIG) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
@@ -55,6 +60,8 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         raise SidecarError("proxy.endpoint is off; there is nothing to run")
     if endpoint.rpartition(":")[0] not in LOOPBACK_HOSTS:
         raise SidecarError(f"the proxy would listen on {endpoint}: only loopback addresses are served")
+    if found := not_understood(settings):
+        raise SidecarError("\n".join(found))
     sys.setswitchinterval(SWITCH_S)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -68,7 +75,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         try:
             url = await door.open(otlp=forward, ready=lambda: True, own_ports=set(), parts=parts)
         except ListenError as error:
-            raise SidecarError(str(error)) from None
+            raise SidecarError(str(error), EX_UNAVAILABLE) from None
         announce(url or "")
         await stopping.wait()
 

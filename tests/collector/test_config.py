@@ -158,6 +158,11 @@ def test_what_stands_in_a_variable_stays_text_until_its_setting_reads_it(
             "sinks.clickhouse.url: environment variable NOT_SET is not set",
         ),
         ("proxy: {hosts: [a, '${file:b}']}", "proxy.hosts.1: a reference is written ${env:NAME}"),
+        ("{api: {endpoint: off}", "yaml, line 1, column 22: while parsing a flow mapping, expected"),
+        ("{[api]: 1}", "yaml: a key at line 1 is no text"),
+        ("proxy: {project: 2026-13-45}", "yaml: a value at line 1 can not be read: month must be in 1..12"),
+        ("proxy: &a {local: *a}", "yaml: it holds itself"),
+        ("[" * 5000, "yaml: it is nested too deeply"),
         ("token: '${env:A'", "token: a reference is written ${env:NAME}"),
         ("receivers: {otlp: {limits: {span_bytes: many}}}", "receivers.otlp.limits.span_bytes: "),
         (
@@ -169,6 +174,12 @@ def test_what_stands_in_a_variable_stays_text_until_its_setting_reads_it(
 def test_mistakes_are_named_with_their_path_and_a_way_out(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         load([f"yaml:{text}"])
+
+
+def test_what_can_not_be_parsed_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as error:
+        load(["yaml:token: geheim: geheim"])
+    assert str(error.value) == "yaml, line 1, column 14: mapping values are not allowed here"
 
 
 def test_all_mistakes_are_named_at_once() -> None:

@@ -326,6 +326,21 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         Keys(tmp_path / "keys.json")
 
 
+def test_keys_hold_while_their_file_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.keys.LOOK_EVERY_S", 0.0)
+    keys = Keys(tmp_path / "keys.json")
+    _, secret = keys.create("one", [Scope.INGEST])
+    whole = (tmp_path / "keys.json").read_text()
+    (tmp_path / "keys.json").write_text("{")
+    assert keys.find(secret) is not None
+    with pytest.raises(KeysError):
+        keys.create("two", [Scope.INGEST])
+    (tmp_path / "keys.json").write_text(whole)
+    assert [key.name for key in keys.all()] == ["one"]
+    (tmp_path / "keys.json").unlink()
+    assert keys.find(secret) is None
+
+
 def test_who_guesses_too_often_waits() -> None:
     gate = Gate(None, ingest_needs_key=True)
     for _ in range(FAILURES_PER_MINUTE + 1):

@@ -130,6 +130,19 @@ def test_a_wrong_configuration_exits_78(tmp_path: Path) -> None:
     assert "recievers: unknown key" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["serve", "proxy", "validate"])
+def test_what_only_the_parts_understand_is_wrong_before_anything_is_opened(name: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    wrong = ("--set", "proxy.upstream=nowhere", "--set", "loops.disabled=[nothing]")
+    result = command(name, "--data-dir", str(data), *wrong)
+    assert result.returncode == 78
+    assert [line.partition(": ")[2].partition(": ")[0] for line in result.stderr.splitlines()] == [
+        "proxy.upstream",
+        "loops",
+    ]
+    assert not data.exists()
+
+
 def test_the_start_says_where_everything_is(server: Server) -> None:
     printed = server.log.read_text()
     for part in (
@@ -218,3 +231,12 @@ def test_a_data_directory_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     result = command("serve", "--data-dir", str(tmp_path / "file" / "data"))
     assert result.returncode == 73
     assert "can not be made" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["journal", "clickhouse"])
+def test_what_can_not_be_made_in_the_data_directory_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    result = command("serve", "--data-dir", str(tmp_path))
+    assert result.returncode == 73
+    assert result.stderr.startswith(f"eddyline: {tmp_path / name}")
+    assert len(result.stderr.splitlines()) == 1
