@@ -168,9 +168,10 @@ class Journal:
             good, self.next_sequence = reader.position.offset, record.sequence + 1
             self.next_items = record.before + record.header.items
         reader.close()
-        if not good and len(self._segments) > 1:
-            # Nothing in it can be read, so what came before says how far we were.
-            self.next_items = self._items_at_end_of(self._segments[-2])
+        if not good:
+            # Nothing in it can be read, so the newest before it that can says how far we were.
+            earlier = map(self._items_at_end_of, reversed(self._segments[:-1]))
+            self.next_items = next(filter(None, earlier), 0)
         if good < self._ends[segment]:
             self.quarantine.keep(path, good, self._ends[segment])
             os.truncate(path, good)

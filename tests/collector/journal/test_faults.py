@@ -131,6 +131,8 @@ class JournalBesideList(RuleBasedStateMachine):
         for _ in range(flips):
             file = chance.choice(self.segments())
             content = bytearray(file.read_bytes())
+            if not content:  # begun, and then nothing could be written to it
+                continue
             place = chance.randrange(len(content))
             if (file.name, place) not in self.damaged:  # a second flip could mend what the first one broke
                 self.damaged.add((file.name, place))
