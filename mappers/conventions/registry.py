@@ -47,6 +47,7 @@ MAX_KEYS = 64
 """Spans with more keys than this are histories that grow; their layouts would not be seen again."""
 
 Shape = frozenset[str]
+"""Known keys, and the prefixes (with their dot) of known flattened lists and mappings."""
 Read = Callable[[Reading], Any]
 Value = Callable[[AttributeValue], Any]
 
@@ -88,6 +89,31 @@ class FieldPlans:
         return values
 
 
+class FieldPlansByKind(dict[Kind, FieldPlans]):
+    """The fields of spans of one scope and shape, by kind. Made when a kind is first asked for: most shapes have but
+    one.
+
+    Args:
+        fields: (field, how its value is read, its sources), in the order in which they are read.
+    """
+
+    def __init__(self, fields: Sequence[tuple[str, Value, Sequence[Reader]]]) -> None:
+        super().__init__()
+        self._fields = fields
+
+    def __missing__(self, kind: Kind) -> FieldPlans:
+        fields = [field for field in self._fields if kind in FIELDS[field[0]].kinds]
+        plans = self[kind] = FieldPlans(
+            direct=[
+                (name, sources[0][0], value_of, sources[1:])
+                for name, value_of, sources in fields
+                if sources[0][0]
+            ],
+            sought=[field for field in fields if not field[2][0][0]],
+        )
+        return plans
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """What a span is, before its fields are read."""
@@ -125,6 +151,17 @@ class Compiled:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What any convention looks for among a span's keys."""
+
+    keys: frozenset[str]
+    lists: frozenset[str]
+    """Prefixes of flattened lists, with their dot."""
+    mappings: frozenset[str]
+    """Prefixes of keys that are read as one mapping, with their dot."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What a plan is made of: everything of the conventions that can matter for spans of one scope and shape."""
 
@@ -144,7 +181,7 @@ class Plan:
 
     convention: str
     """Id of the first convention that recognises them; "" if none does."""
-    fields: Mapping[Kind, FieldPlans]
+    fields: FieldPlansByKind
     _rules: Sequence[_Rule]
     _quirks: Sequence[tuple[Quirk, re.Pattern[str] | None]]
     _unnamed: dict[Kind, Traits] = field(default_factory=dict)
@@ -192,7 +229,7 @@ class ScopePlans:
     """The plans of one scope, made when a shape is first seen."""
 
     def __init__(
-        self, compiled: Sequence[Compiled], known: Shape, label: str, on_fault: Callable[[str], None]
+        self, compiled: Sequence[Compiled], known: Known, label: str, on_fault: Callable[[str], None]
     ) -> None:
         self._compiled = compiled
         self._known = known
@@ -210,12 +247,25 @@ class ScopePlans:
         identity = bool(span.events), keys
         layout = self._layouts.get(identity)
         if layout is None:
-            layout = Layout(self._plan(self._known.intersection(keys), identity[0]), families_of(keys))
+            families = families_of(keys)
+            layout = Layout(self._plan(self._shape(keys, families), identity[0]), families)
             if len(keys) <= MAX_KEYS:
                 if len(self._layouts) >= MAX_LAYOUTS:
                     self._layouts.clear()
                 self._layouts[identity] = layout
         return layout
+
+    def _shape(self, keys: Sequence[str], families: Iterable[str]) -> Shape:
+        known = self._known
+        found = known.keys.intersection(keys)
+        prefixes = [f"{prefix}." for prefix in families if f"{prefix}." in known.lists]
+        # What many keys begin with takes longer to find out than it saves.
+        prefixes += [
+            prefix
+            for prefix in known.mappings
+            if len(keys) > MAX_KEYS or any(key.startswith(prefix) for key in keys)
+        ]
+        return found.union(prefixes)
 
     def _plan(self, shape: Shape, has_events: bool) -> Plan:
         """The plan for spans that carry just these of the known keys."""
@@ -228,7 +278,8 @@ class ScopePlans:
 
     def parts(self, span: Span) -> Parts:
         """What the plan for a span is made of."""
-        return self._parts(self._known.intersection(span.attributes), bool(span.events))
+        keys = tuple(span.attributes)
+        return self._parts(self._shape(keys, families_of(keys)), bool(span.events))
 
     def _parts(self, shape: Shape, has_events: bool) -> Parts:
         matching = [
@@ -272,23 +323,13 @@ class ScopePlans:
             _quirks=[(quirk, name) for _, quirk, name in parts.quirks],
         )
 
-    def _field_plans(self, parts: Parts) -> Mapping[Kind, FieldPlans]:
-        found: list[tuple[str, Value, list[Reader]]] = [
-            (name, FIELDS[name].read, [self.reader(one, source) for source, one in sources.items()])
-            for name, sources in parts.sources.items()
-        ]
-        plans = {}
-        for kind in Kind:
-            fields = [field for field in found if kind in FIELDS[field[0]].kinds]
-            plans[kind] = FieldPlans(
-                direct=[
-                    (name, sources[0][0], value_of, sources[1:])
-                    for name, value_of, sources in fields
-                    if sources[0][0]
-                ],
-                sought=[field for field in fields if not field[2][0][0]],
-            )
-        return plans
+    def _field_plans(self, parts: Parts) -> FieldPlansByKind:
+        return FieldPlansByKind(
+            [
+                (name, FIELDS[name].read, [self.reader(one, source) for source, one in sources.items()])
+                for name, sources in parts.sources.items()
+            ]
+        )
 
     def knows_scope(self, convention: str) -> bool:
         """Whether the convention is recognised by the scope alone."""
@@ -357,8 +398,14 @@ class Registry:
             self._compiled.append(compiled)
             known |= compiled.keys
         self._compiled.sort(key=lambda compiled: (compiled.convention.priority, compiled.convention.id))
-        self.known: Shape = frozenset(known)
+        self.known = frozenset(known)
         """Every attribute key that any convention reads."""
+        sources = [source for one in self._compiled for source in sources_of(one.convention)]
+        self._known = Known(
+            keys=self.known,
+            lists=frozenset(f"{source.prefix}." for source in sources if isinstance(source, Flat)),
+            mappings=frozenset(f"{source.prefix}." for source in sources if isinstance(source, Below)),
+        )
         self._scopes: dict[tuple[str, str], ScopePlans] = {}
 
     def scope_plans(self, scope: Scope) -> ScopePlans:
@@ -369,7 +416,7 @@ class Registry:
             if len(self._scopes) >= MAX_SCOPES:
                 self._scopes.clear()
             label = f"{scope.name}@{scope.version}"
-            plans = self._scopes[identity] = ScopePlans(self._compiled, self.known, label, self._count_fault)
+            plans = self._scopes[identity] = ScopePlans(self._compiled, self._known, label, self._count_fault)
         return plans
 
     def _count_fault(self, convention: str) -> None:
@@ -382,7 +429,7 @@ def _compile(convention: Convention) -> Compiled:
     unknown = convention.fields.keys() - FIELDS.keys()
     if unknown:
         raise ValueError(f"unknown fields: {sorted(unknown)}")
-    sources = [source for ordered in convention.fields.values() for source in ordered]
+    sources = sources_of(convention)
     _expect(sources, Source)
     _expect(convention.kinds, KindRule)
     _expect(convention.quirks, Quirk)
@@ -423,6 +470,11 @@ def _expect(values: Iterable[object], kind: Any) -> None:
             raise TypeError(f"unexpected in a convention: {value!r}")
 
 
+def sources_of(convention: Convention) -> list[Source]:
+    """All places where its fields may stand."""
+    return [source for ordered in convention.fields.values() for source in ordered]
+
+
 def keys_of(source: Source) -> tuple[str, ...]:
     """The attributes without which a source has no value."""
     if isinstance(source, str):
@@ -435,6 +487,8 @@ def keys_of(source: Source) -> tuple[str, ...]:
 def _may_have_value(source: Source, shape: Shape, has_events: bool) -> bool:
     if isinstance(source, (EventAttribute, EventMessages, EventOffset)):
         return has_events
+    if isinstance(source, (Flat, Below)):
+        return f"{source.prefix}." in shape
     keys = keys_of(source)
     return not keys or not shape.isdisjoint(keys)
 
