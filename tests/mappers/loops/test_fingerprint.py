@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mappers.loops.fingerprint import looks_failed
+from mappers.loops.fingerprint import looks_failed, tool_step
+from mappers.loops.step import Step, StepKind
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,24 @@ def test_an_error_in_words_is_seen(text: str) -> None:
 )
 def test_other_words_are_no_error(text: str) -> None:
     assert not looks_failed(text)
+
+
+def step(result: str) -> Step:
+    return tool_step(Step("1", StepKind.TOOL, tool="look"), "{}", result, None)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("at 2026-01-02T03:04:05.678Z", "at 2026-01-02 11:22:33+01:00"),
+        ("took 12.5 ms", "took 7 seconds"),
+        ("object at 0x7f12ab34cd", "object at 0x11223344"),
+    ],
+)
+def test_what_changes_by_itself_makes_no_difference(one: str, other: str) -> None:
+    assert step(one).outcome == step(other).outcome
+
+
+def test_a_number_of_any_length_is_read_once() -> None:
+    """By the square of its length this would take an hour."""
+    assert step("7" * 500_000).outcome != step("7" * 499_999).outcome
