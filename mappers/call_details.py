@@ -13,6 +13,8 @@ MAX_TEXT = 200
 """Longest parameter that is kept, in characters."""
 MAX_TOOLS = 128
 MAX_DOCUMENTS = 100
+MAX_SCORE = 2**48
+"""Greater scores are damage."""
 
 _PARAMETERS: Mapping[str, Sequence[str]] = {
     "temperature": ("temperature",),
@@ -167,10 +169,16 @@ def documents(value: Any) -> tuple[Document, ...] | None:
             found.append(
                 Document(
                     str(identity)[:MAX_TEXT] if isinstance(identity, (str, int)) else "",
-                    float(score) if isinstance(score, (int, float)) and not isinstance(score, bool) else None,
+                    _score(score),
                 )
             )
     return tuple(found) or None
+
+
+def _score(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if abs(value) <= MAX_SCORE else None
 
 
 def vector_length(key: str) -> Computed:

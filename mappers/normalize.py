@@ -21,13 +21,13 @@ from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import compact, hash64, written
 from mappers.messages.requests import requests_of, tool_requests
 from mappers.model import AttributeValue, Event, Kind, Resource, Scope, Span, Status, StatusCode, ToolRequest
-from mappers.outcome import TELLING, settle_outcome
+from mappers.outcome import MAX_MESSAGE, TELLING, settle_outcome
 from mappers.usage import make_inclusive
 
 MAPPER_VERSION = 1
 """Grows when the same span gives another event than before."""
 PREVIEW = 500
-"""Characters of input, output and error message that an event keeps, but for what tools were asked and said."""
+"""Characters of input and output that an event keeps, but for what tools were asked and said."""
 TOOL_TEXT = 8_000
 """Characters of a tool's arguments and of its result that an event keeps: what loops are found by."""
 TOOL_TAIL = 2_000
@@ -85,7 +85,7 @@ class Normalizer:
         event.mapper_version = MAPPER_VERSION
         if span.status_code == StatusCode.ERROR:
             event.status = Status.ERROR
-            event.error_message = span.status_message[:PREVIEW]
+            event.error_message = span.status_message[:MAX_MESSAGE]
         elif not span.end_ns:
             event.status = Status.RUNNING
         if span.links:

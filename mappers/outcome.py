@@ -10,7 +10,7 @@ from mappers.messages.document import member, parse
 from mappers.model import Event, Kind, Span, Status, StatusCode
 
 MAX_MESSAGE = 500
-"""Characters of an error's message that an event keeps."""
+"""Characters of an error's message, and of its type, that an event keeps."""
 TELLING = frozenset({"outcome", "http_status", "error_type"})
 """Fields that can tell a failure which the span's own status does not."""
 
@@ -58,9 +58,9 @@ def settle_outcome(span: Span, event: Event, values: dict[str, Any]) -> None:
     if answered_message and message.lstrip()[:1] == "{":
         message = answered_message
     event.error_message = message[:MAX_MESSAGE]
-    if not error_type and (named := _EXCEPTION_IN_MESSAGE.match(message)):
+    if not error_type and (named := _EXCEPTION_IN_MESSAGE.match(message[:MAX_MESSAGE])):
         error_type = named[1]
-    event.error_type = error_type or answered_type
+    event.error_type = (error_type or answered_type)[:MAX_MESSAGE]
     if status is not None:
         values.setdefault("http_status", status)
 

@@ -17,7 +17,7 @@ MAX_ITEMS = 64
 MAX_TEXT = 500
 """Longest metadata value, in characters."""
 MAX_COUNT = 2**48
-"""Token counts above this are damage, not counts."""
+"""Counts and durations above this are damage."""
 MAX_USD = 10**9
 """Amounts from here on are damage, not money, and too large to be added up."""
 
@@ -49,7 +49,7 @@ def milliseconds(value: AttributeValue) -> float | None:
     """A finite duration that is not negative."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return float(value) if math.isfinite(value) and value >= 0 else None
+    return float(value) if 0 <= value <= MAX_COUNT else None
 
 
 def flag(value: AttributeValue) -> bool | None:

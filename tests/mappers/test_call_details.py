@@ -110,6 +110,7 @@ def test_documents_are_known_by_id_and_score_never_by_text() -> None:
     )
     assert event.documents == (Document("d1", 0.9), Document("7", None))
     assert documents(json.dumps([{"id": "a", "score": 1}])) == (Document("a", 1.0),)
+    assert documents([{"id": "a", "score": 10**400}]) == (Document("a", None),)
     many = documents([{"id": str(n)} for n in range(1_000)])
     assert many is not None
     assert len(many) == MAX_DOCUMENTS
