@@ -83,6 +83,8 @@ def _event_loop(asyncio: Any) -> Any:
 
 
 def _announce(settings: Settings, endpoints: Endpoints) -> None:
+    from collector.exposure import ingest_needs_key
+
     lines = ["", "  eddyline is up.", ""]
     for name, where in (
         ("OTLP/HTTP", endpoints.http),
@@ -105,6 +107,8 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
             f"    export OTEL_EXPORTER_OTLP_PROTOCOL={protocol}",
             "    export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true",
         ]
+        if ingest_needs_key(settings, keys=1):
+            lines.append("    export OTEL_EXPORTER_OTLP_HEADERS=x-api-key=KEY  # eddyline token create NAME")
     if endpoints.proxy:
         lines += [
             "",

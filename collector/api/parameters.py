@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from collector.api.problems import Problem, invalid
 
-_RELATIVE = re.compile(r"^-(\d+)([smhdw])$")
+_RELATIVE = re.compile(r"-(\d{1,12})([smhdw])")
 _UNIT_NS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _FRACTION = re.compile(r"\.(\d+)")
 
@@ -100,7 +100,7 @@ class Parameters:
         value = self.text(name)
         if value is None:
             return None
-        if match := _RELATIVE.match(value):
+        if match := _RELATIVE.fullmatch(value):
             return max(0, self._now_ns - int(match[1]) * _UNIT_NS[match[2]] * 10**9)
         fraction = _FRACTION.search(value)
         try:

@@ -9,6 +9,7 @@ from collector.api.problems import Problem
 from collector.gate import Caller
 from collector.keys import Key, Scope
 
+MAX_NAME = 200
 KNOWN = ("name", "scopes", "project", "tenant")
 
 
@@ -43,6 +44,8 @@ def read_wanted(body: Any, caller: Caller) -> Wanted:
         texts[field] = body.get(field) or ""
         if not isinstance(texts[field], str):
             raise Problem(400, f"{field} must be text.")
+        if len(texts[field]) > MAX_NAME or not texts[field].isprintable():
+            raise Problem(400, f"{field} must be one line of at most {MAX_NAME} characters.")
     if not texts["name"]:
         raise Problem(400, "A token needs a name, to know it by.")
     given = body.get("scopes", [Scope.INGEST])

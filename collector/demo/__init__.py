@@ -1,5 +1,6 @@
 """`eddyline demo`: a run captured from a real agent (LangGraph, instrumented by OpenInference) that asks for
-the same weather six times, sent to a collector as if it happened now, and shown as the API tells it."""
+the same weather six times, sent to a collector as if it happened now, and shown as the API tells it, with the
+warning that it loops."""
 
 from __future__ import annotations
 
@@ -18,13 +19,20 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from collector.config import default_data_dir
 from collector.endpoints import Endpoints, find
 
 START_S = 30.0
 VISIBLE_S = 10.0
+WARNED_S = 3.0
+"""Longest wait for the warning: who switched the detectors off waits in vain."""
+
+# Collectors that run here are not behind a proxy, whatever the environment says.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class DemoError(Exception):
@@ -38,24 +46,33 @@ def demo(data_dir: Path | None) -> None:
         DemoError: no collector can be reached or started, or the run does not show.
     """
     directory = data_dir or default_data_dir()
-    with _collector(directory) as endpoints:
+    with _collector(directory) as (endpoints, stays):
         if not (endpoints.http and endpoints.api):
             raise DemoError("the collector that runs here has its HTTP receiver or its API switched off")
         trace_id, payload = captured()
-        _request(f"{endpoints.http}/v1/traces", body=payload, content_type="application/x-protobuf")
-        token = (directory / "token").read_text(encoding="utf-8").strip()
-        run_url = f"{endpoints.api}/api/v1/runs/{trace_id}"
-        run = _wait_for(run_url, token)
-        events = _get(f"{run_url}/events?fields=io", token)["data"]
-        _show(Console(), run, events, run_url)
+        path = f"/api/v1/runs/{trace_id}"
+        try:
+            token = (directory / "token").read_text(encoding="utf-8").strip()
+            _request(f"{endpoints.http}/v1/traces", token, payload)
+            run_url = endpoints.api + path
+            _wait_for(run_url, token)
+            warnings = _wait_for_warnings(run_url, token)
+            run = _get(run_url, token)
+            events = _get(f"{run_url}/events?fields=io", token)["data"]
+        except urllib.error.HTTPError as error:
+            raise DemoError(f"{error.url} answers {error.code}") from None
+        except OSError as error:
+            raise DemoError(f"the collector that runs here can not be asked: {error}") from None
+        where = run_url if stays else f"kept in {directory}; after `eddyline serve` the API has it at {path}"
+        _show(Console(), run, events, warnings, where)
 
 
 @contextmanager
-def _collector(directory: Path) -> Iterator[Endpoints]:
-    """The collector of the data directory; started for the time of the demo if none runs."""
+def _collector(directory: Path) -> Iterator[tuple[Endpoints, bool]]:
+    """The collector of the data directory, and whether it stays; started for the time of the demo if none runs."""
     running = find(directory)
     if running is not None:
-        yield running
+        yield running, True
         return
     off = ["--admin", "off", "--proxy", "off"]
     ports = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--api", "127.0.0.1:0"]
@@ -69,7 +86,7 @@ def _collector(directory: Path) -> Iterator[Endpoints]:
             if time.monotonic() > deadline:
                 raise DemoError(f"the collector was not ready after {START_S:.0f} s")
             time.sleep(0.05)
-        yield started
+        yield started, False
     finally:
         process.terminate()
         process.wait()
@@ -98,46 +115,66 @@ def captured() -> tuple[str, bytes]:
     return trace_id.hex(), request.SerializeToString()
 
 
-def _wait_for(run_url: str, token: str) -> dict[str, Any]:
+def _wait_for(run_url: str, token: str) -> None:
+    """Raises: DemoError, HTTPError."""
     deadline = time.monotonic() + VISIBLE_S
     while time.monotonic() < deadline:
         try:
-            run = _get(run_url, token)
+            _get(run_url, token)
         except urllib.error.HTTPError as error:
             if error.code != 404:
-                raise DemoError(f"{run_url} answers {error.code}") from None
+                raise
         else:
-            return run
+            return
         time.sleep(0.05)
     raise DemoError(f"the run did not show within {VISIBLE_S:.0f} s")
 
 
+def _wait_for_warnings(run_url: str, token: str) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + WARNED_S
+    found: list[dict[str, Any]] = []
+    while not found and time.monotonic() < deadline:
+        time.sleep(0.05)
+        found = _get(f"{run_url}/warnings", token)["data"]
+    return found
+
+
 def _get(url: str, token: str) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(_request(url, token=token))
+    document: dict[str, Any] = json.loads(_request(url, token))
     return document
 
 
-def _request(url: str, *, body: bytes | None = None, content_type: str = "", token: str = "") -> bytes:
-    headers = {"Content-Type": content_type} if content_type else {}
-    if token:
-        headers["Authorization"] = f"Bearer {token}"
+def _request(url: str, token: str, body: bytes | None = None) -> bytes:
+    headers = {"Authorization": f"Bearer {token}"}
+    if body is not None:
+        headers["Content-Type"] = "application/x-protobuf"
     request = urllib.request.Request(url, body, headers)  # noqa: S310  # always http, from endpoints.json
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+    with _OPENER.open(request, timeout=10) as response:
         answer: bytes = response.read()
     return answer
 
 
-def _show(console: Console, run: dict[str, Any], events: list[dict[str, Any]], url: str) -> None:
+def _show(
+    console: Console,
+    run: dict[str, Any],
+    events: list[dict[str, Any]],
+    warnings: list[dict[str, Any]],
+    where: str,
+) -> None:
     counts, usage = run["counts"], run["usage"]
     console.print()
-    console.print(f"[bold]{run['name']}[/]  {run['status']}  {run['duration_ms']:.0f} ms  {run['run_id']}")
+    console.print(
+        f"[bold]{escape(run['name'])}[/]  {run['status']}  {run['duration_ms']:.0f} ms  {run['run_id']}"
+    )
     console.print(
         f"{counts['llm_calls']} LLM calls, {counts['tool_calls']} tool calls, {counts['spans']} spans, "
         f"{usage['input']} tokens in ({usage['cache_read']} from cache), {usage['output']} out, "
-        f"model {', '.join(run['models'])}"
+        f"model {escape(', '.join(run['models']))}"
     )
+    what = 13 if console.width < 110 else 24
+    side = max(10, min(40, (console.width - 45 - what) // 2))  # for what was read, and for what was written
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("ms", "event", "agent", "what", "input", "output", "tokens"):
+    for heading in ("ms", "event", "what", "input", "output", "tokens"):
         table.add_column(
             heading, overflow="ellipsis", no_wrap=True, justify="right" if heading == "ms" else "left"
         )
@@ -149,18 +186,28 @@ def _show(console: Console, run: dict[str, Any], events: list[dict[str, Any]], u
         table.add_row(
             f"{(_nanoseconds(event['time']) - start) / 1e6:.0f}",
             event["type"],
-            event["agent"] or "",
-            event["tool"] or event["model"] or event["name"],
-            _line(event.get("input")),
-            _line(event.get("output")),
+            _line(event["tool"] or event["model"] or event["name"], what),
+            _line(event.get("input"), side),
+            _line(event.get("output"), side),
             f"{used['input']} + {used['output']}" if used and used["input"] is not None else "",
         )
     console.print(table)
-    console.print(f"\n{url}\n", soft_wrap=True)
+    for warning in warnings:
+        style = "bold red" if warning["category"] == "loop" else "bold yellow"
+        console.print()
+        console.print(Text(f"{warning['category']}: {warning['type']}, {warning['severity']}", style))
+        console.print(Text(f"  {warning['message']}"))
+        if warning["suggestion"]:
+            console.print(Text(f"  {warning['suggestion']}"))
+    console.print()
+    console.print(Text(where), soft_wrap=True)
+    console.print()
 
 
-def _line(text: str | None) -> str:
-    return " ".join((text or "").split())[:40]
+def _line(text: str | None, width: int) -> Text:
+    """A text in one line; what stands in brackets is no markup."""
+    line = " ".join((text or "").split())
+    return Text(line if len(line) <= width else line[: width - 1] + "…")
 
 
 def _nanoseconds(time_text: str) -> int:

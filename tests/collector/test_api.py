@@ -204,6 +204,7 @@ def test_warnings_of_all_runs_come_page_by_page(server: Server, runs: list[dict[
         ("/api/v1/runs?status=done", 400, "done"),
         ("/api/v1/runs?status=failed&status=running", 400, "more than once"),
         ("/api/v1/runs?since=yesterday", 400, "since"),
+        (f"/api/v1/runs?since=-{'9' * 5000}d", 400, "since"),
         ("/api/v1/runs?since=-1h&until=-2h", 400, "until"),
         ("/api/v1/runs?cursor=nonsense", 400, "cursor"),
         ("/api/v1/runs?name=", 400, "name"),

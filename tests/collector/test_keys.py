@@ -272,6 +272,8 @@ def test_keys_are_made_listed_and_revoked_over_the_api(guarded: Guarded) -> None
     ("body", "says"),
     [
         ({}, "needs a name"),
+        ({"name": "x\ny"}, "name must be one line"),
+        ({"name": "x", "project": "y" * 201}, "project must be one line of at most 200 characters"),
         ({"name": "x", "scopes": ["root"]}, "scopes is a list of ingest"),
         ({"name": "x", "scopes": []}, "needs a scope"),
         ({"name": "x", "color": "red"}, "'color' is not known"),

@@ -167,7 +167,12 @@ def test_the_demo_shows_a_looping_run(server: Server) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "7 LLM calls, 6 tool calls" in shown.stdout
     assert shown.stdout.count("tool_call_completed") == 6
-    assert shown.stdout.count("get_weather") == 12  # asked for by the model, and called
+    table, loop, warning = shown.stdout.partition("loop: ")
+    assert table.count("get_weather") == 12  # asked for by the model, and called
+    assert loop
+    assert warning.startswith("exact_repeat")
+    assert "`get_weather` was called 6 times" in warning
+    assert f"{server.endpoints['api']}/api/v1/runs/" in shown.stdout
 
 
 def test_the_demo_brings_its_own_collector(data_dir: Path) -> None:
