@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
+from mappers.messages.document import remembered
 from mappers.model import Event, Kind, Status
 from mappers.tree import MODEL_KINDS, Tree
 
@@ -16,7 +16,7 @@ _HTTP_CLIENTS = re.compile(
 )
 
 
-@lru_cache(maxsize=1024)
+@remembered(1_024)
 def _is_http_client(scope: str) -> bool:
     return _HTTP_CLIENTS.search(scope) is not None
 

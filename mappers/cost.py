@@ -24,6 +24,8 @@ SLOT_NS = 1_800 * 10**9
 """Prices that depend on the time of day change at full or half hours."""
 MAX_KNOWN = 4_096
 """Prices that are remembered, by provider, model and half hour."""
+MAX_NAMES = 1_000
+"""Longer names, in characters together, are looked up each time, lest they fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ class Prices:
         if found is None:
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            found = self._known[identity] = self._find(*identity)
+            found = self._find(*identity)
+            if sum(map(len, identity[:4])) <= MAX_NAMES:
+                self._known[identity] = found
         amount = found.rates.of(event)
         if amount is not None:
             event.cost_usd, event.cost_source, event.price_version = amount, found.source, found.version

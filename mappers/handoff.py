@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
-from mappers.messages.document import parse
+from mappers.messages.document import parse, remembered
 
 _NAMED = re.compile(r"^(?:transfer|handoff|hand_off)(?:_back)?_to_(?!agent$)(.+)$", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[-./:]")
@@ -24,7 +23,7 @@ _GENERIC = frozenset(
 _TARGET_ARGUMENTS = ("agent_name", "to_agent", "member_id", "coworker", "agent")
 
 
-@lru_cache(maxsize=4096)
+@remembered(4_096)
 def target_in_name(tool: str) -> str | None:
     """The agent that a tool's name names; "" if the tool hands over but its name does not say to whom; None
     if it is no handoff. The rule looks at the name's last segment after `-`, `.`, `/` or `:`."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
+
+from mappers.messages.document import remembered
 
 PersonalData = Literal["email", "phone", "card"]
 Mask = Callable[[str], str]
@@ -189,7 +190,7 @@ def _replacing_secret(secret: _Secret, group: int) -> Callable[[re.Match[str]], 
     return replace
 
 
-@lru_cache(maxsize=4_096)  # keys repeat from span to span
+@remembered(4_096)  # keys repeat from span to span
 def is_secret_key(key: str) -> bool:
     """Whether an attribute of that name holds a secret whatever its value: headers with credentials, LiteLLM's
     `hidden_params` and `user_api_key_*` (but for whose call it was), environment that LangSmith passes on."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Sequence
-from functools import lru_cache
 from zlib import crc32
 
 from mappers.loops.step import EMPTY_SKETCH, Step, StepKind
-from mappers.messages.document import hash64
+from mappers.messages.document import hash64, remembered
 
 SKETCH = 32
 """Hashes kept of the words of arguments and outputs."""
@@ -175,13 +174,13 @@ def tell_result(step: Step, result: str | None, error: str | None) -> None:
         step.units, step.bare_units = units(text)
 
 
-@lru_cache(maxsize=4096)
+@remembered(4_096)
 def asks(tool: str) -> bool:
     """Whether a tool by its name looks something up, so that a blank answer of it means that nothing was found."""
     return _ASKS.search(tool) is not None
 
 
-@lru_cache(maxsize=4096)
+@remembered(4_096)
 def polls(tool: str) -> bool:
     """Whether a tool by its name is one that is asked again on purpose."""
     return _POLLS.search(tool) is not None
