@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -510,6 +511,12 @@ def load(
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            if isinstance(env_settings, EnvSettingsSource):  # EDDYLINE_API is a door, not the section `api`
+                env_settings.env_vars = {
+                    name: value
+                    for name, value in env_settings.env_vars.items()
+                    if name.lower().removeprefix("eddyline_") not in DOORS
+                }
             return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=document)
 
     try:

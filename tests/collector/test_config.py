@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.config import DOORS, Settings, load
 from collector.documents import ConfigError
+from collector.exposure import endpoints_of
 from tests.collector.receivers.test_http import request
 from tests.server import Server
 from tests.test_documentation import leaves
@@ -94,6 +95,15 @@ def test_a_token_is_not_printed() -> None:
 
 
 # --------------------------------------------------------------------------- sources
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_has_a_short_variable(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"EDDYLINE_{door.upper()}", "127.0.0.1:7")
+    monkeypatch.setenv("EDDYLINE_API__HOSTS", '["a.example"]')
+    settings = load()
+    assert endpoints_of(settings)[door] == "127.0.0.1:7"
+    assert settings.api.hosts == ["a.example"]
 
 
 def test_documents_are_joined_and_lists_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
