@@ -28,7 +28,7 @@ MAX_THREADS = 2_000
 """Threads whose state is kept; others are replayed when they are touched."""
 SESSION_GAP_NS = 24 * 3600 * 10**9
 """Runs of a session that began this long before are no longer looked for."""
-SESSION_RUNS = 20
+SESSION_RUNS = 8
 """Latest runs of a session that are looked at together."""
 MAX_SESSION_EVENTS = 50_000
 """Events of sessions that are kept for when the session goes on."""
