@@ -45,6 +45,14 @@ def find(directory: Path) -> Endpoints | None:
     return endpoints
 
 
+def kept_token(directory: Path) -> str | None:
+    """The API token of the collector on this data directory; None if there is none that we may read."""
+    try:
+        return (directory / "token").read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
 def api_token(directory: Path, given: str | None = None) -> str:
     """The API token: `given` if any, else the one in the file `token`, else a new one.
 

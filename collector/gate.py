@@ -1,7 +1,8 @@
 """Who is asking, and whether they may: one way for every door and both transports.
 
 A key comes as `Authorization: Bearer …`, as `x-api-key`, or as either half of `Authorization: Basic …` (as Langfuse's
-exporters send theirs). The tenant comes from the key alone, and so does the project if the key has one.
+exporters send theirs). The tenant comes from the key alone, and so does the project if the key has one. Who has the
+API token, and nobody else, may name the tenant: to put back what this collector kept for it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import hmac
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collector.keys import PREFIX, Keys, Scope
 
@@ -44,6 +45,22 @@ class Caller:
         if scope is Scope.READ and Scope.CONTENT in self.scopes:  # content is more of the same
             return True
         return scope in self.scopes or Scope.ADMIN in self.scopes
+
+    @property
+    def is_owner(self) -> bool:
+        """They have the API token: everything on this collector is theirs."""
+        return not self.key_id and Scope.ADMIN in self.scopes
+
+    def of_tenant(self, tenant: str | None) -> Caller:
+        """The caller in the name of a tenant, None for their own.
+
+        Raises: ForbiddenError: the tenant is another than theirs.
+        """
+        if tenant is None or tenant == self.tenant:
+            return self
+        if not self.is_owner:
+            raise ForbiddenError("only the API token may send for another tenant")
+        return replace(self, tenant=tenant)
 
 
 ANYBODY = Caller(frozenset({Scope.INGEST}))

@@ -160,12 +160,12 @@ class Intake:
         self.draining = False
         """Refuse everything: the collector is about to end."""
 
-    def authenticate(self, authorization: str, api_key: str, peer: str) -> Caller:
-        """Whom a request comes from.
+    def authenticate(self, authorization: str, api_key: str, peer: str, tenant: str | None = None) -> Caller:
+        """Whom a request comes from, or in whose name: `tenant`, if it names one.
 
         Raises: UnauthenticatedError, ForbiddenError.
         """
-        return self.gate.admit(Scope.INGEST, authorization, api_key, peer)
+        return self.gate.admit(Scope.INGEST, authorization, api_key, peer).of_tenant(tenant)
 
     def reserve(self) -> Reservation:
         """Memory for a request; nothing is held until it grows. `take` lets it go, or whoever does not come to

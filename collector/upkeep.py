@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,7 +24,18 @@ SIGNALS = ("traces", "logs")
 _DATA_DIR = data_dir_option("Where the journal is.")
 _SIGNAL = click.option("--signal", type=click.Choice(SIGNALS), default="traces", show_default=True)
 _TO = click.option("--to", metavar="URL", help="OTLP/HTTP; by default the collector on the data directory.")
-_KEY = click.option("--key", envvar="EDDYLINE_KEY", help="API key to send with.")
+_KEY = click.option(
+    "--key",
+    envvar="EDDYLINE_KEY",
+    help="API key to send with; by default, to the collector on the data directory, its API token.",
+)
+_AS_KEY = click.option(
+    "--as-key",
+    is_flag=True,
+    help="Let the key decide whose it is; by default every record stays its tenant's.",
+)
+BUSY_S = 60.0
+"""How long a collector may be busy before a replay is given up."""
 
 
 @click.group()
@@ -99,13 +111,16 @@ def export(data_dir: Path | None, signal: str, first: int, until: int | None, fi
 @_SIGNAL
 @_TO
 @_KEY
+@_AS_KEY
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-def replay(data_dir: Path | None, signal: str, to: str | None, key: str | None, file: Path) -> None:
+def replay(
+    data_dir: Path | None, signal: str, to: str | None, key: str | None, as_key: bool, file: Path
+) -> None:
     """Send what `export` wrote, or a segment, or what the quarantine kept, to a collector.
 
-    What it has already changes nothing there.
+    What it has already changes nothing there. Records of other tenants need its API token.
     """
-    with _sender(data_dir, to, key) as sender:
+    with _sender(data_dir, to, key, as_key) as sender:
         for record in _records_of(file):
             sender.send(signal, record.header, record.body)
         click.echo(f"{sender.sent} records sent")
@@ -132,13 +147,17 @@ def list_letters(data_dir: Path | None) -> None:
 @_DATA_DIR
 @_TO
 @_KEY
-def replay_letters(data_dir: Path | None, to: str | None, key: str | None) -> None:
-    """Send what is kept to a collector, and drop what it takes. What still can not be stored comes back."""
+@_AS_KEY
+def replay_letters(data_dir: Path | None, to: str | None, key: str | None, as_key: bool) -> None:
+    """Send what is kept to a collector, and drop what it takes. What still can not be stored comes back.
+
+    What other tenants sent needs its API token.
+    """
     from collector.deadletter import read, remove
 
     file = _letters_file(data_dir)
     taken: set[bytes] = set()
-    with _sender(data_dir, to, key) as sender:
+    with _sender(data_dir, to, key, as_key) as sender:
         try:
             for line, letter in list(read(file)):
                 sender.send(letter.signal, letter.record.header, letter.record.body)
@@ -154,45 +173,74 @@ def _letters_file(data_dir: Path | None) -> Path:
 
 
 class _Sender:
-    def __init__(self, url: str, key: str | None) -> None:
+    """Sends requests as their clients did, each in the name of its tenant unless `as_key`."""
+
+    def __init__(self, url: str, key: str | None, *, as_key: bool) -> None:
         parts = urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.netloc, timeout=30)
         self._prefix = parts.path.rstrip("/")
-        self._headers = {"Content-Type": "application/x-protobuf"}
+        self._headers = {"Content-Type": b"application/x-protobuf"}
         if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+            self._headers["Authorization"] = f"Bearer {key}".encode()
+        self._as_key = as_key
         self.sent = 0
 
     def send(self, signal: str, header: Header, body: bytes) -> None:
         """Raises: click.ClickException: it was not taken; what came before was."""
         headers = dict(self._headers)
         if header.project:
-            headers["X-Eddyline-Project"] = header.project
+            headers["X-Eddyline-Project"] = header.project.encode()
+        if not self._as_key:
+            headers["X-Eddyline-Tenant"] = header.tenant.encode()
+        give_up_at = time.monotonic() + BUSY_S
+        while (answer := self._post(f"{self._prefix}/v1/{signal}", body, headers))[0] == 503:
+            if time.monotonic() > give_up_at:
+                break
+            time.sleep(1)
+        status, said = answer
+        if status != 200:
+            raise click.ClickException(f"after {self.sent} sent: answered {status}{said and f', {said}'}")
+        self.sent += 1
+
+    def _post(self, path: str, body: bytes, headers: dict[str, bytes]) -> tuple[int, str]:
+        """The answer's status and what it says.
+
+        Raises: click.ClickException.
+        """
+        from google.protobuf.message import DecodeError
+        from google.rpc.status_pb2 import Status
+
         try:
-            self._connection.request("POST", f"{self._prefix}/v1/{signal}", body, headers)
+            self._connection.request("POST", path, body, headers)
             response = self._connection.getresponse()
-            response.read()
+            content = response.read()
         except OSError as error:
             raise click.ClickException(f"after {self.sent} sent: {error}") from None
-        if response.status != 200:
-            raise click.ClickException(f"after {self.sent} sent: answered {response.status}")
-        self.sent += 1
+        if response.status == 200:
+            return 200, ""
+        try:
+            return response.status, Status.FromString(content).message
+        except DecodeError:  # something else answers there
+            return response.status, ""
 
     def close(self) -> None:
         self._connection.close()
 
 
 @contextmanager
-def _sender(data_dir: Path | None, to: str | None, key: str | None) -> Iterator[_Sender]:
+def _sender(data_dir: Path | None, to: str | None, key: str | None, as_key: bool) -> Iterator[_Sender]:
     if to is None:
-        from collector.endpoints import find
+        from collector.endpoints import find, kept_token
 
-        endpoints = find(_directory(data_dir))
+        directory = _directory(data_dir)
+        endpoints = find(directory)
         if endpoints is None or endpoints.http is None:
             fail("no collector with OTLP/HTTP runs on the data directory; name one with --to", EX_UNAVAILABLE)
         to = endpoints.http
-    sender = _Sender(to, key)
+        # The token stays on this machine: it is read for this collector only, never sent to one named by --to.
+        key = key if as_key else kept_token(directory) or key
+    sender = _Sender(to, key, as_key=as_key)
     try:
         yield sender
     finally:

@@ -23,6 +23,7 @@ _METHODS = {
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": Signal.METRICS,
 }
 PROJECT_KEYS = ("x-eddyline-project", "x-loop-project")
+TENANT_KEY = "x-eddyline-tenant"
 ANSWER_BEFORE_DEADLINE_S = 0.2
 """How long before its client gives up a request is answered."""
 
@@ -140,7 +141,10 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         peer = context.peer().rpartition(":")[0]
         try:
             return self._intake.authenticate(
-                metadata.get("authorization", ""), metadata.get("x-api-key", ""), peer
+                metadata.get("authorization", ""),
+                metadata.get("x-api-key", ""),
+                peer,
+                metadata.get(TENANT_KEY),
             )
         except UnauthenticatedError as error:
             if (pause := self._intake.gate.pause_s(peer)) and self._held_back.acquire(blocking=False):

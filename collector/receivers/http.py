@@ -33,6 +33,7 @@ from collector.receivers import inflate
 log = logging.getLogger(__name__)
 
 PROJECT_HEADERS = (b"x-eddyline-project", b"x-loop-project")
+TENANT_HEADER = b"x-eddyline-tenant"
 _CONTENT_TYPES = {
     "application/x-protobuf": PROTOBUF,
     "application/protobuf": PROTOBUF,
@@ -183,7 +184,9 @@ class HttpReceiver:
         authorization = headers.get(b"authorization", b"").decode("latin-1")
         api_key = headers.get(b"x-api-key", b"").decode("latin-1")
         try:
-            return self._intake.authenticate(authorization, api_key, peer)
+            tenant = headers.get(TENANT_HEADER)
+            named = None if tenant is None else _text(tenant)
+            return self._intake.authenticate(authorization, api_key, peer, named)
         except UnauthenticatedError as error:
             await asyncio.sleep(self._intake.gate.pause_s(peer))
             raise _RefusalError(
@@ -282,8 +285,12 @@ def _media_type(headers: dict[bytes, bytes]) -> str:
 def _project(headers: dict[bytes, bytes]) -> str:
     for name in PROJECT_HEADERS:
         if value := headers.get(name):
-            return value.decode("utf-8", "replace").strip()
+            return _text(value)
     return ""
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace").strip()
 
 
 def _declared_length(headers: dict[bytes, bytes]) -> int:

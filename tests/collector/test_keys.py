@@ -377,3 +377,14 @@ def test_leaving_loopback_needs_a_key(data_dir: Path) -> None:
     assert httpx.post(url, headers={"Content-Type": PROTOBUF}).status_code == 401
     assert httpx.post(url, headers={"Content-Type": PROTOBUF, "x-api-key": secret}).status_code == 200
     assert server.stop() == 0
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_only_the_api_token_sends_for_another_tenant(guarded: Guarded, transport: str) -> None:
+    def sent_by(secret: str, tenant: str) -> str:
+        return guarded.over(transport, {"x-api-key": secret, "X-Eddyline-Tenant": tenant}, 0xD0)
+
+    assert sent_by(guarded.secrets["acme"], "acme") == "ok"
+    assert [sent_by(guarded.secrets[who], "acme") for who in ("ingest", "admin")] == ["forbidden"] * 2
+    assert sent_by(guarded.secrets["acme"], "") == "forbidden"
+    assert sent_by(TOKEN, "acme") == "ok"

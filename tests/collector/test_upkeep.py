@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
 
 from collector.cli import main
 from collector.deadletter import DeadLetters, Letter, read
 from collector.journal import Header, Journal, Record
+from collector.keys import Keys, Scope, keys_file
+from tests.collector.receivers.test_http import request
 from tests.corpus import select
+from tests.listening import serving
 from tests.server import Server
 
 BODY = next(select("openinference/openai/tools")).traces[0].read_bytes()
@@ -92,3 +97,91 @@ def test_dead_letters_are_listed_and_replayed(tmp_path: Path, server: Server) ->
     assert file.stat().st_mode & 0o077 == 0
     server.settled()
     assert sum(run["counts"]["spans"] for run in server.runs(project="mended", include="all")) == 3
+
+
+@pytest.fixture
+def two_tenants(tmp_path: Path) -> Path:
+    """A journal taken out of a collector with records of two tenants and of nobody's."""
+    journal = Journal(tmp_path / "elsewhere")
+    journal.open()
+    for number, tenant in enumerate(("acme", "zeta", ""), start=1):
+        done = threading.Event()
+        body = request(number).SerializeToString()
+        journal.append(Header(7, tenant, "verträge", items=1), body, lambda _, done=done: done.set())
+        assert done.wait(5)
+    journal.close()
+    [file] = (tmp_path / "elsewhere").glob("*.seg")
+    return file
+
+
+class Shared:
+    """A collector on a data directory, and a key for each of its tenants."""
+
+    def __init__(self, data_dir: Path, *tenants: str) -> None:
+        keys = Keys(keys_file(data_dir))
+        scopes = [Scope.READ, Scope.INGEST]
+        self.secrets = {tenant: keys.create("one", scopes, tenant=tenant)[1] for tenant in tenants}
+        self.server = Server(data_dir).start()
+
+    def seen(self) -> dict[str, set[str]]:
+        """The runs that each tenant sees, once everything is stored."""
+        self.server.settled()
+        seen = {}
+        for tenant, secret in self.secrets.items():
+            answer = httpx.get(
+                f"{self.server.endpoints['api']}/api/v1/runs?include=all",
+                headers={"Authorization": f"Bearer {secret}"},
+                timeout=15,
+            )
+            seen[tenant] = {run["run_id"] for run in answer.json()["data"]}
+        return seen
+
+
+def run_id(number: int) -> str:
+    return (b"http" + number.to_bytes(12, "big")).hex()
+
+
+def test_a_replay_leaves_every_record_with_its_tenant(two_tenants: Path, data_dir: Path) -> None:
+    shared = Shared(data_dir, "acme", "zeta", "", "strange")
+    stranger = ["--key", shared.secrets["strange"]]
+    there = ["--to", shared.server.endpoints["http"]]
+    refused = run("journal", "replay", *there, *stranger, str(two_tenants))
+    assert refused.exit_code == 1
+    assert "after 0 sent: answered 403, only the API token may send for another tenant" in refused.output
+    assert run("journal", "replay", *there, str(two_tenants)).exit_code == 1  # nor may who has no key
+
+    # To the collector of the data directory goes its own token, whatever key is about.
+    replayed = run("journal", "replay", "--data-dir", str(data_dir), *stranger, str(two_tenants))
+    assert (replayed.exit_code, replayed.output) == (0, "3 records sent\n")
+    assert shared.seen() == {"acme": {run_id(1)}, "zeta": {run_id(2)}, "": {run_id(3)}, "strange": set()}
+    assert {run["project"] for run in shared.server.runs(include="all")} == {"verträge"}
+
+    taken_over = run("journal", "replay", *there, *stranger, "--as-key", str(two_tenants))
+    assert (taken_over.exit_code, taken_over.output) == (0, "3 records sent\n")
+    assert shared.seen()["strange"] == {run_id(1), run_id(2), run_id(3)}
+    assert shared.server.stop() == 0
+
+
+def test_dead_letters_go_back_to_their_tenants(data_dir: Path) -> None:
+    shared = Shared(data_dir, "acme", "zeta", "")
+    letters = DeadLetters(data_dir / "dead-letters.jsonl", lambda signal, body, project: body)
+    for number, tenant in enumerate(("acme", "zeta"), start=1):
+        header = Header(7, tenant, items=1)
+        letters.keep([Letter(Record(number, header, request(number).SerializeToString()), "traces", "why")])
+    replayed = run("dead-letter", "replay", "--data-dir", str(data_dir))
+    assert (replayed.exit_code, replayed.output) == (0, "2 sent\n")
+    assert shared.seen() == {"acme": {run_id(1)}, "zeta": {run_id(2)}, "": set()}
+    assert shared.server.stop() == 0
+
+
+def test_a_replay_waits_for_a_collector_that_is_busy(two_tenants: Path) -> None:
+    answers = [503, 503, 200, 200, 503, 200]
+
+    async def busy(scope: Any, receive: Any, send: Any) -> None:
+        status = answers.pop(0)
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    with serving(busy) as url:
+        replayed = run("journal", "replay", "--to", url, str(two_tenants))
+    assert (replayed.exit_code, replayed.output, answers) == (0, "3 records sent\n", [])
