@@ -17,7 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from collector.api.app import Api, admin_app, api_app
+from collector.api.app import admin_app, api_app
+from collector.api.base import Api
 from collector.balance import balanced
 from collector.breaker import Breaker
 from collector.config import Settings

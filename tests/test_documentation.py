@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ByteSize
 
 from collector.api.aggregation import INTERVALS
-from collector.api.app import _Routes
+from collector.api.app import routes_of
+from collector.api.base import Api
 from collector.api.queries import BOUNDS, FACET_PARAMETERS, RUN_PARAMETERS, SORTS
 from collector.cli import main
 from collector.config import Settings
@@ -61,7 +62,7 @@ def test_every_setting_is_listed_with_its_default_and_meaning() -> None:
 def test_every_route_is_listed_with_its_purpose() -> None:
     routes = {
         path if method == "GET" else f"{method} {path}": [(endpoint.__doc__ or "").partition("\n")[0]]
-        for method, path, endpoint in _Routes.__new__(_Routes).table()
+        for method, path, endpoint in routes_of(Api.__new__(Api))
     }
     assert table("collector/README.md", "Routes") == routes
 

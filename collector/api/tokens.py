@@ -5,12 +5,59 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+
+from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.problems import Problem
+from collector.api.queries import read_json
 from collector.gate import Caller
-from collector.keys import Key, Scope
+from collector.keys import Key, Keys, Scope
 
 MAX_NAME = 200
 KNOWN = ("name", "scopes", "project", "tenant")
+
+
+class TokenRoutes(Routes):
+    def table(self) -> RouteTable:
+        return [
+            ("GET", "/api/v1/tokens", self.tokens),
+            ("POST", "/api/v1/tokens", self.create_token),
+            ("DELETE", "/api/v1/tokens/{token_id}", self.revoke_token),
+        ]
+
+    async def tokens(self, request: Request) -> Response:
+        """API keys, without their secrets."""
+        self.parameters(request)
+        keys = await self.read(self._keys.all)
+        return json_response({"data": [key.document() for key in keys if is_theirs(caller_of(request), key)]})
+
+    async def create_token(self, request: Request) -> Response:
+        """A new API key: `{"name": …, "scopes": […], "project": …, "tenant": …}`; its `token` is shown this once."""
+        self.parameters(request)
+        wanted = read_wanted(await read_json(request), caller_of(request))
+        key, secret = await self.read(
+            lambda: self._keys.create(
+                wanted.name, wanted.scopes, project=wanted.project, tenant=wanted.tenant
+            )
+        )
+        return json_response(key.document() | {"token": secret}, 201)
+
+    async def revoke_token(self, request: Request) -> Response:
+        """Revokes an API key; it is refused within a second."""
+        self.parameters(request)
+        token_id = request.path_params["token_id"]
+        keys = await self.read(self._keys.all)
+        theirs = any(key.id == token_id and is_theirs(caller_of(request), key) for key in keys)
+        if not theirs or not await self.read(self._keys.revoke, token_id):
+            raise Problem(404, f"There is no token {token_id!r}; ids are listed at /api/v1/tokens.")
+        return Response(status_code=204)
+
+    @property
+    def _keys(self) -> Keys:
+        if self.api.keys is None:
+            raise Problem(404, "No keys are kept here.")
+        return self.api.keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Parameters of the list of warnings."""
+"""Warnings: of one run, and of all."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from collector.api import cursors
+from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response
 from collector.api.parameters import Parameters
 from collector.api.problems import invalid
+from collector.api.render import warning_document
 from collector.gate import Caller
 from sinks.clickhouse.warnings import WarningFilter
 
@@ -21,6 +24,39 @@ WARNING_PARAMETERS = (
     "limit", "cursor",
 )  # fmt: skip
 """Query parameters of the list of warnings."""
+
+
+class WarningRoutes(Routes):
+    def table(self) -> RouteTable:
+        return [
+            ("GET", RUN + "/warnings", self.warnings),
+            ("GET", "/api/v1/warnings", self.all_warnings),
+        ]
+
+    async def warnings(self, request: Request) -> Response:
+        """The run's loop and waste warnings."""
+        self.parameters(request)
+        run = await self.run_of(request)
+        found = await self.read(self.api.reader.warnings, run.tenant, run.run_id)
+        return json_response(
+            {
+                "data": [warning_document(warning) for warning in found],
+                "page": {"next_cursor": None},
+                "meta": {"count": len(found)},
+            }
+        )
+
+    async def all_warnings(self, request: Request) -> Response:
+        """Warnings of all runs, the latest first."""
+        wanted, limit, cursor, binding = read_parameters(request, self.api.clock_ns(), caller_of(request))
+        page = await self.read(self.api.reader.warning_page, wanted, limit, cursor)
+        return json_response(
+            {
+                "data": [warning_document(warning) for warning in page.warnings],
+                "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
+                "meta": {"sort": "-last_at", "limit": limit},
+            }
+        )
 
 
 def read_parameters(

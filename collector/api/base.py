@@ -1,0 +1,113 @@
+"""What the routes share: what they answer from, how they read, and who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from collector.api.parameters import Parameters
+from collector.api.problems import Problem
+from collector.gate import Caller, forbidden
+from collector.keys import Keys, Scope
+from collector.telemetry import Health, Status
+from mappers.model import Run
+from mappers.normalize import Normalizer
+from sinks.clickhouse import Reader
+from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every, fields_of
+
+Result = TypeVar("Result")
+Endpoint = Callable[[Request], Awaitable[Response]]
+RouteTable = list[tuple[str, str, Endpoint]]
+"""(method, path, endpoint)"""
+
+RUN = "/api/v1/runs/{run_id}"
+READERS = 4
+"""Queries answered at a time."""
+
+
+@dataclass(slots=True)
+class Api:
+    """What the routes answer from."""
+
+    reader: Reader
+    status: Status
+    health: Health
+    clock_ns: Callable[[], int] = time.time_ns
+    normalizer: Callable[[], Normalizer] = Normalizer
+    """Makes one that reads as those of the pipelines do."""
+    keys: Keys | None = None
+    metrics: Callable[[], bytes] = bytes
+    """The text for Prometheus."""
+    components: Callable[[], dict[str, Any]] = dict
+    """How each part is."""
+
+
+class Routes:
+    """A part of the API.
+
+    Args:
+        pool: where queries run.
+    """
+
+    def __init__(self, api: Api, pool: ThreadPoolExecutor) -> None:
+        self.api = api
+        self._pool = pool
+
+    def table(self) -> RouteTable:
+        """Every route of this part."""
+        raise NotImplementedError
+
+    async def read(self, query: Callable[..., Result], *args: Any) -> Result:
+        """Runs a query beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: query(*args))
+
+    def parameters(self, request: Request, known: Collection[str] = ()) -> Parameters:
+        return Parameters(request, tuple(known), now_ns=self.api.clock_ns())
+
+    async def run_of(self, request: Request) -> Run:
+        run_id = request.path_params["run_id"].lower()
+        caller = caller_of(request)
+        run = await self.read(self.api.reader.run, caller.tenant, run_id)
+        if run is None or caller.project not in ("", run.project):
+            raise Problem(404, f"There is no run {run_id!r}. A run's id is its trace id, 32 hex digits.")
+        return run
+
+
+def json_response(document: Any, status: int = 200) -> Response:
+    return Response(
+        orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS),
+        status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def caller_of(request: Request) -> Caller:
+    caller: Caller = request.scope["caller"]
+    return caller
+
+
+def need_content(request: Request) -> None:
+    """Raises: Problem (403) if the caller may not see inputs, outputs and attributes."""
+    if not caller_of(request).may(Scope.CONTENT):
+        raise Problem(403, f"{forbidden(Scope.CONTENT).capitalize()}.")
+
+
+def within_project(request: Request, where: Condition) -> Condition:
+    """What is asked for, within the caller's project if they have only one.
+
+    Raises: Problem (403) if it looks into what was said, which can be found out letter by letter in this way, and the
+    caller may not see that.
+    """
+    if any(name == "text" or name.startswith(ATTRIBUTE_PREFIX) for name in fields_of(where)):
+        need_content(request)
+    project = caller_of(request).project
+    return Every([Compare("project", "=", project), where]) if project else where

@@ -1,0 +1,156 @@
+"""Runs: lists of them, and one with its events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from collector.api import cursors
+from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, need_content, within_project
+from collector.api.parameters import Parameters
+from collector.api.problems import Problem, invalid
+from collector.api.queries import (
+    BODY_PARAMETERS,
+    RUN_PARAMETERS,
+    SORTS,
+    read_body_filter,
+    read_filter,
+    read_ids,
+    read_json,
+)
+from collector.api.render import entry_document, run_document
+from collector.keys import Scope
+from mappers.timeline import TimelineEntry, timeline
+from sinks.clickhouse import RunFilter
+from sinks.filter import Condition
+
+
+class RunRoutes(Routes):
+    def table(self) -> RouteTable:
+        return [
+            ("GET", "/api/v1/runs", self.runs),
+            ("POST", "/api/v1/runs:search", self.search_runs),
+            ("POST", "/api/v1/runs:batch", self.batch_runs),
+            ("GET", RUN, self.run),
+            ("GET", RUN + "/events", self.events),
+            ("GET", RUN + "/events/{event_id}", self.event),
+        ]
+
+    async def runs(self, request: Request) -> Response:
+        """Runs, newest first or by `sort`; `q` is a search text, other parameters narrow further."""
+        now_ns = self.api.clock_ns()
+        parameters = Parameters(request, RUN_PARAMETERS, now_ns=now_ns)
+        where = read_filter(parameters)
+        # A relative time moves from page to page: the cursor is bound to how it was written.
+        binding = "&".join(
+            f"{name}={value}"
+            for name, value in sorted(request.query_params.multi_items())
+            if name not in ("cursor", "limit")
+        )
+        return json_response(await self._page(request, parameters, where, binding, now_ns))
+
+    async def search_runs(self, request: Request) -> Response:
+        """Runs, chosen by a JSON filter: `{"filter": {…}, "since": …, "sort": …, "limit": …, "cursor": …}`."""
+        now_ns = self.api.clock_ns()
+        self.parameters(request)
+        body = await read_json(request)
+        where = read_body_filter(body)
+        parameters = Parameters.of_body(body, BODY_PARAMETERS, now_ns=now_ns)
+        binding = orjson.dumps(
+            {name: value for name, value in body.items() if name not in ("cursor", "limit")},
+            option=orjson.OPT_SORT_KEYS,
+        ).decode()
+        return json_response(await self._page(request, parameters, where, binding, now_ns))
+
+    async def batch_runs(self, request: Request) -> Response:
+        """Up to 500 runs by id in one request: `{"ids": […]}`; ids that are not found are listed."""
+        self.parameters(request)
+        ids = read_ids(await read_json(request))
+        now_ns = self.api.clock_ns()
+        caller = caller_of(request)
+        found = await self.read(self.api.reader.runs_by_id, caller.tenant, ids)
+        found = {run_id: run for run_id, run in found.items() if caller.project in ("", run.project)}
+        content = caller.may(Scope.CONTENT)
+        return json_response(
+            {
+                "data": [
+                    run_document(found[run_id], now_ns, content=content) for run_id in ids if run_id in found
+                ],
+                "missing": [run_id for run_id in ids if run_id not in found],
+            }
+        )
+
+    async def _page(
+        self, request: Request, parameters: Parameters, where: Condition, binding: str, now_ns: int
+    ) -> dict[str, Any]:
+        limit = parameters.integer("limit", 50, 1, 1000)
+        sort = (parameters.choices("sort", tuple(SORTS)) or ("-started_at",))[0]
+        include = parameters.choices("include", ("all",))
+        since_ns, until_ns = parameters.time_ns("since"), parameters.time_ns("until")
+        if since_ns is not None and until_ns is not None and since_ns >= until_ns:
+            raise invalid("until", "must be later than since")
+        wanted = RunFilter(
+            tenant=caller_of(request).tenant,
+            since_ns=since_ns,
+            until_ns=until_ns,
+            where=within_project(request, where),
+            include_all=bool(include),
+        )
+        given = parameters.text("cursor")
+        cursor = None
+        if given is not None:
+            key = cursors.decode(given, binding)
+            if len(key) != 2 or not isinstance(key[0], (int, float)) or not isinstance(key[1], str):
+                raise invalid("cursor", "is not one of ours")
+            cursor = (key[0], key[1])
+        page = await self.read(self.api.reader.runs, wanted, limit, cursor, now_ns, SORTS[sort])
+        content = caller_of(request).may(Scope.CONTENT)
+        return {
+            "data": [run_document(run, now_ns, content=content) for run in page.runs],
+            "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
+            "meta": {
+                "since": parameters.text("since"),
+                "until": parameters.text("until"),
+                "sort": sort,
+                "limit": limit,
+            },
+        }
+
+    async def run(self, request: Request) -> Response:
+        """One run."""
+        self.parameters(request)
+        content = caller_of(request).may(Scope.CONTENT)
+        return json_response(run_document(await self.run_of(request), self.api.clock_ns(), content=content))
+
+    async def events(self, request: Request) -> Response:
+        """The run's timeline; `fields=io` adds inputs, outputs, and what calls were made with."""
+        parameters = self.parameters(request, ("fields",))
+        content = "io" in parameters.choices("fields", ("io",))
+        if content:
+            need_content(request)
+        entries = await self.entries_of(request)
+        return json_response(
+            {
+                "data": [entry_document(entry, content=content) for entry in entries],
+                "page": {"next_cursor": None},
+                "meta": {"count": len(entries)},
+            }
+        )
+
+    async def event(self, request: Request) -> Response:
+        """One entry of the timeline, with input and output."""
+        self.parameters(request)
+        need_content(request)
+        event_id = request.path_params["event_id"]
+        for entry in await self.entries_of(request):
+            if entry.event_id == event_id:
+                return json_response(entry_document(entry, content=True))
+        raise Problem(404, f"The run has no event {event_id!r}.")
+
+    async def entries_of(self, request: Request) -> list[TimelineEntry]:
+        run = await self.run_of(request)
+        events = await self.read(self.api.reader.events, run)
+        return timeline(run, events)

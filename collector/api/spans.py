@@ -1,0 +1,54 @@
+"""Spans as received, and how they were understood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from collector.api.base import RUN, Routes, RouteTable, json_response, need_content
+from collector.api.problems import Problem
+from collector.api.render import span_document
+from collector.mapping import explanation_document, stored_span
+from mappers.model import Event, Span
+
+
+class SpanRoutes(Routes):
+    def table(self) -> RouteTable:
+        return [
+            ("GET", RUN + "/spans", self.spans),
+            ("GET", "/api/v1/spans/{run_id}/{span_id}/mapping", self.mapping),
+        ]
+
+    async def spans(self, request: Request) -> Response:
+        """The run's spans with all attributes, as received."""
+        self.parameters(request)
+        need_content(request)
+        run = await self.run_of(request)
+        spans = await self.read(self.api.reader.spans, run)
+        return json_response(
+            {
+                "data": [span_document(span) for span in spans],
+                "page": {"next_cursor": None},
+                "meta": {"count": len(spans)},
+            }
+        )
+
+    async def mapping(self, request: Request) -> Response:
+        """How a span was understood: conventions, kind, where each field came from, what was left unread."""
+        self.parameters(request)
+        need_content(request)
+        run = await self.run_of(request)
+        span_id = request.path_params["span_id"].lower()
+        row = await self.read(self.api.reader.span, run, span_id)
+        if row is None:
+            raise Problem(404, f"The run has no span {span_id!r}. A span's id is 16 hex digits.")
+        events = await self.read(self.api.reader.event_rows, run.tenant, run.run_id, [(span_id, 0)])
+        return json_response(await self.read(self._explanation, stored_span(row), events))
+
+    def _explanation(self, span: Span, events: Sequence[Event]) -> dict[str, Any]:
+        normalizer = self.api.normalizer()
+        event = events[0] if events else normalizer.normalize(span)
+        return explanation_document(span, event, normalizer.explain(span))

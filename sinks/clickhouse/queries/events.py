@@ -1,0 +1,135 @@
+"""Events: a run's, and those that the deriver looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mappers.foreign import LONGEST_PAUSE_NS
+from mappers.model import Event, Kind, Run
+from mappers.tree import MODEL_KINDS
+from sinks.clickhouse.columns import EVENTS, read_event, selection
+from sinks.clickhouse.queries.base import HOUR_S, Queries, hours, within
+
+CONTENT = ("Input", "Output", "Metadata", "Parameters", "OfferedTools")
+"""Columns of an event that only its own page needs."""
+LONGEST_CALL_NS = HOUR_S * 10**9
+"""A call that runs longer is not looked for as another's twin."""
+MOST_TWIN_RUNS = 256
+"""Most runs that are read back to look for twins in them."""
+_CALL_KINDS = tuple(str(kind) for kind in sorted({*MODEL_KINDS, Kind.TOOL}))
+
+
+class EventQueries(Queries):
+    def events(self, run: Run) -> list[Event]:
+        """The run's events with their content, by time."""
+        rows = self._store.query(
+            f"""
+            SELECT {selection(EVENTS)} FROM
+            (
+                SELECT * FROM otel.run_events
+                WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {within("StartTime")}
+                ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
+            )
+            ORDER BY StartTime, SpanId, Seq
+            """,
+            {"tenant": run.tenant, "run": run.run_id, **hours(run)},
+        )
+        return [read_event(row) for row in rows]
+
+    def events_of(self, tenant: str, run_ids: Sequence[str]) -> dict[str, list[Event]]:
+        """Events of several runs by run id, without content but for roots, log records, and what
+        these filled; runs without events are absent."""
+        whole = "IsRoot OR Source = 'log' OR notEmpty(Filled)"
+        slim = ", ".join(
+            f"if({whole}, {column.name}, defaultValueOfArgumentType({column.name}))"
+            if column.name in CONTENT
+            else column.expression
+            for column in EVENTS
+        )
+        rows = self._store.query(
+            f"""
+            SELECT {slim} FROM
+            (
+                SELECT * FROM otel.run_events
+                WHERE Tenant = {{tenant:String}} AND RunId IN {{runs:Array(String)}}
+                ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq
+            )
+            """,
+            {"tenant": tenant, "runs": list(run_ids)},
+        )
+        found: dict[str, list[Event]] = {}
+        for row in rows:
+            event = read_event(row)
+            found.setdefault(event.run_id, []).append(event)
+        return found
+
+    def newest_call_ns(self) -> int:
+        """End of the newest stored model call, of all tenants; 0 if there is none."""
+        rows = self._store.query(
+            f"SELECT toUnixTimestamp64Nano(max(EndTime)) FROM otel.run_events WHERE Kind IN {_CALL_KINDS}",
+            {},
+        )
+        return max(int(rows[0][0]), 0)
+
+    def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> list[str]:
+        """Ids of runs in which twins of these calls may be: calls of the same time that have the response id of one
+        of them, that ran in its process where one of the two has no id, or that are a log record of its session or
+        what such a record tells of."""
+        ids = {call.response_id for call in calls if call.response_id}
+        nameless = {call.instance for call in calls if call.instance and not call.response_id}
+        rows = self._store.query(
+            f"""
+            SELECT DISTINCT RunId FROM otel.run_events
+            WHERE Tenant = {{tenant:String}} AND Kind IN {_CALL_KINDS}
+                AND StartTime >= fromUnixTimestamp64Nano({{since:Int64}}, 'UTC')
+                AND StartTime <= fromUnixTimestamp64Nano({{until:Int64}}, 'UTC')
+                AND
+                (
+                    ResponseId IN {{ids:Array(String)}}
+                    OR (Instance IN {{nameless:Array(String)}})
+                    OR (Source = 'log' AND SessionId IN {{sessions:Array(String)}})
+                    OR SessionId IN {{told:Array(String)}}
+                    OR (ResponseId = '' AND Instance IN {{processes:Array(String)}})
+                )
+            LIMIT {MOST_TWIN_RUNS}
+            """,
+            {
+                "tenant": tenant,
+                "ids": sorted(ids),
+                "nameless": sorted(nameless),
+                "sessions": sorted({call.session_id for call in calls if call.session_id}),
+                "told": sorted(
+                    {call.session_id for call in calls if call.session_id and call.source == "log"}
+                ),
+                "processes": sorted({call.instance for call in calls if call.instance}),
+                "since": min(call.start_ns for call in calls) - LONGEST_CALL_NS,
+                "until": max(call.end_ns for call in calls) + LONGEST_PAUSE_NS,
+            },
+        )
+        return [run_id for (run_id,) in rows]
+
+    def event_rows(self, tenant: str, run_id: str, keys: Sequence[tuple[str, int]]) -> list[Event]:
+        """Events of one run by (span_id, seq), whole."""
+        rows = self._store.query(
+            f"""
+            SELECT {selection(EVENTS)} FROM otel.run_events
+            WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND SpanId IN {{spans:Array(String)}}
+            ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
+            """,
+            {"tenant": tenant, "run": run_id, "spans": [span_id for span_id, _ in keys]},
+        )
+        wanted = set(keys)
+        return [event for row in rows if ((event := read_event(row)).span_id, event.seq) in wanted]
+
+    def texts_of(self, tenant: str, run_ids: Sequence[str]) -> dict[tuple[str, str, int], tuple[str, str]]:
+        """(input, output) of tool and model calls by (run id, span id, seq), as far as events keep them."""
+        rows = self._store.query(
+            """
+            SELECT RunId, SpanId, Seq, Input, Output FROM otel.run_events
+            WHERE Tenant = {tenant:String} AND RunId IN {runs:Array(String)}
+                AND Kind IN ('TOOL', 'HANDOFF', 'LLM', 'RETRIEVER')
+            ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq
+            """,
+            {"tenant": tenant, "runs": list(run_ids)},
+        )
+        return {(run_id, span_id, seq): (given, answered) for run_id, span_id, seq, given, answered in rows}
