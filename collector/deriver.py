@@ -15,7 +15,8 @@ from typing import Protocol
 
 from collector.callindex import CallIndex
 from collector.loops import LoopWatch
-from mappers.assemble import assemble
+from mappers.assemble import LIST_PRICES, assemble
+from mappers.filling import Price
 from mappers.foreign import Foreign, earliest_twin_ns, is_candidate, join
 from mappers.model import Event, Run, Warning
 from sinks.base import SinkError
@@ -77,10 +78,19 @@ class Deriver:
         store: where events of runs that are not in memory are read.
         max_events: events kept in memory; least recently touched runs leave first.
         watch: looks for loops in what was settled.
+        price: what calls cost of which something was filled in.
     """
 
-    def __init__(self, store: EventStore, *, max_events: int, watch: LoopWatch | None = None) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        max_events: int,
+        watch: LoopWatch | None = None,
+        price: Price = LIST_PRICES,
+    ) -> None:
         self._store = store
+        self._price = price
         self._watch = watch
         self._max_events = max_events
         self._states: OrderedDict[RunKey, _RunState] = OrderedDict()
@@ -144,7 +154,7 @@ class Deriver:
         assembled: list[tuple[Run, Sequence[Event]]],
     ) -> None:
         try:
-            assembly = assemble(list(state.events.values()), state.foreign)
+            assembly = assemble(list(state.events.values()), state.foreign, self._price)
         except Exception:  # a run that we can not make sense of must not keep the others waiting
             log.exception("run %s can not be assembled; its events are stored", key[1])
             return

@@ -36,6 +36,7 @@ class _Entry(BaseModel):
     output: _Usd | None = None
     cache_read: _Usd | None = None
     cache_write: _Usd | None = None
+    cache_write_1h: _Usd | None = None
     audio_input: _Usd | None = None
     audio_output: _Usd | None = None
     reasoning: _Usd | None = None
@@ -49,6 +50,7 @@ class _Entry(BaseModel):
                 "output",
                 "cache_read",
                 "cache_write",
+                "cache_write_1h",
                 "audio_input",
                 "audio_output",
                 "reasoning",

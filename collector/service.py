@@ -153,7 +153,12 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
         flows = {signal: Flow() for signal in journals}
         engine, unloaded = _loop_engine(settings)
-        deriver = Deriver(reader, max_events=settings.deriver.max_events, watch=LoopWatch(engine, reader))
+        deriver = Deriver(
+            reader,
+            max_events=settings.deriver.max_events,
+            watch=LoopWatch(engine, reader),
+            price=prices.price,
+        )
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
         normalizer, log_normalizer = Normalizer(conventions, prices), Normalizer(conventions, prices)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from mappers.calls import Call, calls_of, repeated
-from mappers.filling import FROM_TWINS, fill, fill_from_records, take_out
+from mappers.cost import Prices
+from mappers.filling import FROM_TWINS, Price, fill, fill_cost, fill_from_records, take_out
 from mappers.foreign import Foreign, counted_elsewhere
 from mappers.handoff import target_in_name
 from mappers.model import SESSION_END, Counts, Event, Kind, Run, RunStatus, Status, Usage
@@ -17,6 +19,7 @@ from mappers.tree import MODEL_KINDS, Tree, agent_name, agents_above
 from mappers.twins import find_twins
 
 NOTHING_FOREIGN: Mapping[str, Foreign] = MappingProxyType({})
+LIST_PRICES: Price = Prices().price
 INCOMPLETE_AFTER_NS = 5 * 60 * 1_000_000_000
 """A run whose root never came is given up this long after its newest end (design.md §3)."""
 
@@ -28,7 +31,11 @@ class Assembly:
     """Events whose fields "of the run" are not what they were before."""
 
 
-def assemble(events: Sequence[Event], foreign: Mapping[str, Foreign] = NOTHING_FOREIGN) -> Assembly:
+def assemble(
+    events: Sequence[Event],
+    foreign: Mapping[str, Foreign] = NOTHING_FOREIGN,
+    price: Price = LIST_PRICES,
+) -> Assembly:
     """Settles the run that the events belong to, and in place the fields of the events that only the run can
     tell (`duplicate_of`, `handoff_*`, and what is `filled` in).
 
@@ -37,6 +44,7 @@ def assemble(events: Sequence[Event], foreign: Mapping[str, Foreign] = NOTHING_F
     Args:
         events: at least one, all of one run, one for each (span id, seq), in any order.
         foreign: what other traces know of its events, by span id.
+        price: what calls cost of which something was filled in; as for the `Normalizer` that read them.
 
     Raises:
         ValueError: there is no event, or nothing but parts of others.
@@ -46,9 +54,10 @@ def assemble(events: Sequence[Event], foreign: Mapping[str, Foreign] = NOTHING_F
         raise ValueError("a run has at least one event that is not a part of another")
     before = [_of_the_run(event) for event in tree.events]
     _forget_guesses(tree)
-    take_out(tree.events)
+    take_out(tree.events, price)
     fill_from_records(tree)
     _settle_twins(tree, foreign)
+    _settle_costs(tree, foreign, price)
     _settle_handoffs(tree)
     run = _identify(tree)
     calls = calls_of(tree)
@@ -106,6 +115,21 @@ def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:
             fill(counted, event, FROM_TWINS)
 
 
+def _settle_costs(tree: Tree, foreign: Mapping[str, Foreign], price: Price) -> None:
+    """What other traces computed does not count: what they know is filled in by now."""
+    sources: dict[str, list[Event]] = defaultdict(list)
+    for event in tree.events:
+        if event.duplicate_of and event.kind in MODEL_KINDS:
+            sources[event.duplicate_of].append(event)
+    for span_id, known in foreign.items():
+        sources[span_id] += [twin for twin in known.twins if twin.cost_source == "reported"]
+    for span_id, parts in tree.parts.items():
+        sources[span_id] += [part for part in parts if part.part == "details"]
+    for event in tree.events:
+        if event.kind in MODEL_KINDS and (event.filled or event.span_id in sources):
+            fill_cost(event, sources.get(event.span_id, ()), price)
+
+
 def _settle_handoffs(tree: Tree) -> None:
     """From whom: the agent the span names, the agent around it, else the one before it. To whom: the agent
     that the span names, else the next other one."""
@@ -137,7 +161,7 @@ def _settle_handoffs(tree: Tree) -> None:
 
 def _identify(tree: Tree) -> Run:
     """Name, status and labels: those of the root, which is the earliest span without a parent; a label that
-    the root lacks is the first one found."""
+    the root lacks is the first one found. A session that a program named comes before ids that libraries made up."""
     first = tree.events[0]
     root = next((event for event in tree.events if event.is_root), None)
     leading = root or first
@@ -150,7 +174,8 @@ def _identify(tree: Tree) -> Run:
         has_root=root is not None,
         start_ns=first.start_ns,
         end_ns=max(max(event.end_ns for event in tree.events), 0),
-        session_id=_first(event.session_id for event in ordered),
+        session_id=_first(event.session_id for event in ordered if not event.session_is_weak)
+        or _first(event.session_id for event in ordered),
         user_id=_first(event.user_id for event in ordered),
         environment=_first(event.environment for event in ordered),
         tags=next((event.tags for event in ordered if event.tags), ()),

@@ -59,6 +59,8 @@ class Rates:
     output: Rate | None = None
     cache_read: Rate | None = None
     cache_write: Rate | None = None
+    cache_write_1h: Rate | None = None
+    """Of what is kept for an hour; None: not known, unless writes cost what input does."""
     audio_input: Rate | None = None
     audio_output: Rate | None = None
     reasoning: Rate | None = None
@@ -73,6 +75,9 @@ class Rates:
         if read is None or written is None or self.input is None or (written and self.output is None):
             return None
         cached, added = event.cache_read_tokens or 0, event.cache_write_tokens or 0
+        lasting = min(event.cache_write_1h_tokens or 0, added)
+        if lasting and self.cache_write and not self.cache_write_1h:
+            return None
         plain = max(0, read - cached - added)
         total = 0
         if event.audio_input_tokens and self.audio_input:
@@ -90,7 +95,8 @@ class Rates:
         if cached:
             total += cached * (self.cache_read or self.input).at(read)
         if added:
-            total += added * (self.cache_write or self.input).at(read)
+            total += (added - lasting) * (self.cache_write or self.input).at(read)
+            total += lasting * (self.cache_write_1h or self.input).at(read)
         total += plain * self.input.at(read)
         if self.output is not None:
             total += written * self.output.at(read)
@@ -271,6 +277,10 @@ _UNPRICED = frozenset(
     }
 )
 """Servers of one's own: a model of theirs costs what no list says, even if a provider sells one of that name."""
+_USUAL_TIERS = frozenset({"", "default", "standard", "standard_only", "auto", "on_demand", "unspecified"})
+"""What providers call the processing that list prices are for; `auto` is a request that left it to them."""
+_TIER_NAMES = ("service_tier", "processing", "speed")
+"""How the list calls what distinguishes tiers; a tier that it does not know of a model costs what nobody says."""
 _DATED_AT = re.compile(r"@(?=\d{8}$)")
 
 
@@ -280,9 +290,23 @@ def _listed(provider: str, model: str, service_tier: str, time: datetime) -> Rat
             _, info = _price_list().find_provider_model(name, None, listed_provider, None)
         except LookupError:
             continue
-        context = {"service_tier": service_tier} if service_tier else None
-        return _rates(info.get_prices(time, context))
+        tier = service_tier.strip().lower()
+        if tier in _USUAL_TIERS:
+            return _rates(info.get_prices(time))
+        context = _context(info, tier, time)
+        return _rates(info.get_prices(time, context)) if context else None
     return None
+
+
+def _context(info: Any, tier: str, time: datetime) -> dict[str, str]:
+    """Under which name the list has prices of a tier for this model at that time; none if it has not."""
+    for variant in info.price_variants or ():
+        for name in _TIER_NAMES:
+            if variant.when.get(name) == tier and (
+                variant.constraint is None or variant.constraint.active(time)
+            ):
+                return {name: tier}
+    return {}
 
 
 def _candidates(provider: str, model: str) -> list[tuple[str | None, str]]:
@@ -315,6 +339,7 @@ def _rates(price: Any) -> Rates | None:
         output=_rate(price.output_mtok),
         cache_read=_rate(price.cache_read_mtok),
         cache_write=_rate(price.cache_write_mtok),
+        cache_write_1h=_rate(price.cache_write_1h_mtok),
         audio_input=_rate(price.input_audio_mtok),
         audio_output=_rate(price.output_audio_mtok),
         reasoning=_rate(price.output_reasoning_mtok),

@@ -1,12 +1,13 @@
 """What a call's own span left open and others know: log records with its content, and its twins.
 
 A span never loses a value of its own. What was filled in is remembered by name (`Event.filled`) and taken out
-again before the run is settled anew, so that the result does not depend on what came first.
+again before the run is settled anew, so that the result does not depend on what came first. A cost that was only
+computed is no such value: a reported one replaces it, and what was filled in is priced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -20,6 +21,7 @@ USAGE = (
     "output_tokens",
     "cache_read_tokens",
     "cache_write_tokens",
+    "cache_write_1h_tokens",
     "reasoning_tokens",
     "audio_input_tokens",
     "audio_output_tokens",
@@ -27,8 +29,10 @@ USAGE = (
 )
 ANSWER = ("response_model", "response_id", *_LISTS, "streaming", "ttft_ms", "service_tier")
 MONEY = ("cost_usd", "cost_source", "price_version")
-FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, *MONEY, "attempts")
+FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, "attempts")
 FROM_RECORDS = (*FROM_TWINS, "operation", "agent", "session_id", "user_id", "history")
+_CACHE = frozenset({"cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens"})
+_PRICED_BY = frozenset({"provider", "request_model", "response_model", "service_tier", *USAGE})
 _INPUT = ("input", "input_bytes", "args_hash")
 _OUTPUT = ("output", "output_bytes", "result_hash")
 _NOTHING_KNOWN = frozenset({*_LISTS, "args_hash", "result_hash", "attempts"})
@@ -41,24 +45,75 @@ _EMPTY: dict[str, Any] = {
 }
 
 
-def take_out(events: Iterable[Event]) -> None:
+Price = Callable[[Event], None]
+"""Sets the cost of a model call that reports none, if it can be told."""
+
+
+def take_out(events: Iterable[Event], price: Price) -> None:
     """Leaves the events with what their own spans say."""
     for event in events:
         if event.filled:
             for name in event.filled:
-                setattr(event, name, _EMPTY[name])
+                if name != "own_input_tokens":
+                    setattr(event, name, _EMPTY[name])
+            repriced = "cost_usd" in event.filled
+            if event.own_input_tokens is not None:
+                event.input_tokens, event.own_input_tokens = event.own_input_tokens, None
             event.filled = ()
+            if repriced and event.kind in MODEL_KINDS:
+                price(event)
 
 
 def fill(event: Event, source: Event, names: Iterable[str]) -> None:
     """Gives the event what it lacks of these fields and the source has."""
     found = [name for name in names if _lacks(event, name) and not _lacks(source, name)]
-    if "price_version" in found and "cost_usd" not in found:
-        found.remove("price_version")  # of another cost than the event's own
-    for name in found:
+    if "session_id" in found:
+        found.append("session_is_weak")
+    if not _CACHE.isdisjoint(found) and event.input_tokens is not None:
+        found = _with_cache(event, source, found)
+    _take(event, source, found)
+
+
+def _with_cache(event: Event, source: Event, names: Sequence[str]) -> list[str]:
+    """What to take of a source that knows of a cache, by an event that only knows what was read. One that left the
+    cache out takes the whole of the input too; where the two disagree otherwise, nothing of the cache is taken."""
+    if event.input_tokens == source.input_tokens:
+        return list(names)
+    cached = (source.cache_read_tokens or 0) + (source.cache_write_tokens or 0)
+    whole = None if "input_tokens" in source.filled else source.input_tokens
+    if whole is None or event.input_tokens != whole - cached:
+        return [name for name in names if name not in _CACHE]
+    if "input_tokens" not in event.filled:
+        event.own_input_tokens = event.input_tokens
+        event.filled = (*event.filled, "input_tokens", "own_input_tokens")
+    event.input_tokens = whole
+    return list(names)
+
+
+def fill_cost(event: Event, sources: Iterable[Event], price: Price) -> None:
+    """Gives a call the cost that others report of it, else one of what was filled in, else one that was computed of
+    what others know. One that its own span reports stays."""
+    if event.cost_source == "reported":
+        return
+    priced = [source for source in sources if source.cost_usd is not None and "cost_usd" not in source.filled]
+    reported = next((source for source in priced if source.cost_source == "reported"), None)
+    if reported is not None:
+        _take(event, reported, MONEY)
+        return
+    if not _PRICED_BY.isdisjoint(event.filled):
+        own = event.cost_usd, event.cost_source, event.price_version
+        price(event)
+        if (event.cost_usd, event.cost_source, event.price_version) != own:
+            event.filled = (*event.filled, *MONEY)
+    if event.cost_usd is None and priced:
+        _take(event, priced[0], MONEY)
+
+
+def _take(event: Event, source: Event, names: Sequence[str]) -> None:
+    for name in names:
         setattr(event, name, getattr(source, name))
-    if found:
-        event.filled = (*event.filled, *found)
+    if names:
+        event.filled = (*event.filled, *names)
 
 
 def fill_from_records(tree: Tree) -> None:

@@ -197,11 +197,31 @@ def _as_record(one: Event, other: Event) -> Cost | None:
 def _contradict(one: Event, other: Event) -> bool:
     """Something that both know differs: then two calls only happened at the same time."""
     if (one.status == "error") != (other.status == "error"):
-        return True
+        succeeded = other if one.status == "error" else one
+        if _has_answer(succeeded):
+            return True
     first, second = _model(one), _model(other)
     if first and second and first not in second and second not in first:
         return True
-    return _differ(one, other, "input_tokens")
+    # One of them may leave the cache out of what it says was read.
+    return (
+        _differ(one, other, "input_tokens")
+        and _uncached(one) != _own(other, "input_tokens")
+        and _uncached(other) != _own(one, "input_tokens")
+    )
+
+
+def _has_answer(event: Event) -> bool:
+    """Whether its span tells an answer: some say nothing of a failure, not even that it was one."""
+    return bool(own_id(event)) or any(
+        getattr(event, name) and name not in event.filled for name in ("output_tokens", "output_bytes")
+    )
+
+
+def _uncached(event: Event) -> int | None:
+    read = _own(event, "input_tokens")
+    cached = (_own(event, "cache_read_tokens") or 0) + (_own(event, "cache_write_tokens") or 0)
+    return read - cached if read is not None else None
 
 
 def _model(event: Event) -> str:
@@ -214,5 +234,7 @@ def _differ(one: Event, other: Event, name: str) -> bool:
 
 
 def _own(event: Event, name: str) -> int | None:
+    if name == "input_tokens" and event.own_input_tokens is not None:
+        return event.own_input_tokens
     value: int | None = None if name in event.filled else getattr(event, name)
     return value

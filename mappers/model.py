@@ -222,6 +222,8 @@ class Event:
     # who and what
     agent: str = ""
     session_id: str = ""
+    session_is_weak: bool = False
+    """A library gave the id by itself, perhaps a new one for each run; one that a program chose says more."""
     user_id: str = ""
     tags: Sequence[str] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -235,7 +237,7 @@ class Event:
     response_model: str = ""
     response_id: str = ""
     service_tier: str = ""
-    """Processing tier of the provider that the price depends on (`flex`, `priority`)."""
+    """Processing tier of the provider that the price depends on (`flex`, `priority`, `batch`)."""
     finish_reasons: Sequence[str] = ()
     tool_requests: Sequence[ToolRequest] = ()
     """Tools that the answer asks for, in its order."""
@@ -258,10 +260,14 @@ class Event:
     """Time to the first token or chunk, in milliseconds."""
     input_tokens: int | None = None
     """Everything the model read, cache reads and writes included."""
+    own_input_tokens: int | None = None
+    """What its own span says instead, where a twin shows that it leaves the cache out; None: nothing else."""
     output_tokens: int | None = None
     """Everything the model wrote, reasoning included."""
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    """Part of the cache writes: what is kept for an hour, which costs more."""
     reasoning_tokens: int | None = None
     audio_input_tokens: int | None = None
     """Part of the input."""

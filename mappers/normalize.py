@@ -135,6 +135,8 @@ class Normalizer:
             event.documents = values["documents"]
         event.agent = values.get("agent", "")
         event.session_id = values.get("session_id", "")
+        if not event.session_id and "conversation_id" in values:
+            event.session_id, event.session_is_weak = values["conversation_id"], True
         event.user_id = values.get("user_id", "")
         event.operation = values.get("operation", "")
         if "tags" in values:
@@ -165,6 +167,7 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
         event.output_tokens = values.get("output_tokens")
         event.cache_read_tokens = values.get("cache_read_tokens")
         event.cache_write_tokens = values.get("cache_write_tokens")
+        event.cache_write_1h_tokens = values.get("cache_write_1h_tokens")
         event.reasoning_tokens = values.get("reasoning_tokens")
         event.audio_input_tokens = values.get("audio_input_tokens")
         event.audio_output_tokens = values.get("audio_output_tokens")

@@ -30,6 +30,11 @@ _PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cacheWriteInputTokens",),
         ("input_token_details", "cache_creation"),
     ),
+    "cache_write_1h_tokens": (
+        ("cache_creation", "ephemeral_1h_input_tokens"),
+        ("input_token_details", "ephemeral_1h_input_tokens"),
+        ("prompt_tokens_details", "cache_creation_token_details", "ephemeral_1h_input_tokens"),
+    ),
     "reasoning_tokens": (
         ("completion_tokens_details", "reasoning_tokens"),
         ("output_tokens_details", "reasoning_tokens"),

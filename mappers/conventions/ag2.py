@@ -32,7 +32,7 @@ CONVENTION = Convention(
     ),
     fields={
         "agent": ["gen_ai.agent.name", "ag2.agent.id"],
-        "session_id": ["gen_ai.conversation.id", "ag2.network.channel_id"],
+        "conversation_id": ["gen_ai.conversation.id", "ag2.network.channel_id"],
         "total_tokens": ["ag2.usage.total_tokens"],
         "input": ["gen_ai.input.messages", "ag2.human_input.prompt"],
         "output": ["gen_ai.output.messages", "ag2.human_input.response"],

@@ -14,7 +14,7 @@ CONVENTION = Convention(
         KindByName(Kind.OTHER, r"anthropic\.(messages|models|files|skills)\."),
     ),
     fields={
-        "session_id": ["gen_ai.conversation.id", "anthropic.session.id"],
+        "conversation_id": ["gen_ai.conversation.id", "anthropic.session.id"],
         "finish_reasons": ["gen_ai.response.finish_reasons", "anthropic.message.stop_reason"],
     },
 )

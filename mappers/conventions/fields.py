@@ -121,6 +121,7 @@ _MODEL = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER})
 FIELDS: Mapping[str, Field] = {
     "agent": Field(text, _ALL),
     "session_id": Field(text, _ALL),
+    "conversation_id": Field(text, _ALL),
     "user_id": Field(text, _ALL),
     "tags": Field(texts, _ALL),
     "metadata": Field(mapping, _ALL),
@@ -140,6 +141,7 @@ FIELDS: Mapping[str, Field] = {
     "total_tokens": Field(count, _MODEL),
     "cache_read_tokens": Field(count, _MODEL),
     "cache_write_tokens": Field(count, _MODEL),
+    "cache_write_1h_tokens": Field(count, _MODEL),
     "reasoning_tokens": Field(count, _MODEL),
     "audio_input_tokens": Field(count, _MODEL),
     "audio_output_tokens": Field(count, _MODEL),
@@ -166,6 +168,7 @@ FIELDS: Mapping[str, Field] = {
 }
 """In the order in which they are read: what `Json.unless` names comes first.
 
+`session_id` is what a program chose, `conversation_id` what its library chose for it: the former comes first.
 `input` and `output` are the whole as one value; `input_messages` and `output_messages` are for conventions
 that flatten the messages into keys of their own as well, or instead. `tool_requests` is only for conventions
 that keep what the model asked for apart from its answer; elsewhere requests are found in the output.

@@ -2,6 +2,7 @@
 
 from mappers.call_details import parameters_below
 from mappers.conventions.base import (
+    Computed,
     Convention,
     EventAttribute,
     EventMessages,
@@ -16,6 +17,7 @@ from mappers.conventions.base import (
 from mappers.model import Kind
 
 _DETAILS = "gen_ai.client.inference.operation.details"
+_SPEED = "anthropic.response.speed"
 _MESSAGES = tuple(f"gen_ai.{role}.message" for role in ("system", "user", "assistant", "tool"))
 
 CONVENTION = Convention(
@@ -95,7 +97,8 @@ CONVENTION = Convention(
     ),
     fields={
         "agent": ["gen_ai.agent.name", NameMatch(r"invoke_agent (.+)")],
-        "session_id": ["session.id", "gen_ai.conversation.id", "eddyline.session.id"],
+        "session_id": ["session.id"],
+        "conversation_id": ["gen_ai.conversation.id", "eddyline.session.id"],
         "user_id": ["user.id", "gen_ai.user"],
         "tags": ["tags"],
         "operation": ["gen_ai.operation.name"],
@@ -138,6 +141,7 @@ CONVENTION = Convention(
             "gen_ai.usage.cache_creation_input_tokens",
             "gen_ai.usage.details.cache_write_tokens",
         ],
+        "cache_write_1h_tokens": ["anthropic.usage.cache_creation.ephemeral_1h_input_tokens"],
         "reasoning_tokens": [
             "gen_ai.usage.reasoning.output_tokens",
             "gen_ai.usage.reasoning_tokens",
@@ -154,7 +158,18 @@ CONVENTION = Convention(
             "gen_ai.usage.details.output_audio_tokens",
             "gen_ai.usage.output_audio_tokens",
         ],
-        "service_tier": ["gen_ai.openai.response.service_tier", "openai.response.service_tier"],
+        # What was asked for may not have been given, but where nothing else is told it is what is known.
+        "service_tier": [
+            Computed(lambda get: "fast" if get(_SPEED) == "fast" else None, (_SPEED,)),
+            "gen_ai.openai.response.service_tier",
+            "openai.response.service_tier",
+            "anthropic.response.service_tier",
+            "gen_ai.response.service_tier",
+            "gen_ai.openai.request.service_tier",
+            "openai.request.service_tier",
+            "anthropic.request.service_tier",
+            "gen_ai.request.service_tier",
+        ],
         "parameters": [
             parameters_below(
                 "gen_ai.request.",

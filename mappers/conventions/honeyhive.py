@@ -16,7 +16,8 @@ CONVENTION = Convention(
         ),
     ),
     fields={
-        "session_id": ["honeyhive.session_id", "traceloop.association.properties.session_id"],
+        # A tracer has one of its own, which it also gives to the traces of others.
+        "conversation_id": ["honeyhive.session_id", "traceloop.association.properties.session_id"],
         "user_id": ["honeyhive_user_properties.user_id", "traceloop.association.properties.user_id"],
         "metadata": [Below("honeyhive_metadata")],
         "request_model": ["honeyhive_config.model", "honeyhive_metadata.model"],

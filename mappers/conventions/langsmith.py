@@ -55,6 +55,11 @@ CONVENTION = Convention(
             from_usage(_USAGE, "cache_write_tokens"),
             Json("gen_ai.usage.input_token_details", "cache_creation"),
         ],
+        "cache_write_1h_tokens": [from_usage(_USAGE, "cache_write_1h_tokens")],
+        "service_tier": [
+            Json("gen_ai.completion", "service_tier"),
+            Json(*_ANSWER, "message", "kwargs", "response_metadata", "service_tier"),
+        ],
         "reasoning_tokens": [
             from_usage(_USAGE, "reasoning_tokens"),
             Json("gen_ai.usage.output_token_details", "reasoning"),

@@ -24,6 +24,7 @@ CONVENTION = Convention(
         "metadata": [Below("metadata")],
         "cache_read_tokens": [from_usage(_USAGE, "cache_read_tokens")],
         "cache_write_tokens": [from_usage(_USAGE, "cache_write_tokens")],
+        "cache_write_1h_tokens": [from_usage(_USAGE, "cache_write_1h_tokens")],
         "reasoning_tokens": [from_usage(_USAGE, "reasoning_tokens")],
         "audio_input_tokens": [from_usage(_USAGE, "audio_input_tokens")],
         "audio_output_tokens": [from_usage(_USAGE, "audio_output_tokens")],

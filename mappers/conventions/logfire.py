@@ -48,6 +48,15 @@ CONVENTION = Convention(
             from_usage(_RAW, "cache_write_tokens"),
             Json(_RESPONSE, "usage", "cache_creation_input_tokens"),
         ],
+        "cache_write_1h_tokens": [
+            from_usage(_RAW, "cache_write_1h_tokens"),
+            Json(_RESPONSE, "usage", "cache_creation", "ephemeral_1h_input_tokens"),
+        ],
+        "service_tier": [
+            Json(_RAW, "service_tier"),
+            Json(_RESPONSE, "service_tier"),
+            Json(_RESPONSE, "usage", "service_tier"),
+        ],
         "reasoning_tokens": [
             from_usage(_RAW, "reasoning_tokens"),
             Json(_RESPONSE, "usage", "completion_tokens_details", "reasoning_tokens"),

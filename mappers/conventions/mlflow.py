@@ -60,6 +60,13 @@ CONVENTION = Convention(
         "total_tokens": [Json(_USAGE, "total_tokens")],
         "cache_read_tokens": [Json(_USAGE, "cache_read_input_tokens")],
         "cache_write_tokens": [Json(_USAGE, "cache_creation_input_tokens")],
+        "cache_write_1h_tokens": [
+            Json("mlflow.spanOutputs", "usage", "cache_creation", "ephemeral_1h_input_tokens")
+        ],
+        "service_tier": [
+            Json("mlflow.spanOutputs", "service_tier"),
+            Json("mlflow.spanOutputs", "usage", "service_tier"),
+        ],
         "reasoning_tokens": [Json(_USAGE, "reasoning_tokens"), Json(_USAGE, "reasoning_output_tokens")],
         "cost_usd": [Json("mlflow.llm.cost", "total_cost")],
         "tool": [NameMatch(r"(.+)")],

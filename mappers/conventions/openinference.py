@@ -106,7 +106,16 @@ CONVENTION = Convention(
         "reasoning_tokens": ["llm.token_count.completion_details.reasoning"],
         "audio_input_tokens": ["llm.token_count.prompt_details.audio"],
         "audio_output_tokens": ["llm.token_count.completion_details.audio"],
-        "service_tier": [Json("output.value", "service_tier")],
+        "cache_write_1h_tokens": [
+            Json("output.value", "usage", "cache_creation", "ephemeral_1h_input_tokens")
+        ],
+        "service_tier": [
+            Json("output.value", "service_tier"),
+            Json("output.value", "usage", "service_tier"),
+            Json(
+                "output.value", "generations", 0, 0, "message", "kwargs", "response_metadata", "service_tier"
+            ),
+        ],
         "cost_usd": ["llm.cost.total"],
         "parameters": ["llm.invocation_parameters"],
         "offered_tools": [tools_in_turn("llm.tools.{}.tool.json_schema", "llm.tools.{}.tool.name")],

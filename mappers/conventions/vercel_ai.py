@@ -63,6 +63,13 @@ CONVENTION = Convention(
             "ai.usage.inputTokenDetails.cacheWriteTokens",
             Json(_METADATA, "anthropic", "usage", "cache_creation_input_tokens"),
         ],
+        "cache_write_1h_tokens": [
+            Json(_METADATA, "anthropic", "usage", "cache_creation", "ephemeral_1h_input_tokens")
+        ],
+        "service_tier": [
+            Json(_METADATA, "openai", "serviceTier"),
+            Json(_METADATA, "anthropic", "usage", "service_tier"),
+        ],
         "reasoning_tokens": [
             "ai.usage.outputTokenDetails.reasoningTokens",
             "ai.usage.reasoningTokens",

@@ -161,6 +161,20 @@ def test_calls_that_only_look_alike_are_two(other: Event) -> None:
     assert settled(one, other) == {"1": (1, ""), "2": (1, "")}
 
 
+def test_a_span_that_tells_no_answer_may_have_failed() -> None:
+    silent = call(1, 1, 20, 80, scope="mistral", is_root=True)
+    failed = call(2, 2, 10, 90, status=Status.ERROR)
+    assert settled(silent, failed) == {"1": (0, "2"), "2": (1, "")}
+    answered = call(1, 1, 20, 80, scope="mistral", output_tokens=3)
+    assert settled(answered, failed) == {"1": (1, ""), "2": (1, "")}
+
+
+def test_calls_of_which_one_leaves_the_cache_out_are_one() -> None:
+    whole = call(1, 1, 20, 80, scope="sdk", input_tokens=180, cache_read_tokens=50, cache_write_tokens=30)
+    without = call(2, 2, 10, 90, input_tokens=100)
+    assert settled(whole, without) == {"1": (0, "2"), "2": (1, "")}
+
+
 def test_calls_without_an_id_are_joined_within_a_process() -> None:
     outer = [call(n, n, 10 + n, 90 + n, scope="langchain") for n in (1, 2)]
     inner = [call(n + 2, n + 2, 12 + n, 88 + n) for n in (1, 2)]

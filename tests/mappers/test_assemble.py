@@ -85,6 +85,56 @@ def test_a_call_within_a_call_is_the_same_call_and_tells_what_the_outer_one_lack
     assert run.usage.reasoning is None
 
 
+def test_a_reported_cost_of_a_twin_replaces_a_computed_one_and_is_given_back() -> None:
+    outer = event(
+        "outer",
+        "r",
+        Kind.LLM,
+        1,
+        cost_usd=Decimal(3),
+        cost_source="computed",
+        price_version="list",
+        input_tokens=1,
+    )
+    inner = event("inner", "outer", Kind.LLM, 2, cost_usd=Decimal(2), cost_source="reported", input_tokens=1)
+    own = event("own", "r", Kind.LLM, 20, cost_usd=Decimal(5), cost_source="reported")
+    told = event("told", "own", Kind.LLM, 21, cost_usd=Decimal(7), cost_source="reported")
+    assert run_of(event("r"), outer, inner, own, told).cost_usd == Decimal(7)
+    assert (outer.cost_usd, outer.cost_source, outer.price_version) == (Decimal(2), "reported", "")
+    inner.parent_span_id = "r"
+    outer.request_model, outer.provider, outer.output_tokens = "gpt-4o-mini", "openai", 1
+    assemble([event("r"), outer, inner])
+    assert (outer.cost_source, outer.cost_usd) == ("computed", Decimal("7.5E-7").quantize(Decimal("1e-9")))
+
+
+def test_a_call_whose_tokens_come_from_a_twin_is_priced() -> None:
+    outer = event("outer", "r", Kind.LLM, 1, provider="openai", request_model="gpt-4o-mini")
+    inner = event("inner", "outer", Kind.LLM, 2, input_tokens=1_000_000, output_tokens=0)
+    run = run_of(event("r"), outer, inner)
+    assert (run.cost_usd, run.cost_source) == (Decimal("0.15"), "computed")
+    again = run_of(event("r"), outer, inner)
+    assert again.cost_usd == run.cost_usd
+    assert run_of(event("r"), outer).cost_usd is None
+
+
+def test_a_twin_that_knows_of_the_cache_corrects_what_was_read() -> None:
+    outer = event("outer", "r", Kind.LLM, 1, input_tokens=100, output_tokens=20)
+    inner = event(
+        "inner", "outer", Kind.LLM, 2, input_tokens=180, cache_read_tokens=50, cache_write_tokens=30
+    )
+    for _ in range(2):
+        usage = run_of(event("r"), outer, inner).usage
+        assert (usage.input, usage.output, usage.cache_read, usage.cache_write) == (180, 20, 50, 30)
+    assert (run_of(event("r"), outer).usage.input, outer.cache_read_tokens) == (100, None)
+
+
+def test_a_twin_that_counts_otherwise_adds_no_cache() -> None:
+    outer = event("outer", "r", Kind.LLM, 1, input_tokens=100, output_tokens=20)
+    inner = event("inner", "outer", Kind.LLM, 2, input_tokens=90, cache_read_tokens=50)
+    usage = run_of(event("r"), outer, inner).usage
+    assert (usage.input, usage.cache_read) == (100, None)
+
+
 def test_calls_that_overlap_with_one_response_id_are_one_call() -> None:
     estimated = event("a", "r", Kind.LLM, 1, response_id="x", input_tokens=14, output_tokens=7)
     real = event("b", "r", Kind.LLM, 2, response_id="x", input_tokens=100, output_tokens=20)
@@ -237,6 +287,12 @@ def test_labels_are_the_roots_else_the_first_found() -> None:
         event("a", "r", start=1, session_id="other", user_id="u", tags=("t",), environment="prod"),
     )
     assert (run.session_id, run.user_id, run.tags, run.environment) == ("s", "u", ("t",), "prod")
+
+
+def test_a_session_that_a_program_named_comes_before_one_that_a_library_made_up() -> None:
+    root = event("r", session_id="made up", session_is_weak=True)
+    assert run_of(root, event("c", "r", Kind.LLM, 2)).session_id == "made up"
+    assert run_of(root, event("c", "r", Kind.LLM, 2, session_id="named")).session_id == "named"
 
 
 def test_a_trace_that_only_sets_up_says_so() -> None:

@@ -178,6 +178,61 @@ def test_the_price_follows_the_service_tier() -> None:
     assert flex == usual / 2
 
 
+def test_a_tier_of_which_no_price_is_known_has_no_cost() -> None:
+    usual = priced(call(model="gpt-4o", service_tier="default")).cost_usd
+    assert (
+        usual
+        == priced(call(model="gpt-4o")).cost_usd
+        == priced(call(model="gpt-4o", service_tier="auto")).cost_usd
+    )
+    assert priced(call(model="gpt-4o", service_tier="scale")).cost_usd is None
+    batch = priced(call("anthropic", "claude-haiku-4-5", service_tier="batch", start_ns=at(2026, 11, 1)))
+    whole = priced(call("anthropic", "claude-haiku-4-5", service_tier="standard", start_ns=at(2026, 11, 1)))
+    assert batch.cost_usd is not None
+    assert whole.cost_usd == 2 * batch.cost_usd
+
+
+def test_a_cache_that_lasts_an_hour_costs_more_to_write() -> None:
+    def cost(model: str, **given: int) -> Decimal | None:
+        return priced(
+            call("anthropic", model, input_tokens=1_000, cache_write_tokens=1_000, output_tokens=0, **given)
+        ).cost_usd
+
+    minutes, hour = cost("claude-haiku-4-5"), cost("claude-haiku-4-5", cache_write_1h_tokens=1_000)
+    assert (minutes, hour) == (Decimal("0.00125"), Decimal("0.002"))
+    assert cost("claude-haiku-4-5", cache_write_1h_tokens=400) == Decimal("0.00155")
+
+
+def test_an_hour_s_price_is_not_guessed_from_five_minutes() -> None:
+    rates = Rates(input=Rate.of(Decimal(1)), output=Rate.of(Decimal(1)), cache_write=Rate.of(Decimal(2)))
+    event = call(cache_write_tokens=10, cache_write_1h_tokens=10)
+    assert rates.of(event) is None
+    assert replace(rates, cache_write=None).of(event) is not None
+    assert replace(rates, cache_write_1h=Rate.of(Decimal(3))).of(event) is not None
+
+
+@pytest.mark.parametrize(
+    ("attributes", "tier", "kept_an_hour"),
+    [
+        ({"anthropic.response.service_tier": "standard", "anthropic.response.speed": "fast"}, "fast", None),
+        ({"openai.request.service_tier": "flex"}, "flex", None),
+        (
+            {"openai.request.service_tier": "priority", "openai.response.service_tier": "default"},
+            "default",
+            None,
+        ),
+        ({"anthropic.usage.cache_creation.ephemeral_1h_input_tokens": 7}, "", 7),
+    ],
+)
+def test_what_the_price_depends_on_is_read(
+    attributes: dict[str, Any], tier: str, kept_an_hour: int | None
+) -> None:
+    event = Normalizer().normalize(
+        span_of({"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 10, **attributes})
+    )
+    assert (event.service_tier, event.cache_write_1h_tokens) == (tier, kept_an_hour)
+
+
 def test_the_first_override_that_fits_comes_before_the_list() -> None:
     def override(dollars: int, **given: Any) -> Override:
         rates = Rates(input=Rate.of(Decimal(dollars)), output=Rate.of(Decimal(0)))
