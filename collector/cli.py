@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector import configcommands, keycommands, upkeep
+from collector import configcommands, keycommands, upkeep, watching
 from collector.check.command import check
 from collector.commandline import EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, Command, data_dir_option, fail
 from collector.configcommands import CONFIG, SETS
@@ -236,6 +236,8 @@ def demo(data_dir: Path | None) -> None:
 main.add_command(upkeep.journal)
 main.add_command(upkeep.dead_letter)
 main.add_command(check)
+main.add_command(watching.tap)
+main.add_command(watching.top)
 main.add_command(keycommands.token)
 for command in (
     configcommands.validate,

@@ -25,6 +25,29 @@ def data_dir_option(purpose: str) -> Callable[[Command], Command]:
     )
 
 
+URL = click.option(
+    "--url", envvar="EDDYLINE_URL", default="", help="API of a collector elsewhere. [the one that runs here]"
+)
+TOKEN = click.option(
+    "--token", envvar="EDDYLINE_TOKEN", default="", help="Its token. [of the one that runs here: its own]"
+)
+
+
+def api_of(url: str, token: str, data_dir: Path | None) -> tuple[str, str]:
+    """Address and token of the collector that is asked: the one at `url`, else the one that runs on the data directory,
+    whose token is not sent to any other. Ends the program if there is none."""
+    from collector.config import default_data_dir
+    from collector.endpoints import find, kept_token
+
+    if url:
+        return url.rstrip("/"), token
+    directory = data_dir or default_data_dir()
+    endpoints = find(directory)
+    if endpoints is None or not endpoints.api:
+        fail("no collector runs here; start one with `eddyline serve`, or give --url", EX_UNAVAILABLE)
+    return endpoints.api, token or kept_token(directory) or ""
+
+
 def fail(message: str, code: int) -> NoReturn:
     """Says why, a line for each thing, and ends the program."""
     for line in message.splitlines():

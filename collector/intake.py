@@ -159,6 +159,8 @@ class Intake:
         """Requests that met a fault of ours, by the digest of their body."""
         self.draining = False
         """Refuse everything: the collector is about to end."""
+        self.taken: Callable[[str, Header, bytes], None] = lambda signal, header, body: None
+        """Told of each request that is safe. Must neither fail nor wait."""
 
     def authenticate(self, authorization: str, api_key: str, peer: str, tenant: str | None = None) -> Caller:
         """Whom a request comes from, or in whose name: `tenant`, if it names one.
@@ -214,6 +216,7 @@ class Intake:
             def journalled(error: Exception | None) -> None:
                 if error is None:
                     self._resends.remember(key, (accepted, checked.accepted))
+                    self.taken(request.signal, header, checked.body)
                     end(accepted, checked.accepted)
                 else:
                     end(Outcome(Verdict.REFUSED, message=str(error)))

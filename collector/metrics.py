@@ -80,7 +80,7 @@ class Metrics(Collector):
         for signal, journal in sources.journals.items():
             journal.sync_seconds = sync.labels(signal).observe
         for signal, pipeline in sources.pipelines.items():
-            pipeline.written = self._watch(signal)
+            pipeline.written.append(self._watch(signal))
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -133,7 +133,7 @@ class Pipeline(Generic[Item]):
         self.flow.replayed = journal.acknowledged_items - self.settled_items
         self.oldest_ns = 0
         """When the oldest record of the batch that is being stored came; 0: nothing is."""
-        self.written: Callable[[Batch, float], None] = lambda batch, seconds: None
+        self.written: list[Callable[[Batch, float], None]] = []
         """Told of each batch that was stored and how long that took."""
         self.retries = 0
         self.rows_dropped = 0
@@ -166,6 +166,11 @@ class Pipeline(Generic[Item]):
     def is_alive(self) -> bool:
         """Both threads are at work."""
         return all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def lag_s(self) -> float:
+        """Age of the oldest record in the batch that is being stored; 0 while nothing is."""
+        return max(0.0, (time.time_ns() - self.oldest_ns) / 1e9) if self.oldest_ns else 0.0
 
     # ------------------------------------------------------------------- reading
 
@@ -285,7 +290,8 @@ class Pipeline(Generic[Item]):
             log.warning("%s: a batch is taken apart: %s", self._signal, error)
             set_aside = self._set_aside(gathered, prepared)
             self._sink.write(replace(prepared.batch, token=""))
-        self.written(prepared.batch, time.monotonic() - began)
+        for tell in self.written:
+            tell(prepared.batch, time.monotonic() - began)
         return set_aside
 
     def _set_aside(self, gathered: _Gathered[Item], prepared: Prepared) -> int:

@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -38,7 +38,7 @@ from collector.meaning import not_understood
 from collector.metrics import Metrics, Sources
 from collector.notify import Notifier
 from collector.order import WriteOrder
-from collector.pipeline import Pipeline, Stage
+from collector.pipeline import Pipeline
 from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
@@ -48,6 +48,7 @@ from collector.redaction import Redaction
 from collector.reload import Reloadable
 from collector.stages import Derivation, LogStage, Totals, TraceStage
 from collector.states import States
+from collector.tap import Taps
 from collector.telemetry import Health, Status
 from collector.tls import TlsError, grpc_credentials
 from mappers.agent_logs import AGENTS
@@ -55,7 +56,6 @@ from mappers.conventions import BUILTIN
 from mappers.cost import load_price_list
 from mappers.loops.configure import configured
 from mappers.loops.evaluator import Engine
-from mappers.model import DEFAULT_TENANT
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from sinks.base import SinkError
@@ -150,7 +150,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         intake = open_intake(settings, journals, gate)
         reloadable.tell(lambda changed: _take_over(changed, intake, keys))
         health = Health()
-        totals = Totals(*await asyncio.to_thread(reader.totals, DEFAULT_TENANT))
+        totals = Totals(*await asyncio.to_thread(reader.totals))
         flows = {signal: Flow() for signal in journals}
         engine, unloaded = _loop_engine(settings)
         deriver = Deriver(
@@ -163,9 +163,8 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         conventions = [*BUILTIN, *plugged_in]
         normalizer, log_normalizer = Normalizer(conventions, prices), Normalizer(conventions, prices)
         redaction = Redaction(settings.redaction, conventions)
-        log_redaction = Redaction(
-            settings.redaction, [*conventions, *(agent.convention() for agent in AGENTS)]
-        )
+        redacted_conventions = [*conventions, *(agent.convention() for agent in AGENTS)]
+        log_redaction = Redaction(settings.redaction, redacted_conventions)
         dead_letters = DeadLetters(
             directory / "dead-letters.jsonl",
             redaction.masked_request,
@@ -174,7 +173,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         notifier = Notifier(settings.notifications.webhooks)
         parts.callback(notifier.close, NOTIFY_S)
         derivation = Derivation(deriver, reader, totals, notifier.tell)
-        stages: dict[str, Stage[Any]] = {
+        stages: dict[str, TraceStage | LogStage] = {
             "traces": TraceStage(normalizer, redaction, derivation, flows["traces"]),
             "logs": LogStage(RecordReader(log_normalizer, prices), log_redaction, derivation, flows["logs"]),
         }
@@ -197,6 +196,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             )
             for signal, stage in stages.items()
         }
+        taps = _tapped(intake, stages, pipelines)
         health.checks = {
             f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()
         } | {f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()}
@@ -229,6 +229,10 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
                     totals,
                 )
             ).text,
+            taps=taps,
+            redaction=lambda signal: Redaction(
+                settings.redaction, redacted_conventions if signal == "logs" else conventions
+            ),
             components=States(health, lambda: intake.draining, journals, pipelines, dead_letters).document,
         )
 
@@ -247,6 +251,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         publish(directory, endpoints)
         yield endpoints
         intake.draining = True
+        taps.end()
 
 
 @contextmanager
@@ -330,8 +335,9 @@ def _status(
     return Status(
         version("eddyline"),
         {
-            "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
+            # In this order: what is no longer queued here is among what is stored.
             "pipeline": lambda: balance("traces") | {"logs": balance("logs")},
+            "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
             "receivers": intake.stats.document,
             "mappers": mappers,
             "redaction": redaction,
@@ -348,7 +354,8 @@ def _status(
             },
             "dead_letters": lambda: {"bytes": dead_letters.size_bytes, "full": dead_letters.is_full},
             "sink": lambda: {
-                signal: {"last_error": pipeline.last_error or None} for signal, pipeline in pipelines.items()
+                signal: {"last_error": pipeline.last_error or None, "lag_s": round(pipeline.lag_s, 3)}
+                for signal, pipeline in pipelines.items()
             },
         },
     )
@@ -381,6 +388,18 @@ def _redacted(redactions: Sequence[Redaction]) -> dict[str, Any]:
         "masked": sum(redaction.masked for redaction in redactions),
         "failures": sum(redaction.failures for redaction in redactions),
     }
+
+
+def _tapped(
+    intake: Intake, stages: Mapping[str, TraceStage | LogStage], pipelines: Mapping[str, Pipeline[Any]]
+) -> Taps:
+    """Taps that are told what passes."""
+    taps = Taps()
+    intake.taken = taps.received
+    for name, stage in stages.items():
+        stage.mapped = partial(taps.mapped, name)
+        pipelines[name].written.append(partial(taps.written, name))
+    return taps
 
 
 async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:

@@ -117,10 +117,12 @@ class TraceStage:
         self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
+        self.mapped: Callable[[Sequence[Event]], None] = lambda events: None
+        """Told of events as they were read. Must neither fail nor wait."""
 
     def decode(self, record: Record) -> Sequence[Span]:
         spans = decode_traces(record.body)
-        _label(spans, record)
+        label(spans, record)
         settle_times(spans, record.header.received_ns)
         self._redaction.saw(record.body, spans)
         return spans
@@ -130,6 +132,7 @@ class TraceStage:
         self._redaction.mask()
         events = [normalize(span) for span in items]
         self._redaction.hide(items, events)
+        self.mapped(events)
 
         def count(derived: Derived) -> None:
             self._flow.stored += derived.new_spans
@@ -155,10 +158,12 @@ class LogStage:
         self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
+        self.mapped: Callable[[Sequence[Event]], None] = lambda events: None
+        """Told of events as they were read. Must neither fail nor wait."""
 
     def decode(self, record: Record) -> Sequence[LogRecord]:
         logs = decode_logs(record.body)
-        _label(logs, record)
+        label(logs, record)
         self._redaction.saw(record.body, logs)
         return logs
 
@@ -169,6 +174,7 @@ class LogStage:
         self._redaction.mask()
         events = [event for record in items if (event := self._reader.event(record)) is not None]
         self._redaction.hide(items, events)
+        self.mapped(events)
         return self._derivation.prepare(
             Batch(logs=items),
             events,
@@ -179,7 +185,7 @@ class LogStage:
         )
 
 
-def _label(items: Sequence[Span] | Sequence[LogRecord], record: Record) -> None:
+def label(items: Sequence[Span] | Sequence[LogRecord], record: Record) -> None:
     """Sets tenant and project: the request's project if it named one, else the resource's, else the default."""
     header = record.header
     resource: Resource | None = None

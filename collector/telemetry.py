@@ -35,11 +35,12 @@ class Status:
     """Sections of the document by name."""
     started_at: float = field(default_factory=time.monotonic)
 
+    def head(self) -> dict[str, Any]:
+        """What anybody may know."""
+        return {"version": self.version, "uptime_s": round(time.monotonic() - self.started_at, 3)}
+
     def document(self) -> dict[str, Any]:
-        uptime_s = round(time.monotonic() - self.started_at, 3)
-        return {"version": self.version, "uptime_s": uptime_s} | {
-            name: part() for name, part in self.parts.items()
-        }
+        return self.head() | {name: part() for name, part in self.parts.items()}
 
 
 class _JsonLines(logging.Formatter):

@@ -26,6 +26,7 @@ from collector.api.problems import (
 )
 from collector.api.runs import RunRoutes
 from collector.api.spans import SpanRoutes
+from collector.api.tapping import TapRoutes
 from collector.api.tokens import TokenRoutes
 from collector.api.warnings import WarningRoutes
 from collector.gate import Gate
@@ -39,6 +40,7 @@ PARTS: tuple[type[Routes], ...] = (
     SpanRoutes,
     WarningRoutes,
     TokenRoutes,
+    TapRoutes,
     HealthRoutes,
 )
 """In the order in which the discovery lists them."""

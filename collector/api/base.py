@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import orjson
@@ -15,8 +15,11 @@ from starlette.responses import Response
 
 from collector.api.parameters import Parameters
 from collector.api.problems import Problem
+from collector.config import RedactionSettings
 from collector.gate import Caller, forbidden
 from collector.keys import Keys, Scope
+from collector.redaction import Redaction
+from collector.tap import Taps
 from collector.telemetry import Health, Status
 from mappers.model import Run
 from mappers.normalize import Normalizer
@@ -48,6 +51,9 @@ class Api:
     """The text for Prometheus."""
     components: Callable[[], dict[str, Any]] = dict
     """How each part is."""
+    taps: Taps = field(default_factory=Taps)
+    redaction: Callable[[str], Redaction] = lambda signal: Redaction(RedactionSettings(), ())
+    """Makes one that redacts a signal as its pipeline does."""
 
 
 class Routes:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.api.base import Routes, RouteTable, json_response
+from collector.api.base import Api, Routes, RouteTable, caller_of, json_response
 
+TOTALS_S = 1.0
+MOST_TOTALS = 1000
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -29,13 +34,35 @@ class HealthRoutes(Routes):
 
 
 class StatusRoutes(Routes):
+    """What the collector has done. A key learns what is stored of its own tenant and project, the API token all."""
+
+    def __init__(self, api: Api, pool: ThreadPoolExecutor) -> None:
+        super().__init__(api, pool)
+        self._totals: dict[tuple[str, str], tuple[float, tuple[int, int, int]]] = {}
+
     def table(self) -> RouteTable:
         return [("GET", "/api/v1/status", self.status)]
 
     async def status(self, request: Request) -> Response:
-        """What was received, what is stored and what is on its way."""
+        """What was received, what is stored and what is on its way; for a key, what is stored of its own."""
         self.parameters(request)
-        return json_response(self.api.status.document())
+        caller = caller_of(request)
+        if caller.is_owner:
+            return json_response(self.api.status.document())
+        stored = await self.read(self._stored, caller.tenant, caller.project)
+        counts = dict(zip(("spans", "events", "runs"), stored, strict=True))
+        return json_response(self.api.status.head() | {"stored": counts})
+
+    def _stored(self, tenant: str, project: str) -> tuple[int, int, int]:
+        """Spans, events and runs, at most `TOTALS_S` old: pages ask each second, and all runs are gone through."""
+        now = time.monotonic()
+        counted_at, found = self._totals.get((tenant, project), (0.0, (0, 0, 0)))
+        if not counted_at or now - counted_at > TOTALS_S:
+            found = self.api.reader.totals(tenant, project)
+            if len(self._totals) >= MOST_TOTALS:
+                self._totals.clear()
+            self._totals[tenant, project] = now, found
+        return found
 
 
 class AdminRoutes(Routes):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from collector.commandline import EX_UNAVAILABLE, data_dir_option, fail
+from collector.commandline import TOKEN, URL, api_of, data_dir_option, fail
 
 SEVERITIES = click.Choice(["info", "warning", "critical", "never"])
 EX_NOTHING = 2
@@ -39,10 +39,8 @@ EX_NOTHING = 2
 @click.option(
     "--sarif", "sarif_file", type=click.Path(path_type=Path, dir_okay=False), help="Write SARIF 2.1.0."
 )
-@click.option(
-    "--url", envvar="EDDYLINE_URL", default="", help="API of a collector elsewhere. [the one that runs here]"
-)
-@click.option("--token", envvar="EDDYLINE_TOKEN", default="", help="Its token. [the data directory's]")
+@URL
+@TOKEN
 @data_dir_option("Where the collector that runs here keeps its data.")
 def check(
     run_ids: tuple[str, ...],
@@ -71,7 +69,7 @@ def check(
     from collector.check import Budgets, CheckError, Selection, junit, sarif
     from collector.check import check as judge
 
-    address, key = _collector(url, token, data_dir)
+    address, key = api_of(url, token, data_dir)
     budgets = Budgets(
         loops=fail_on,
         waste=fail_on_waste,
@@ -106,20 +104,3 @@ def check(
             click.echo(f"UNKNOWN {name}: nothing is known of its {', '.join(outcome.unknown)}")
     click.echo(f"{len(outcomes)} runs checked, {broken} failed")
     sys.exit(1 if broken else 0)
-
-
-def _collector(url: str, token: str, data_dir: Path | None) -> tuple[str, str]:
-    """Address and token of the collector that is asked."""
-    from collector.config import default_data_dir
-    from collector.endpoints import find
-
-    directory = data_dir or default_data_dir()
-    if not url:
-        endpoints = find(directory)
-        if endpoints is None or not endpoints.api:
-            fail("no collector runs here; start one with `eddyline serve`, or give --url", EX_UNAVAILABLE)
-        url = endpoints.api
-    file = directory / "token"
-    if not token and file.exists():
-        token = file.read_text(encoding="utf-8").strip()
-    return url, token

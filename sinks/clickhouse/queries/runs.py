@@ -141,30 +141,34 @@ class RunQueries(Queries):
         )
         return read_run(rows[0]) if rows else None
 
-    def totals(self, tenant: str) -> tuple[int, int, int]:
-        """Stored spans, events and runs, each counted once.
+    def totals(self, tenant: str | None = None, project: str = "") -> tuple[int, int, int]:
+        """Stored spans, events and runs, each counted once: of a tenant (None: of all), of a project ("": of all).
 
         A crash may have left events whose runs were not written any more. They are later than every run's row, and
         their runs are counted from the events.
         """
+        theirs = "true" if tenant is None else "Tenant = {tenant:String}"
         rows = self._store.query(
-            """
+            f"""
             WITH cut_short AS
             (
-                SELECT DISTINCT RunId FROM otel.run_events
-                WHERE Tenant = {tenant:String} AND IngestedAt > (SELECT max(DerivedAt) FROM otel.runs)
+                SELECT DISTINCT Tenant, RunId FROM otel.run_events
+                WHERE {theirs} AND IngestedAt > (SELECT max(DerivedAt) FROM otel.runs)
             )
             SELECT sum(Spans), sum(Events), count() FROM
             (
-                SELECT argMax(Spans, Version) AS Spans, argMax(Events, Version) AS Events
-                FROM otel.runs WHERE Tenant = {tenant:String} AND RunId NOT IN cut_short GROUP BY RunId
+                SELECT argMax(Spans, Version) AS Spans, argMax(Events, Version) AS Events,
+                    argMax(Project, Version) AS OfProject
+                FROM otel.runs WHERE {theirs} AND (Tenant, RunId) NOT IN cut_short GROUP BY Tenant, RunId
                 UNION ALL
-                SELECT uniqExactIf(SpanId, Seq = 0 AND Source != 'log') AS Spans, uniqExact(SpanId, Seq) AS Events
-                FROM otel.run_events WHERE Tenant = {tenant:String} AND RunId IN cut_short
-                GROUP BY RunId HAVING countIf(Part = '') > 0
+                SELECT uniqExactIf(SpanId, Seq = 0 AND Source != 'log') AS Spans, uniqExact(SpanId, Seq) AS Events,
+                    argMin(Project, (NOT IsRoot, StartTime)) AS OfProject
+                FROM otel.run_events WHERE {theirs} AND (Tenant, RunId) IN cut_short
+                GROUP BY Tenant, RunId HAVING countIf(Part = '') > 0
             )
+            WHERE {{project:String}} IN ('', OfProject)
             """,
-            {"tenant": tenant},
+            {"tenant": tenant or "", "project": project},
         )
         spans, events, runs = rows[0]
         return int(spans), int(events), int(runs)
