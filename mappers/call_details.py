@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mappers.conventions.base import Computed
@@ -86,7 +87,13 @@ def offered_tools(value: Any) -> OfferedTools | None:
         return _offered(value)
     if not isinstance(value, (list, tuple)) or not value:
         return None
-    found = [_offered_in(item) if isinstance(item, str) else _offered(item) for item in value[:MAX_TOOLS]]
+    return _together(
+        tuple(_offered_in(item) if isinstance(item, str) else _offered(item) for item in value[:MAX_TOOLS])
+    )
+
+
+@lru_cache(maxsize=512)
+def _together(found: tuple[OfferedTools | None, ...]) -> OfferedTools | None:
     names = tuple(name for one in found if one for name in one.names)[:MAX_TOOLS]
     return OfferedTools(names, hash64(compact([one.hash for one in found if one]))) if names else None
 

@@ -60,15 +60,21 @@ class Reading:
             return None
         if self._documents is None:
             self._documents = {}
-        if key not in self._documents:
-            text = self.get(key)
-            if isinstance(text, str):
-                # A look for the name is cheaper than finding out by parsing that it is not there.
-                if path and isinstance(path[0], str) and path[0] not in text:
-                    return None
-                text = parse(text)
-            self._documents[key] = text
-        return member(self._documents[key], path)
+        if key in self._documents:
+            document = self._documents[key]
+        else:
+            document = self._documents[key] = self.get(key)
+        if isinstance(document, str):
+            # A look for the quoted name is cheaper than finding out by parsing that it is not there.
+            if (
+                path
+                and isinstance(name := path[0], str)
+                and f'{name}"' not in document
+                and f"{name}'" not in document
+            ):
+                return None
+            document = self._documents[key] = parse(document)
+        return member(document, path)
 
     def family(self, prefix: str) -> FlatFamily | None:
         """The flattened family below `prefix`; None if the span has no such key."""
@@ -179,6 +185,8 @@ class FlatFamily:
                         break
                     found.append((written(get(place + identity)), named, written(get(place + arguments))))
                     number += 1
+                if number:
+                    break  # nobody writes a message in both
         return found
 
     def last_text(self) -> str:

@@ -64,10 +64,14 @@ _EXCEPTION_AT_END = re.compile(r"(?:^|\n)\s*[A-Za-z_.]{0,60}(?:Error|Exception)\
 _EMPTY = re.compile(
     r"^\W*(?:no (?:\w+ ){0,2}(?:results?|match(?:es)?|documents?|records?|data|files?|rows?|entries|items)\b"
     r"|could not find|nothing (?:was )?found|0 (?:results?|match)|not found|none\W*$|null\W*$"
-    r"|\[\s*\]\W*$|\{\s*\}\W*$"
-    r"|.{0,60}\"?(?:results?|items|documents|matches|hits|rows)\"?:\s*(?:\[\s*\]|no results|\"\"))",
+    r"|\[\s*\]\W*$|\{\s*\}\W*$)",
+    re.IGNORECASE,
+)
+_NONE_LISTED = re.compile(
+    r"^\W*.{0,60}\"?(?:results?|items|documents|matches|hits|rows)\"?:\s*(?:\[\s*\]|no results|\"\")",
     re.IGNORECASE | re.DOTALL,
 )
+"""Has a colon, which is looked for before."""
 _ACKNOWLEDGES = re.compile(
     r"\b(?:ok|success|successful|successfully|updated|created|saved|written|done|sent|deleted|added|completed|accepted)\b"
 )
@@ -188,7 +192,10 @@ def polls(tool: str) -> bool:
 
 def looks_empty(text: str) -> bool:
     """Whether a short answer, stripped, says at its head that nothing was found."""
-    return len(text) < 400 and _EMPTY.match(text[:300]) is not None
+    if len(text) >= 400:
+        return False
+    head = text[:300]
+    return _EMPTY.match(head) is not None or (":" in head and _NONE_LISTED.match(head) is not None)
 
 
 def acknowledges(text: str) -> bool:
