@@ -10,7 +10,7 @@ from typing import Any
 
 from mappers.calls import Call, calls_of, repeated
 from mappers.cost import Prices
-from mappers.filling import FROM_TWINS, Price, fill, fill_cost, fill_from_records, take_out
+from mappers.filling import FROM_LOG_TWINS, FROM_TWINS, Price, fill, fill_cost, fill_from_records, take_out
 from mappers.foreign import Foreign, counted_elsewhere
 from mappers.handoff import target_in_name
 from mappers.model import SESSION_END, Counts, Event, Kind, Run, RunStatus, Status, Usage
@@ -111,7 +111,9 @@ def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:
     for event in tree.events:
         event.duplicate_of = twins.get(event.span_id, "")
         counted = by_span.get(event.duplicate_of) if event.duplicate_of else None
-        if counted is not None and event.kind in MODEL_KINDS:
+        if counted is not None and event.source == "log":
+            fill(counted, event, FROM_LOG_TWINS)
+        elif counted is not None and event.kind in MODEL_KINDS:
             fill(counted, event, FROM_TWINS)
 
 

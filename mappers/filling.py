@@ -35,6 +35,8 @@ _CACHE = frozenset({"cache_read_tokens", "cache_write_tokens", "cache_write_1h_t
 _PRICED_BY = frozenset({"provider", "request_model", "response_model", "service_tier", *USAGE})
 _INPUT = ("input", "input_bytes", "args_hash")
 _OUTPUT = ("output", "output_bytes", "result_hash")
+FROM_LOG_TWINS = (*FROM_RECORDS, *_INPUT, *_OUTPUT)
+"""Of two records of one happening one may have the content."""
 _NOTHING_KNOWN = frozenset({*_LISTS, "args_hash", "result_hash", "attempts"})
 """Fields that say by their default that nothing is known."""
 _TALKING = MODEL_KINDS | {Kind.AGENT, Kind.WORKFLOW}

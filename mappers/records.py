@@ -72,7 +72,9 @@ class RecordReader:
     def _of_an_agent(self, record: LogRecord, name: str) -> Event | None:
         for agent, scopes, secondary in self._agents:
             known = scopes.search(record.scope.name) is not None
-            own_name = _own_name(agent, name) or _own_name(agent, record.body)
+            # Where the library names events itself (after the place in the code), the attribute is the agent's.
+            names = (name, record.attributes.get("event.name"), record.body)
+            own_name = next(filter(None, (_own_name(agent, one) for one in names)), "")
             if not known and not own_name:
                 continue
             happening = _happening(agent, record, own_name or name)
@@ -86,17 +88,17 @@ class RecordReader:
 
     def _in_session(
         self, agent: AgentLogs, record: LogRecord, happening: str, session: str, *, adds: bool
-    ) -> Event | None:
+    ) -> Event:
+        """`adds`: another record may tell of the happening too; this one lies within that, as a twin, or is alone."""
         run_id = sha256(f"{record.project}\0{session}".encode(errors="replace")).hexdigest()[:32]
         span = _as_span(record)
         told_apart = next(filter(None, (text(record.attributes.get(key)) for key in agent.twice)), "")
         if told_apart:
             shared = compact([session, agent.kinds[happening], happening in agent.failures, told_apart])
-            span.parent_span_id = f"{hash64(shared):016x}"
-        elif adds:
-            return None
-        if not adds:
-            span.span_id, span.parent_span_id = span.parent_span_id if told_apart else span.span_id, ""
+            identity = f"{hash64(shared):016x}"
+            span.span_id, span.parent_span_id = (span.span_id, identity) if adds else (identity, "")
+        else:
+            span.parent_span_id = ""
         span.attributes = {**record.attributes, agent.mark: happening}
         duration = milliseconds(_number(record.attributes.get(agent.duration_ms))) or 0
         span.start_ns = max(0, span.end_ns - int(duration * 1e6))
@@ -109,8 +111,6 @@ class RecordReader:
             event.error_message = (text(record.attributes.get("error")) or "")[:PREVIEW]
         if happening in agent.ends:
             event.operation = SESSION_END
-        if adds:
-            event.kind, event.part = Kind.OTHER, "details"
         return event
 
     def _details(self, record: LogRecord) -> Event:

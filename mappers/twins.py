@@ -10,6 +10,8 @@ from itertools import islice
 from mappers.model import PROXY_SCOPE, Event, Kind, Status
 from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
 
+BARE_RECORD_NS = 100_000_000
+"""Longest time between two records of the end of one answer."""
 MOST_BESIDE = 1_000
 """Executions of a tool that are looked at for one call that traffic tells."""
 
@@ -31,6 +33,7 @@ def find_twins(tree: Tree) -> dict[str, str]:
             twins[event.span_id] = outer.span_id
     _add_same_response(tree, twins)
     _add_inferred_tools(tree, twins)
+    _add_bare_records(tree, twins)
     return {span_id: _counted(counts, twins) for span_id, counts in twins.items()}
 
 
@@ -111,6 +114,34 @@ def _add_inferred_tools(tree: Tree, twins: dict[str, str]) -> None:
         if seen is not None:
             twins[event.span_id] = seen.span_id
             _remove(by_name[_kind_and_name(seen)], seen)
+
+
+def _add_bare_records(tree: Tree, twins: dict[str, str]) -> None:
+    """An agent may log that an answer is complete twice, once without what was used: that record yields to the
+    nearest one that has it."""
+    answers = [e for e in tree.events if e.source == "log" and e.kind == Kind.LLM and e.span_id not in twins]
+    bare = [e for e in answers if e.status == Status.OK and not e.usage_source and e.input_bytes is None]
+    if not bare or len(bare) == len(answers):
+        return
+    told = sorted((e for e in answers if e.usage_source and e.status == Status.OK), key=_end)
+    for event in bare:
+        place = bisect_left(told, event.end_ns, key=_end)
+        near = min(
+            (
+                other
+                for other in told[max(0, place - 1) : place + 1]
+                if other.request_model == event.request_model
+            ),
+            key=lambda other: abs(other.end_ns - event.end_ns),
+            default=None,
+        )
+        if near is not None and abs(near.end_ns - event.end_ns) <= BARE_RECORD_NS:
+            twins[event.span_id] = near.span_id
+            del told[place if place < len(told) and told[place] is near else place - 1]
+
+
+def _end(event: Event) -> int:
+    return event.end_ns
 
 
 def _start(event: Event) -> int:

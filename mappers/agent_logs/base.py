@@ -37,7 +37,7 @@ class AgentLogs:
     twice: Sequence[str] = ()
     """Attributes of which the first that is there tells two records of one happening, else each is its own."""
     secondary: str = ""
-    """Pattern of scopes whose records only add to another record of the happening (`twice`)."""
+    """Pattern of scopes whose records may tell a happening once more (`twice`), with its content."""
     duration_ms: str = "duration_ms"
     """Attribute with how long it took until the record was made."""
     fields: Mapping[str, Sequence[Source]]

@@ -1,7 +1,8 @@
 """Codex CLI (`docs/config.md` of its repository, "otel", and its records as version 0.137 sends them).
 
-A model call is told when its stream is complete; requests that failed before are told by themselves. Newer versions
-send each record twice: one named and without content, one of scope `codex_otel.log_only` with content and tokens.
+A model call is told when its stream is complete; requests that failed before are told by themselves. Version 0.137
+sends each record twice, one named and without content, one of scope `codex_otel.log_only` with content and tokens;
+0.169 only the latter, but the end of a stream twice: as it came, and with its tokens.
 """
 
 from mappers.agent_logs.base import AgentLogs, Get, outcome

@@ -96,7 +96,12 @@ def captured_logs(scenario: Scenario) -> list[LogRecord]:
 
 def _decode_logs(body: bytes) -> list[LogRecord]:
     records = []
-    for resource_logs in ExportLogsServiceRequest.FromString(body).resource_logs:
+    if body.startswith(b"{"):
+        document = _as_protobuf_json(json.loads(body))
+        request = json_format.ParseDict(document, ExportLogsServiceRequest(), ignore_unknown_fields=True)
+    else:
+        request = ExportLogsServiceRequest.FromString(body)
+    for resource_logs in request.resource_logs:
         resource = Resource(_mapping(resource_logs.resource.attributes), resource_logs.schema_url)
         for scope_logs in resource_logs.scope_logs:
             scope = Scope(scope_logs.scope.name, scope_logs.scope.version)

@@ -159,7 +159,7 @@ def test_what_codex_tells_twice_is_put_together() -> None:
         run = assemble(events).run
         assert (run.counts.llm_calls, run.counts.tool_calls) == (1, 1)
         assert (run.usage.input, run.usage.output) == (100, 10)
-        (tool,) = (event for event in events if event.kind == Kind.TOOL)
+        (tool,) = (event for event in events if event.kind == Kind.TOOL and not event.duplicate_of)
         assert (tool.input, tool.output, bool(tool.args_hash)) == ('{"cmd":"ls"}', "a b", True)
 
 

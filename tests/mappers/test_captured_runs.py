@@ -11,8 +11,9 @@ from mappers.assemble import assemble, settle
 from mappers.foreign import is_candidate, join
 from mappers.model import Event, Kind, Run
 from mappers.normalize import Normalizer
+from mappers.records import RecordReader
 from tests.corpus import Scenario, captured, scenarios, select
-from tests.mappers.spans import captured_spans
+from tests.mappers.spans import captured_logs, captured_spans
 
 MAPPED = (
     "openinference/",
@@ -83,18 +84,28 @@ def _outcome(runs: list[Run], events: list[Event]) -> dict[str, Any]:
     }
 
 
+def _read(scenario: Scenario) -> tuple[list[Run], list[Event]]:
+    """The runs and events of what was sent, spans and log records."""
+    normalizer = Normalizer()
+    reader = RecordReader(normalizer)
+    told = [normalizer.normalize(span) for span in captured_spans(scenario)]
+    told += [event for record in captured_logs(scenario) if (event := reader.event(record)) is not None]
+    assert not normalizer.faults
+    by_run: dict[str, dict[str, Event]] = defaultdict(dict)
+    for event in told:
+        by_run[event.run_id][event.span_id] = event
+    foreign = join([event for events in by_run.values() for event in events.values() if is_candidate(event)])
+    runs = []
+    for run_id, events in by_run.items():
+        known = {span_id: told for (run, span_id), told in foreign.items() if run == run_id}
+        if not all(event.part for event in events.values()):
+            runs.append(assemble(list(events.values()), known).run)
+    return runs, [event for events in by_run.values() for event in events.values()]
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_captured_scenario_comes_to_what_the_provider_saw(scenario: Scenario) -> None:
-    normalizer = Normalizer()
-    by_trace: dict[str, dict[str, Event]] = defaultdict(dict)
-    for span in captured_spans(scenario):
-        by_trace[span.trace_id][span.span_id] = normalizer.normalize(span)
-    foreign = join([e for events in by_trace.values() for e in events.values() if is_candidate(e)])
-    runs = []
-    for trace_id, events in by_trace.items():
-        known = {span_id: told for (run_id, span_id), told in foreign.items() if run_id == trace_id}
-        runs.append(assemble(list(events.values()), known).run)
-    outcome = _outcome(runs, [event for events in by_trace.values() for event in events.values()])
+    outcome = _outcome(*_read(scenario))
 
     expected = scenario.expect | CORRECTED.get(scenario.name, {})
     expected["runs"] = sorted(
@@ -111,7 +122,6 @@ def test_a_captured_scenario_comes_to_what_the_provider_saw(scenario: Scenario) 
     expected["models"] = sorted(expected["models"])
     expected["tokens"] = {name: n for name, n in expected["tokens"].items() if name != "total"}
     assert outcome == {name: expected[name] for name in outcome}
-    assert not normalizer.faults
 
 
 def test_every_captured_span_gives_an_event_without_a_fault() -> None:
