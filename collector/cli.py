@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector import configcommands, keycommands, upkeep, watching
+from collector import configcommands, keycommands, upkeep, watching, wirecommands
 from collector.check.command import check
 from collector.commandline import EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, Command, data_dir_option, fail
 from collector.configcommands import CONFIG, SETS
@@ -36,6 +36,11 @@ def _door(name: str, what: str, default: str) -> Callable[[Command], Command]:
     )
 
 
+CAPTURE_FILE = click.option(
+    "--capture-file", metavar="FILE", help="Write all traffic of the LLM proxy there, for debugging."
+)
+
+
 @main.command()
 @CONFIG
 @SETS
@@ -45,8 +50,9 @@ def _door(name: str, what: str, default: str) -> Callable[[Command], Command]:
 @_door("api", "JSON API", "127.0.0.1:4320")
 @_door("proxy", "LLM proxy", "127.0.0.1:31300")
 @_door("admin", "Health for probes", "127.0.0.1:13133")
+@CAPTURE_FILE
 def serve(
-    configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, **doors: str | None
+    configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, **flags: str | None
 ) -> None:
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
     import asyncio
@@ -56,7 +62,7 @@ def serve(
     from collector.telemetry import configure_logging
 
     def read() -> Settings:
-        return load(configs, sets=sets, flags={"data_dir": data_dir, **doors})
+        return load(configs, sets=sets, flags={"data_dir": data_dir, **flags})
 
     try:
         settings = read()
@@ -131,6 +137,7 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
 @click.option(
     "--collector", metavar="URL", help="Where spans go, by OTLP/HTTP. [default: http://127.0.0.1:4318]"
 )
+@CAPTURE_FILE
 def proxy(configs: tuple[str, ...], sets: tuple[str, ...], **flags: Any) -> None:
     """Run the LLM proxy alone, beside a program; its spans go to a collector."""
     import asyncio
@@ -239,6 +246,7 @@ main.add_command(check)
 main.add_command(watching.tap)
 main.add_command(watching.top)
 main.add_command(keycommands.token)
+main.add_command(wirecommands.wire)
 for command in (
     configcommands.validate,
     configcommands.components,

@@ -405,6 +405,25 @@ class ProxySettings(Section):
     export: ProxyExport = ProxyExport()
 
 
+class LoggingSettings(Section):
+    capture_file: str = ""
+    """File that all traffic of the proxy is written to, for debugging; `WIRE_CAPTURE_FILE` sets it, too."""
+    capture_format: Literal["jsonl", "cbor", "text"] = "jsonl"
+    """One JSON document a line, CBOR with the exact bytes, or text for people."""
+    capture_buffer_size: ByteSize = ByteSize(64 << 10)
+    """Bytes that are gathered before they are written."""
+    capture_flush_interval: Seconds = 1.0
+    """How long they are gathered at most."""
+    capture_max_entries_per_flush: Annotated[int, Field(ge=1)] = 100
+    """How many records are gathered at most."""
+    capture_max_bytes: Annotated[ByteSize, Field(ge=1 << 10)] = ByteSize(100 << 20)
+    """Size at which the file is rotated and compressed."""
+    capture_max_files: Annotated[int, Field(ge=0)] = 5
+    """Rotated files that are kept."""
+    capture_total_max_bytes: Annotated[ByteSize, Field(ge=2 << 10)] = ByteSize(500 << 20)
+    """Bytes of all of them together; the oldest goes before more is written."""
+
+
 class Shutdown(Section):
     timeout: Seconds = 25.0
     """Longest wait for the stores on SIGTERM; what is left stays in the journal."""
@@ -456,6 +475,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     admin: AdminSettings = AdminSettings()
     proxy: ProxySettings = ProxySettings()
+    logging: LoggingSettings = LoggingSettings()
     service: ServiceSettings = ServiceSettings()
 
 
@@ -473,7 +493,10 @@ _FLAGS: Mapping[str, tuple[str, ...]] = {
     "data_dir": ("data_dir",),
     "upstream": ("proxy", "upstream"),
     "collector": ("proxy", "export", "endpoint"),
+    "capture_file": ("logging", "capture_file"),
 }
+CAPTURE_VARIABLE = "WIRE_CAPTURE_FILE"
+"""Sets `logging.capture_file`, as its own variable does, which is above it."""
 
 
 def load(
@@ -497,6 +520,8 @@ def load(
             _put(short, path, value)
         if (value := (flags or {}).get(name)) is not None:
             _put(given, path, value)
+    if (file := os.environ.get(CAPTURE_VARIABLE)) and "EDDYLINE_LOGGING__CAPTURE_FILE" not in os.environ:
+        _put(short, _FLAGS["capture_file"], file)
     for text in sets:
         short = merge(short, read_assignment(text))
     document = read_all(configs)

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 from collector.config import Settings
 
 
 def not_understood(settings: Settings) -> list[str]:
     """What is wrong, each with its setting; [] if nothing is."""
-    checks: tuple[Callable[[Settings], None], ...] = (_proxy, _loops)
+    checks: tuple[Callable[[Settings], None], ...] = (_proxy, _capture, _loops)
     found = []
     for check in checks:
         try:
@@ -27,6 +28,13 @@ def _proxy(settings: Settings) -> None:
 
     gate = Gate(allow=settings.proxy.local.allow, paths=settings.proxy.local.paths)
     Routes(settings.proxy, gate)
+
+
+def _capture(settings: Settings) -> None:
+    """Raises: ValueError."""
+    logging = settings.logging
+    if logging.capture_file and logging.capture_format == "cbor" and find_spec("cbor2") is None:
+        raise ValueError("logging.capture_format: cbor needs a package: pip install 'eddyline[cbor]'")
 
 
 def _loops(settings: Settings) -> None:

@@ -71,10 +71,32 @@ def _masked_bytes(value: bytes, mask: Mask) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
+class Rules:
+    """What holds for one project."""
+
     personal: frozenset[PersonalData]
     hidden: tuple[str, ...]
     """Sides of the content that are not stored."""
+
+    def mask(self, text: str) -> str:
+        """The text without secrets and what personal data the project wants masked."""
+        return mask_personal(mask_secrets(text), self.personal)
+
+
+class ProjectRules:
+    """The rules of each project."""
+
+    def __init__(self, settings: RedactionSettings) -> None:
+        self._settings = settings
+        self._known: dict[str, Rules] = {}
+
+    def of(self, project: str) -> Rules:
+        rules = self._known.get(project)
+        if rules is None:
+            if len(self._known) >= MAX_PROJECTS:
+                self._known.clear()
+            rules = self._known[project] = _compiled(_rules_of(self._settings, project))
+        return rules
 
 
 class Redaction:
@@ -85,9 +107,8 @@ class Redaction:
     """
 
     def __init__(self, settings: RedactionSettings, conventions: Iterable[Convention]) -> None:
-        self._settings = settings
+        self._rules = ProjectRules(settings)
         self._content = Content(conventions)
-        self._by_project: dict[str, _Rules] = {}
         self._seen: list[tuple[bytes, Sequence[Item]]] = []
         self.masked = 0
         """Items that were looked through value by value."""
@@ -115,7 +136,7 @@ class Redaction:
         done: set[int] = set()
         for (_, items), has_mark in zip(self._seen, marked, strict=True):
             for item in items:
-                personal = self._rules(item.project).personal
+                personal = self._rules.of(item.project).personal
                 if personal:
                     self._mask(item, _both(mask_marked, personal), done)
                 elif has_mark and marked_texts:
@@ -145,18 +166,18 @@ class Redaction:
         """Removes, in place, the content that projects do not want stored. The events were read from the items
         before, so that sizes, hashes and names of tools are known all the same."""
         for event in events:
-            hidden = self._rules(event.project).hidden
+            hidden = self._rules.of(event.project).hidden
             if "input" in hidden:
                 event.input = ""
             if "output" in hidden:
                 event.output = ""
         for item in items:
-            if hidden := self._rules(item.project).hidden:
+            if hidden := self._rules.of(item.project).hidden:
                 self._hide(item, hidden)
 
     def masked_request(self, signal: str, body: bytes, project: str) -> bytes:
         """A record's body with what looks like a secret masked, also one that nobody can decode."""
-        mask = _both(mask_secrets, self._rules(project).personal)
+        mask = self._rules.of(project).mask
         message = TracesRequest if signal == "traces" else LogsRequest
         try:
             request = message.FromString(body)
@@ -200,16 +221,6 @@ class Redaction:
                 event.attributes = without(event.attributes, hidden)
         item.attributes = without(item.attributes, hidden)
 
-    # ------------------------------------------------------------------- rules
-
-    def _rules(self, project: str) -> _Rules:
-        rules = self._by_project.get(project)
-        if rules is None:
-            if len(self._by_project) >= MAX_PROJECTS:
-                self._by_project.clear()
-            rules = self._by_project[project] = _compiled(_rules_of(self._settings, project))
-        return rules
-
 
 def _rules_of(settings: RedactionSettings, project: str) -> RedactionRules:
     return next(
@@ -217,9 +228,9 @@ def _rules_of(settings: RedactionSettings, project: str) -> RedactionRules:
     )
 
 
-def _compiled(rules: RedactionRules) -> _Rules:
+def _compiled(rules: RedactionRules) -> Rules:
     hidden = {"input": not rules.capture_input, "output": not rules.capture_output}
-    return _Rules(frozenset(rules.mask), tuple(side for side, off in hidden.items() if off))
+    return Rules(frozenset(rules.mask), tuple(side for side, off in hidden.items() if off))
 
 
 def _both(mask: Mask, personal: frozenset[PersonalData]) -> Mask:

@@ -42,7 +42,7 @@ from collector.pipeline import Pipeline
 from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
-from collector.proxy.door import ProxyDoor, into
+from collector.proxy.door import ProxyDoor, into, wire_capture
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import Redaction
 from collector.reload import Reloadable
@@ -200,7 +200,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         health.checks = {
             f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()
         } | {f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()}
-        proxy = ProxyDoor(settings.proxy, into(intake), salt)
+        proxy = ProxyDoor(settings.proxy, into(intake), salt, wire_capture(settings))
         api = Api(
             reader,
             _status(

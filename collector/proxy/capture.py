@@ -52,10 +52,14 @@ class Capture:
         self._salt = salt
 
     def wants(self, method: str, path: str, context: Context) -> bool:
-        """Whether the call is recorded at all."""
-        if method != "POST" or self.level(context) == "off":
-            return False
-        return not any(fnmatchcase(path, pattern) for pattern in self._settings.skip)
+        """Whether the call becomes a span."""
+        return method == "POST" and self.allows(path, context)
+
+    def allows(self, path: str, context: Context) -> bool:
+        """Whether anything is kept of a call to this path."""
+        return self.level(context) != "off" and not any(
+            fnmatchcase(path, pattern) for pattern in self._settings.skip
+        )
 
     def level(self, context: Context) -> str:
         """off | meta | full: the least of what is configured and what the client allows."""

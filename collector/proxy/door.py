@@ -11,13 +11,15 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp
 
-from collector.config import ProxySettings
+from collector.config import ProxySettings, Settings
 from collector.intake import Intake, Outcome, Verdict
 from collector.listening import ListenError, listen
 from collector.otlp import Signal
 from collector.proxy.app import Proxy, Recorder
 from collector.proxy.recorder import ExchangeRecorder, Outlet, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
+from collector.proxy.wire import WireCapture
+from collector.redaction import ProjectRules
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +35,20 @@ class ProxyDoor:
     """Args:
     outlet: where spans go.
     salt: of this installation, for the names of keys.
+    wire: is told of every call; None if nothing is captured. It is closed with the door.
     recorder: instead of the one that reads calls, for tests.
     """
 
     def __init__(
-        self, settings: ProxySettings, outlet: Outlet, salt: bytes, recorder: Recorder | None = None
+        self,
+        settings: ProxySettings,
+        outlet: Outlet,
+        salt: bytes,
+        wire: WireCapture | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
-        self._recorder = recorder or ExchangeRecorder(settings.capture, outlet, salt)
+        self._recorder = recorder or ExchangeRecorder(settings.capture, outlet, salt, wire)
         self._proxy: Proxy | None = None
 
     async def open(
@@ -91,6 +99,13 @@ class ProxyDoor:
     def document(self) -> dict[str, Any] | None:
         """What was relayed and recorded, for the status; None if the proxy is off."""
         return self._proxy.document() if self._proxy is not None else None
+
+
+def wire_capture(settings: Settings) -> WireCapture | None:
+    """The wire capture that is asked for; None if none is."""
+    if not settings.logging.capture_file or settings.proxy.endpoint is None:
+        return None
+    return WireCapture(settings.logging, ProjectRules(settings.redaction))
 
 
 def into(intake: Intake) -> RetryingOutlet:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 import orjson
 
-from collector.proxy.decoding import NotDecodableError, decoded
+from collector.proxy.decoding import NotDecodableError, Pieces, decoded
 from collector.proxy.formats import Answered, Asked, Document, Format, Part, format_of
 from collector.proxy.formats.base import error_of, mapped, string
-from collector.proxy.framing import FRAMINGS, EventTooLongError, json_array
+from collector.proxy.framing import FRAMINGS, Events, json_array
 from collector.proxy.headers import by_name
 from collector.proxy.tape import Ending, Tape
 
@@ -80,23 +80,33 @@ class Exchange:
     calls: list[Call] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """What could not be read."""
+    request_body: bytes = b""
+    """Without its content coding, as far as it can be read."""
+    document: Document = field(default_factory=dict)
+    """The answer as one document, put together where it was streamed."""
+    _pieces: list[tuple[int, bytes]] | None = None
+
+    def response_pieces(self) -> list[tuple[int, bytes]]:
+        """(when it came, bytes) of the answer without its content coding, as far as it can be read."""
+        if self._pieces is None:
+            self._pieces = _decoded_pieces(self.tape, self.got, self.faults)
+        return self._pieces
 
 
 def read_exchange(tape: Tape) -> Exchange:
     """Reads a finished tape. Never raises for what is on it: what can not be read is named in `faults`."""
     format_ = format_of(tape.path, tape.upstream.family)
-    faults: list[str] = []
     sent, got = by_name(tape.request_headers), by_name(tape.response_headers)
-    asked = _read_request(tape, sent, format_, faults)
-    if format_ is None or tape.status == 0:
-        answered = Answered()
-        if tape.status >= 400:
-            answered.error_type, answered.error_message = error_of(_document(tape, got, faults))
-        exchange = Exchange(tape, format_, sent, got, asked, answered, "", faults=faults)
-        _judge(exchange, finished=False)
-        return exchange
-    exchange = Exchange(tape, format_, sent, got, asked, Answered(), "", faults=faults)
-    finished = _read_response(exchange, format_)
+    exchange = Exchange(tape, format_, sent, got, Asked(""), Answered(), "")
+    exchange.request_body = _request_body(exchange)
+    finished = False
+    if format_ is not None:
+        exchange.asked = _read_request(exchange, format_)
+    if format_ is not None and tape.status:
+        finished = _read_response(exchange, format_)
+    elif tape.status >= 400:
+        answered = exchange.answered
+        answered.error_type, answered.error_message = error_of(_document(exchange))
     _judge(exchange, finished=finished)
     return exchange
 
@@ -104,23 +114,31 @@ def read_exchange(tape: Tape) -> Exchange:
 # --------------------------------------------------------------------------- the request
 
 
-def _read_request(tape: Tape, sent: dict[bytes, str], format_: Format | None, faults: list[str]) -> Asked:
-    if format_ is None:
-        return Asked("")
-    body: Document = {}
-    raw = b"".join(tape.request)
-    media_type = sent.get(b"content-type", "").partition(";")[0].strip().lower()
+def _request_body(exchange: Exchange) -> bytes:
+    """The body without its content coding; as it is, if it can not be decoded."""
+    raw = b"".join(exchange.tape.request)
+    coding = exchange.sent.get(b"content-encoding")
+    if not coding:
+        return raw
     try:
-        coding = sent.get(b"content-encoding")
-        if coding:
-            raw = b"".join(piece for _, piece in decoded([(0, raw)], coding))
-        if media_type == "multipart/form-data":
-            body = _form(raw, sent[b"content-type"])
-        elif raw and not tape.request_cut:
+        return b"".join(piece for _, piece in decoded([(0, raw)], coding))
+    except NotDecodableError:
+        exchange.faults.append("request")
+        return raw
+
+
+def _read_request(exchange: Exchange, format_: Format) -> Asked:
+    tape, raw = exchange.tape, exchange.request_body
+    body: Document = {}
+    media_type = exchange.sent.get(b"content-type", "").partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        body = _form(raw, exchange.sent[b"content-type"])
+    elif raw and not tape.request_cut and not exchange.faults:
+        try:
             parsed = orjson.loads(raw)
             body = parsed if isinstance(parsed, dict) else {}
-    except (NotDecodableError, orjson.JSONDecodeError):
-        faults.append("request")
+        except orjson.JSONDecodeError:
+            exchange.faults.append("request")
     if not body and raw and (match := _MODEL.search(raw[:_WHOLE]) or _MODEL.search(raw[-_WHOLE:])):
         body = {"model": match[1].decode("utf-8", "replace")}
     try:
@@ -129,7 +147,7 @@ def _read_request(tape: Tape, sent: dict[bytes, str], format_: Format | None, fa
         asked.cache_key = string(body.get("prompt_cache_key"))
         return asked
     except Exception:  # a shape that nobody foresaw costs its own meaning only
-        faults.append("request")
+        exchange.faults.append("request")
         return Asked("chat", string(body.get("model")))
 
 
@@ -155,9 +173,10 @@ def _form(raw: bytes, content_type: str) -> Document:
 # --------------------------------------------------------------------------- the response
 
 
-def _document(tape: Tape, got: dict[bytes, str], faults: list[str]) -> Document:
+def _document(exchange: Exchange) -> Document:
     """A response that is one JSON document; empty if it is none."""
-    raw = b"".join(piece for _, piece in _pieces(tape, got, faults))
+    tape, faults = exchange.tape, exchange.faults
+    raw = b"".join(piece for _, piece in exchange.response_pieces())
     if not raw:
         return {}
     try:
@@ -173,7 +192,7 @@ def _document(tape: Tape, got: dict[bytes, str], faults: list[str]) -> Document:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _pieces(tape: Tape, got: dict[bytes, str], faults: list[str]) -> list[tuple[int, bytes]]:
+def _decoded_pieces(tape: Tape, got: dict[bytes, str], faults: list[str]) -> list[tuple[int, bytes]]:
     coding = got.get(b"content-encoding", "")
     found: list[tuple[int, bytes]] = []
     try:
@@ -184,39 +203,40 @@ def _pieces(tape: Tape, got: dict[bytes, str], faults: list[str]) -> list[tuple[
     return found
 
 
+def framing_of(exchange: Exchange) -> Callable[[Pieces], Events] | None:
+    """How the answer is cut into events; None if it is not a stream of them."""
+    media_type = exchange.got.get(b"content-type", "").partition(";")[0].strip().lower()
+    framing = FRAMINGS.get(media_type)
+    if framing is None and ":stream" in exchange.tape.path and exchange.tape.status < 400:
+        pieces = exchange.response_pieces()
+        if pieces and pieces[0][1].lstrip()[:1] == b"[":
+            return json_array
+    return framing
+
+
 def _read_response(exchange: Exchange, format_: Format) -> bool:
     """Fills in what the answer says; whether its end was seen."""
     tape, faults = exchange.tape, exchange.faults
-    media_type = exchange.got.get(b"content-type", "").partition(";")[0].strip().lower()
-    framing = FRAMINGS.get(media_type)
-    pieces: list[tuple[int, bytes]] | None = None
-    if framing is None and ":stream" in tape.path and tape.status < 400:
-        pieces = _pieces(tape, exchange.got, faults)
-        if pieces and pieces[0][1].lstrip()[:1] == b"[":
-            framing = json_array
+    framing = framing_of(exchange)
     assembler = format_.assembler() if framing is not None else None
-    document: Document
     content_ns: list[int] = []
     if framing is None or assembler is None:
-        document = (
-            _document(tape, exchange.got, faults) if not media_type.startswith(("audio/", "image/")) else {}
-        )
+        if not exchange.got.get(b"content-type", "").startswith(("audio/", "image/")):
+            exchange.document = _document(exchange)
     else:
         exchange.streamed = True
         try:
-            for at, name, data in framing(_pieces(tape, exchange.got, faults) if pieces is None else pieces):
+            for at, name, data in framing(exchange.response_pieces()):
                 if exchange.first_event_ns is None:
                     exchange.first_event_ns = at
                 exchange.events += 1
                 if assembler.feed(name, _parsed(data), at):
                     content_ns.append(at)
-        except EventTooLongError:
+        except Exception:  # an event without an end, or of a shape that nobody foresaw
             faults.append("response")
-        except Exception:
-            faults.append("response")
-        document = assembler.document
+        exchange.document = assembler.document
     try:
-        exchange.answered = format_.answered(document)
+        exchange.answered = format_.answered(exchange.document)
     except Exception:
         faults.append("response")
     _note_times(exchange, content_ns)

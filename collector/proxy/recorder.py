@@ -21,13 +21,14 @@ from starlette.types import Scope
 
 from collector.config import ProxyCapture
 from collector.proxy.app import Recorder
-from collector.proxy.capture import Capture
+from collector.proxy.capture import Capture, Policy
 from collector.proxy.context import Context
-from collector.proxy.exchange import read_exchange
+from collector.proxy.exchange import Exchange, read_exchange
 from collector.proxy.routes import Route
 from collector.proxy.sessions import Resolver
 from collector.proxy.spans import spans_of
 from collector.proxy.tape import Budget, Ending, Tape
+from collector.proxy.wire import WireCapture
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +64,19 @@ class ExchangeRecorder(Recorder):
 
     Args:
         salt: of this installation, for the names of keys.
+        wire: is told of every call; None if nothing is captured.
     """
 
-    def __init__(self, settings: ProxyCapture, outlet: Outlet, salt: bytes) -> None:
+    def __init__(
+        self, settings: ProxyCapture, outlet: Outlet, salt: bytes, wire: WireCapture | None = None
+    ) -> None:
         self.capture = Capture(settings, salt)
         self.counts = RecorderCounts()
         self._limit = settings.max_body_bytes
         self._max_calls = settings.max_queue_calls
         self._budget = Budget(settings.max_queue_bytes)
         self._outlet = outlet
+        self._wire = wire
         self._resolver = Resolver()
         self._version = version("eddyline")
         self._waiting: deque[Tape] = deque()
@@ -85,7 +90,8 @@ class ExchangeRecorder(Recorder):
     def begin(self, scope: Scope, route: Route, context: Context) -> Tape | None:
         # A WebSocket has no method; what is asked over it is what would have been posted.
         method = scope.get("method", "POST")
-        if not self.capture.wants(method, route.path, context):
+        wire_only = not self.capture.wants(method, route.path, context)
+        if wire_only and (self._wire is None or not self.capture.allows(route.path, context)):
             return None
         client = scope.get("client") or ("", 0)
         return Tape(
@@ -99,6 +105,7 @@ class ExchangeRecorder(Recorder):
             request_headers=scope["headers"],
             client=client[0],
             server=(route.url.host or "", route.url.port or 0),
+            wire_only=wire_only,
         )
 
     def finish(self, tape: Tape) -> None:
@@ -143,8 +150,12 @@ class ExchangeRecorder(Recorder):
     def _record(self, tape: Tape) -> None:
         try:
             exchange = read_exchange(tape)
-            resolved = self._resolver.resolve(exchange)
             policy = self.capture.policy(tape.context)
+            if tape.wire_only:
+                self._capture(exchange, tape.context.session or None, policy)
+                return
+            resolved = self._resolver.resolve(exchange)
+            self._capture(exchange, resolved.session.id or resolved.session.trace_id, policy)
             self._outlet.send(tape.context.project, spans_of(exchange, resolved, policy, self._version))
             self.counts.recorded += 1
         except Exception:
@@ -153,12 +164,18 @@ class ExchangeRecorder(Recorder):
         finally:
             tape.forget()
 
+    def _capture(self, exchange: Exchange, session: str | None, policy: Policy) -> None:
+        if self._wire is not None:
+            self._wire.record(exchange, session, policy)
+
     def close(self, timeout: float) -> None:
         """Reads what waits, for so many seconds at most."""
         with self._wake:
             self._closing = True
             self._wake.notify()
         self._thread.join(timeout)
+        if self._wire is not None:
+            self._wire.close()
         self._outlet.close(timeout)
 
     def document(self) -> dict[str, Any]:
@@ -170,6 +187,7 @@ class ExchangeRecorder(Recorder):
             "dropped": self.counts.dropped,
             "failed": self.counts.failed,
             "outlet": self._outlet.document(),
+            "wire": self._wire.document() if self._wire is not None else None,
         }
 
 

@@ -22,7 +22,7 @@ from collector.exposure import LOOPBACK_HOSTS
 from collector.listening import ListenError
 from collector.meaning import not_understood
 from collector.proxy.capture import installation_salt
-from collector.proxy.door import ProxyDoor
+from collector.proxy.door import ProxyDoor, wire_capture
 from collector.proxy.errors import RelayError, answer
 from collector.proxy.gate import Gate
 from collector.proxy.recorder import RetryingOutlet
@@ -71,7 +71,8 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         forward = _Forward(settings.proxy.export, settings)
         parts.push_async_callback(forward.close)
         exporter = Exporter(settings.proxy.export)
-        door = ProxyDoor(settings.proxy, RetryingOutlet(exporter.take), _salt(settings))
+        outlet = RetryingOutlet(exporter.take)
+        door = ProxyDoor(settings.proxy, outlet, _salt(settings), wire_capture(settings))
         try:
             url = await door.open(otlp=forward, ready=lambda: True, own_ports=set(), parts=parts)
         except ListenError as error:

@@ -76,6 +76,10 @@ class Tape:
     response_headers: Headers = ()
     status: int = 0
     """0: there was no response."""
+    wire_only: bool = False
+    """It is for the wire capture alone, and becomes no span."""
+    request_before: list[bytes] = field(default_factory=list)
+    """What the client sent, where it was changed on the way."""
     request: list[bytes] = field(default_factory=list)
     response: list[bytes] = field(default_factory=list)
     arrivals: list[int] = field(default_factory=list)

@@ -11,18 +11,22 @@ from collector.config import ProxySettings
 from collector.proxy.app import Recorder
 from collector.proxy.door import ProxyDoor
 from collector.proxy.recorder import RetryingOutlet
+from collector.proxy.wire import WireCapture
 from tests.collector.proxy.collected import Collected
 
 
 class RunningProxy:
     """Listens while it is entered."""
 
-    def __init__(self, recorder: Recorder | None = None, **settings: Any) -> None:
+    def __init__(
+        self, recorder: Recorder | None = None, wire: WireCapture | None = None, **settings: Any
+    ) -> None:
         self.url = ""
         self.collected = Collected()
         self.door: ProxyDoor
         self.otlp: list[tuple[str, bytes]] = []
         self._recorder = recorder
+        self._wire = wire
         self._settings = ProxySettings(**{"endpoint": "127.0.0.1:0", **settings})
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
@@ -41,7 +45,7 @@ class RunningProxy:
         self._stopping = asyncio.Event()
         async with AsyncExitStack() as parts:
             self.door = ProxyDoor(
-                self._settings, RetryingOutlet(self.collected.take), b"salt", self._recorder
+                self._settings, RetryingOutlet(self.collected.take), b"salt", self._wire, self._recorder
             )
             url = await self.door.open(otlp=self._take_otlp, ready=lambda: True, own_ports=set(), parts=parts)
             self.url = url or ""
