@@ -229,7 +229,8 @@ def _tell_tool_call(event: Event, values: dict[str, Any], traits: Traits) -> Non
         event.input, event.args_hash, event.input_bytes = _digest(arguments, raw)
     if (raw := values.get("result")) is not None:
         event.output, event.result_hash, event.output_bytes = _digest(result_of(raw), raw)
-        event.signs = signs_of(event.tool, event.output)
+        if event.result_hash:
+            event.signs = signs_of(event.tool, event.output)
     target = target_in_name(event.tool)
     if target is None and traits.kind is Kind.TOOL:
         return
@@ -280,6 +281,8 @@ def _tell_content(event: Event, values: dict[str, Any]) -> None:
             # Of what is shown, since the whole carries ids and times that never repeat.
             event.result_hash = hash64(shown.encode(errors="replace"))
         event.output = shown[:PREVIEW]
+        if event.kind == Kind.RETRIEVER and event.result_hash:
+            event.signs = signs_of(event.name, event.output)
 
 
 def _whole(content: Any) -> bytes:

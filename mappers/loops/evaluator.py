@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from mappers.loops.detectors import BUILTIN, Detector, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Novelty, Recent
 from mappers.loops.step import Step, StepKind
 
@@ -77,18 +78,44 @@ class Engine:
         self.faults: Counter[str] = Counter()
         self.rank = {detector.name: rank for rank, detector in enumerate(detectors)}
         """Which of several findings on the same steps is primary: the lowest."""
-        self.looking = {
-            kind: [detector for detector in detectors if kind in detector.kinds] for kind in StepKind
-        }
+        self._detectors = detectors
+        self._across = [detector for detector in detectors if getattr(detector, "across", True)]
+        self.looking = _by_kind(self._detectors)
+        self.looking_across = _by_kind(self._across)
+
+    def possible(self, outline: Outline, *, across: bool = False) -> bool:
+        """Whether any detector could hold in such a thread; see `Detector.possible`."""
+        return any(
+            self._possible(detector, outline) for detector in (self._across if across else self._detectors)
+        )
+
+    def _possible(self, detector: Detector, outline: Outline) -> bool:
+        possible = getattr(detector, "possible", None)
+        if possible is None:
+            return True
+        try:
+            return bool(possible(outline))
+        except Exception:  # as when a faulty plugin looks
+            self.faults[detector.name] += 1
+            return False
+
+
+def _by_kind(detectors: Sequence[Detector]) -> dict[StepKind, Sequence[Detector]]:
+    return {kind: [detector for detector in detectors if kind in detector.kinds] for kind in StepKind}
 
 
 class Evaluator:
-    """The state of one run, or of one session."""
+    """The state of one run, or of one session.
 
-    __slots__ = ("engine", "findings", "recent")
+    Args:
+        across: it is a session; detectors that speak of single runs are not asked.
+    """
 
-    def __init__(self, engine: Engine) -> None:
+    __slots__ = ("_looking", "engine", "findings", "recent")
+
+    def __init__(self, engine: Engine, *, across: bool = False) -> None:
         self.engine = engine
+        self._looking = engine.looking_across if across else engine.looking
         self.recent = Recent(engine.novelty)
         self.findings: dict[tuple[str, int | str], Finding] = {}
 
@@ -98,7 +125,7 @@ class Evaluator:
         if not recent.meet(step):
             return
         recent.judge(step)
-        for detector in self.engine.looking[step.kind]:
+        for detector in self._looking[step.kind]:
             try:
                 hit = detector.look(step, recent)
                 if hit is not None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
+from mappers.loops.signs import EXCEPTION_AT_END, Sign, polls, signs_of
 from mappers.loops.step import EMPTY_SKETCH, Step, StepKind
-from mappers.messages.document import hash64, remembered
+from mappers.messages.document import hash64
 
 SKETCH = 32
 """Hashes kept of the words of arguments and outputs."""
@@ -22,6 +25,10 @@ LONG_LINE = 160
 """A longer line is several units."""
 ERROR_LENGTH = 300
 ERROR_CLASS_LENGTH = 160
+REMEMBERED = 4_096
+"""Texts of which it is remembered what they say."""
+SHORT = 1_000
+"""Characters up to which it is."""
 
 _IDS = re.compile(
     r"\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b|\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{32,64}\b"
@@ -42,43 +49,6 @@ _CLAUSE = re.compile(r"[,;]\s|\.\s")
 _WORD = re.compile(r"[^\W\d]{2,}|\d+")
 _DELETE_DIGITS = str.maketrans("", "", "0123456789")
 
-_FAILURE = re.compile(
-    r"^\W{0,3}(?:\S{0,40}:\s*){0,3}(?:error|exception|traceback|fatal|usage:|failed|failure|unhandled)"
-    r"(?!s?\"?\s*[:=]\s*(?:null|none|false|\"\"|\[\]|\{\}|0\b))"
-    r"|\berror executing\b|command not found|no such file or directory|\bsyntax error|not recogni[sz]ed"
-    r"|execution timed out|timed out after|exit ?code:? [1-9]|exited with (?:code|status) [1-9]"
-    r"|permission denied|connection refused|unknown (?:language|command|tool|option)"
-    r"|\"error\":(?!\s*(?:null|none|false|\"\"|\[\]|\{\}|0\b))"
-    r"|unexpected eof|cannot access|too many requests|rate limit(?:ed)? exceeded"
-    r"|\b(?:was|were|is) not a valid|\bis not a valid|no (?:sql )?code (?:block )?(?:was )?(?:found|detected)"
-    r"|encountered an error|\bnot found$|^(?:file|directory) \S+ not found",
-)
-"""In lower case."""
-_FAILURE_HINTS = (
-    "err", "exception", "traceback", "fatal", "usage:", "fail", "unhandled", "not found", "no such", "not recogni",
-    "timed out", "exit", "denied", "refused", "unknown ", "eof", "cannot access", "too many", "rate limit",
-    "not a valid", "no sql", "no code",
-)  # fmt: skip
-"""One of them is in everything that `_FAILURE` finds, and looking for them costs a tenth."""
-_EXCEPTION_AT_END = re.compile(r"(?:^|\n)\s*[A-Za-z_.]{0,60}(?:Error|Exception)\b[^\n]*\s*$")
-_EMPTY = re.compile(
-    r"^\W*(?:no (?:\w+ ){0,2}(?:results?|match(?:es)?|documents?|records?|data|files?|rows?|entries|items)\b"
-    r"|could not find|nothing (?:was )?found|0 (?:results?|match)|not found|none\W*$|null\W*$"
-    r"|\[\s*\]\W*$|\{\s*\}\W*$)",
-    re.IGNORECASE,
-)
-_NONE_LISTED = re.compile(
-    r"^\W*.{0,60}\"?(?:results?|items|documents|matches|hits|rows)\"?:\s*(?:\[\s*\]|no results|\"\")",
-    re.IGNORECASE | re.DOTALL,
-)
-"""Has a colon, which is looked for before."""
-_ACKNOWLEDGES = re.compile(
-    r"\b(?:ok|success|successful|successfully|updated|created|saved|written|done|sent|deleted|added|completed|accepted)\b"
-)
-_ASKS = re.compile(
-    r"search|find|query|lookup|look_up|get|list|retriev|fetch|read|select|grep|scan|browse|sql", re.IGNORECASE
-)
-_POLLS = re.compile(r"status|poll|wait|progress|health|sleep|heartbeat|job", re.IGNORECASE)
 TRANSIENT = re.compile(
     r"\b(?:429|50[0234]|529)\b|rate.?limit|too many requests|overloaded|time[d ]?.?out"
     r"|unavailable|connection (?:reset|refused)",
@@ -143,92 +113,113 @@ def _masked(text: str) -> str:
     return _TIMES.sub("~", text)
 
 
-def tell_arguments(step: Step, arguments: str) -> None:
-    """Fills what the arguments say. `arguments`: canonical JSON, or the text as it was passed."""
+class Arguments(NamedTuple):
+    """What the arguments of a call say."""
+
+    known: bool
+    """Whether there are any."""
+    exact: int
+    shape: int
+    length: int
+    sketch: array[int]
+
+
+class Result(NamedTuple):
+    """What the answer of a call says."""
+
+    outcome: int
+    length: int
+    units: Sequence[int]
+    bare_units: Sequence[int]
+
+
+R = TypeVar("R")
+
+
+def _remembered(function: Callable[..., R]) -> Callable[..., R]:
+    """Keeps what a function made of the last short texts: what loops is read again and again, and what belongs to a
+    session is read twice."""
+    known = lru_cache(maxsize=REMEMBERED)(function)
+
+    def read(*texts: str) -> R:
+        return known(*texts) if len(texts[-1]) <= SHORT else function(*texts)
+
+    return read
+
+
+@_remembered
+def arguments_of(tool: str, arguments: str) -> Arguments:
+    """`arguments`: canonical JSON, or the text as it was passed."""
     squeezed = _SPACE.sub(" ", _masked(arguments).replace("\\n", " ")).strip()
-    step.has_args = bool(squeezed) and squeezed not in ("{}", "null", "[]")
-    step.args_length = len(squeezed)
-    step.exact = _hash(f"{step.tool}\0{squeezed}")
-    step.shape = _hash(f"{step.tool}\0{_DIGITS.sub('#', squeezed)}")
-    step.sketch = words(squeezed)
+    exact = _hash(f"{tool}\0{squeezed}")
+    bare = _DIGITS.sub("#", squeezed)
+    return Arguments(
+        bool(squeezed) and squeezed not in ("{}", "null", "[]"),
+        exact,
+        exact if bare == squeezed else _hash(f"{tool}\0{bare}"),
+        len(squeezed),
+        words(squeezed),
+    )
+
+
+@_remembered
+def result_of(result: str) -> Result:
+    text = _masked(result)
+    stripped = text.strip()
+    return Result(_hash(stripped), len(stripped), *units(text))
+
+
+@_remembered
+def outcome_of(result: str) -> int:
+    """`Result.outcome` alone."""
+    return _hash(_masked(result).strip())
+
+
+def tell_arguments(step: Step, arguments: str) -> None:
+    """Fills what the arguments say."""
+    step.has_args, step.exact, step.shape, step.args_length, step.sketch = arguments_of(step.tool, arguments)
     step.polls = polls(step.tool)
 
 
-def tell_result(step: Step, result: str | None, error: str | None) -> None:
+def tell_result(step: Step, result: str | None, error: str | None, signs: int | None = None) -> None:
     """Fills what the result says.
 
     Args:
         result: its text; None if it was not captured.
         error: what the span says went wrong, "" if it failed without words; None if it did not fail.
+        signs: of the result, where they are known; see `Sign`.
     """
     step.has_result = result is not None or error is not None
-    text = _masked(result or "")
-    stripped = text.strip()
-    step.result_length = len(stripped)
-    step.outcome = _hash(stripped)
-    if error is None and stripped and looks_failed(stripped):
-        error = stripped
+    if signs is None:
+        signs = signs_of(step.tool, result)
+    if error is None and result is not None and signs & Sign.FAILED:
+        error = result
     if error is not None:
-        _tell_error(step, _masked(error or stripped).strip())
-    elif not stripped:
-        step.empty = step.has_result and asks(step.tool)
-    else:
-        step.empty = looks_empty(stripped)
-        step.acknowledges = acknowledges(stripped)
-        step.units, step.bare_units = units(text)
-
-
-@remembered(4_096)
-def asks(tool: str) -> bool:
-    """Whether a tool by its name looks something up, so that a blank answer of it means that nothing was found."""
-    return _ASKS.search(tool) is not None
-
-
-@remembered(4_096)
-def polls(tool: str) -> bool:
-    """Whether a tool by its name is one that is asked again on purpose."""
-    return _POLLS.search(tool) is not None
-
-
-def looks_empty(text: str) -> bool:
-    """Whether a short answer, stripped, says at its head that nothing was found."""
-    if len(text) >= 400:
-        return False
-    head = text[:300]
-    return _EMPTY.match(head) is not None or (":" in head and _NONE_LISTED.match(head) is not None)
-
-
-def acknowledges(text: str) -> bool:
-    """Whether a short answer, stripped, says that something was done."""
-    return len(text) < 300 and _ACKNOWLEDGES.search(text.lower()) is not None
-
-
-def looks_failed(text: str) -> bool:
-    """Whether an answer, stripped, is an error in words, at its head or in its last line: most tools of agents do
-    not raise."""
-    head = text[:200].lower()
-    if any(map(head.__contains__, _FAILURE_HINTS)) and _FAILURE.search(head):
-        return True
-    if len(text) >= 6_000:
-        return False
-    tail = text[-400:]
-    return ("Error" in tail or "Exception" in tail) and _EXCEPTION_AT_END.search(tail) is not None
+        text = _masked(result or "").strip()
+        step.result_length, step.outcome = len(text), _hash(text)
+        _tell_error(step, _masked(error).strip() or text)
+    elif result is not None:
+        step.outcome, step.result_length, step.units, step.bare_units = result_of(result)
+        step.empty = signs & Sign.EMPTY != 0
+        step.acknowledges = signs & Sign.ACKNOWLEDGES != 0
 
 
 def _tell_error(step: Step, error: str) -> None:
     step.failed = True
     step.transient = TRANSIENT.search(error[:ERROR_LENGTH]) is not None
-    last = _EXCEPTION_AT_END.search(error[-400:]) if "Traceback" in error else None
+    last = EXCEPTION_AT_END.search(error[-400:]) if "Traceback" in error else None
     shown = last[0] if last else error[:ERROR_LENGTH]
     signature = _SPACE.sub(" ", _DIGITS.sub("#", shown)).strip().lower()
     step.error = _hash(signature)
     step.error_class = _hash(_QUOTED.sub("'_'", signature)[:ERROR_CLASS_LENGTH])
 
 
-def tool_step(step: Step, arguments: str | None, result: str | None, error: str | None) -> Step:
-    """A finished fingerprint of a tool's step."""
+def tool_step(
+    step: Step, arguments: str | None, result: str | None, error: str | None, signs: int | None = None
+) -> Step:
+    """A finished fingerprint of a tool's step; see `tell_arguments` and `tell_result`."""
     tell_arguments(step, arguments or "")
-    tell_result(step, result, error)
+    tell_result(step, result, error, signs)
     return step
 
 
@@ -261,12 +252,20 @@ def output_step(step: Step, output: str, told: str, whole_hash: int = 0) -> Step
     return step
 
 
+@_remembered
+def words_of_output(output: str) -> array[int]:
+    return words(_plain(output))
+
+
+def _plain(output: str) -> str:
+    return _SPACE.sub(" ", _masked(output)).strip()
+
+
 def settle_output(step: Step) -> None:
     """Finishes the fingerprint of an output."""
     if step.text:
-        text = _SPACE.sub(" ", _masked(step.text)).strip()
-        step.outcome = step.outcome or _hash(text)
-        step.sketch = words(text)
+        step.outcome = step.outcome or _hash(_plain(step.text))
+        step.sketch = words_of_output(step.text)
         if step.told:
             step.input_hash = _hash(_SPACE.sub(" ", step.told).strip()[:400])
             step.input_sketch = words(step.told)

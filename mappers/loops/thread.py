@@ -7,7 +7,6 @@ asked for does not either.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from mappers.loops.fingerprint import TRANSIENT, handoff_step, output_step, tool_step
@@ -16,23 +15,77 @@ from mappers.messages.document import hash64
 from mappers.model import Event, Kind, Status
 
 KINDS = frozenset({Kind.LLM, Kind.TOOL, Kind.HANDOFF, Kind.RETRIEVER})
-FEWEST = 3
-"""Tool calls, handoffs, retrievals or model calls below which nothing can have repeated often enough."""
 MAX_AGENTS = 16
 """Agents of a thread whose requests are waited for at a time."""
-SLOW_NS = 30 * 10**9
-"""A step of this length may be worth a word of its own, whatever the others are."""
+BLANK = hash64(b"")
+"""`Event.result_hash` of an answer that is known to be empty."""
 
 
-@dataclass(frozen=True, slots=True)
 class Happening:
-    """An event's place in a thread, before anything is made of its texts."""
+    """An event's place in a thread, before anything is made of its texts.
 
-    event: Event
-    kind: StepKind
-    order: tuple[int, int, str, int]
-    identity: int
-    """Equal for events that lead to the same step."""
+    These are held here, for the event loses them when it is stored.
+    """
+
+    __slots__ = ("answered", "event", "given", "kind")
+
+    def __init__(self, event: Event, kind: StepKind) -> None:
+        self.event = event
+        self.kind = kind
+        self.given = event.input
+        self.answered = event.output
+
+    @property
+    def order(self) -> tuple[int, int, str, int]:
+        event = self.event
+        return event.end_ns, event.start_ns, event.span_id, event.seq
+
+    @property
+    def tool(self) -> str:
+        return self.event.tool or self.event.name
+
+    @property
+    def lacks_texts(self) -> bool:
+        """Whether its texts are stored and not at hand."""
+        event = self.event
+        return (not self.given and event.args_hash not in (0, BLANK)) or (
+            not self.answered and event.result_hash not in (0, BLANK)
+        )
+
+    @property
+    def arguments(self) -> str | None:
+        """None if they were not captured, or are not to be kept."""
+        captured = self.event.args_hash
+        return self.given if captured == BLANK or (captured and self.given) else None
+
+    @property
+    def result(self) -> str | None:
+        """None if it was not captured, or is not to be kept."""
+        captured = self.event.result_hash
+        return self.answered if captured == BLANK or (captured and self.answered) else None
+
+    @property
+    def identity(self) -> int:
+        """Equal for events that lead to the same step."""
+        event = self.event
+        return hash(
+            (
+                event.run_id,
+                event.span_id,
+                event.seq,
+                event.start_ns,
+                event.end_ns,
+                self.kind,
+                event.status,
+                event.args_hash,
+                event.result_hash,
+                event.tool,
+                event.handoff_to,
+                event.input_tokens,
+                event.output_tokens,
+                event.cost_usd,
+            )
+        )
 
     @property
     def event_id(self) -> str:
@@ -45,66 +98,25 @@ class Happening:
 
 def happenings(events: Sequence[Event]) -> list[Happening]:
     """What takes part, in order: by when its result was known, so that a call comes after what happened in it."""
-    tools = {event.span_id for event in events if event.kind in (Kind.TOOL, Kind.RETRIEVER)}
-    executed = any(event.kind in (Kind.TOOL, Kind.HANDOFF) for event in events)
+    kinds = {event.kind for event in events}
+    executed = Kind.TOOL in kinds or Kind.HANDOFF in kinds
+    tools: set[str] = set()
+    if Kind.RETRIEVER in kinds:
+        tools = {event.span_id for event in events if event.kind == Kind.TOOL or event.kind == Kind.RETRIEVER}
     found = []
     for event in events:
-        if event.kind not in KINDS or event.duplicate_of or not event.end_ns:
+        kind = event.kind
+        if kind not in KINDS or event.duplicate_of or not event.end_ns:
             continue
-        if event.kind == Kind.HANDOFF:
-            kind = StepKind.HANDOFF
-        elif event.kind == Kind.LLM:
-            kind = StepKind.CALL if event.tool_requests and not executed else StepKind.OUTPUT
-        else:
-            if event.kind == Kind.RETRIEVER and event.parent_span_id in tools:
-                continue  # the tool around it tells the same
-            kind = StepKind.TOOL
-        found.append(
-            Happening(
-                event,
-                kind,
-                (event.end_ns, event.start_ns, event.span_id, event.seq),
-                hash(
-                    (
-                        event.run_id,
-                        event.span_id,
-                        event.seq,
-                        event.start_ns,
-                        event.end_ns,
-                        kind,
-                        event.status,
-                        event.args_hash,
-                        event.result_hash,
-                        event.tool,
-                        event.handoff_to,
-                        event.input_tokens,
-                        event.output_tokens,
-                        event.cost_usd,
-                    )
-                ),
-            )
-        )
+        if kind == Kind.LLM:
+            asks = event.tool_requests and not executed
+            found.append(Happening(event, StepKind.CALL if asks else StepKind.OUTPUT))
+        elif kind == Kind.HANDOFF:
+            found.append(Happening(event, StepKind.HANDOFF))
+        elif kind == Kind.TOOL or event.parent_span_id not in tools:  # else the tool around it tells the same
+            found.append(Happening(event, StepKind.TOOL))
     found.sort(key=lambda happening: happening.order)
     return found
-
-
-def may_warn(found: Sequence[Happening]) -> bool:
-    """Whether any detector could hold: the prefilter before texts are looked at. Never says no where looking
-    would have found something, but for detectors of others that hold at fewer steps."""
-    if len(found) >= FEWEST:
-        counts: dict[str, int] = {}
-        for happening in found:
-            event = happening.event
-            name = event.handoff_to if happening.kind is StepKind.HANDOFF else event.tool or event.kind
-            counts[name] = counts.get(name, 0) + 1
-            if counts[name] >= FEWEST:
-                return True
-        if len(found) >= 2 * FEWEST:
-            return True
-    return any(
-        happening.event.end_ns - happening.event.start_ns >= SLOW_NS or happening.event.attempts > 1
-        for happening in found
-    )
 
 
 class Steps:
@@ -112,79 +124,74 @@ class Steps:
 
     Where tools were not told of, what models asked for stands for them: a request becomes a step once the same
     agent's next call says what it was told in answer.
+
+    Args:
+        across: the thread is a session. What models write to a reader is not compared over its runs.
     """
 
-    __slots__ = ("_asked",)
+    __slots__ = ("_across", "_asked")
 
-    def __init__(self) -> None:
+    def __init__(self, *, across: bool = False) -> None:
+        self._across = across
         self._asked: dict[str, Happening] = {}
 
-    def of(self, happening: Happening, given: str, answered: str) -> Iterator[Step]:
-        """The steps that a happening completes.
-
-        Args:
-            given, answered: the event's input and output, as far as they are kept.
-        """
+    def of(self, happening: Happening) -> Iterator[Step]:
+        """The steps that a happening completes."""
         event = happening.event
         if event.kind == Kind.LLM:
             asked = self._asked.pop(event.agent, None)
             if asked is not None:
-                yield from _requested(asked.event, happening, given)
+                yield from _requested(asked.event, happening)
             if happening.kind is StepKind.CALL and len(self._asked) < MAX_AGENTS:
                 self._asked[event.agent] = happening
-        yield _step(happening, given, answered)
+            yield _call(happening, compared=not self._across)
+        else:
+            yield _step(happening)
 
 
-def _step(happening: Happening, given: str, answered: str) -> Step:
+def _step(happening: Happening) -> Step:
     event = happening.event
     step = Step(
         happening.event_id,
         happening.kind,
-        tool=event.tool or event.name,
+        tool=happening.tool,
         agent=event.agent,
         start_ns=event.start_ns,
         end_ns=event.end_ns,
     )
-    match happening.kind:
-        case StepKind.TOOL:
-            error = (
-                (event.error_message or answered or event.error_type)
-                if event.status == Status.ERROR
-                else None
-            )
-            tool_step(
-                step,
-                given if event.input_bytes is not None else None,
-                answered if event.output_bytes is not None else None,
-                error,
-            )
-        case StepKind.HANDOFF:
-            step.tool = event.handoff_to or event.tool
-            handoff_step(step, given)
-        case _:
-            _tell_call(step, event, given, answered)
-    return step
+    if happening.kind is StepKind.HANDOFF:
+        step.tool = event.handoff_to or event.tool
+        return handoff_step(step, happening.arguments or "")
+    answered, error = happening.result, None
+    if event.status == Status.ERROR:
+        error = event.error_message or answered or event.error_type
+    return tool_step(step, happening.arguments, answered, error, event.signs)
 
 
-def _tell_call(step: Step, event: Event, given: str, answered: str) -> None:
-    step.tool = ""
-    step.model = event.response_model or event.request_model
-    step.tokens = _sum(event.input_tokens, event.output_tokens)
-    step.input_tokens = event.input_tokens
+def _call(happening: Happening, *, compared: bool) -> Step:
+    event = happening.event
+    step = Step(
+        happening.event_id,
+        StepKind.CALL,
+        agent=event.agent,
+        start_ns=event.start_ns,
+        end_ns=event.end_ns,
+        model=event.response_model or event.request_model,
+        tokens=_sum(event.input_tokens, event.output_tokens),
+        input_tokens=event.input_tokens,
+    )
     if event.cost_usd is not None:
         step.cost_nano_usd = int(event.cost_usd * Decimal(10**9))
     if event.status == Status.ERROR:
-        step.kind = StepKind.CALL
         step.exact = event.args_hash
         step.failed = True
         step.transient = TRANSIENT.search(f"{event.error_type} {event.error_message}") is not None
-    elif event.tool_requests:
-        step.kind = StepKind.CALL
-    else:
-        output_step(step, answered, given, event.result_hash)
+    elif compared and not event.tool_requests:
+        output_step(step, happening.answered, happening.given, event.result_hash)
+    return step
 
 
-def _requested(asked: Event, answer: Happening, told: str) -> Iterator[Step]:
+def _requested(asked: Event, answer: Happening) -> Iterator[Step]:
     """What a model asked for, with what it was told next as the result if it asked for one thing."""
     for number, request in enumerate(asked.tool_requests):
         step = Step(
@@ -195,8 +202,8 @@ def _requested(asked: Event, answer: Happening, told: str) -> Iterator[Step]:
             start_ns=asked.end_ns,
             end_ns=max(asked.end_ns, answer.event.start_ns),
         )
-        alone = len(asked.tool_requests) == 1 and bool(told)
-        tool_step(step, None, told if alone else None, None)
+        alone = len(asked.tool_requests) == 1 and bool(answer.given)
+        tool_step(step, None, answer.given if alone else None, None)
         step.has_args = bool(request.args_hash)
         # Requests of one answer are made at once: that they were is no echo.
         step.exact = step.shape = hash64(f"{request.name}\0{request.args_hash}\0{number}".encode()) >> 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
@@ -33,7 +33,7 @@ class Bearer:
     """Whose warnings they are."""
 
     run: Run
-    """The run that carries them: of a session its latest."""
+    """The run that carries them."""
     thread: str
     """The run's id; `session_thread` of a session; `conversation_thread` of a conversation."""
 
@@ -46,24 +46,30 @@ def conversation_thread(project: str, conversation: str) -> str:
     return f"conversation:{project}:{conversation}"
 
 
-def warnings_of(evaluator: Evaluator, bearer: Bearer, *, across: bool = False) -> list[Warning]:
+def warnings_of(evaluator: Evaluator, bearer: Bearer, runs: Mapping[str, Run] | None = None) -> list[Warning]:
     """The warnings that the findings come to, the primary ones first.
 
     Args:
-        across: only those whose evidence lies in more than one run; ids of events then begin with the run's.
+        runs: of a session, by id. Then ids of events begin with the run's, and of what lies in more than one run each
+            incident's primary warning is said, and carried by the latest run that it lies in.
     """
     found = list(evaluator.findings.values())
-    if across:
-        found = [
-            finding for finding in found if len({_run_of(event_id) for event_id in finding.evidence}) > 1
-        ]
+    if runs is not None:
+        found = [finding for finding in found if len(_runs_of(finding)) > 1]
     found.sort(
         key=lambda finding: (evaluator.engine.rank[finding.detector.name], finding.onset_ns, finding.onset)
     )
-    incidents = _incidents(found, bearer)
+    if runs is None:
+        incidents = _incidents(found, bearer, lambda finding: set(finding.evidence))
+        return [
+            _warning(finding, evaluator, bearer, incident)
+            for finding, incident in zip(found, incidents, strict=True)
+        ]
+    incidents = _incidents(found, bearer, _runs_of)
     return [
-        _warning(finding, evaluator, bearer, incident)
+        _warning(finding, evaluator, Bearer(runs[_run_of(finding.last)], bearer.thread), incident)
         for finding, incident in zip(found, incidents, strict=True)
+        if incident == _identity(finding, bearer)
     ]
 
 
@@ -71,21 +77,31 @@ def _run_of(event_id: str) -> str:
     return event_id.partition("/")[0]
 
 
-def _incidents(found: Sequence[Finding], bearer: Bearer) -> list[str]:
+def _runs_of(finding: Finding) -> set[str]:
+    return {_run_of(event_id) for event_id in finding.evidence}
+
+
+def _identity(finding: Finding, bearer: Bearer) -> str:
+    return warning_id(bearer.run.tenant, bearer.thread, finding.detector.name, finding.key)
+
+
+def _incidents(
+    found: Sequence[Finding], bearer: Bearer, evidence: Callable[[Finding], set[str]]
+) -> list[str]:
     """For each finding the id of the warning that leads its incident: the first in rank of all that share
     evidence, of one category."""
     leaders: list[tuple[str, str, set[str]]] = []
     led = []
     for finding in found:
-        evidence = set(finding.evidence)
-        identity = warning_id(bearer.run.tenant, bearer.thread, finding.detector.name, finding.key)
-        for leader, category, events in leaders:
-            if category == finding.detector.category and not events.isdisjoint(evidence):
-                events |= evidence
+        things = evidence(finding)
+        for leader, category, shared in leaders:
+            if category == finding.detector.category and not shared.isdisjoint(things):
+                shared |= things
                 led.append(leader)
                 break
         else:
-            leaders.append((identity, finding.detector.category, evidence))
+            identity = _identity(finding, bearer)
+            leaders.append((identity, finding.detector.category, things))
             led.append(identity)
     return led
 
@@ -94,7 +110,7 @@ def _warning(finding: Finding, evaluator: Evaluator, bearer: Bearer, incident: s
     run, detector = bearer.run, finding.detector
     tokens, cost = wasted(finding)
     facts = {"tool": finding.tool or "the agent", **finding.facts}
-    identity = warning_id(run.tenant, bearer.thread, detector.name, finding.key)
+    identity = _identity(finding, bearer)
     return Warning(
         warning_id=identity,
         run_id=run.run_id,

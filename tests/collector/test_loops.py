@@ -17,7 +17,7 @@ from mappers.model import LogRecord, Span, Warning
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from tests.collector.stored import Stored
-from tests.corpus import Scenario, scenarios, select
+from tests.corpus import Scenario, scenarios
 from tests.mappers.spans import captured_logs, captured_spans, span_of
 
 TRACE = "7" * 32
@@ -75,10 +75,10 @@ def test_captured_loops_are_warned_of_and_nothing_else(scenario: Scenario) -> No
     assert bool(collector.loops()) == expected
 
 
-@pytest.mark.parametrize("scenario", [*select("openinference/", "gen_ai/")], ids=str)
+@pytest.mark.parametrize("scenario", scenarios(), ids=str)
 def test_looking_at_every_text_finds_no_more(scenario: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = taken(captured_spans(scenario)).loops()
-    monkeypatch.setattr("collector.loops.may_warn", lambda found: True)
+    monkeypatch.setattr(Engine, "possible", lambda *_, **__: True)
     assert taken(captured_spans(scenario)).loops() == quick
 
 
@@ -323,6 +323,51 @@ def test_a_loop_in_a_conversation_is_carried_by_its_latest_call(seed: int) -> No
     assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", latest, 6)
     counts = {run.run_id: run.counts.warnings for run in collector.store.runs.values()}
     assert {run_id for run_id, count in counts.items() if count} == {latest}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("late", [False, True])
+def test_a_loop_in_a_long_session_stays_with_the_latest_run(restarts: bool, late: bool) -> None:
+    collector = Collector()
+    numbers = list(range(1, 151))
+    if late:
+        numbers[60], numbers[75] = numbers[75], numbers[60]
+    for begin in range(0, len(numbers), 5):
+        collector.take([span for number in numbers[begin : begin + 5] for span in turn(number, "talk")])
+        if restarts and begin % 15 == 0:
+            collector.restart()
+    (warning,) = collector.loops()
+    expected = taken([span for number in range(1, 151) for span in turn(number, "talk")])
+    assert expected.loops() == [warning]
+    assert warning.run_id == f"{150:032x}"
+    assert 20 <= warning.count <= 64
+
+
+def test_what_looped_long_ago_in_a_session_is_not_taken_back() -> None:
+    collector = Collector()
+    for number in range(1, 151):
+        answer = (
+            "Page 7 is about the lantern."
+            if number <= 5
+            else f"Page {number} tells of {'abcdefgh'[number % 8] * number}."
+        )
+        collector.take(turn(number, "talk", answer=answer))
+    (warning,) = collector.loops()
+    assert (warning.run_id, warning.count) == (f"{5:032x}", 5)
+    assert collector.store.runs[f"{5:032x}"].counts.warnings == 1
+
+
+def test_runs_of_a_session_that_overlap_are_looked_at_one_after_the_other() -> None:
+    """As a client does that has several conversations' calls under way, or sends them late."""
+    collector = Collector()
+    for number in range(1, 7):
+        for span in looping_run(trace=f"{number:032x}")[1:4]:
+            span.attributes = {**span.attributes, "session.id": "talk"}
+            span.start_ns += number * SECOND
+            span.end_ns += number * SECOND
+            collector.take([span])
+    (warning,) = collector.loops()
+    assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", f"{6:032x}", 6)
 
 
 def test_sessions_do_not_mix() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Protocol
 
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -34,7 +35,11 @@ class Hit:
 
 
 class Detector(Protocol):
-    """Keeps no state of its own: all memory is in `Recent`, so that it is bounded and can be replayed."""
+    """Keeps no state of its own: all memory is in `Recent`, so that it is bounded and can be replayed.
+
+    A detector of others need not have `possible`, and then makes every run be looked at; nor `across`, which is then
+    True.
+    """
 
     name: ClassVar[str]
     category: ClassVar[str]
@@ -43,6 +48,12 @@ class Detector(Protocol):
     """What to do about it, in a sentence; `{tool}` and the hit's facts are filled in."""
     kinds: ClassVar[frozenset[StepKind]]
     """Of the steps that it looks at."""
+    across: ClassVar[bool]
+    """Whether what it says of a run can be said of the runs of a session too."""
+
+    def possible(self, outline: Outline) -> bool:
+        """Whether its condition could hold somewhere in a thread, by what is stored of its events. It may say yes too
+        often, and must never say no where `look` would find something."""
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         """The hit, if the condition holds with this step; `recent` does not hold the step yet."""

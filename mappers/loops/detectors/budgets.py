@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from mappers.loops.detectors.base import WASTE, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -23,10 +24,18 @@ class Budgets:
 
     name: ClassVar[str] = "budgets"
     category: ClassVar[str] = WASTE
+    across: ClassVar[bool] = False
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.USER}
     suggestion: ClassVar[str] = (
         "Give the agent this limit itself, or raise the budget if the run is worth it."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        return bool(
+            (self.steps and outline.steps / self.steps >= self.early)
+            or (self.tokens and outline.tokens / self.tokens >= self.early)
+            or (self.cost_usd and float(outline.cost_usd) / float(self.cost_usd) >= self.early * 0.999)
+        )
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         worst: tuple[float, str, str] | None = None

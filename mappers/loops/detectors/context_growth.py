@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from mappers.loops.detectors.base import WASTE, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -26,10 +27,17 @@ class ContextGrowth:
 
     name: ClassVar[str] = "context_growth"
     category: ClassVar[str] = WASTE
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.CALL, StepKind.OUTPUT})
     suggestion: ClassVar[str] = (
         "Summarise or drop old turns; every further call pays for the whole history again."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        most = outline.most_input_tokens
+        if self.limits and most >= self.share * min(self.limits.values()):
+            return True
+        return outline.model_calls >= self.calls and most >= self.tokens
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not step.input_tokens:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -20,11 +21,17 @@ class Cycle:
 
     name: ClassVar[str] = "cycle"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Each step undoes or forgets the one before; keep what was learned in the agent's context,"
         " or stop it after two rounds."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        if self.rounds < 2:
+            return outline.shapes(2) > 0
+        return outline.tool_steps >= 2 * self.rounds and outline.shapes(self.rounds) > 1
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not (step.soft or step.quiet) or not (step.has_args or step.has_result):

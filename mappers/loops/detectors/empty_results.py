@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -18,10 +19,14 @@ class EmptyResults:
 
     name: ClassVar[str] = "empty_results"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Let `{tool}` say what it could answer, or tell the agent that the data is not there so that it can conclude."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        return outline.any_tool(self.chain, lambda calls: calls.empty)
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not step.empty or step.polls:

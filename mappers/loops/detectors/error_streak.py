@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -18,10 +19,14 @@ class ErrorStreak:
 
     name: ClassVar[str] = "error_streak"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Stop the agent after a few failures in a row and look at the first one; the rest mostly follow from it."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        return outline.failed >= self.length
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not step.failed:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -29,10 +30,20 @@ class ExactRepeat:
 
     name: ClassVar[str] = "exact_repeat"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Tell the agent that `{tool}` has already answered this, or stop it after a fixed number of identical calls."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        least = max(2, min(self.chain, self.total, self.row, self.blind))
+        # The first call that brings but a share need not be a repetition; it may only resemble another.
+        few, trickle = max(2, self.trickle), max(2, self.trickle - 1)
+        return outline.same_request(min(least, trickle)) or any(
+            calls.same(least) or (len(calls) >= few and calls.same(trickle))
+            for calls in outline.calls.values()
+        )
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not (step.has_args or step.has_result):

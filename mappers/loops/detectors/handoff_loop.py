@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -23,10 +24,14 @@ class HandoffLoop:
 
     name: ClassVar[str] = "handoff_loop"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.HANDOFF})
     suggestion: ClassVar[str] = (
         "Say which agent owns the task, and let an agent that can not do it answer why instead of passing it on."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        return outline.handoffs >= max(2, min(self.chain, 2 * self.rounds))
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         unworked = [other for other in recent.handoffs if other.progress == step.progress]

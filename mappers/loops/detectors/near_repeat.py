@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -20,10 +21,16 @@ class NearRepeat:
 
     name: ClassVar[str] = "near_repeat"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "The agent varies details of `{tool}` that do not matter; tell it what has been tried, or end the search."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        return any(
+            calls.similar(max(1, self.chain - 1), outline.novelty.near) for calls in outline.calls.values()
+        )
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not _varies(step):

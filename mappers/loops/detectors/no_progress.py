@@ -8,6 +8,7 @@ from itertools import islice
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -21,10 +22,14 @@ class NoProgress:
 
     name: ClassVar[str] = "no_progress"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Have the agent write down what it knows and what is missing, or hand over to a person."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        return outline.tool_steps >= max(self.window, self.idle)
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not step.idle or len(recent.tools) + 1 < self.window:

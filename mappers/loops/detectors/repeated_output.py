@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
 from mappers.loops.fingerprint import similarity
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -20,10 +21,14 @@ class RepeatedOutput:
 
     name: ClassVar[str] = "repeated_output"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.OUTPUT})
     suggestion: ClassVar[str] = (
         "End the turn when the model repeats itself; its prompt gives it nothing else to do."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        return outline.repeated_output(self.chain, self.similarity)
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         chain = [other for other in recent.outputs if self._same(step, other)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import WASTE, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -20,8 +21,14 @@ class RetryStorm:
 
     name: ClassVar[str] = "retry_storm"
     category: ClassVar[str] = WASTE
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL, StepKind.CALL})
     suggestion: ClassVar[str] = "Back off exponentially and honour Retry-After; give up after a few attempts."
+
+    def possible(self, outline: Outline) -> bool:
+        return any(
+            count >= self.failures and given for given, count in outline.refused.items()
+        ) or outline.any_tool(self.failures, lambda calls: calls.failed)
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not (step.failed and step.transient and step.exact):

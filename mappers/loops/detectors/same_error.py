@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -22,10 +23,15 @@ class SameError:
 
     name: ClassVar[str] = "same_error"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Fix what `{tool}` complains about, or give the agent a way round it; trying other arguments does not help."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        least = min(self.chain, self.total, self.class_chain)
+        return outline.any_tool(least, lambda calls: calls.failed)
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not step.failed:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -22,11 +23,19 @@ class SameResult:
 
     name: ClassVar[str] = "same_result"
     category: ClassVar[str] = LOOP
+    across: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Rewording the call does not change what `{tool}` answers; let the agent work with this answer"
         " or try another source."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        least = min(self.chain, self.total)
+        requests = outline.requests
+        return any(count >= least for count in requests.values()) or any(
+            calls.same_answer(least - requests[calls.tool]) for calls in outline.calls.values()
+        )
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not step.has_result or step.result_length < self.length:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import WASTE, Hit
+from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
@@ -20,10 +21,14 @@ class SlowStep:
 
     name: ClassVar[str] = "slow_step"
     category: ClassVar[str] = WASTE
+    across: ClassVar[bool] = False
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL, StepKind.CALL, StepKind.OUTPUT})
     suggestion: ClassVar[str] = (
         "Set a timeout for `{tool}`, or run it beside the agent and ask for its result."
     )
+
+    def possible(self, outline: Outline) -> bool:
+        return outline.longest_tool_ns / 1e9 > self.tool_s or outline.longest_call_ns / 1e9 > self.model_s
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         seconds = (step.end_ns - step.start_ns) / 1e9

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from mappers.loops.fingerprint import handoff_step, output_step, tool_step
 from mappers.loops.step import Step, StepKind
@@ -79,13 +79,17 @@ class Script:
         return step
 
 
-WORK: dict[str, Callable[[], Script]] = {}
-LOOPS: dict[str, tuple[str, Callable[[], Script]]] = {}
+class Build(Protocol):
+    def __call__(self, script: Script | None = None) -> Script: ...
+
+
+WORK: dict[str, Build] = {}
+LOOPS: dict[str, tuple[str, Build]] = {}
 
 
 def work(build: Callable[[Script], object]) -> Callable[[Script], object]:
     """A script in which nothing goes in circles."""
-    WORK[build.__name__] = lambda: _built(build)
+    WORK[build.__name__] = lambda script=None: _built(build, script)
     return build
 
 
@@ -93,14 +97,14 @@ def loop(detector: str) -> Callable[[Callable[[Script], object]], Callable[[Scri
     """A script that loops; `detector` is one that must say so."""
 
     def add(build: Callable[[Script], object]) -> Callable[[Script], object]:
-        LOOPS[build.__name__] = detector, lambda: _built(build)
+        LOOPS[build.__name__] = detector, lambda script=None: _built(build, script)
         return build
 
     return add
 
 
-def _built(build: Callable[[Script], object]) -> Script:
-    script = Script()
+def _built(build: Callable[[Script], object], script: Script | None) -> Script:
+    script = script or Script()
     build(script)
     return script
 

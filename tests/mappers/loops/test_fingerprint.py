@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mappers.loops.fingerprint import looks_failed, tool_step
+from mappers.loops.fingerprint import tool_step
+from mappers.loops.signs import looks_failed
 from mappers.loops.step import Step, StepKind
 
 

@@ -1,0 +1,24 @@
+"""The part of a store's reader that watching needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mappers.model import Event, Warning
+
+
+class LoopStore(Protocol):
+    def texts_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[tuple[str, str, int], tuple[str, str]]:
+        """(input, output) of stored tool and model calls by (run id, span id, seq)."""
+
+    def warnings_of(self, tenant: str, threads: Sequence[str]) -> Sequence[Warning]:
+        """Stored warnings of these threads that are not retracted."""
+
+    def session_runs(
+        self, tenant: str, sessions: Sequence[str], since_ns: int, limit: int
+    ) -> Mapping[tuple[str, str], Sequence[str]]:
+        """Ids of the latest runs of sessions that began since then, by (project, session id)."""
+
+    def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
+        """Stored events by run id."""
