@@ -1,259 +1,77 @@
-"""The `eddyline` command. Commands import what they need when they run, so that `--help` is quick."""
+"""The `eddyline` command. A command's module is imported when the command runs, so that `--help` is quick."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from importlib import import_module
+from typing import NamedTuple
 
 import click
 
-from collector import configcommands, keycommands, upkeep, watching, wirecommands
-from collector.check.command import check
-from collector.commandline import EX_CONFIG, EX_DATAERR, EX_UNAVAILABLE, Command, data_dir_option, fail
-from collector.configcommands import CONFIG, SETS
 
-if TYPE_CHECKING:
-    from collector.config import Settings
-    from collector.endpoints import Endpoints
+class Place(NamedTuple):
+    """Where a command is defined, and what it is for."""
+
+    module: str
+    name: str
+    purpose: str
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+COMMANDS: Mapping[str, Place] = {
+    "check": Place("check", "check", "Check runs for loops, cost, duration and steps, for CI."),
+    "components": Place("config", "components", "List what this collector is made of, as YAML."),
+    "config": Place("config", "config", "About configuration files."),
+    "dead-letter": Place("upkeep", "dead_letter", "Look into what was acknowledged and can not be stored."),
+    "demo": Place(
+        "running", "demo", "Replay a captured run of an agent that goes round in circles, and show it."
+    ),
+    "journal": Place("upkeep", "journal", "Look into what was acknowledged and waits for the store."),
+    "map": Place(
+        "running", "map_files", "Say how the spans and log records in FILES are understood, and why."
+    ),
+    "print-config": Place(
+        "config", "print_config", "Print the configuration as it holds, from all sources, without secrets."
+    ),
+    "proxy": Place(
+        "running", "proxy", "Run the LLM proxy alone, beside a program; its spans go to a collector."
+    ),
+    "run": Place(
+        "running",
+        "run",
+        "Run a program with its LLM calls through the proxy of the collector that runs here.",
+    ),
+    "serve": Place("running", "serve", "Run the collector until it is told to end (SIGTERM, Ctrl-C)."),
+    "tap": Place("watching", "tap", "Show samples of what passes, as it comes."),
+    "token": Place("keys", "token", "API keys: who may send, read, delete."),
+    "top": Place("watching", "top", "Show rates, queues, lag, drops and spending, live."),
+    "validate": Place("config", "validate", "Check a configuration, and whether this machine can run it."),
+    "wire": Place("wire", "wire", "Captures of the LLM proxy's traffic (logging.capture_file)."),
+}
+"""By name; modules are those of `collector.commands`."""
+
+
+class Commands(click.Group):
+    """Commands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        command: click.Command = getattr(import_module(f"collector.commands.{place.module}"), place.name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name].purpose) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="eddyline", prog_name="eddyline")
 def main() -> None:
     """An OpenTelemetry collector for LLM and agent traffic."""
-
-
-_DATA_DIR = data_dir_option("Journal, database and token.")
-
-
-def _door(name: str, what: str, default: str) -> Callable[[Command], Command]:
-    return click.option(
-        f"--{name}",
-        metavar="HOST:PORT",
-        help=f"{what}; port 0 takes a free one, `off` none. [default: {default}]",
-    )
-
-
-CAPTURE_FILE = click.option(
-    "--capture-file", metavar="FILE", help="Write all traffic of the LLM proxy there, for debugging."
-)
-
-
-@main.command()
-@CONFIG
-@SETS
-@_DATA_DIR
-@_door("grpc", "OTLP/gRPC", "127.0.0.1:4317")
-@_door("http", "OTLP/HTTP", "127.0.0.1:4318")
-@_door("api", "JSON API", "127.0.0.1:4320")
-@_door("proxy", "LLM proxy", "127.0.0.1:31300")
-@_door("admin", "Health for probes", "127.0.0.1:13133")
-@CAPTURE_FILE
-def serve(
-    configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, **flags: str | None
-) -> None:
-    """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
-    import asyncio
-
-    from collector.config import load
-    from collector.documents import ConfigError
-    from collector.telemetry import configure_logging
-
-    def read() -> Settings:
-        return load(configs, sets=sets, flags={"data_dir": data_dir, **flags})
-
-    try:
-        settings = read()
-    except ConfigError as error:
-        fail(str(error), EX_CONFIG)
-    configure_logging(settings.service.telemetry.log_level)
-
-    from collector.service import ServiceError
-    from collector.service import serve as run
-
-    try:
-        _event_loop(asyncio)(run(settings, lambda endpoints: _announce(settings, endpoints), read))
-    except ServiceError as error:
-        fail(str(error), error.exit_code)
-
-
-def _event_loop(asyncio: Any) -> Any:
-    """uvloop where there is one: it halves the cost of a request."""
-    if sys.platform == "win32":
-        return asyncio.run
-    import uvloop
-
-    return uvloop.run
-
-
-def _announce(settings: Settings, endpoints: Endpoints) -> None:
-    from collector.exposure import ingest_needs_key
-
-    lines = ["", "  eddyline is up.", ""]
-    for name, where in (
-        ("OTLP/HTTP", endpoints.http),
-        ("OTLP/gRPC", endpoints.grpc),
-        ("API", endpoints.api and f"{endpoints.api}/api/v1"),
-        ("LLM proxy", endpoints.proxy),
-        ("health", endpoints.admin and f"{endpoints.admin}/healthz"),
-        ("data", str(settings.data_dir)),
-        ("API token", str(settings.data_dir / "token")),
-    ):
-        lines.append(f"  {name:<10} {where or 'off'}")
-    if endpoints.http or endpoints.grpc:
-        target = endpoints.http or f"http://{endpoints.grpc}"
-        protocol = "http/protobuf" if endpoints.http else "grpc"
-        lines += [
-            "",
-            "  Point a program at it:",
-            "",
-            f"    export OTEL_EXPORTER_OTLP_ENDPOINT={target}",
-            f"    export OTEL_EXPORTER_OTLP_PROTOCOL={protocol}",
-            "    export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true",
-        ]
-        if ingest_needs_key(settings, keys=1):
-            lines.append("    export OTEL_EXPORTER_OTLP_HEADERS=x-api-key=KEY  # eddyline token create NAME")
-    if endpoints.proxy:
-        lines += [
-            "",
-            "  Or send its LLM calls through the proxy:",
-            "",
-            f"    export OPENAI_BASE_URL={endpoints.proxy}/openai/v1",
-            f"    export ANTHROPIC_BASE_URL={endpoints.proxy}/anthropic",
-        ]
-    click.echo("\n".join(lines) + "\n")
-
-
-@main.command()
-@CONFIG
-@SETS
-@_DATA_DIR
-@click.option(
-    "--listen", "proxy", metavar="HOST:PORT", help="Where clients come in. [default: 127.0.0.1:31300]"
-)
-@click.option("--upstream", metavar="URL", help="Send every path there, instead of by the route table.")
-@click.option(
-    "--collector", metavar="URL", help="Where spans go, by OTLP/HTTP. [default: http://127.0.0.1:4318]"
-)
-@CAPTURE_FILE
-def proxy(configs: tuple[str, ...], sets: tuple[str, ...], **flags: Any) -> None:
-    """Run the LLM proxy alone, beside a program; its spans go to a collector."""
-    import asyncio
-
-    from collector.config import load
-    from collector.documents import ConfigError
-    from collector.proxy.sidecar import SidecarError
-    from collector.proxy.sidecar import serve as run
-    from collector.telemetry import configure_logging
-
-    try:
-        settings = load(configs, sets=sets, flags=flags)
-    except ConfigError as error:
-        fail(str(error), EX_CONFIG)
-    configure_logging(settings.service.telemetry.log_level)
-    try:
-        _event_loop(asyncio)(run(settings, lambda url: click.echo(f"eddyline proxy is up: {url}")))
-    except SidecarError as error:
-        fail(str(error), error.exit_code)
-
-
-@main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@_DATA_DIR
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(data_dir: Path | None, command: tuple[str, ...]) -> None:
-    """Run a program with its LLM calls through the proxy of the collector that runs here.
-
-    Base URLs and OTLP variables are set in its environment; its exit code is ours.
-    """
-    from collector.config import default_data_dir
-    from collector.endpoints import find
-    from collector.proxy.run import RunError
-    from collector.proxy.run import run as run_program
-
-    endpoints = find(data_dir or default_data_dir())
-    if endpoints is None:
-        fail("no collector runs here; start one with `eddyline serve`", EX_UNAVAILABLE)
-    try:
-        sys.exit(run_program(command, endpoints, lambda line: click.echo(f"eddyline: {line}", err=True)))
-    except RunError as error:
-        fail(str(error), 127)
-
-
-@main.command("map")
-@click.argument(
-    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    help="[default: table on a terminal, else json]",
-)
-def map_files(files: tuple[str, ...], form: str | None) -> None:
-    """Say how the spans and log records in FILES are understood, and why.
-
-    A file holds OTLP requests in protobuf or JSON, gzipped or not; `-` is the standard input. Nothing is sent or
-    stored.
-    """
-    import time
-
-    import orjson
-
-    from collector.mapping import NotReadableError, mapping_document, read_items, table_lines
-    from collector.plugins import load_conventions
-    from mappers.conventions import BUILTIN
-    from mappers.normalize import Normalizer
-
-    spans, records = [], []
-    for file in files:
-        try:
-            content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-            found_spans, found_records = read_items(content)
-        except (NotReadableError, OSError) as error:
-            fail(f"{file}: {error}", EX_DATAERR)
-        spans += found_spans
-        records += found_records
-    conventions, _ = load_conventions()
-    document = mapping_document(spans, records, Normalizer([*BUILTIN, *conventions]), time.time_ns())
-    if (form or ("table" if sys.stdout.isatty() else "json")) == "json":
-        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
-    else:
-        for line in table_lines(document):
-            click.echo(line)
-
-
-@main.command()
-@_DATA_DIR
-def demo(data_dir: Path | None) -> None:
-    """Replay a captured run of an agent that goes round in circles, and show it.
-
-    Uses the collector that runs on the data directory, else one of its own.
-    """
-    from collector.demo import DemoError
-    from collector.demo import demo as run
-
-    try:
-        run(data_dir)
-    except DemoError as error:
-        fail(str(error), 1)
-
-
-main.add_command(upkeep.journal)
-main.add_command(upkeep.dead_letter)
-main.add_command(check)
-main.add_command(watching.tap)
-main.add_command(watching.top)
-main.add_command(keycommands.token)
-main.add_command(wirecommands.wire)
-for command in (
-    configcommands.validate,
-    configcommands.components,
-    configcommands.print_config,
-    configcommands.config,
-):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

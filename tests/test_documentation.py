@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 from pydantic import BaseModel, ByteSize
 
 from collector.api.aggregation import INTERVALS
 from collector.api.app import routes_of
 from collector.api.base import Api
 from collector.api.queries import BOUNDS, FACET_PARAMETERS, RUN_PARAMETERS, SORTS
-from collector.cli import main
+from collector.cli import COMMANDS, main
 from collector.config import Settings
 from sinks.aggregates import DIMENSIONS, METRICS, QUANTILES
 from sinks.clickhouse.migrations import migrations
@@ -85,7 +88,25 @@ def test_every_field_of_the_query_language_is_listed() -> None:
 
 
 def test_every_command_is_listed() -> None:
-    assert set(table("collector/README.md", "Commands")) == {f"eddyline {name}" for name in main.commands}
+    assert set(table("collector/README.md", "Commands")) == {f"eddyline {name}" for name in COMMANDS}
+
+
+def test_the_list_of_commands_says_what_their_own_help_says() -> None:
+    context = click.Context(main)
+    for name, place in COMMANDS.items():
+        command = main.get_command(context, name)
+        assert command is not None
+        assert command.name == name
+        assert " ".join((command.help or "").split("\n\n")[0].split()) == place.purpose
+
+
+def test_the_help_imports_no_command() -> None:
+    probe = (
+        "import sys; from collector.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "sys.exit(any(name.startswith('collector.commands') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", probe], stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_every_table_is_listed() -> None:

@@ -78,7 +78,7 @@ def test_what_is_exported_can_be_replayed_elsewhere(at_rest: Path, tmp_path: Pat
 
 def test_a_missing_journal_is_named(tmp_path: Path) -> None:
     shown = run("journal", "ls", "--data-dir", str(tmp_path))
-    assert shown.exit_code == 69
+    assert shown.exit_code == 3
     assert "there is no journal in" in shown.output
 
 

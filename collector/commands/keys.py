@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.commandline import EX_CONFIG, data_dir_option, fail
+from collector.commands.common import EX_CONFIG, data_dir_option, fail
 
 if TYPE_CHECKING:
     from collector.keys import Keys

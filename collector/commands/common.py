@@ -9,7 +9,9 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-EX_DATAERR, EX_UNAVAILABLE, EX_CONFIG = 65, 69, 78
+FINDING, NOT_FOUND, NOT_ALLOWED, NO_CONNECTION, TIMED_OUT = 1, 3, 4, 5, 6
+"""Exit codes of commands that ask a collector, beside 0 and click's 2 for a wrong command line."""
+EX_DATAERR, EX_CONFIG = 65, 78
 """Of sysexits."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -44,7 +46,7 @@ def api_of(url: str, token: str, data_dir: Path | None) -> tuple[str, str]:
     directory = data_dir or default_data_dir()
     endpoints = find(directory)
     if endpoints is None or not endpoints.api:
-        fail("no collector runs here; start one with `eddyline serve`, or give --url", EX_UNAVAILABLE)
+        fail("no collector runs here; start one with `eddyline serve`, or give --url", NO_CONNECTION)
     return endpoints.api, token or kept_token(directory) or ""
 
 

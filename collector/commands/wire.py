@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.commandline import EX_DATAERR, fail
+from collector.commands.common import EX_DATAERR, fail
 
 if TYPE_CHECKING:
     from collector.proxy.wire.records import Record

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from collector.commandline import TOKEN, URL, api_of, data_dir_option, fail
+from collector.commands.common import TOKEN, URL, api_of, data_dir_option, fail
 
 SEVERITIES = click.Choice(["info", "warning", "critical", "never"])
 EX_NOTHING = 2
@@ -64,7 +64,7 @@ def check(
     """Check runs for loops, cost, duration and steps, for CI.
 
     Checks the runs named, else those that the options select, else all. Exits 0 if all keep within what is
-    allowed, 1 if one does not, 2 if nothing could be checked, 69 if no collector runs here.
+    allowed, 1 if one does not, 2 if nothing could be checked, 5 if no collector runs here.
     """
     from collector.check import Budgets, CheckError, Selection, junit, sarif
     from collector.check import check as judge

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from collector.commandline import EX_CONFIG, Command, data_dir_option, fail
+from collector.commands.common import EX_CONFIG, Command, data_dir_option, fail
 
 CONFIG = click.option(
     "--config",
@@ -32,7 +32,9 @@ def _settings(command: Command) -> Command:
 def validate(
     configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, *, no_environment: bool
 ) -> None:
-    """Check a configuration, and whether this machine can run it; exits 78 if not."""
+    """Check a configuration, and whether this machine can run it.
+
+    Exits 78 if not."""
     from collector.meaning import not_understood
 
     settings = _load(configs, sets, data_dir)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from collector.commandline import EX_DATAERR, EX_UNAVAILABLE, data_dir_option, fail
+from collector.commands.common import EX_DATAERR, NO_CONNECTION, NOT_FOUND, data_dir_option, fail
 
 if TYPE_CHECKING:
     from collector.journal import Header, Record
@@ -236,7 +236,7 @@ def _sender(data_dir: Path | None, to: str | None, key: str | None, as_key: bool
         directory = _directory(data_dir)
         endpoints = find(directory)
         if endpoints is None or endpoints.http is None:
-            fail("no collector with OTLP/HTTP runs on the data directory; name one with --to", EX_UNAVAILABLE)
+            fail("no collector with OTLP/HTTP runs on the data directory; name one with --to", NO_CONNECTION)
         to = endpoints.http
         # The token stays on this machine: it is read for this collector only, never sent to one named by --to.
         key = key if as_key else kept_token(directory) or key
@@ -268,5 +268,5 @@ def _journals(data_dir: Path | None) -> list[tuple[str, Path]]:
     base = _directory(data_dir) / "journal"
     found = [(signal, base / signal) for signal in SIGNALS if (base / signal).is_dir()]
     if not found:
-        fail(f"there is no journal in {base}", EX_UNAVAILABLE)
+        fail(f"there is no journal in {base}", NOT_FOUND)
     return found

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
 
 import click
 
-from collector.commandline import EX_UNAVAILABLE, TOKEN, URL, api_of, data_dir_option, fail
+from collector.commands.client import Client, Query
+from collector.commands.common import NOT_ALLOWED, TOKEN, URL, api_of, data_dir_option, fail
 
-TIMEOUT_S = 30.0
-"""Longer than the pause between two signs of life of a tap."""
 SPEND_EVERY_S = 10.0
 """What was spent is a sum over an hour's events: not asked for each second."""
 
@@ -49,37 +44,23 @@ def tap(
     token: str,
     data_dir: Path | None,
 ) -> None:
-    """Show samples of what passes: requests at the receiver, events from the mapper, rows at the sink.
+    """Show samples of what passes, as it comes.
 
+    These are requests at the receiver, events from the mapper, rows at the sink.
     Secrets are masked and content that projects do not keep is left out, as in the store. The collector never waits
     for this: what is too much is counted and skipped.
     """
     as_json = (form or ("line" if sys.stdout.isatty() else "json")) == "json"
-    asked = {"at": at, "project": project, "name": name, "limit": limit, "interval_ms": interval}
+    asked: Query = {"at": at, "project": project, "name": name, "limit": limit, "interval_ms": interval}
     seen = 0
     try:
-        for sample in _samples(*api_of(url, token, data_dir), urlencode(asked)):
+        for sample in Client(*api_of(url, token, data_dir)).lines("/tap", asked):
             click.echo(json.dumps(sample, ensure_ascii=False) if as_json else sample_line(sample))
             seen += "skipped" not in sample
             if seen == count:
                 return
     except KeyboardInterrupt:
         return
-
-
-def _samples(address: str, token: str, query: str) -> Iterator[dict[str, Any]]:
-    """Ends the program if the collector does not let us, and quietly once the collector ends."""
-    with closing(_connected(address)) as connection:
-        try:
-            connection.request("GET", f"/api/v1/tap?{query}", headers={"Authorization": f"Bearer {token}"})
-            response = connection.getresponse()
-            if response.status != 200:
-                fail(_refusal(response), EX_UNAVAILABLE)
-            while line := response.readline():
-                if line.strip():
-                    yield json.loads(line)
-        except (OSError, http.client.HTTPException) as error:
-            fail(f"{address}: {error}", EX_UNAVAILABLE)
 
 
 def sample_line(sample: dict[str, Any]) -> str:
@@ -129,10 +110,13 @@ def _one_line(parts: list[Any]) -> str:
 @TOKEN
 @_DATA_DIR
 def top(interval: float, count: int | None, url: str, token: str, data_dir: Path | None) -> None:
-    """Show rates, queues, lag, drops and spending, live. Without a terminal: a line for each interval."""
+    """Show rates, queues, lag, drops and spending, live.
+
+    Without a terminal, a line for each interval.
+    """
     from collector.gauges import Gauges, as_line, as_table, headings
 
-    address, key = api_of(url, token, data_dir)
+    client = Client(*api_of(url, token, data_dir))
     gauges = Gauges()
     live: Any = None
     shown = 0
@@ -148,18 +132,18 @@ def top(interval: float, count: int | None, url: str, token: str, data_dir: Path
             click.echo(headings())
         while True:
             now = time.monotonic()
-            status = _asked(address, key, "/api/v1/status")
+            status = client.get("/status")
             if "pipeline" not in status:
-                fail("only with the API token is it told what the whole collector does", EX_UNAVAILABLE)
+                fail("only with the API token is it told what the whole collector does", NOT_ALLOWED)
             if now - spend_at >= SPEND_EVERY_S:
-                spend_at, spend = now, _spent(address, key)
+                spend_at, spend = now, _spent(client)
             readings = gauges.read(status, spend, now)
             if readings is not None:
                 shown += 1
                 if live is None:
                     click.echo(as_line(readings))
                 else:
-                    live.update(as_table(readings, address), refresh=True)
+                    live.update(as_table(readings, client.address), refresh=True)
                 if shown == count:
                     return
             time.sleep(interval)
@@ -170,37 +154,9 @@ def top(interval: float, count: int | None, url: str, token: str, data_dir: Path
             live.stop()
 
 
-def _spent(address: str, token: str) -> dict[str, Any]:
+def _spent(client: Client) -> dict[str, Any]:
     """What the last hour cost."""
-    query = urlencode({"metrics": "cost_usd,llm_calls,input_tokens,output_tokens", "since": "-1h"})
-    rows = _asked(address, token, f"/api/v1/aggregates?{query}")["data"]
+    asked = {"metrics": "cost_usd,llm_calls,input_tokens,output_tokens", "since": "-1h"}
+    rows = client.get("/aggregates", asked)["data"]
     values: dict[str, Any] = rows[0]["values"] if rows else {}
     return values
-
-
-def _asked(address: str, token: str, path: str) -> Any:
-    """Ends the program if there is no answer."""
-    try:
-        with closing(_connected(address)) as connection:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
-            response = connection.getresponse()
-            if response.status != 200:
-                fail(_refusal(response), EX_UNAVAILABLE)
-            return json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        fail(f"{address}: {error}", EX_UNAVAILABLE)
-
-
-def _connected(address: str) -> http.client.HTTPConnection:
-    parts = urlsplit(address)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.netloc, timeout=TIMEOUT_S)
-
-
-def _refusal(response: http.client.HTTPResponse) -> str:
-    """What a problem document says."""
-    content = response.read()
-    try:
-        return str(json.loads(content)["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"answered {response.status}"
