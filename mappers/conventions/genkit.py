@@ -45,8 +45,16 @@ CONVENTION = Convention(
         "input_tokens": [Json(_OUTPUT, "usage", "inputTokens")],
         "output_tokens": [Json(_OUTPUT, "usage", "outputTokens")],
         "total_tokens": [Json(_OUTPUT, "usage", "totalTokens")],
-        "cache_read_tokens": [Json(_OUTPUT, "usage", "cachedContentTokens")],
-        "reasoning_tokens": [Json(_OUTPUT, "usage", "thoughtsTokens")],
+        "cache_read_tokens": [
+            Json(_OUTPUT, "usage", "cachedContentTokens"),
+            Json(_OUTPUT, "raw", "usage", "prompt_tokens_details", "cached_tokens"),
+            Json(_OUTPUT, "raw", "usage", "cache_read_input_tokens"),
+        ],
+        "cache_write_tokens": [Json(_OUTPUT, "raw", "usage", "cache_creation_input_tokens")],
+        "reasoning_tokens": [
+            Json(_OUTPUT, "usage", "thoughtsTokens"),
+            Json(_OUTPUT, "raw", "usage", "completion_tokens_details", "reasoning_tokens"),
+        ],
         "tool": ["genkit:name"],
         "arguments": ["genkit:input"],
         "result": [_OUTPUT],

@@ -11,12 +11,11 @@ CONVENTION = Convention(
     keys=("lk.function_tool.name", "lk.chat_ctx", "lk.pii.chat_ctx", "lk.agent_label"),
     scopes=(r"^livekit-agents@",),
     kinds=(
-        KindByName(Kind.LLM, r"llm_request$"),
+        # Each attempt is a span below that of the call.
+        KindByName(Kind.LLM, r"llm_request(_run)?$"),
         KindByName(Kind.TOOL, r"function_tool$"),
         KindByName(Kind.AGENT, r"(agent_turn|assistant_turn)$"),
-        KindByName(
-            Kind.WORKFLOW, r"(agent_session|user_turn|llm_node|llm_request_run|llm_fallback_adapter)$"
-        ),
+        KindByName(Kind.WORKFLOW, r"(agent_session|user_turn|llm_node|llm_fallback_adapter)$"),
         KindByName(Kind.OTHER, r"(tts|stt|eou|vad|realtime_assistant|user_speaking|agent_speaking)"),
     ),
     fields={

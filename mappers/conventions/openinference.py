@@ -101,8 +101,14 @@ CONVENTION = Convention(
         "input_tokens": ["llm.token_count.prompt"],
         "output_tokens": ["llm.token_count.completion"],
         "total_tokens": ["llm.token_count.total"],
-        "cache_read_tokens": ["llm.token_count.prompt_details.cache_read"],
-        "cache_write_tokens": ["llm.token_count.prompt_details.cache_write"],
+        "cache_read_tokens": [
+            "llm.token_count.prompt_details.cache_read",
+            "metadata.usage.cached_prompt_tokens",
+        ],
+        "cache_write_tokens": [
+            "llm.token_count.prompt_details.cache_write",
+            "metadata.usage.cached_creation_tokens",
+        ],
         "reasoning_tokens": ["llm.token_count.completion_details.reasoning"],
         "audio_input_tokens": ["llm.token_count.prompt_details.audio"],
         "audio_output_tokens": ["llm.token_count.completion_details.audio"],
@@ -142,6 +148,9 @@ CONVENTION = Convention(
         # The OpenAI Agents package wraps each trace in an agent that has no name.
         Quirk(scope=r"openai_agents@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
         Quirk(scope=r"openai_agents@", name=r"^handoff to ", when=Kind.TOOL, kind=Kind.HANDOFF),
+        # BeeAI's steps without a name are no agents.
+        Quirk(scope=r"beeai@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
+        Quirk(scope=r"vertexai@", output_excludes_reasoning=True),
         Quirk(scope=r"google_adk@", name=r"^invoke_agent ", when=Kind.LLM, kind=Kind.AGENT),
         Quirk(scope=r"google_adk@", name=r"\(merged\b", when=Kind.TOOL, kind=Kind.OTHER),
     ),

@@ -1,6 +1,6 @@
 """VoltAgent: `span.type` and `entity.*`, model calls with `llm.*`; agents repeat the sums as `usage.*`."""
 
-from mappers.conventions.base import Convention, KindByValue
+from mappers.conventions.base import Convention, Json, KindByValue, NameMatch, Quirk
 from mappers.model import Kind
 
 CONVENTION = Convention(
@@ -29,7 +29,8 @@ CONVENTION = Convention(
         KindByValue("entity.type", {"agent": Kind.AGENT, "workflow": Kind.WORKFLOW}, order=79),
     ),
     fields={
-        "agent": ["entity.name"],
+        # The span of an agent that was called for help carries the name of the one that called it.
+        "agent": [NameMatch(r"subagent:(.+)"), "entity.name"],
         "session_id": ["conversation.id"],
         "user_id": ["user.id", "userId"],
         "provider": ["llm.provider", "ai.model.provider"],
@@ -43,9 +44,13 @@ CONVENTION = Convention(
         "reasoning_tokens": ["llm.usage.reasoning_tokens"],
         "tool": ["tool.name"],
         "tool_call_id": ["tool.call.id"],
+        "handoff_to": [Json("input", "targetAgents", 0)],
         "arguments": ["input"],
         "result": ["output"],
         "input": ["llm.messages", "input"],
         "output": ["output"],
     },
+    quirks=(
+        Quirk(scope=r"voltagent", name=r"^tool\.execution:delegate_task$", when=Kind.TOOL, kind=Kind.HANDOFF),
+    ),
 )

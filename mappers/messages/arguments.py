@@ -9,6 +9,7 @@ from mappers.messages.message import read_messages
 from mappers.messages.part import Part
 
 _ENVELOPE_ONLY = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
+_BEEAI_ENVELOPE = {"input", "options"}
 _SOLE_WRAPPERS = frozenset({"kwargs", "arguments", "tool_input", "tool_args", "parameters"})
 _CALLBACK = frozenset({"tags", "metadata", "kwargs"})
 _MAX_DEPTH = 4
@@ -47,6 +48,8 @@ def _inside_arguments(value: Any) -> Any:
         return value["inputs"] if value.get("inputs") else value["input_str"]
     if "inputs" in value and not _CALLBACK.isdisjoint(value):
         return value["inputs"]
+    if value.keys() == _BEEAI_ENVELOPE and isinstance(value["input"], dict):
+        return value["input"]
     if value and value.keys() <= _ENVELOPE_ONLY:  # A decorated function's own call.
         args, kwargs = value.get("args"), value.get("kwargs")
         if kwargs and not args:
