@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-js test-clients chaos lint types format check clean
+.PHONY: run demo test test-js test-clients chaos reference test-api lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -28,6 +28,14 @@ test-clients: $(VENV)/.dev
 # Faults and floods at full size: minutes.
 chaos: $(VENV)/.dev
 	$(BIN)/python -m pytest -o addopts=-q -s tests/chaos
+
+# What the API's routes declare, written down for people.
+reference: $(VENV)/.dev
+	$(BIN)/python -m tests.reference
+
+# The running API against its own OpenAPI document: minutes.
+test-api: $(VENV)/.dev
+	EDDYLINE_EXAMPLES=200 $(BIN)/python -m pytest -o addopts=-q tests/collector/api/test_schemathesis.py
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -13,6 +13,7 @@ import hmac
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from collector.keys import PREFIX, Keys, Scope
@@ -89,23 +90,40 @@ class Gate:
             ForbiddenError: the key does not have the scope.
         """
         given = _given(authorization, api_key)
-        for secret in given:
-            if caller := self._caller(secret):
-                if not caller.may(scope):
-                    raise ForbiddenError(forbidden(scope))
-                return caller
+        if caller := self._first(given):
+            if not caller.may(scope):
+                raise ForbiddenError(forbidden(scope))
+            return caller
         # Where none is needed, keys of others are no mistake: exporters set up for another backend send theirs.
         ours = any(secret.startswith(PREFIX) for secret in given)
         if scope is Scope.INGEST and not self.ingest_needs_key and not ours:
             return ANYBODY
-        self._failures.add(peer)
-        raise UnauthenticatedError(
-            "this key is not known" if given else "send a key: Authorization: Bearer …"
-        )
+        raise self._stranger(given, peer)
+
+    def identify(self, authorization: str, api_key: str, peer: str) -> Caller:
+        """Whom the request comes from, whatever they may do.
+
+        Raises:
+            UnauthenticatedError: there is no key, or none of ours.
+        """
+        given = _given(authorization, api_key)
+        caller = self._first(given)
+        if caller is None:
+            raise self._stranger(given, peer)
+        return caller
 
     def pause_s(self, peer: str) -> float:
         """For how long an answer to this peer should be held back: it guesses too often."""
         return self._failures.pause_s(peer)
+
+    def _stranger(self, given: Sequence[str], peer: str) -> UnauthenticatedError:
+        self._failures.add(peer)
+        return UnauthenticatedError(
+            "this key is not known" if given else "send a key: Authorization: Bearer …"
+        )
+
+    def _first(self, given: Sequence[str]) -> Caller | None:
+        return next((caller for secret in given if (caller := self._caller(secret))), None)
 
     def _caller(self, secret: str) -> Caller | None:
         if self._token is not None and hmac.compare_digest(secret.encode(), self._token):

@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from tests import contract
+
 START_S = 30.0
 TOKEN = "test-token"
 COMMAND = [sys.executable, "-m", "collector.cli"]
@@ -54,7 +56,10 @@ class Server:
                 raise AssertionError(f"the collector did not start:\n{self.log.read_text()}")
             time.sleep(0.02)
         self.api = httpx.Client(
-            base_url=self.endpoints["api"], headers={"Authorization": f"Bearer {TOKEN}"}, timeout=15
+            base_url=self.endpoints["api"],
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            timeout=15,
+            event_hooks={"response": [contract.check]},
         )
         return self
 

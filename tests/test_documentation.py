@@ -20,6 +20,7 @@ from collector.config import Settings
 from sinks.aggregates import DIMENSIONS, METRICS, QUANTILES
 from sinks.clickhouse.migrations import migrations
 from sinks.filter import FIELDS
+from tests.reference import REFERENCE, reference
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,10 +65,14 @@ def test_every_setting_is_listed_with_its_default_and_meaning() -> None:
 
 def test_every_route_is_listed_with_its_purpose() -> None:
     routes = {
-        path if method == "GET" else f"{method} {path}": [(endpoint.__doc__ or "").partition("\n")[0]]
-        for method, path, endpoint in routes_of(Api.__new__(Api))
+        route.path if route.method == "GET" else f"{route.method} {route.path}": [route.purpose]
+        for route in routes_of(Api.__new__(Api))
     }
     assert table("collector/README.md", "Routes") == routes
+
+
+def test_every_route_is_in_the_reference_with_what_it_takes_and_answers() -> None:
+    assert (ROOT / REFERENCE).read_text(encoding="utf-8") == reference(), "run `make reference`"
 
 
 def test_every_parameter_of_the_list_of_runs_is_named() -> None:
@@ -75,7 +80,9 @@ def test_every_parameter_of_the_list_of_runs_is_named() -> None:
     bounds = [name[4:] for name in BOUNDS]
     named = {*re.findall(r"`([\w.*]+)`", text)}
     assert [
-        name for name in (*RUN_PARAMETERS, *FACET_PARAMETERS) if name not in BOUNDS and name not in named
+        parameter.name
+        for parameter in (*RUN_PARAMETERS, *FACET_PARAMETERS)
+        if parameter.name not in BOUNDS and parameter.name not in named
     ] == []
     assert [name for name in bounds if name not in named] == []
     assert [name for name in SORTS if f"`{name}`" not in text] == []

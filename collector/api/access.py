@@ -1,4 +1,5 @@
-"""Who may read: a key on every route but health, and a list of host names that the page may be asked for.
+"""Who is asking: a key on every path but health, and a list of host names that the page may be asked for. What a key
+may do is each route's to say.
 
 The host check keeps a web page elsewhere from reaching the API under a name that it made point to loopback.
 """
@@ -11,8 +12,7 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.api.problems import Problem
-from collector.gate import ForbiddenError, Gate, UnauthenticatedError
-from collector.keys import Scope as Allowed
+from collector.gate import Gate, UnauthenticatedError
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
@@ -34,7 +34,7 @@ class Access:
         if scope["type"] == "http":
             problem = await self._refusal(scope)
             if problem is not None:
-                await problem.response(scope["path"])(scope, receive, send)
+                await problem.response(scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -51,7 +51,7 @@ class Access:
         api_key = headers.get(b"x-api-key", b"").decode("latin-1")
         peer = (scope.get("client") or ("",))[0]
         try:
-            scope["caller"] = self._gate.admit(needed(scope), authorization, api_key, peer)
+            scope["caller"] = self._gate.identify(authorization, api_key, peer)
         except UnauthenticatedError:
             await asyncio.sleep(self._gate.pause_s(peer))
             return Problem(
@@ -59,17 +59,4 @@ class Access:
                 "Send the API token as `Authorization: Bearer …`; it is in the file `token` of the data directory.",
                 headers={"WWW-Authenticate": 'Bearer realm="eddyline"'},
             )
-        except ForbiddenError as error:
-            return Problem(403, f"{str(error).capitalize()}.")
         return None
-
-
-def needed(scope: Scope) -> Allowed:
-    """What a key must at least be allowed to do for this request. What shows content looks by itself whether the
-    caller may see it: a path and a query can be written in more than one way."""
-    path: str = scope["path"]
-    if path.startswith("/api/v1/tokens"):
-        return Allowed.ADMIN
-    if scope["method"] == "DELETE":
-        return Allowed.DELETE
-    return Allowed.READ

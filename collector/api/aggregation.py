@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Sequence
-from typing import Any
 
-from collector.api.parameters import Parameters
+from collector.api import models
+from collector.api.parameters import Parameter, Parameters
 from collector.api.problems import invalid
+from collector.api.queries import FILTERS
 from collector.api.render import rfc3339
 from sinks.aggregates import (
     DIMENSIONS,
@@ -33,6 +34,16 @@ INTERVALS = {
 AUTO_INTERVALS = 60
 """`auto` takes the shortest interval that cuts the time into no more than this."""
 USUAL_METRICS = "runs,llm_calls,llm_errors,input_tokens,output_tokens,cost_usd"
+AGGREGATE_PARAMETERS = (
+    *FILTERS,
+    Parameter("metrics", "what to sum up; distributions as `llm_ms:p95`", many=True, default=USUAL_METRICS),
+    Parameter("by", "at most two things to split by", choices=tuple(DIMENSIONS), many=True),
+    Parameter(
+        "interval", "length of the steps of a series", choices=("auto", "none", *INTERVALS), default="none"
+    ),
+    Parameter("tz", "time zone in which days begin, such as `Europe/Berlin`", default="UTC"),
+)
+"""Query parameters of sums."""
 
 
 def read_metrics(parameters: Parameters) -> list[Asked]:
@@ -42,7 +53,7 @@ def read_metrics(parameters: Parameters) -> list[Asked]:
         Problem: 400.
     """
     wanted = []
-    for written in parameters.choices("metrics") or USUAL_METRICS.split(","):
+    for written in parameters.choices("metrics"):
         name, colon, statistic = written.partition(":")
         if name not in METRICS:
             raise invalid("metrics", f"{name!r} is not one of them", list(METRICS))
@@ -59,7 +70,7 @@ def read_dimensions(parameters: Parameters) -> tuple[str, ...]:
     Raises:
         Problem: 400.
     """
-    by = tuple(dict.fromkeys(parameters.choices("by", list(DIMENSIONS))))
+    by = tuple(dict.fromkeys(parameters.choices("by")))
     if len(by) > MOST_DIMENSIONS:
         raise invalid("by", f"at most {MOST_DIMENSIONS} at a time")
     return by
@@ -71,7 +82,7 @@ def read_zone(parameters: Parameters) -> str:
     Raises:
         Problem: 400.
     """
-    zone = parameters.text("tz") or "UTC"
+    zone = parameters.text("tz") or ""
     if zone not in zoneinfo.available_timezones():
         raise invalid("tz", f"{zone!r} is no time zone of the IANA database")
     return zone
@@ -84,17 +95,30 @@ def automatic(since_ns: int, until_ns: int) -> str:
 
 
 def aggregate_document(
-    rows: Sequence[AggregateRow], asked: Sequence[Asked], by: Sequence[str], meta: dict[str, Any]
-) -> dict[str, Any]:
-    kept = rows[:MOST_ROWS]
+    rows: Sequence[AggregateRow],
+    asked: Sequence[Asked],
+    by: Sequence[str],
+    interval: str,
+    zone: str,
+    parameters: Parameters,
+) -> models.AggregateTable:
     return {
-        "data": [
-            {
-                **({"time": rfc3339(row.start_ns)} if row.start_ns is not None else {}),
-                "keys": dict(zip(by, row.keys, strict=True)),
-                "values": {str(one): value for one, value in zip(asked, row.values, strict=True)},
-            }
-            for row in kept
-        ],
-        "meta": {**meta, "truncated": len(rows) > MOST_ROWS},
+        "data": [_row(row, asked, by) for row in rows[:MOST_ROWS]],
+        "meta": {
+            "since": parameters.text("since"),
+            "until": parameters.text("until"),
+            "interval": interval,
+            "tz": zone,
+            "truncated": len(rows) > MOST_ROWS,
+        },
     }
+
+
+def _row(row: AggregateRow, asked: Sequence[Asked], by: Sequence[str]) -> models.AggregateRow:
+    found: models.AggregateRow = {
+        "keys": dict(zip(by, row.keys, strict=True)),
+        "values": {str(one): value for one, value in zip(asked, row.values, strict=True)},
+    }
+    if row.start_ns is not None:
+        found["time"] = rfc3339(row.start_ns)
+    return found

@@ -5,7 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from collector.api import models
 from collector.api.aggregation import (
+    AGGREGATE_PARAMETERS,
     INTERVALS,
     aggregate_document,
     automatic,
@@ -14,14 +16,8 @@ from collector.api.aggregation import (
     read_zone,
 )
 from collector.api.base import Routes, RouteTable, caller_of, json_response, need_content, within_project
-from collector.api.parameters import Parameters
-from collector.api.queries import (
-    AGGREGATE_PARAMETERS,
-    FACET_PARAMETERS,
-    facet_field,
-    field_documents,
-    read_filter,
-)
+from collector.api.declaring import Route, parameters_of
+from collector.api.queries import FACET_PARAMETERS, facet_field, field_documents, read_filter
 from sinks.clickhouse import RunFilter
 from sinks.filter import ATTRIBUTE_PREFIX
 
@@ -29,41 +25,54 @@ from sinks.filter import ATTRIBUTE_PREFIX
 class AnalysisRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            ("GET", "/api/v1/aggregates", self.aggregates),
-            ("GET", "/api/v1/facets", self.facets),
+            Route(
+                "GET",
+                "/api/v1/aggregates",
+                self.aggregates,
+                models.AggregateTable,
+                parameters=AGGREGATE_PARAMETERS,
+            ),
+            Route(
+                "GET",
+                "/api/v1/facets",
+                self.facets,
+                models.FacetValues | models.FieldList,
+                parameters=FACET_PARAMETERS,
+            ),
         ]
 
     async def facets(self, request: Request) -> Response:
         """Values of a field (`of`) with the number of runs that have them, for menus and completion."""
-        now_ns = self.api.clock_ns()
-        parameters = Parameters(request, FACET_PARAMETERS, now_ns=now_ns)
+        parameters = parameters_of(request)
         of = parameters.text("of")
         if of is None:
             return json_response({"data": field_documents()})
-        limit = parameters.integer("limit", 20, 1, 1000)
+        limit = parameters.integer("limit")
+        since_ns, until_ns = parameters.window_ns()
         wanted = RunFilter(
             tenant=caller_of(request).tenant,
-            since_ns=parameters.time_ns("since"),
-            until_ns=parameters.time_ns("until"),
+            since_ns=since_ns,
+            until_ns=until_ns,
             where=within_project(request, read_filter(parameters)),
         )
         prefix = parameters.text("prefix") or ""
         field = facet_field(of)
         if field.startswith(ATTRIBUTE_PREFIX):
             need_content(request)
-        found = await self.read(self.api.reader.facet, field, prefix, wanted, limit, now_ns)
+        found = await self.read(self.api.reader.facet, field, prefix, wanted, limit, parameters.now_ns)
         return json_response({"data": [{"value": value, "count": count} for value, count in found]})
 
     async def aggregates(self, request: Request) -> Response:
         """Sums over the events of the runs that the filter chooses: `metrics`, `by` what, per `interval`."""
-        now_ns = self.api.clock_ns()
-        parameters = Parameters(request, AGGREGATE_PARAMETERS, now_ns=now_ns)
+        parameters = parameters_of(request)
+        now_ns = parameters.now_ns
         asked, by, zone = read_metrics(parameters), read_dimensions(parameters), read_zone(parameters)
-        interval = (parameters.choices("interval", ["auto", "none", *INTERVALS]) or ("none",))[0]
+        interval = parameters.choice("interval") or "none"
+        since_ns, until_ns = parameters.window_ns()
         wanted = RunFilter(
             tenant=caller_of(request).tenant,
-            since_ns=parameters.time_ns("since"),
-            until_ns=parameters.time_ns("until"),
+            since_ns=since_ns,
+            until_ns=until_ns,
             where=within_project(request, read_filter(parameters)),
         )
         if interval == "auto":
@@ -73,10 +82,4 @@ class AnalysisRoutes(Routes):
         rows = await self.read(
             self.api.reader.aggregate, asked, by, wanted, INTERVALS.get(interval), zone, now_ns
         )
-        meta = {
-            "since": parameters.text("since"),
-            "until": parameters.text("until"),
-            "interval": interval,
-            "tz": zone,
-        }
-        return json_response(aggregate_document(rows, asked, by, meta))
+        return json_response(aggregate_document(rows, asked, by, interval, zone, parameters))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route as PathRoute
+from starlette.types import ASGIApp
 
 from collector.api.access import Access
 from collector.api.analysis import AnalysisRoutes
-from collector.api.base import READERS, Api, Routes, RouteTable, json_response
+from collector.api.answering import Numbered, OnePath, by_path
+from collector.api.base import READERS, Api, Routes, RouteTable
+from collector.api.discovery import DiscoveryRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
 from collector.api.problems import (
     Problem,
@@ -46,54 +47,27 @@ PARTS: tuple[type[Routes], ...] = (
 """In the order in which the discovery lists them."""
 
 
-class Discovery(Routes):
-    """The way in."""
-
-    def __init__(self, api: Api, pool: ThreadPoolExecutor) -> None:
-        super().__init__(api, pool)
-        self._routes: RouteTable = [
-            ("GET", "/api/v1", self.discovery),
-            *(route for part in PARTS for route in part(api, pool).table()),
-        ]
-
-    def table(self) -> RouteTable:
-        """Every route of the API."""
-        return self._routes
-
-    async def discovery(self, request: Request) -> Response:
-        """The version, and every route with its purpose."""
-        self.parameters(request)
-        return json_response(
-            {
-                "name": "eddyline",
-                "version": self.api.status.version,
-                "routes": [
-                    {"method": method, "path": path, "purpose": (endpoint.__doc__ or "").partition("\n")[0]}
-                    for method, path, endpoint in self.table()
-                ],
-            }
-        )
-
-
 def routes_of(api: Api) -> RouteTable:
     """Every route of the API."""
-    return Discovery(api, ThreadPoolExecutor(READERS, thread_name_prefix="api-reader")).table()
+    pool = ThreadPoolExecutor(READERS, thread_name_prefix="api-reader")
+    routes = [route for part in PARTS for route in part(api, pool).table()]
+    return DiscoveryRoutes(api, pool, routes).table() + routes
 
 
-def api_app(api: Api, *, gate: Gate, hosts: Collection[str]) -> Starlette:
+def api_app(api: Api, *, gate: Gate, hosts: Collection[str]) -> ASGIApp:
     """The API; see `Access` for `gate` and `hosts`."""
-    return _application(routes_of(api), [Middleware(Access, gate=gate, hosts=hosts)])
+    return _application(routes_of(api), api.clock_ns, [Middleware(Access, gate=gate, hosts=hosts)])
 
 
-def admin_app(api: Api) -> Starlette:
+def admin_app(api: Api) -> ASGIApp:
     """Health for probes and metrics, without a token."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="admin-reader")
-    return _application([*HealthRoutes(api, pool).table(), *AdminRoutes(api, pool).table()], [])
+    return _application([*HealthRoutes(api, pool).table(), *AdminRoutes(api, pool).table()], api.clock_ns, [])
 
 
-def _application(table: RouteTable, middleware: list[Middleware]) -> Starlette:
+def _application(table: RouteTable, clock_ns: Callable[[], int], middleware: list[Middleware]) -> ASGIApp:
     app = Starlette(
-        routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in table],
+        routes=[PathRoute(path, OnePath(routes, clock_ns)) for path, routes in by_path(table).items()],
         middleware=middleware,
         exception_handlers={
             Problem: on_problem,
@@ -105,4 +79,4 @@ def _application(table: RouteTable, middleware: list[Middleware]) -> Starlette:
         },
     )
     app.router.redirect_slashes = False
-    return app
+    return Numbered(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.api.parameters import Parameters
+from collector.api.declaring import Route
 from collector.api.problems import Problem
 from collector.config import RedactionSettings
 from collector.gate import Caller, forbidden
@@ -27,9 +27,7 @@ from sinks.clickhouse import Reader
 from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every, fields_of
 
 Result = TypeVar("Result")
-Endpoint = Callable[[Request], Awaitable[Response]]
-RouteTable = list[tuple[str, str, Endpoint]]
-"""(method, path, endpoint)"""
+RouteTable = list[Route]
 
 RUN = "/api/v1/runs/{run_id}"
 READERS = 4
@@ -74,9 +72,6 @@ class Routes:
     async def read(self, query: Callable[..., Result], *args: Any) -> Result:
         """Runs a query beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: query(*args))
-
-    def parameters(self, request: Request, known: Collection[str] = ()) -> Parameters:
-        return Parameters(request, tuple(known), now_ns=self.api.clock_ns())
 
     async def run_of(self, request: Request) -> Run:
         run_id = request.path_params["run_id"].lower()

@@ -8,18 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from starlette.requests import Request
 from starlette.responses import Response
 
+from collector.api import models
 from collector.api.base import Api, Routes, RouteTable, caller_of, json_response
+from collector.api.declaring import TEXT, Answer, Route
 
 TOTALS_S = 1.0
 MOST_TOTALS = 1000
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NOT_READY = Answer(status=503, media=TEXT, purpose="Not ready; the body says what is not.")
 
 
 class HealthRoutes(Routes):
     """Health for probes, without a token."""
 
     def table(self) -> RouteTable:
-        return [("GET", "/healthz", self.healthz), ("GET", "/readyz", self.readyz)]
+        return [
+            Route("GET", "/healthz", self.healthz, Answer(media=TEXT), scope=None, parameters=None),
+            Route(
+                "GET", "/readyz", self.readyz, (Answer(media=TEXT), NOT_READY), scope=None, parameters=None
+            ),
+        ]
 
     async def healthz(self, request: Request) -> Response:
         """Liveness: the process answers."""
@@ -41,11 +49,10 @@ class StatusRoutes(Routes):
         self._totals: dict[tuple[str, str], tuple[float, tuple[int, int, int]]] = {}
 
     def table(self) -> RouteTable:
-        return [("GET", "/api/v1/status", self.status)]
+        return [Route("GET", "/api/v1/status", self.status, models.CollectorStatus)]
 
     async def status(self, request: Request) -> Response:
         """What was received, what is stored and what is on its way; for a key, what is stored of its own."""
-        self.parameters(request)
         caller = caller_of(request)
         if caller.is_owner:
             return json_response(self.api.status.document())
@@ -69,7 +76,10 @@ class AdminRoutes(Routes):
     """What only the admin port has."""
 
     def table(self) -> RouteTable:
-        return [("GET", "/metrics", self.metrics), ("GET", "/status", self.components)]
+        return [
+            Route("GET", "/metrics", self.metrics, Answer(media=TEXT), scope=None, parameters=None),
+            Route("GET", "/status", self.components, dict[str, object], scope=None, parameters=None),
+        ]
 
     async def metrics(self, request: Request) -> Response:
         """Metrics for Prometheus."""

@@ -10,6 +10,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ _TITLES = {
     403: ("forbidden", "Not allowed"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
+    413: ("too-large", "Too large"),
     421: ("misdirected", "Unknown host"),
     500: ("internal-error", "Internal error"),
     503: ("unavailable", "Temporarily unavailable"),
@@ -53,14 +55,16 @@ class Problem(Exception):  # noqa: N818  # the word of RFC 9457
         self.errors = errors
         self.headers = headers
 
-    def response(self, instance: str) -> Response:
+    def response(self, scope: Scope) -> Response:
+        """The answer to the request of that scope."""
         kind, title = _TITLES.get(self.status, ("error", "Error"))
         document: dict[str, Any] = {
             "type": TYPE_PREFIX + (self.kind or kind),
             "title": title,
             "status": self.status,
             "detail": self.detail,
-            "instance": instance,
+            "instance": scope["path"],
+            "request_id": scope["request_id"],
         }
         if self.errors:
             document["errors"] = list(self.errors)
@@ -79,7 +83,7 @@ def invalid(parameter: str, detail: str, allowed: Sequence[str] = ()) -> Problem
 
 async def on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return error.response(request.url.path)
+    return error.response(request.scope)
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:
@@ -89,7 +93,7 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         404: f"There is nothing at {request.url.path}.",
         405: f"{request.method} is not answered here.",
     }.get(error.status_code, str(error.detail))
-    return Problem(error.status_code, detail, headers=error.headers).response(request.url.path)
+    return Problem(error.status_code, detail, headers=error.headers).response(request.scope)
 
 
 async def on_store_error(request: Request, error: Exception) -> Response:
@@ -97,17 +101,17 @@ async def on_store_error(request: Request, error: Exception) -> Response:
     if "TIMEOUT_EXCEEDED" in str(error) or "TOO_MANY_ROWS" in str(error):
         problem = Problem(504, "The query took too long; narrow it with since and until.")
     else:
-        log.warning("%s: %s", request.url.path, error)
+        log.warning("%s: %s; request %s", request.url.path, error, request.scope["request_id"])
         problem = Problem(503, "The store does not answer; try again.", headers={"Retry-After": "1"})
-    return problem.response(request.url.path)
+    return problem.response(request.scope)
 
 
 async def on_keys_error(request: Request, error: Exception) -> Response:
     log.error("%s", error)
     problem = Problem(503, "The file of API keys can not be used; the collector's log says why.")
-    return problem.response(request.url.path)
+    return problem.response(request.scope)
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    log.error("%s failed", request.url.path, exc_info=error)
-    return Problem(500, "The request failed here; the collector's log says why.").response(request.url.path)
+    log.error("%s failed; request %s", request.url.path, request.scope["request_id"], exc_info=error)
+    return Problem(500, "The request failed here; the collector's log says why.").response(request.scope)

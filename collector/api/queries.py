@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 
-from collector.api.parameters import ATTRIBUTES, Parameters
+from collector.api import models
+from collector.api.parameters import ATTRIBUTES, CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters
 from collector.api.problems import Problem, invalid
 from collector.query import QueryError, read_alternatives, read_document, read_text
 from collector.query.values import ALIASES, canonical, compare
 from sinks.clickhouse.reader import Order
-from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Condition, Every, Type
+from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Condition, Every, Field, Type
 
 MAX_BODY_BYTES = 1 << 20
 MAX_IDS = 500
+
+
+def _of_field(field: Field) -> str:
+    values = f": {', '.join(field.choices)}" if field.choices else ""
+    return field.purpose + values
+
 
 PLAIN = tuple(name for name, field in FIELDS.items() if field.type in (Type.TEXT, Type.TEXTS))
 """Fields that are parameters by their own name."""
@@ -35,12 +43,34 @@ SORTS = {
     "-warnings": Order.WARNINGS,
 }
 
-_FILTERS = (*PLAIN, *BOUNDS, "q", ATTRIBUTES, "since", "until")
-RUN_PARAMETERS = (*_FILTERS, "include", "sort", "limit", "cursor")
+Q = Parameter("q", 'a search text, see "Choosing runs"')
+FILTERS = (
+    *(Parameter(name, _of_field(FIELDS[name]), many=True) for name in PLAIN),
+    *(
+        Parameter(bound, f"{FIELDS[name].purpose}: at {'least' if operator == '>=' else 'most'} this")
+        for bound, (name, operator) in BOUNDS.items()
+    ),
+    Q,
+    Parameter(ATTRIBUTES, "an attribute of a span of the run or of its resource, as text", many=True),
+    SINCE,
+    UNTIL,
+)
+"""Query parameters that choose runs."""
+PAGING = (
+    Parameter("include", "runs that only set something up, and duplicates, too", choices=("all",)),
+    Parameter("sort", "largest first, unknown last", choices=tuple(SORTS), default="-started_at"),
+    LIMIT,
+    CURSOR,
+)
+RUN_PARAMETERS = (*FILTERS, *PAGING)
 """Query parameters of the list of runs."""
-FACET_PARAMETERS = (*_FILTERS, "of", "prefix", "limit")
-AGGREGATE_PARAMETERS = (*_FILTERS, "metrics", "by", "interval", "tz")
-BODY_PARAMETERS = ("filter", "q", "since", "until", "include", "sort", "limit", "cursor")
+FACET_PARAMETERS = (
+    *FILTERS,
+    Parameter("of", "a field of type text or texts, `attr.KEY`, or `attr` for the keys themselves"),
+    Parameter("prefix", "how the values begin, in any letter case"),
+    replace(LIMIT, default=20),
+)
+BODY_PARAMETERS = (Parameter("filter", "a filter as JSON"), Q, SINCE, UNTIL, *PAGING)
 """Members of the body of a search."""
 
 
@@ -138,7 +168,7 @@ def facet_field(name: str) -> str:
     return name
 
 
-def field_documents() -> list[dict[str, Any]]:
+def field_documents() -> list[models.FieldDescription]:
     """The fields of the query language."""
     return [
         {

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
+from collector.api import models
 from mappers.assemble import settle
-from mappers.model import Event, Run, RunStatus, Usage, Warning
+from mappers.model import Run, RunStatus, Usage, Warning
 from mappers.timeline import TimelineEntry
 
 
@@ -25,7 +26,7 @@ def _money(amount_usd: Decimal | None) -> float | None:
     return None if amount_usd is None else float(amount_usd)
 
 
-def _usage(usage: Usage) -> dict[str, int | None]:
+def _usage(usage: Usage) -> models.Usage:
     return {
         "input": usage.input,
         "output": usage.output,
@@ -37,7 +38,7 @@ def _usage(usage: Usage) -> dict[str, int | None]:
     }
 
 
-def run_document(run: Run, now_ns: int, *, content: bool) -> dict[str, Any]:
+def run_document(run: Run, now_ns: int, *, content: bool) -> models.Run:
     """A run; what it read and wrote only with `content`."""
     status = settle(run, now_ns)
     ended = status != RunStatus.RUNNING
@@ -88,13 +89,13 @@ def run_document(run: Run, now_ns: int, *, content: bool) -> dict[str, Any]:
     }
 
 
-def _error(kind: str, message: str) -> dict[str, str | None] | None:
+def _error(kind: str, message: str) -> models.Error | None:
     return {"type": kind or None, "message": message or None} if kind or message else None
 
 
-def entry_document(entry: TimelineEntry, *, content: bool) -> dict[str, Any]:
+def entry_document(entry: TimelineEntry, *, content: bool) -> models.Event:
     """One entry of a run's timeline; inputs and outputs only with `content`."""
-    document: dict[str, Any] = {
+    document: models.Event = {
         "event_id": entry.event_id,
         "type": entry.type,
         "run_id": entry.run_id,
@@ -127,14 +128,17 @@ def entry_document(entry: TimelineEntry, *, content: bool) -> dict[str, Any]:
         "duplicate_of": entry.duplicate_of or None,
     }
     if content:
-        document |= {"input": entry.input or None, "output": entry.output or None}
-        document |= _details(entry.event) if entry.event is not None else {}
+        document |= cast("models.Event", _content(entry))
     return document
 
 
-def _details(event: Event) -> dict[str, Any]:
+def _content(entry: TimelineEntry) -> models.EventContent:
     """What only who looks at one call wants to know of it."""
-    return {
+    content: models.EventContent = {"input": entry.input or None, "output": entry.output or None}
+    event = entry.event
+    if event is None:
+        return content
+    details: models.EventContent = {
         "response_id": event.response_id or None,
         "parameters": dict(event.parameters),
         "offered_tools": list(event.offered_tools),
@@ -154,9 +158,11 @@ def _details(event: Event) -> dict[str, Any]:
         "tags": list(event.tags),
         "metadata": dict(event.metadata),
     }
+    content.update(details)
+    return content
 
 
-def span_document(span: dict[str, Any]) -> dict[str, Any]:
+def span_document(span: dict[str, Any]) -> models.Span:
     """A stored span, with its events and links as lists of objects."""
     return {
         "trace_id": span["trace_id"],
@@ -191,7 +197,7 @@ def span_document(span: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def warning_document(warning: Warning) -> dict[str, Any]:
+def warning_document(warning: Warning) -> models.Warning:
     return {
         "warning_id": warning.warning_id,
         "run_id": warning.run_id,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.api import cursors
+from collector.api import cursors, models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, need_content, within_project
-from collector.api.parameters import Parameters
+from collector.api.declaring import Route, parameters_of
+from collector.api.parameters import Parameter, Parameters
 from collector.api.problems import Problem, invalid
 from collector.api.queries import (
     BODY_PARAMETERS,
@@ -27,47 +26,43 @@ from mappers.timeline import TimelineEntry, timeline
 from sinks.clickhouse import RunFilter
 from sinks.filter import Condition
 
+EVENT_PARAMETERS = (
+    Parameter(
+        "fields", "`io` adds inputs, outputs, and what calls were made with", choices=("io",), many=True
+    ),
+)
+
 
 class RunRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            ("GET", "/api/v1/runs", self.runs),
-            ("POST", "/api/v1/runs:search", self.search_runs),
-            ("POST", "/api/v1/runs:batch", self.batch_runs),
-            ("GET", RUN, self.run),
-            ("GET", RUN + "/events", self.events),
-            ("GET", RUN + "/events/{event_id}", self.event),
+            Route("GET", "/api/v1/runs", self.runs, models.RunList, parameters=RUN_PARAMETERS),
+            Route("POST", "/api/v1/runs:search", self.search_runs, models.RunList, body=models.RunSearch),
+            Route("POST", "/api/v1/runs:batch", self.batch_runs, models.RunBatch, body=models.RunIds),
+            Route("GET", RUN, self.run, models.Run),
+            Route("GET", RUN + "/events", self.events, models.EventList, parameters=EVENT_PARAMETERS),
+            Route("GET", RUN + "/events/{event_id}", self.event, models.Event, scope=Scope.CONTENT),
         ]
 
     async def runs(self, request: Request) -> Response:
         """Runs, newest first or by `sort`; `q` is a search text, other parameters narrow further."""
-        now_ns = self.api.clock_ns()
-        parameters = Parameters(request, RUN_PARAMETERS, now_ns=now_ns)
+        parameters = parameters_of(request)
         where = read_filter(parameters)
-        # A relative time moves from page to page: the cursor is bound to how it was written.
-        binding = "&".join(
-            f"{name}={value}"
-            for name, value in sorted(request.query_params.multi_items())
-            if name not in ("cursor", "limit")
-        )
-        return json_response(await self._page(request, parameters, where, binding, now_ns))
+        return json_response(await self._page(request, parameters, where, parameters.binding()))
 
     async def search_runs(self, request: Request) -> Response:
         """Runs, chosen by a JSON filter: `{"filter": {…}, "since": …, "sort": …, "limit": …, "cursor": …}`."""
-        now_ns = self.api.clock_ns()
-        self.parameters(request)
         body = await read_json(request)
         where = read_body_filter(body)
-        parameters = Parameters.of_body(body, BODY_PARAMETERS, now_ns=now_ns)
+        parameters = Parameters.of_body(body, BODY_PARAMETERS, self.api.clock_ns())
         binding = orjson.dumps(
             {name: value for name, value in body.items() if name not in ("cursor", "limit")},
             option=orjson.OPT_SORT_KEYS,
         ).decode()
-        return json_response(await self._page(request, parameters, where, binding, now_ns))
+        return json_response(await self._page(request, parameters, where, binding))
 
     async def batch_runs(self, request: Request) -> Response:
         """Up to 500 runs by id in one request: `{"ids": […]}`; ids that are not found are listed."""
-        self.parameters(request)
         ids = read_ids(await read_json(request))
         now_ns = self.api.clock_ns()
         caller = caller_of(request)
@@ -84,20 +79,18 @@ class RunRoutes(Routes):
         )
 
     async def _page(
-        self, request: Request, parameters: Parameters, where: Condition, binding: str, now_ns: int
-    ) -> dict[str, Any]:
-        limit = parameters.integer("limit", 50, 1, 1000)
-        sort = (parameters.choices("sort", tuple(SORTS)) or ("-started_at",))[0]
-        include = parameters.choices("include", ("all",))
-        since_ns, until_ns = parameters.time_ns("since"), parameters.time_ns("until")
-        if since_ns is not None and until_ns is not None and since_ns >= until_ns:
-            raise invalid("until", "must be later than since")
+        self, request: Request, parameters: Parameters, where: Condition, binding: str
+    ) -> models.RunList:
+        now_ns = parameters.now_ns
+        limit = parameters.integer("limit")
+        sort = parameters.choice("sort") or "-started_at"
+        since_ns, until_ns = parameters.window_ns()
         wanted = RunFilter(
             tenant=caller_of(request).tenant,
             since_ns=since_ns,
             until_ns=until_ns,
             where=within_project(request, where),
-            include_all=bool(include),
+            include_all=parameters.choice("include") == "all",
         )
         given = parameters.text("cursor")
         cursor = None
@@ -121,14 +114,12 @@ class RunRoutes(Routes):
 
     async def run(self, request: Request) -> Response:
         """One run."""
-        self.parameters(request)
         content = caller_of(request).may(Scope.CONTENT)
         return json_response(run_document(await self.run_of(request), self.api.clock_ns(), content=content))
 
     async def events(self, request: Request) -> Response:
         """The run's timeline; `fields=io` adds inputs, outputs, and what calls were made with."""
-        parameters = self.parameters(request, ("fields",))
-        content = "io" in parameters.choices("fields", ("io",))
+        content = "io" in parameters_of(request).choices("fields")
         if content:
             need_content(request)
         entries = await self.entries_of(request)
@@ -142,8 +133,6 @@ class RunRoutes(Routes):
 
     async def event(self, request: Request) -> Response:
         """One entry of the timeline, with input and output."""
-        self.parameters(request)
-        need_content(request)
         event_id = request.path_params["event_id"]
         for entry in await self.entries_of(request):
             if entry.event_id == event_id:

@@ -8,9 +8,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.api.base import RUN, Routes, RouteTable, json_response, need_content
+from collector.api import models
+from collector.api.base import RUN, Routes, RouteTable, json_response
+from collector.api.declaring import Route
 from collector.api.problems import Problem
 from collector.api.render import span_document
+from collector.keys import Scope
 from collector.mapping import explanation_document, stored_span
 from mappers.model import Event, Span
 
@@ -18,14 +21,18 @@ from mappers.model import Event, Span
 class SpanRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            ("GET", RUN + "/spans", self.spans),
-            ("GET", "/api/v1/spans/{run_id}/{span_id}/mapping", self.mapping),
+            Route("GET", RUN + "/spans", self.spans, models.SpanList, scope=Scope.CONTENT),
+            Route(
+                "GET",
+                "/api/v1/spans/{run_id}/{span_id}/mapping",
+                self.mapping,
+                models.Mapping,
+                scope=Scope.CONTENT,
+            ),
         ]
 
     async def spans(self, request: Request) -> Response:
         """The run's spans with all attributes, as received."""
-        self.parameters(request)
-        need_content(request)
         run = await self.run_of(request)
         spans = await self.read(self.api.reader.spans, run)
         return json_response(
@@ -38,8 +45,6 @@ class SpanRoutes(Routes):
 
     async def mapping(self, request: Request) -> Response:
         """How a span was understood: conventions, kind, where each field came from, what was left unread."""
-        self.parameters(request)
-        need_content(request)
         run = await self.run_of(request)
         span_id = request.path_params["span_id"].lower()
         row = await self.read(self.api.reader.span, run, span_id)

@@ -10,11 +10,13 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from collector.api.base import Routes, RouteTable, caller_of, need_content
-from collector.api.parameters import Parameters
+from collector.api.base import Routes, RouteTable, caller_of
+from collector.api.declaring import NDJSON, Answer, Route, parameters_of
+from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.gate import Caller
 from collector.journal import Record
+from collector.keys import Scope
 from collector.otlp import decode_logs, decode_traces
 from collector.plain import plain
 from collector.redaction import Redaction
@@ -31,7 +33,13 @@ from collector.tap import (
     View,
 )
 
-PARAMETERS = ("at", "project", "name", "limit", "interval_ms")
+PARAMETERS = (
+    Parameter("at", "the point to look at; must be given", choices=tuple(Point)),
+    Parameter("project", "a pattern for projects; `*` stands for anything", default="*"),
+    Parameter("name", "a pattern for names", default="*"),
+    Parameter("limit", "samples shown in an interval", Type.INTEGER, low=1, high=1000, default=100),
+    Parameter("interval_ms", "how often they are shown", Type.INTEGER, low=100, high=60_000, default=500),
+)
 HEARTBEAT_S = 15.0
 """So often at least something is sent, that whoever has gone away is noticed."""
 LONGEST_SLEEP_S = 0.25
@@ -40,12 +48,21 @@ LONGEST_SLEEP_S = 0.25
 
 class TapRoutes(Routes):
     def table(self) -> RouteTable:
-        return [("GET", "/api/v1/tap", self.tap)]
+        return [
+            Route(
+                "GET",
+                "/api/v1/tap",
+                self.tap,
+                Answer(dict[str, object], media=NDJSON),
+                scope=Scope.CONTENT,
+                parameters=PARAMETERS,
+                endless=True,
+            )
+        ]
 
     async def tap(self, request: Request) -> Response:
         """Samples of what passes `at` the receiver, the mapper or the sink, a line of JSON each, until one hangs up."""
-        need_content(request)
-        view = read_view(self.parameters(request, PARAMETERS), caller_of(request))
+        view = read_view(parameters_of(request), caller_of(request))
         taps = self.api.taps
         try:
             tap = taps.open(view)
@@ -72,22 +89,22 @@ class TapRoutes(Routes):
                 taps.close(tap)
 
         headers = {"Cache-Control": "no-store"}
-        return StreamingResponse(stream(), media_type="application/x-ndjson", headers=headers)
+        return StreamingResponse(stream(), media_type=NDJSON, headers=headers)
 
 
 def read_view(parameters: Parameters, caller: Caller) -> View:
     """Raises: Problem."""
-    points = parameters.choices("at", tuple(Point))
-    if len(points) != 1:
+    point = parameters.choice("at")
+    if point is None:
         raise invalid("at", "names the one point to look at", tuple(Point))
     return View(
-        Point(points[0]),
+        Point(point),
         None if caller.is_owner else caller.tenant,
         caller.project,
         parameters.text("project") or "*",
         parameters.text("name") or "*",
-        parameters.integer("limit", 100, 1, 1000),
-        parameters.integer("interval_ms", 500, 100, 60_000) / 1000,
+        parameters.integer("limit"),
+        parameters.integer("interval_ms") / 1000,
     )
 
 

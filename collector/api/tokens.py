@@ -8,7 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
+from collector.api import models
 from collector.api.base import Routes, RouteTable, caller_of, json_response
+from collector.api.declaring import Answer, Route
 from collector.api.problems import Problem
 from collector.api.queries import read_json
 from collector.gate import Caller
@@ -21,20 +23,31 @@ KNOWN = ("name", "scopes", "project", "tenant")
 class TokenRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            ("GET", "/api/v1/tokens", self.tokens),
-            ("POST", "/api/v1/tokens", self.create_token),
-            ("DELETE", "/api/v1/tokens/{token_id}", self.revoke_token),
+            Route("GET", "/api/v1/tokens", self.tokens, models.TokenList, scope=Scope.ADMIN),
+            Route(
+                "POST",
+                "/api/v1/tokens",
+                self.create_token,
+                Answer(models.NewToken, 201),
+                scope=Scope.ADMIN,
+                body=models.WantedToken,
+            ),
+            Route(
+                "DELETE",
+                "/api/v1/tokens/{token_id}",
+                self.revoke_token,
+                Answer(status=204, media=""),
+                scope=Scope.ADMIN,
+            ),
         ]
 
     async def tokens(self, request: Request) -> Response:
         """API keys, without their secrets."""
-        self.parameters(request)
         keys = await self.read(self._keys.all)
         return json_response({"data": [key.document() for key in keys if is_theirs(caller_of(request), key)]})
 
     async def create_token(self, request: Request) -> Response:
         """A new API key: `{"name": …, "scopes": […], "project": …, "tenant": …}`; its `token` is shown this once."""
-        self.parameters(request)
         wanted = read_wanted(await read_json(request), caller_of(request))
         key, secret = await self.read(
             lambda: self._keys.create(
@@ -45,7 +58,6 @@ class TokenRoutes(Routes):
 
     async def revoke_token(self, request: Request) -> Response:
         """Revokes an API key; it is refused within a second."""
-        self.parameters(request)
         token_id = request.path_params["token_id"]
         keys = await self.read(self._keys.all)
         theirs = any(key.id == token_id and is_theirs(caller_of(request), key) for key in keys)

@@ -8,9 +8,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.api import cursors
+from collector.api import cursors, models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response
-from collector.api.parameters import Parameters
+from collector.api.declaring import Route, parameters_of
+from collector.api.parameters import CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters, Type
 from collector.api.problems import invalid
 from collector.api.render import warning_document
 from collector.gate import Caller
@@ -20,22 +21,37 @@ CATEGORIES = ("loop", "waste")
 SEVERITIES = ("info", "warning", "critical")
 STATES = ("active", "resolved", "retracted")
 WARNING_PARAMETERS = (
-    "type", "category", "severity", "state", "project", "run", "session", "tool", "primary", "since", "until",
-    "limit", "cursor",
-)  # fmt: skip
-"""Query parameters of the list of warnings."""
+    Parameter("type", "types of warnings", many=True),
+    Parameter("category", "loops or waste", choices=CATEGORIES, many=True),
+    Parameter("severity", "how bad they are", choices=SEVERITIES, many=True),
+    Parameter("state", "how they stand; without it, those that are not retracted", choices=STATES, many=True),
+    Parameter("project", "projects", many=True),
+    Parameter("run", "ids of runs", many=True),
+    Parameter("session", "ids of sessions", many=True),
+    Parameter("tool", "tools", many=True),
+    Parameter("primary", "only those that lead their incident", Type.FLAG),
+    SINCE,
+    UNTIL,
+    LIMIT,
+    CURSOR,
+)
 
 
 class WarningRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            ("GET", RUN + "/warnings", self.warnings),
-            ("GET", "/api/v1/warnings", self.all_warnings),
+            Route("GET", RUN + "/warnings", self.warnings, models.WarningList),
+            Route(
+                "GET",
+                "/api/v1/warnings",
+                self.all_warnings,
+                models.WarningPage,
+                parameters=WARNING_PARAMETERS,
+            ),
         ]
 
     async def warnings(self, request: Request) -> Response:
         """The run's loop and waste warnings."""
-        self.parameters(request)
         run = await self.run_of(request)
         found = await self.read(self.api.reader.warnings, run.tenant, run.run_id)
         return json_response(
@@ -48,7 +64,7 @@ class WarningRoutes(Routes):
 
     async def all_warnings(self, request: Request) -> Response:
         """Warnings of all runs, the latest first."""
-        wanted, limit, cursor, binding = read_parameters(request, self.api.clock_ns(), caller_of(request))
+        wanted, limit, cursor, binding = read_parameters(parameters_of(request), caller_of(request))
         page = await self.read(self.api.reader.warning_page, wanted, limit, cursor)
         return json_response(
             {
@@ -60,41 +76,34 @@ class WarningRoutes(Routes):
 
 
 def read_parameters(
-    request: Request, now_ns: int, caller: Caller
+    parameters: Parameters, caller: Caller
 ) -> tuple[WarningFilter, int, tuple[int, str, str] | None, str]:
     """Filter, limit, cursor, and what cursors are bound to.
 
     Raises:
         Problem: 400, naming the parameter.
     """
-    parameters = Parameters(request, WARNING_PARAMETERS, now_ns=now_ns)
-    since_ns, until_ns = parameters.time_ns("since"), parameters.time_ns("until")
-    if since_ns is not None and until_ns is not None and since_ns >= until_ns:
-        raise invalid("until", "must be later than since")
+    since_ns, until_ns = parameters.window_ns()
     wanted = WarningFilter(
         tenant=caller.tenant,
         within_project=caller.project,
         types=parameters.choices("type"),
-        categories=parameters.choices("category", CATEGORIES),
-        severities=parameters.choices("severity", SEVERITIES),
-        states=parameters.choices("state", STATES) or ("active", "resolved"),
+        categories=parameters.choices("category"),
+        severities=parameters.choices("severity"),
+        states=parameters.choices("state") or ("active", "resolved"),
         projects=parameters.choices("project"),
         runs=parameters.choices("run"),
         sessions=parameters.choices("session"),
         tools=parameters.choices("tool"),
-        primary_only=parameters.choices("primary", ("true", "false")) == ("true",),
+        primary_only=parameters.flag("primary"),
         since_ns=since_ns,
         until_ns=until_ns,
     )
-    binding = "&".join(
-        f"{name}={value}"
-        for name, value in sorted(request.query_params.multi_items())
-        if name not in ("cursor", "limit")
-    )
+    binding = parameters.binding()
     given = parameters.text("cursor")
     return (
         wanted,
-        parameters.integer("limit", 50, 1, 1000),
+        parameters.integer("limit"),
         (given and _cursor(given, binding)) or None,
         binding,
     )

@@ -1,0 +1,79 @@
+"""Requests are led to their route: by path, by method, with a number of their own, and read as the route declares."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from collector.api.base import caller_of
+from collector.api.declaring import Route
+from collector.api.parameters import Parameters
+from collector.api.problems import Problem
+from collector.gate import forbidden
+
+REQUEST_ID = "x-request-id"
+
+
+class Numbered:
+    """ASGI middleware: gives each request an id, which its answer carries and log lines name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["request_id"] = secrets.token_hex(8)
+
+        async def numbered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[REQUEST_ID] = scope["request_id"]
+            await send(message)
+
+        await self._app(scope, receive, numbered)
+
+
+class OnePath:
+    """ASGI app of one path: what each method is answered by."""
+
+    def __init__(self, routes: Iterable[Route], clock_ns: Callable[[], int]) -> None:
+        self._routes = {route.method: route for route in routes}
+        self._clock_ns = clock_ns
+        methods = {*self._routes, "OPTIONS", *(("HEAD",) if "GET" in self._routes else ())}
+        self._allowed = {"Allow": ", ".join(sorted(methods))}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        route = self._routes.get("GET" if method == "HEAD" else method)
+        if route is not None:
+            response = await self._answer(route, Request(scope, receive))
+        elif method == "OPTIONS":
+            response = Response(status_code=204, headers=self._allowed)
+        else:
+            raise HTTPException(405, headers=self._allowed)
+        await response(scope, receive, send)
+
+    async def _answer(self, route: Route, request: Request) -> Response:
+        """Raises: Problem: the caller may not ask for this, or asks for what the route does not know."""
+        if route.scope is not None and not caller_of(request).may(route.scope):
+            raise Problem(403, f"{forbidden(route.scope).capitalize()}.")
+        if route.parameters is not None:
+            request.scope["parameters"] = Parameters(
+                request.query_params.multi_items(), route.parameters, self._clock_ns()
+            )
+        return await route.endpoint(request)
+
+
+def by_path(routes: Sequence[Route]) -> dict[str, list[Route]]:
+    """The routes of each path, in the order of their first."""
+    found: dict[str, list[Route]] = {}
+    for route in routes:
+        found.setdefault(route.path, []).append(route)
+    return found

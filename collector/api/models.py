@@ -1,0 +1,608 @@
+"""What the API answers and takes, as types: `render` and the routes make them, the OpenAPI document tells them.
+
+They cost nothing when a request is answered: a TypedDict is a dict. Fields may be added within v1, none is taken
+away. Null means "not known" or "has none", never zero.
+"""
+
+from __future__ import annotations
+
+from typing import (
+    Any,
+    Literal,
+    NotRequired,  # pydantic can not read those of Python 3.11
+)
+
+from pydantic import with_config
+from typing_extensions import TypedDict
+
+from mappers.model import RunStatus
+
+described = with_config(use_attribute_docstrings=True)
+"""Takes the texts below fields over into the schema."""
+
+Time = str
+"""RFC 3339 in UTC with nine decimals."""
+
+
+class Usage(TypedDict):
+    """Tokens of LLM calls. Input includes cache reads and writes, output includes reasoning."""
+
+    input: int | None
+    output: int | None
+    total: int | None
+    cache_read: int | None
+    cache_write: int | None
+    reasoning: int | None
+    embedding: int | None
+
+
+class Error(TypedDict):
+    """What went wrong."""
+
+    type: str | None
+    message: str | None
+
+
+@described
+class Counts(TypedDict):
+    """How often what happened, twins counted once."""
+
+    spans: int
+    llm_calls: int
+    llm_errors: int
+    embeddings: int
+    tool_calls: int
+    tool_errors: int
+    handoffs: int
+    retries: int
+    warnings: int
+    """Loop warnings that are not retracted."""
+    unpriced_calls: int
+    """Model calls whose cost is not known: the run cost at least `cost_usd`."""
+
+
+@described
+class RunHealth(TypedDict):
+    """How the run looks."""
+
+    score: int | None
+    """0 to 100."""
+    label: str | None
+    reasons: list[str]
+
+
+class TopWarning(TypedDict):
+    """The worst loop warning that stands."""
+
+    type: str
+    severity: str
+
+
+@described
+class Run(TypedDict):
+    """One trace as a whole."""
+
+    run_id: str
+    """The trace id, 32 hex digits."""
+    project: str
+    name: str
+    status: RunStatus
+    started_at: Time
+    ended_at: Time | None
+    """Null while it runs."""
+    duration_ms: float | None
+    session_id: str | None
+    user_id: str | None
+    environment: str | None
+    services: list[str]
+    agents: list[str]
+    models: list[str]
+    """Those that answered, else those that were asked for."""
+    tools: list[str]
+    tags: list[str]
+    usage: Usage
+    usage_method: str
+    """leaf_sum: the sum of its calls; root_reported: what its root says."""
+    cost_usd: float | None
+    cost_source: str | None
+    """reported, override, computed or mixed."""
+    counts: Counts
+    error: Error | None
+    health: RunHealth
+    top_warning: TopWarning | None
+    setup_only: bool
+    """It only creates or configures something."""
+    duplicate_of: str | None
+    """Id of the run whose calls it repeats."""
+    input: str | None
+    """A preview of what it read; only for who may see content."""
+    output: str | None
+    """A preview of what it wrote; only for who may see content."""
+
+
+Handoff = TypedDict("Handoff", {"from": str | None, "to": str | None, "source": str})
+
+
+class ToolRequest(TypedDict):
+    """A tool that a model's answer asks for."""
+
+    id: str | None
+    name: str
+
+
+class Prompt(TypedDict):
+    """The template that an input was made from."""
+
+    name: str | None
+    version: str | None
+
+
+class Document(TypedDict):
+    """What a retriever or reranker gave back."""
+
+    id: str | None
+    score: float | None
+
+
+class AudioTokens(TypedDict):
+    """Parts of the tokens read and written."""
+
+    input: int | None
+    output: int | None
+
+
+@described
+class EventContent(TypedDict):
+    """What was read and written; only when it is asked for, and of an entry that tells of a span also how."""
+
+    input: NotRequired[str | None]
+    output: NotRequired[str | None]
+    response_id: NotRequired[str | None]
+    parameters: NotRequired[dict[str, str]]
+    """Of the request, by their usual names."""
+    offered_tools: NotRequired[list[str]]
+    tool_requests: NotRequired[list[ToolRequest]]
+    prompt: NotRequired[Prompt | None]
+    documents: NotRequired[list[Document]]
+    embedding_dimensions: NotRequired[int | None]
+    audio_tokens: NotRequired[AudioTokens]
+    http_status: NotRequired[int | None]
+    service_tier: NotRequired[str | None]
+    cost_source: NotRequired[str | None]
+    price_version: NotRequired[str | None]
+    tags: NotRequired[list[str]]
+    metadata: NotRequired[dict[str, str]]
+
+
+@described
+class Event(EventContent):
+    """One moment of a run's timeline."""
+
+    event_id: str
+    """Unique within its run."""
+    type: str
+    """What began, ended, or failed: `llm_call_started`, `tool_call_completed`, `handoff_started`, …"""
+    run_id: str
+    span_id: str | None
+    parent_span_id: str | None
+    time: Time
+    kind: str | None
+    name: str
+    agent: str | None
+    provider: str | None
+    model: str | None
+    operation: str | None
+    tool: str | None
+    tool_call_id: str | None
+    status: str
+    """ok, error or running."""
+    usage: Usage | None
+    cost_usd: float | None
+    latency_ms: float | None
+    """Of closing entries."""
+    ttft_ms: float | None
+    """Time to the first token."""
+    finish_reasons: list[str]
+    error: Error | None
+    handoff: Handoff | None
+    convention: str | None
+    duplicate_of: str | None
+    """Id of the span that is counted instead."""
+
+
+@described
+class Warning(TypedDict):
+    """A loop or waste that was found, with its evidence."""
+
+    warning_id: str
+    run_id: str
+    type: str
+    category: str
+    """loop or waste."""
+    severity: str
+    """info, warning or critical."""
+    state: str
+    """active, resolved or retracted."""
+    count: int
+    message: str
+    suggestion: str | None
+    first_event_id: str | None
+    onset_event_id: str | None
+    last_event_id: str | None
+    evidence: list[str]
+    """Ids of events."""
+    wasted_tokens: int | None
+    wasted_cost_usd: float | None
+    primary: bool
+    """Leads its incident."""
+    incident_id: str | None
+    tool: str | None
+    agent: str | None
+    project: str
+    session_id: str | None
+    first_at: Time
+    last_at: Time
+    engine_version: str | None
+
+
+class SpanStatus(TypedDict):
+    """A span's own status."""
+
+    code: str
+    message: str | None
+
+
+class SpanScope(TypedDict):
+    """The instrumentation scope."""
+
+    name: str
+    version: str | None
+    attributes: dict[str, str]
+
+
+class SpanEvent(TypedDict):
+    """An event of a span."""
+
+    time: Time
+    name: str
+    attributes: dict[str, str]
+
+
+class SpanLink(TypedDict):
+    """A link of a span."""
+
+    trace_id: str
+    span_id: str
+    attributes: dict[str, str]
+
+
+class Span(TypedDict):
+    """A span as received; attributes as text."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    trace_state: str | None
+    name: str
+    kind: str
+    started_at: Time
+    duration_ms: float
+    status: SpanStatus
+    project: str
+    resource: dict[str, str]
+    scope: SpanScope
+    attributes: dict[str, str]
+    events: list[SpanEvent]
+    links: list[SpanLink]
+
+
+# --------------------------------------------------------------------------- lists
+
+
+class Paging(TypedDict):
+    """The way to the next page; null on the last."""
+
+    next_cursor: str | None
+
+
+class ListMeta(TypedDict):
+    """How much there is."""
+
+    count: int
+
+
+class RunListMeta(TypedDict):
+    """What was applied."""
+
+    since: str | None
+    until: str | None
+    sort: str
+    limit: int
+
+
+class RunList(TypedDict):
+    data: list[Run]
+    page: Paging
+    meta: RunListMeta
+
+
+class RunBatch(TypedDict):
+    data: list[Run]
+    missing: list[str]
+
+
+class EventList(TypedDict):
+    data: list[Event]
+    page: Paging
+    meta: ListMeta
+
+
+class SpanList(TypedDict):
+    data: list[Span]
+    page: Paging
+    meta: ListMeta
+
+
+class WarningList(TypedDict):
+    data: list[Warning]
+    page: Paging
+    meta: ListMeta
+
+
+class WarningPageMeta(TypedDict):
+    """What was applied."""
+
+    sort: str
+    limit: int
+
+
+class WarningPage(TypedDict):
+    data: list[Warning]
+    page: Paging
+    meta: WarningPageMeta
+
+
+# --------------------------------------------------------------------------- values and sums
+
+
+class FacetValue(TypedDict):
+    """A value, and how many runs have it."""
+
+    value: str
+    count: int
+
+
+class FacetValues(TypedDict):
+    data: list[FacetValue]
+
+
+class FieldDescription(TypedDict):
+    """A field of the query language."""
+
+    field: str
+    type: str
+    purpose: str
+    operators: list[str]
+    choices: list[str] | None
+    aliases: list[str]
+
+
+class FieldList(TypedDict):
+    data: list[FieldDescription]
+
+
+@described
+class AggregateRow(TypedDict):
+    """One combination of keys, within one interval if there are intervals."""
+
+    time: NotRequired[Time]
+    """Start of the interval."""
+    keys: dict[str, str]
+    values: dict[str, float | None]
+
+
+class AggregateMeta(TypedDict):
+    """What was applied."""
+
+    since: str | None
+    until: str | None
+    interval: str
+    tz: str
+    truncated: bool
+
+
+class AggregateTable(TypedDict):
+    data: list[AggregateRow]
+    meta: AggregateMeta
+
+
+# --------------------------------------------------------------------------- why a span was understood so
+
+
+class ScopeName(TypedDict):
+    """The instrumentation scope."""
+
+    name: str
+    version: str | None
+
+
+class ShownBy(TypedDict):
+    """A convention, and what showed it."""
+
+    id: str
+    shown_by: str
+
+
+class FoundValue(TypedDict):
+    """A place that has a value for a field."""
+
+    value: str
+    source: str
+    convention: str
+
+
+class FieldReading(FoundValue):
+    """Where a field's value was taken from, and which other places had one."""
+
+    others: list[FoundValue]
+
+
+@described
+class Mapping(TypedDict):
+    """How one span was understood."""
+
+    trace_id: str
+    span_id: str
+    name: str
+    scope: ScopeName
+    conventions: list[ShownBy]
+    kind: str
+    kind_rule: str | None
+    told_kind: str
+    """The kind that the rules gave, before corrections."""
+    quirks: list[str]
+    status: str
+    fields: dict[str, FieldReading]
+    unread: list[str]
+    """Attributes that no rule or field names."""
+    entries: list[str]
+    no_entry: str | None
+    duplicate_of: str | None
+
+
+# --------------------------------------------------------------------------- keys
+
+
+class Token(TypedDict):
+    """An API key, without its secret."""
+
+    id: str
+    prefix: str
+    name: str
+    scopes: list[str]
+    project: str | None
+    tenant: str | None
+    created_at: str
+    last_used_at: str | None
+
+
+@described
+class NewToken(Token):
+    """An API key as it is made."""
+
+    token: str
+    """Shown this once."""
+
+
+class TokenList(TypedDict):
+    data: list[Token]
+
+
+class WantedToken(TypedDict):
+    """A key that is to be made."""
+
+    name: str
+    scopes: NotRequired[list[Literal["ingest", "read", "content", "delete", "admin"]]]
+    project: NotRequired[str | None]
+    tenant: NotRequired[str | None]
+
+
+# --------------------------------------------------------------------------- asking
+
+
+@described
+class RunSearch(TypedDict, total=False):
+    """What to look for: everything that is given must hold."""
+
+    filter: dict[str, Any]
+    """`{"and": […]}`, `{"or": […]}`, `{"not": …}`, or `{"field": …, "op": …, "value": …}`."""
+    q: str
+    """A search text."""
+    since: str
+    until: str
+    include: Literal["all"]
+    sort: str
+    limit: int
+    cursor: str
+
+
+class RunIds(TypedDict):
+    """Up to 500 of them."""
+
+    ids: list[str]
+
+
+# --------------------------------------------------------------------------- the collector itself
+
+
+class RouteDescription(TypedDict):
+    """A route."""
+
+    method: str
+    path: str
+    purpose: str
+    scope: str | None
+
+
+class Discovery(TypedDict):
+    """The way in."""
+
+    name: str
+    version: str
+    openapi: str
+    routes: list[RouteDescription]
+
+
+class Stored(TypedDict):
+    """What is stored, each counted once."""
+
+    spans: int
+    events: int
+    runs: int
+
+
+@with_config(extra="allow")
+class Flow(TypedDict):
+    """Of one signal, since the process started."""
+
+    accepted: int
+    stored: int
+    queued: int
+    dead_lettered: int
+    duplicates: int
+    filtered: int
+
+
+@with_config(extra="allow")
+class CollectorStatus(TypedDict):
+    """How the collector is; each part adds what it counts. Keys see what is stored of their own alone."""
+
+    version: str
+    uptime_s: float
+    stored: Stored
+    pipeline: NotRequired[Flow]
+
+
+@described
+class ProblemEntry(TypedDict):
+    """One thing that is wrong."""
+
+    parameter: str
+    detail: str
+    allowed: NotRequired[list[str]]
+    at: NotRequired[int]
+    """Character of the search text, from 0."""
+    pointer: NotRequired[str]
+    """JSON pointer into the body."""
+
+
+class Problem(TypedDict):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    request_id: str
+    errors: NotRequired[list[ProblemEntry]]
