@@ -19,12 +19,14 @@ class Place(NamedTuple):
 
 COMMANDS: Mapping[str, Place] = {
     "check": Place("check", "check", "Check runs for loops, cost, duration and steps, for CI."),
+    "completion": Place("shell", "completion", "Print what makes a shell complete our commands."),
     "components": Place("config", "components", "List what this collector is made of, as YAML."),
     "config": Place("config", "config", "About configuration files."),
     "dead-letter": Place("upkeep", "dead_letter", "Look into what was acknowledged and can not be stored."),
     "demo": Place(
         "running", "demo", "Replay a captured run of an agent that goes round in circles, and show it."
     ),
+    "doctor": Place("diagnosing", "doctor", "Find out why nothing arrives, and say what to do."),
     "journal": Place("upkeep", "journal", "Look into what was acknowledged and waits for the store."),
     "map": Place(
         "running", "map_files", "Say how the spans and log records in FILES are understood, and why."
@@ -40,11 +42,17 @@ COMMANDS: Mapping[str, Place] = {
         "run",
         "Run a program with its LLM calls through the proxy of the collector that runs here.",
     ),
+    "runs": Place("asking", "runs", "Runs: list them, look at one."),
     "serve": Place("running", "serve", "Run the collector until it is told to end (SIGTERM, Ctrl-C)."),
     "tap": Place("watching", "tap", "Show samples of what passes, as it comes."),
     "token": Place("keys", "token", "API keys: who may send, read, delete."),
     "top": Place("watching", "top", "Show rates, queues, lag, drops and spending, live."),
     "validate": Place("config", "validate", "Check a configuration, and whether this machine can run it."),
+    "version": Place("shell", "version", "Print the versions of this program and of what it is made of."),
+    "wait-for-trace": Place(
+        "diagnosing", "wait_for_trace", "Wait until a run arrives, and print it as JSON."
+    ),
+    "warnings": Place("asking", "warnings", "Loop and waste warnings of all runs."),
     "wire": Place("wire", "wire", "Captures of the LLM proxy's traffic (logging.capture_file)."),
 }
 """By name; modules are those of `collector.commands`."""

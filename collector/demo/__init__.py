@@ -13,16 +13,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
+from collector.commands.run_view import print_run
 from collector.config import default_data_dir
 from collector.endpoints import Endpoints, find
 
@@ -64,7 +61,7 @@ def demo(data_dir: Path | None) -> None:
         except OSError as error:
             raise DemoError(f"the collector that runs here can not be asked: {error}") from None
         where = run_url if stays else f"kept in {directory}; after `eddyline serve` the API has it at {path}"
-        _show(Console(), run, events, warnings, where)
+        print_run(Console(), run, events, warnings, where)
 
 
 @contextmanager
@@ -152,64 +149,3 @@ def _request(url: str, token: str, body: bytes | None = None) -> bytes:
     with _OPENER.open(request, timeout=10) as response:
         answer: bytes = response.read()
     return answer
-
-
-def _show(
-    console: Console,
-    run: dict[str, Any],
-    events: list[dict[str, Any]],
-    warnings: list[dict[str, Any]],
-    where: str,
-) -> None:
-    counts, usage = run["counts"], run["usage"]
-    console.print()
-    console.print(
-        f"[bold]{escape(run['name'])}[/]  {run['status']}  {run['duration_ms']:.0f} ms  {run['run_id']}"
-    )
-    console.print(
-        f"{counts['llm_calls']} LLM calls, {counts['tool_calls']} tool calls, {counts['spans']} spans, "
-        f"{usage['input']} tokens in ({usage['cache_read']} from cache), {usage['output']} out, "
-        f"model {escape(', '.join(run['models']))}"
-    )
-    what = 13 if console.width < 110 else 24
-    side = max(10, min(40, (console.width - 45 - what) // 2))  # for what was read, and for what was written
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("ms", "event", "what", "input", "output", "tokens"):
-        table.add_column(
-            heading, overflow="ellipsis", no_wrap=True, justify="right" if heading == "ms" else "left"
-        )
-    start = _nanoseconds(events[0]["time"]) if events else 0
-    for event in events:
-        if event["kind"] not in ("LLM", "TOOL", "HANDOFF") or event["type"].endswith("_started"):
-            continue
-        used = event["usage"]
-        table.add_row(
-            f"{(_nanoseconds(event['time']) - start) / 1e6:.0f}",
-            event["type"],
-            _line(event["tool"] or event["model"] or event["name"], what),
-            _line(event.get("input"), side),
-            _line(event.get("output"), side),
-            f"{used['input']} + {used['output']}" if used and used["input"] is not None else "",
-        )
-    console.print(table)
-    for warning in warnings:
-        style = "bold red" if warning["category"] == "loop" else "bold yellow"
-        console.print()
-        console.print(Text(f"{warning['category']}: {warning['type']}, {warning['severity']}", style))
-        console.print(Text(f"  {warning['message']}"))
-        if warning["suggestion"]:
-            console.print(Text(f"  {warning['suggestion']}"))
-    console.print()
-    console.print(Text(where), soft_wrap=True)
-    console.print()
-
-
-def _line(text: str | None, width: int) -> Text:
-    """A text in one line; what stands in brackets is no markup."""
-    line = " ".join((text or "").split())
-    return Text(line if len(line) <= width else line[: width - 1] + "…")
-
-
-def _nanoseconds(time_text: str) -> int:
-    seconds, _, fraction = time_text.removesuffix("Z").partition(".")
-    return int(datetime.fromisoformat(seconds).replace(tzinfo=UTC).timestamp()) * 10**9 + int(fraction)

@@ -1,0 +1,148 @@
+"""`eddyline runs` and `eddyline warnings`: what is stored, from a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from collector.commands.client import Client, Query, segment
+from collector.commands.common import TOKEN, URL, Command, api_of, data_dir_option
+from collector.commands.output import (
+    shown_as,
+    write_json,
+    write_rows,
+)
+
+_DATA_DIR = data_dir_option("Where the collector that runs here keeps its data.")
+
+RUN_COLUMNS = (
+    *("run_id", "started_at", "name", "status", "duration_ms", "usage.total", "cost_usd"),
+    *("counts.llm_calls", "counts.tool_calls", "counts.warnings"),
+)
+WARNING_COLUMNS = ("run_id", "last_at", "severity", "type", "count", "wasted_cost_usd", "message")
+
+
+def _asking(command: Command) -> Command:
+    """The options of every command that asks a collector."""
+    for option in (_DATA_DIR, TOKEN, URL):
+        command = option(command)
+    return command
+
+
+def _listing(default: int) -> Callable[[Command], Command]:
+    """The options of a list."""
+
+    def decorate(command: Command) -> Command:
+        for option in (
+            click.option("--all", "everything", is_flag=True, help="All of them, however many."),
+            click.option("--limit", type=click.IntRange(1), default=default, help=f"How many. [{default}]"),
+            click.option("--until", default="", help="Before then."),
+            click.option("--since", default="", help="From then on: an RFC 3339 time, or like -24h."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group()
+def runs() -> None:
+    """Runs: list them, look at one."""
+
+
+@runs.command("ls")
+@click.argument("query", nargs=-1)
+@_listing(50)
+@click.option(
+    "--sort",
+    type=click.Choice(["started_at", "cost", "tokens", "duration", "warnings"]),
+    default="started_at",
+    help="Largest first. [started_at]",
+)
+@shown_as(RUN_COLUMNS)
+@_asking
+def list_runs(
+    query: tuple[str, ...],
+    since: str,
+    until: str,
+    limit: int,
+    everything: bool,
+    sort: str,
+    form: str | None,
+    columns: str,
+    url: str,
+    token: str,
+    data_dir: Path | None,
+) -> None:
+    """List runs that a search text finds, the newest first.
+
+    QUERY is what the page's search box takes: `model:gpt-4o* status:failed cost>0.05 warn:exact_repeat`.
+    """
+    asked: Query = {"q": " ".join(query), "since": since, "until": until, "sort": f"-{sort}"}
+    found = Client(*api_of(url, token, data_dir)).rows("/runs", asked, None if everything else limit)
+    write_rows(found, form, columns, empty="no runs")
+
+
+@runs.command()
+@click.argument("run_id")
+@click.option("--json", "as_json", is_flag=True, help="The run, its warnings and its events as one document.")
+@_asking
+def show(run_id: str, as_json: bool, url: str, token: str, data_dir: Path | None) -> None:
+    """Show a run: what it cost, what is wrong with it, and step by step what happened."""
+    client = Client(*api_of(url, token, data_dir))
+    path = "/runs" + segment(run_id)
+    run = client.get(path)
+    warnings = client.get(path + "/warnings")["data"]
+    events = client.get(path + "/events", {"fields": "io"})["data"]
+    if as_json or not sys.stdout.isatty():
+        write_json({"run": run, "warnings": warnings, "events": events})
+        return
+    from rich.console import Console
+
+    from collector.commands.run_view import print_run
+
+    print_run(Console(), run, events, warnings, client.address + "/api/v1" + path)
+
+
+@click.group()
+def warnings() -> None:
+    """Loop and waste warnings of all runs."""
+
+
+@warnings.command("ls")
+@_listing(50)
+@click.option("--type", "kinds", default="", help="Of these types: exact_repeat,cycle.")
+@click.option("--severity", default="", help="info, warning, critical.")
+@click.option("--category", default="", help="loop or waste.")
+@click.option("--project", default="", help="Of these projects.")
+@shown_as(WARNING_COLUMNS)
+@_asking
+def list_warnings(
+    since: str,
+    until: str,
+    limit: int,
+    everything: bool,
+    kinds: str,
+    severity: str,
+    category: str,
+    project: str,
+    form: str | None,
+    columns: str,
+    url: str,
+    token: str,
+    data_dir: Path | None,
+) -> None:
+    """List warnings, the latest first."""
+    asked: Query = {
+        "since": since,
+        "until": until,
+        "type": kinds,
+        "severity": severity,
+        "category": category,
+        "project": project,
+    }
+    found = Client(*api_of(url, token, data_dir)).rows("/warnings", asked, None if everything else limit)
+    write_rows(found, form, columns, empty="no warnings")

@@ -1,0 +1,187 @@
+"""Rows as a table for people, and as JSON, JSON lines, CSV or Markdown for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from collector.commands.common import Command
+
+FORMATS = ("table", "json", "jsonl", "csv", "md")
+
+Row = dict[str, Any]
+
+
+def shown_as(columns: Sequence[str]) -> Callable[[Command], Command]:
+    """The options `--format`, `--json` and `-o`.
+
+    Args:
+        columns: what a table shows if nothing else is asked for, as paths into a row: `usage.total`.
+    """
+
+    def decorate(command: Command) -> Command:
+        command = click.option(
+            "-o",
+            "--columns",
+            metavar="FIELD,…",
+            help=f"Fields of a table, CSV or Markdown, like `usage.total`. [{','.join(columns)}]",
+            default=",".join(columns),
+        )(command)
+        command = click.option(
+            "--format",
+            "form",
+            type=click.Choice(FORMATS),
+            help="[default: table on a terminal, else jsonl]",
+        )(command)
+        return click.option("--json", "form", flag_value="json", help="The same as --format json.")(command)
+
+    return decorate
+
+
+def chosen(form: str | None) -> str:
+    """The format that was asked for, else what suits who reads."""
+    return form or ("table" if sys.stdout.isatty() else "jsonl")
+
+
+def write_json(document: Any) -> None:
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def write_rows(rows: Iterable[Row], form: str | None, columns: str, *, empty: str) -> None:
+    """Writes rows to the standard output, those of JSON lines and CSV as they come.
+
+    Args:
+        empty: said on the standard error if there are none.
+    """
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    form = chosen(form)
+    count = 0
+
+    def counted() -> Iterable[Row]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield row
+
+    if form == "json":
+        write_json(list(counted()))
+    elif form == "jsonl":
+        for row in counted():
+            click.echo(json.dumps(row, ensure_ascii=False))
+    elif form == "csv":
+        click.echo(_csv_line(names))
+        for row in counted():
+            click.echo(_csv_line([_plain(member(row, name)) for name in names]))
+    elif form == "md":
+        click.echo(_markdown_line(names))
+        click.echo(_markdown_line(["---"] * len(names)))
+        for row in counted():
+            click.echo(_markdown_line([brief(member(row, name), name) for name in names]))
+    else:
+        _write_table(list(counted()), names)
+    if not count:
+        click.echo(f"eddyline: {empty}", err=True)
+
+
+def member(row: Any, path: str) -> Any:
+    """What stands at a path of member names; None if nothing does."""
+    for name in path.split("."):
+        row = row.get(name) if isinstance(row, dict) else None
+    return row
+
+
+def brief(value: Any, name: str = "") -> str:
+    """A value in a cell for people."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_at") and isinstance(value, str):
+        return local_time(value)
+    if name.endswith("_usd"):
+        return money(value)
+    if name.endswith("_ms") and isinstance(value, (int, float)):
+        return duration(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return _plain(value)
+
+
+def local_time(text: str) -> str:
+    """An RFC 3339 time in the zone of this machine, to the second."""
+    moment = datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(value_ms: float) -> str:
+    if value_ms < 1000:
+        return f"{value_ms:.0f} ms"
+    seconds = value_ms / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def money(value: float) -> str:
+    return f"${value:.2f}" if value >= 1 else f"${value:.4f}"
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(map(_harmless, cells))
+    return line.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    """A cell that a spreadsheet does not take for a formula."""
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(cell) else cell
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _write_table(rows: Sequence[Row], names: Sequence[str]) -> None:
+    if not rows:
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        number = any(isinstance(member(row, name), (int, float)) for row in rows)
+        table.add_column(
+            name,
+            justify="right" if number else "left",
+            no_wrap=name.endswith(("_id", "_at")),
+            overflow="ellipsis" if not name.endswith("_id") else "fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(" ".join(brief(member(row, name), name).split())) for name in names))
+    Console().print(table)

@@ -1,0 +1,161 @@
+"""The commands that ask a collector, against one that holds captured runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from collector.cli import main
+from collector.commands.output import brief, write_rows
+from tests.corpus import select
+from tests.sending import http_protobuf, renamed
+from tests.server import COMMAND, TOKEN, Server
+
+PROJECT = "asked"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _runs(server: Server) -> None:
+    for name in ("loop", "tools"):
+        for scenario in select(f"openinference/langchain/{name}"):
+            for file in scenario.traces if scenario.name.endswith(f"/{name}") else ():
+                http_protobuf(server, renamed(file.read_bytes(), 91), PROJECT)
+    server.settled()
+
+
+def asked(server: Server, *arguments: str, token: str = TOKEN) -> Result:
+    address = ["--url", server.endpoints["api"], "--token", token]
+    return CliRunner().invoke(main, [*arguments, *address])
+
+
+def test_runs_are_listed_by_a_search_text_as_json_lines(server: Server) -> None:
+    result = asked(server, "runs", "ls", f"project:{PROJECT}")
+    runs = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    assert len(runs) == 2
+    looping = asked(server, "runs", "ls", f"project:{PROJECT}", "warn:exact_repeat")
+    assert [json.loads(line)["counts"]["warnings"] > 0 for line in looping.stdout.splitlines()] == [True]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "md", "table"])
+def test_every_format_holds_every_run(server: Server, form: str) -> None:
+    listed = asked(server, "runs", "ls", f"project:{PROJECT}", "--format", form, "-o", "run_id,name,cost_usd")
+    ids = [run["run_id"] for run in server.runs(project=PROJECT)]
+    assert all(run_id in listed.stdout for run_id in ids)
+    if form == "csv":
+        heading, *rows = csv.reader(io.StringIO(listed.stdout))
+        assert heading == ["run_id", "name", "cost_usd"]
+        assert {row[0] for row in rows} == set(ids)
+    if form == "json":
+        assert {run["run_id"] for run in json.loads(listed.stdout)} == set(ids)
+
+
+def test_all_of_a_list_goes_beyond_a_page(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.commands.client.PAGE", 1)
+    assert len(asked(server, "runs", "ls", f"project:{PROJECT}", "--all").stdout.splitlines()) == 2
+    assert len(asked(server, "runs", "ls", f"project:{PROJECT}", "--limit", "1").stdout.splitlines()) == 1
+
+
+def test_nothing_found_is_said_beside_the_output(server: Server) -> None:
+    result = asked(server, "runs", "ls", "project:nobody", "--format", "json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, [])
+    assert result.stderr == "eddyline: no runs\n"
+
+
+def test_a_run_is_shown_with_its_steps_and_warnings(server: Server) -> None:
+    [looping] = server.runs(project=PROJECT, q="warn:exact_repeat")
+    shown = asked(server, "runs", "show", looping["run_id"])
+    document = json.loads(shown.stdout)
+    assert document["run"]["run_id"] == looping["run_id"]
+    assert document["warnings"][0]["message"].startswith("`get_weather` was called 6 times")
+    ended = [event for event in document["events"] if event["event_id"].endswith(".end")]
+    assert sum(event["kind"] == "TOOL" and bool(event["input"]) for event in ended) == 6
+
+
+def test_a_run_on_a_terminal_says_first_what_it_cost_and_last_what_is_wrong(server: Server) -> None:
+    from rich.console import Console
+
+    from collector.commands.run_view import print_run
+
+    [looping] = server.runs(project=PROJECT, q="warn:exact_repeat")
+    document = json.loads(asked(server, "runs", "show", looping["run_id"]).stdout)
+    console = Console(record=True, width=120, file=io.StringIO())
+    print_run(console, document["run"], document["events"], document["warnings"], "http://there")
+    text = console.export_text()
+    assert "7 LLM calls, 6 tool calls" in text
+    assert text.index("get_weather") < text.index("loop: exact_repeat")
+    assert text.rstrip().endswith("http://there")
+
+
+def test_warnings_are_listed(server: Server) -> None:
+    result = asked(server, "warnings", "ls", "--project", PROJECT, "--category", "loop")
+    assert "exact_repeat" in {json.loads(line)["type"] for line in result.stdout.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "says"),
+    [
+        (("runs", "show", "0" * 32), 3, "There is no run"),
+        (("runs", "ls", "colour:red"), 1, "colour"),
+        (("runs", "ls", "--sort", "beauty"), 2, "is not one of"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_an_exit_code(
+    server: Server, arguments: tuple[str, ...], exit_code: int, says: str
+) -> None:
+    result = asked(server, *arguments)
+    assert result.exit_code == exit_code
+    assert says in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_wrong_token_and_no_collector_have_their_own_codes(server: Server, tmp_path: Path) -> None:
+    assert asked(server, "runs", "ls", token="wrong").exit_code == 4
+    assert CliRunner().invoke(main, ["runs", "ls", "--data-dir", str(tmp_path)]).exit_code == 5
+    assert CliRunner().invoke(main, ["runs", "ls", "--url", "http://127.0.0.1:9"]).exit_code == 5
+
+
+def test_waiting_for_a_trace_ends_with_the_run(server: Server) -> None:
+    file = next(iter(next(iter(select("openinference/langchain/tools"))).traces))
+
+    def send() -> None:
+        time.sleep(0.5)
+        http_protobuf(server, renamed(file.read_bytes(), 92), "awaited")
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    result = asked(server, "wait-for-trace", "--project", "awaited", "--timeout", "20")
+    sender.join()
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["project"] == "awaited"
+    late = asked(server, "wait-for-trace", "--project", "awaited", "--timeout", "0.1")
+    assert (late.exit_code, "eddyline doctor" in late.stderr) == (6, True)
+    known = asked(server, "wait-for-trace", "--project", "awaited", "--since", "-2000d", "--timeout", "1")
+    assert known.exit_code == 0
+
+
+def test_a_spreadsheet_takes_no_cell_for_a_formula(capsys: pytest.CaptureFixture[str]) -> None:
+    write_rows([{"name": "=cmd|' /C calc'!A0", "n": -5}], "csv", "name,n", empty="")
+    assert capsys.readouterr().out.splitlines() == ["name,n", "'=cmd|' /C calc'!A0,-5"]
+
+
+def test_values_are_brief_for_people() -> None:
+    assert [brief(value, name) for name, value in (
+        ("cost_usd", 0.00123), ("cost_usd", None), ("duration_ms", 61_000.0), ("duration_ms", 12.4), ("total", 12_345),
+        ("models", ["a", "b"]), ("setup_only", False),
+    )] == ["$0.0012", "-", "1 min 01 s", "12 ms", "12,345", "a, b", "no"]  # fmt: skip
+
+
+def test_the_shell_can_complete_and_the_version_is_told() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_EDDYLINE_COMPLETE" in CliRunner().invoke(main, ["completion", shell]).output
+    told = subprocess.run([*COMMAND, "version", "--json"], capture_output=True, text=True)
+    assert json.loads(told.stdout)["eddyline"]
