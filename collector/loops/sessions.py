@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from zlib import crc32
 
 from collector.loops.store import LoopStore
 from collector.loops.threads import Job, Member
@@ -16,12 +15,19 @@ from mappers.model import Kind
 SessionKey = tuple[str, str, str]
 """(tenant, project, session id)"""
 
-GAP_NS = 24 * 3600 * 10**9
-"""Runs of a session that began this long before are no longer looked for."""
+SPAN_NS = 24 * 3600 * 10**9
+"""Between the beginnings of the first run that is looked at and of the latest, at most."""
 LATEST = 20
-"""Runs of a session that are looked at together, at least."""
-EARLIER = 44
-"""Runs before these at one of which the window begins."""
+"""Runs of a session that are looked at together, at least, unless they have many spans."""
+ENOUGH_SPANS = 2_000
+"""Spans that are enough, too, however few runs they belong to."""
+APART = 48
+"""Runs, on average, between those at which a window may begin …"""
+SPANS_APART = 4_000
+"""… or spans, if that is less."""
+MOST = 212
+"""Runs that are looked at together, at most."""
+MOST_SPANS = 16_000
 MAX_SESSIONS = 2_000
 MAX_EVENTS = 50_000
 """Events of sessions that are kept for when the session goes on."""
@@ -47,15 +53,27 @@ class _Session:
 
 
 def window(ordered: Sequence[Member]) -> list[Member]:
-    """The runs of a session that are looked at together: the latest, from one on whose id is the smallest by its hash
-    among some. So the window's beginning follows from the runs alone, and stays for many runs that come after."""
-    last = len(ordered) - LATEST
-    if last <= 0:
-        return list(ordered)
-    first = max(0, last - EARLIER)
-    return list(
-        ordered[min(range(first, last + 1), key=lambda place: crc32(ordered[place].run.run_id.encode())) :]
-    )
+    """The runs of a session that are looked at together: the latest, from a run on that its id marks as a beginning.
+
+    So the beginning follows from the runs alone, whenever they came, and stays where it is for many that come after:
+    the session goes on from what was evaluated, and seldom has to be evaluated anew.
+    """
+    since_ns = ordered[-1].run.start_ns - SPAN_NS if ordered else 0
+    spans = 0
+    best: tuple[float, int] | None = None
+    for place in range(len(ordered) - 1, -1, -1):
+        member = ordered[place]
+        if member.run.start_ns < since_ns:
+            return list(ordered[place + 1 :])
+        spans += member.run.counts.spans
+        runs = len(ordered) - place
+        if runs >= LATEST or spans >= ENOUGH_SPANS:
+            if member.draw < max(1 / APART, member.run.counts.spans / SPANS_APART):
+                return list(ordered[place:])
+            best = min(best or (1.0, place), (member.draw, place))
+            if runs >= MOST or spans >= MOST_SPANS:
+                return list(ordered[best[1] :])
+    return list(ordered)
 
 
 class Sessions:
@@ -126,12 +144,12 @@ class Sessions:
         for tenant, sessions in by_tenant.items():
             began = min(member.run.start_ns for key in sessions for member in named[key])
             stored = self._store.session_runs(
-                tenant, [key[2] for key in sessions], max(0, began - GAP_NS), LATEST + EARLIER
+                tenant, [key[2] for key in sessions], max(0, began - SPAN_NS), MOST
             )
             place = {
                 run_id: key
                 for key in sessions
-                for run_id in stored.get(key[1:], ())
+                for run_id in _not_too_many(stored.get(key[1:], ()))
                 if run_id not in self._known(key)
             }
             found: dict[SessionKey, list[Member]] = {}
@@ -145,3 +163,13 @@ class Sessions:
     def _known(self, key: SessionKey) -> set[str]:
         session = self._sessions.get(key)
         return {member.run.run_id for member in session.members} if session is not None else set()
+
+
+def _not_too_many(runs: Iterable[tuple[str, int]]) -> Iterator[str]:
+    """Ids of the runs that a window can hold. `runs`: id and number of spans, the latest first."""
+    spans = 0
+    for run_id, more in runs:
+        yield run_id
+        spans += more
+        if spans >= MOST_SPANS:
+            return

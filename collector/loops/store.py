@@ -17,8 +17,9 @@ class LoopStore(Protocol):
 
     def session_runs(
         self, tenant: str, sessions: Sequence[str], since_ns: int, limit: int
-    ) -> Mapping[tuple[str, str], Sequence[str]]:
-        """Ids of the latest runs of sessions that began since then, by (project, session id)."""
+    ) -> Mapping[tuple[str, str], Sequence[tuple[str, int]]]:
+        """(id, number of spans) of the latest runs of sessions that began since then, the latest first, by (project,
+        session id). Set-ups and duplicates are left out."""
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
         """Stored events by run id."""

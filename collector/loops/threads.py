@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
+from zlib import crc32
 
 from collector.loops.store import LoopStore
 from mappers.loops.evaluator import Engine, Evaluator
 from mappers.loops.outline import Outline
 from mappers.loops.step import StepKind
-from mappers.loops.thread import Happening, Steps, happenings
+from mappers.loops.thread import Happening, Steps, happenings, nano_usd_of, tokens_of
 from mappers.loops.warnings import Bearer, warnings_of
 from mappers.model import Event, Kind, Run, Warning
 
@@ -52,6 +53,11 @@ class Member:
         return self.run.start_ns, self.run.run_id
 
     @cached_property
+    def draw(self) -> float:
+        """A number from 0 to 1 that is drawn by the run's id alone."""
+        return crc32(self.run.run_id.encode()) / 2**32
+
+    @cached_property
     def characters(self) -> int:
         """Of the texts that are held once the run is evaluated."""
         return sum([len(one.given) + len(one.answered) for one in self.found])
@@ -83,6 +89,9 @@ class _Thread:
     evaluator: Evaluator | None = None
     """None while no detector could hold."""
     outline: Outline | None = None
+    """Of a run only until it is evaluated."""
+    calls: bool = True
+    """Whether model calls are looked at; of a session only if one of them could matter."""
     steps: Steps = field(default_factory=Steps)
     taken: list[Mark] = field(default_factory=list)
 
@@ -130,19 +139,26 @@ class Threads:
         todo = thread.beyond(job.members) if thread is not None else None
         if thread is None or todo is None:
             todo = [(member, member.found) for member in job.members]
-            outline = Outline(self._engine.novelty, across=job.across)
-            thread = _Thread(None, outline, Steps(across=job.across))
+            thread = _Thread(outline=Outline(self._engine.novelty, across=job.across))
             self._threads.pop(job.key, None)
         if thread.outline is not None:
+            add = thread.outline.add if thread.evaluator is None else thread.outline.add_call
             for _, happened in todo:
                 for happening in happened:
-                    thread.outline.add(happening)
-            if self._engine.possible(thread.outline, across=job.across):
-                thread.outline = None
+                    add(happening)
+            if thread.evaluator is None:
+                begins = self._engine.possible(thread.outline, across=job.across)
+                if not begins and not job.across:
+                    return  # a run is outlined anew when it goes on, a session grows for long
+            else:
+                begins = not thread.calls and self._engine.calls_matter(thread.outline)
+            if begins:
+                thread.calls = not job.across or self._engine.calls_matter(thread.outline)
                 thread.evaluator = Evaluator(self._engine, across=job.across)
+                thread.steps = Steps(across=job.across, calls=thread.calls)
                 todo = [(member, member.found) for member in job.members]
-            elif not job.across:
-                return  # a run is outlined anew when it goes on, a session grows for long
+                if thread.calls:
+                    thread.outline = None
         thread.taken = [member.mark for member in job.members]
         job.thread, job.todo = thread, todo
         self._threads[job.key] = thread
@@ -153,8 +169,12 @@ class Threads:
         if thread is None or thread.evaluator is None:
             return []
         feed, steps = thread.evaluator.feed, thread.steps
+        spend = thread.evaluator.recent.spend
         for member, happened in job.todo:
             for happening in happened:
+                event = happening.event
+                if not thread.calls and event.kind == Kind.LLM:
+                    spend(tokens_of(event), nano_usd_of(event))
                 for step in steps.of(happening):
                     if job.across:
                         step.id = f"{member.run.run_id}/{step.id}"

@@ -20,6 +20,9 @@ HEAD, TAIL = 6, 6
 """Steps of evidence that are kept: up to the onset, and the newest after it."""
 
 
+CALLS = frozenset({StepKind.CALL, StepKind.OUTPUT})
+
+
 class Spent(NamedTuple):
     """What the run had cost up to a step, and how many model calls said so."""
 
@@ -78,26 +81,35 @@ class Engine:
         self.faults: Counter[str] = Counter()
         self.rank = {detector.name: rank for rank, detector in enumerate(detectors)}
         """Which of several findings on the same steps is primary: the lowest."""
+        across = [detector for detector in detectors if getattr(detector, "across", True)]
+        self.looking = _by_kind(detectors)
+        self.looking_across = _by_kind(across)
         self._detectors = detectors
-        self._across = [detector for detector in detectors if getattr(detector, "across", True)]
-        self.looking = _by_kind(self._detectors)
-        self.looking_across = _by_kind(self._across)
+        self._across = across
+        self._of_calls = [detector for detector in across if not CALLS.isdisjoint(detector.kinds)]
+        self._calls_matter = not {type(detector) for detector in self._of_calls} <= set(map(type, BUILTIN))
 
     def possible(self, outline: Outline, *, across: bool = False) -> bool:
         """Whether any detector could hold in such a thread; see `Detector.possible`."""
-        return any(
-            self._possible(detector, outline) for detector in (self._across if across else self._detectors)
-        )
+        return self._any(self._across if across else self._detectors, outline)
 
-    def _possible(self, detector: Detector, outline: Outline) -> bool:
-        possible = getattr(detector, "possible", None)
-        if possible is None:
-            return True
-        try:
-            return bool(possible(outline))
-        except Exception:  # as when a faulty plugin looks
-            self.faults[detector.name] += 1
-            return False
+    def calls_matter(self, outline: Outline) -> bool:
+        """Whether a detector that looks at model calls could hold in such a session, by its model calls alone. Of
+        detectors of others it is not known whether these would tell."""
+        return self._calls_matter or self._any(self._of_calls, outline)
+
+    def _any(self, detectors: Sequence[Detector], outline: Outline) -> bool:
+        for detector in detectors:
+            try:
+                if detector.possible(outline):
+                    return True
+            except AttributeError:
+                if not hasattr(detector, "possible"):
+                    return True
+                self.faults[detector.name] += 1
+            except Exception:  # as when a faulty plugin looks
+                self.faults[detector.name] += 1
+        return False
 
 
 def _by_kind(detectors: Sequence[Detector]) -> dict[StepKind, Sequence[Detector]]:

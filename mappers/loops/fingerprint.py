@@ -27,7 +27,7 @@ ERROR_LENGTH = 300
 ERROR_CLASS_LENGTH = 160
 REMEMBERED = 4_096
 """Texts of which it is remembered what they say."""
-SHORT = 1_000
+SHORT = 1_500
 """Characters up to which it is."""
 
 _IDS = re.compile(

@@ -23,7 +23,7 @@ from mappers.loops.recent import Novelty
 from mappers.loops.signs import Sign
 from mappers.loops.step import StepKind
 from mappers.loops.thread import BLANK, Happening
-from mappers.model import Status
+from mappers.model import Kind, Status
 
 COMPARED = 16
 """Calls of a tool that are compared with each other; of more, following the thread costs less."""
@@ -136,6 +136,8 @@ class Outline:
         self.tool_steps = 0
         self.failed = 0
         """Tool steps that failed or may have."""
+        self.empty = 0
+        """Those that found nothing or may have."""
         self.handoffs = 0
         self.model_calls = 0
         self.refused: Counter[int] = Counter()
@@ -162,6 +164,11 @@ class Outline:
         else:
             self._add_call(happening)
 
+    def add_call(self, happening: Happening) -> None:
+        """Takes up the next event if it is a model call; enough for `Engine.calls_matter`."""
+        if happening.event.kind == Kind.LLM:
+            self._add_call(happening)
+
     def _add_tool(self, happening: Happening) -> None:
         event = happening.event
         tool = event.tool or event.name
@@ -178,6 +185,7 @@ class Outline:
             self.failed += 1
         elif event.signs & Sign.EMPTY:
             calls.empty += 1
+            self.empty += 1
         self.longest_tool_ns = max(self.longest_tool_ns, event.end_ns - event.start_ns)
 
     def _add_call(self, happening: Happening) -> None:
@@ -215,6 +223,7 @@ class Outline:
             self.steps += 1
             self.tool_steps += 1
             self.failed += 1
+            self.empty += 1
 
     # ------------------------------------------------------------------- what detectors ask
 

@@ -72,6 +72,7 @@ class Recent:
         self.handoffs: deque[Step] = deque(maxlen=HANDOFFS)
         self.outputs: deque[Step] = deque(maxlen=OUTPUTS)
         self.calls: deque[Step] = deque(maxlen=CALLS)
+        self._by_tool: dict[str, list[Step]] = {}
         self.of_tool: Sequence[Step] = ()
         """Of the remembered tool steps those of the tool that is looked at."""
         self.of_call: Sequence[Step] = ()
@@ -97,9 +98,9 @@ class Recent:
         """
         if step.kind is not StepKind.TOOL:
             return True
-        tool, exact = step.tool, step.exact
-        self.of_tool = [other for other in self.tools if other.tool == tool]
-        self.of_call = [other for other in self.of_tool if other.exact == exact]
+        self.of_tool = of_tool = self._by_tool.get(step.tool, ())
+        exact = step.exact
+        self.of_call = [other for other in of_tool if other.exact == exact]
         for other in self.of_call:
             if step.start_ns == other.start_ns or (
                 step.start_ns < other.end_ns and step.end_ns > other.start_ns
@@ -110,12 +111,7 @@ class Recent:
     def judge(self, step: Step) -> None:
         """Fills what is judged of a step, and counts it."""
         self.steps += 1
-        if step.tokens is not None:
-            self.tokens += step.tokens
-            self.tokens_known += 1
-        if step.cost_nano_usd is not None:
-            self.cost_nano_usd += step.cost_nano_usd
-            self.cost_known += 1
+        self.spend(step.tokens, step.cost_nano_usd)
         if step.kind is StepKind.TOOL:
             self.position += 1
             step.position = self.position
@@ -132,6 +128,15 @@ class Recent:
             if self._is_told_something_new(step):
                 self._end_outputs()
         step.progress = self.progress
+
+    def spend(self, tokens: int | None, nano_usd: int | None) -> None:
+        """Counts what a model call cost; None: not known."""
+        if tokens is not None:
+            self.tokens += tokens
+            self.tokens_known += 1
+        if nano_usd is not None:
+            self.cost_nano_usd += nano_usd
+            self.cost_known += 1
 
     def _is_told_something_new(self, step: Step) -> bool:
         """A text that was neither told before nor said by a model just now came from outside: the next of many
@@ -199,7 +204,10 @@ class Recent:
         step.tool, step.agent, step.model = intern(step.tool), intern(step.agent), intern(step.model)
         match step.kind:
             case StepKind.TOOL:
+                if len(self.tools) == WINDOW:
+                    self._drop(self.tools[0])
                 self.tools.append(step)
+                self._by_tool.setdefault(step.tool, []).append(step)
                 self._end_outputs()
             case StepKind.HANDOFF:
                 self.handoffs.append(step)
@@ -210,3 +218,9 @@ class Recent:
                 self.outputs.append(step)
         if step.kind in (StepKind.OUTPUT, StepKind.CALL):
             self.calls.append(step)
+
+    def _drop(self, oldest: Step) -> None:
+        of_tool = self._by_tool[oldest.tool]
+        del of_tool[0]
+        if not of_tool:
+            del self._by_tool[oldest.tool]

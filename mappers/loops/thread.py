@@ -7,7 +7,6 @@ asked for does not either.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from decimal import Decimal
 
 from mappers.loops.fingerprint import TRANSIENT, handoff_step, output_step, tool_step
 from mappers.loops.step import Step, StepKind
@@ -34,11 +33,6 @@ class Happening:
         self.kind = kind
         self.given = event.input
         self.answered = event.output
-
-    @property
-    def order(self) -> tuple[int, int, str, int]:
-        event = self.event
-        return event.end_ns, event.start_ns, event.span_id, event.seq
 
     @property
     def tool(self) -> str:
@@ -96,6 +90,11 @@ class Happening:
         return f"{event.span_id}{ordinal}.{'end' if event.end_ns else 'start'}"
 
 
+def _order(happening: Happening) -> tuple[int, int, str, int]:
+    event = happening.event
+    return event.end_ns, event.start_ns, event.span_id, event.seq
+
+
 def happenings(events: Sequence[Event]) -> list[Happening]:
     """What takes part, in order: by when its result was known, so that a call comes after what happened in it."""
     kinds = {event.kind for event in events}
@@ -115,7 +114,7 @@ def happenings(events: Sequence[Event]) -> list[Happening]:
             found.append(Happening(event, StepKind.HANDOFF))
         elif kind == Kind.TOOL or event.parent_span_id not in tools:  # else the tool around it tells the same
             found.append(Happening(event, StepKind.TOOL))
-    found.sort(key=lambda happening: happening.order)
+    found.sort(key=_order)
     return found
 
 
@@ -127,12 +126,14 @@ class Steps:
 
     Args:
         across: the thread is a session. What models write to a reader is not compared over its runs.
+        calls: whether model calls are steps, too.
     """
 
-    __slots__ = ("_across", "_asked")
+    __slots__ = ("_across", "_asked", "_calls")
 
-    def __init__(self, *, across: bool = False) -> None:
+    def __init__(self, *, across: bool = False, calls: bool = True) -> None:
         self._across = across
+        self._calls = calls
         self._asked: dict[str, Happening] = {}
 
     def of(self, happening: Happening) -> Iterator[Step]:
@@ -144,7 +145,8 @@ class Steps:
                 yield from _requested(asked.event, happening)
             if happening.kind is StepKind.CALL and len(self._asked) < MAX_AGENTS:
                 self._asked[event.agent] = happening
-            yield _call(happening, compared=not self._across)
+            if self._calls:
+                yield _call(happening, compared=not self._across)
         else:
             yield _step(happening)
 
@@ -177,11 +179,10 @@ def _call(happening: Happening, *, compared: bool) -> Step:
         start_ns=event.start_ns,
         end_ns=event.end_ns,
         model=event.response_model or event.request_model,
-        tokens=_sum(event.input_tokens, event.output_tokens),
+        tokens=tokens_of(event),
         input_tokens=event.input_tokens,
+        cost_nano_usd=nano_usd_of(event),
     )
-    if event.cost_usd is not None:
-        step.cost_nano_usd = int(event.cost_usd * Decimal(10**9))
     if event.status == Status.ERROR:
         step.exact = event.args_hash
         step.failed = True
@@ -210,5 +211,10 @@ def _requested(asked: Event, answer: Happening) -> Iterator[Step]:
         yield step
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
-    return None if one is None and other is None else (one or 0) + (other or 0)
+def tokens_of(event: Event) -> int | None:
+    read, written = event.input_tokens, event.output_tokens
+    return None if read is None and written is None else (read or 0) + (written or 0)
+
+
+def nano_usd_of(event: Event) -> int | None:
+    return None if event.cost_usd is None else int(event.cost_usd * 10**9)

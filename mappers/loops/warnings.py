@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
@@ -53,22 +53,22 @@ def warnings_of(evaluator: Evaluator, bearer: Bearer, runs: Mapping[str, Run] | 
         runs: of a session, by id. Then ids of events begin with the run's, and of what lies in more than one run each
             incident's primary warning is said, and carried by the latest run that it lies in.
     """
-    found = list(evaluator.findings.values())
-    if runs is not None:
-        found = [finding for finding in found if len(_runs_of(finding)) > 1]
-    found.sort(
-        key=lambda finding: (evaluator.engine.rank[finding.detector.name], finding.onset_ns, finding.onset)
+    rank = evaluator.engine.rank
+    found = sorted(
+        evaluator.findings.values(),
+        key=lambda finding: (rank[finding.detector.name], finding.onset_ns, finding.onset),
     )
     if runs is None:
-        incidents = _incidents(found, bearer, lambda finding: set(finding.evidence))
+        told = [(finding, set(finding.evidence)) for finding in found]
         return [
             _warning(finding, evaluator, bearer, incident)
-            for finding, incident in zip(found, incidents, strict=True)
+            for finding, incident in zip(found, _incidents(told, bearer), strict=True)
         ]
-    incidents = _incidents(found, bearer, _runs_of)
+    across = [(finding, {_run_of(event_id) for event_id in finding.evidence}) for finding in found]
+    across = [(finding, within) for finding, within in across if len(within) > 1]
     return [
         _warning(finding, evaluator, Bearer(runs[_run_of(finding.last)], bearer.thread), incident)
-        for finding, incident in zip(found, incidents, strict=True)
+        for (finding, _), incident in zip(across, _incidents(across, bearer), strict=True)
         if incident == _identity(finding, bearer)
     ]
 
@@ -77,23 +77,16 @@ def _run_of(event_id: str) -> str:
     return event_id.partition("/")[0]
 
 
-def _runs_of(finding: Finding) -> set[str]:
-    return {_run_of(event_id) for event_id in finding.evidence}
-
-
 def _identity(finding: Finding, bearer: Bearer) -> str:
     return warning_id(bearer.run.tenant, bearer.thread, finding.detector.name, finding.key)
 
 
-def _incidents(
-    found: Sequence[Finding], bearer: Bearer, evidence: Callable[[Finding], set[str]]
-) -> list[str]:
-    """For each finding the id of the warning that leads its incident: the first in rank of all that share
-    evidence, of one category."""
+def _incidents(found: Sequence[tuple[Finding, set[str]]], bearer: Bearer) -> list[str]:
+    """For each finding the id of the warning that leads its incident: the first in rank of all of one category that
+    have something in common. `found`: each with the events, or the runs, of its evidence."""
     leaders: list[tuple[str, str, set[str]]] = []
     led = []
-    for finding in found:
-        things = evidence(finding)
+    for finding, things in found:
         for leader, category, shared in leaders:
             if category == finding.detector.category and not shared.isdisjoint(things):
                 shared |= things

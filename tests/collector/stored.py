@@ -54,9 +54,9 @@ class Stored:
 
     def session_runs(
         self, tenant: str, sessions: Sequence[str], since_ns: int, limit: int
-    ) -> Mapping[tuple[str, str], Sequence[str]]:
-        found: dict[tuple[str, str], list[str]] = {}
-        for run in sorted(self.runs.values(), key=lambda run: -run.start_ns):
-            if run.session_id in sessions and run.start_ns >= since_ns:
-                found.setdefault((run.project, run.session_id), []).append(run.run_id)
+    ) -> Mapping[tuple[str, str], Sequence[tuple[str, int]]]:
+        found: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        for run in sorted(self.runs.values(), key=lambda run: (run.start_ns, run.run_id), reverse=True):
+            if run.session_id in sessions and run.start_ns >= since_ns and not run.setup_only:
+                found.setdefault((run.project, run.session_id), []).append((run.run_id, run.counts.spans))
         return {key: run_ids[:limit] for key, run_ids in found.items()}

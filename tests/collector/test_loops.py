@@ -11,7 +11,7 @@ import pytest
 
 from collector.deriver import Deriver, compact
 from collector.loops import LoopWatch
-from mappers.loops.detectors import LOOP
+from mappers.loops.detectors import LOOP, WASTE
 from mappers.loops.evaluator import Engine
 from mappers.model import LogRecord, Span, Warning
 from mappers.normalize import Normalizer
@@ -340,7 +340,32 @@ def test_a_loop_in_a_long_session_stays_with_the_latest_run(restarts: bool, late
     expected = taken([span for number in range(1, 151) for span in turn(number, "talk")])
     assert expected.loops() == [warning]
     assert warning.run_id == f"{150:032x}"
-    assert 20 <= warning.count <= 64
+    assert 20 <= warning.count <= 150
+
+
+def test_model_calls_of_a_session_are_looked_at_once_they_could_matter() -> None:
+    def call(number: int, tokens: int) -> Span:
+        attributes = {"llm.token_count.prompt": tokens, "llm.model_name": "m", "session.id": "talk"}
+        return span_of(
+            {"openinference.span.kind": "LLM", **attributes},
+            trace_id=f"{number:032x}",
+            span_id=f"{number:016x}",
+            name="chat",
+            start_ns=number * SECOND,
+            end_ns=number * SECOND + 5,
+        )
+
+    spans = [span for number in range(1, 5) for span in turn(number, "talk")]
+    spans += [call(number, int(1_000 * 1.6 ** (number - 5))) for number in range(5, 18)]
+    collector = Collector()
+    for span in spans:
+        collector.take([span])
+    assert [warning.type for warning in collector.loops()] == ["exact_repeat"]
+    waste = [warning for warning in collector.store.standing() if warning.category == WASTE]
+    assert [(warning.type, warning.run_id, warning.count) for warning in waste] == [
+        ("context_growth", f"{17:032x}", 13)
+    ]
+    assert collector.store.standing() == taken(spans).store.standing()
 
 
 def test_what_looped_long_ago_in_a_session_is_not_taken_back() -> None:

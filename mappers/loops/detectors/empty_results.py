@@ -26,7 +26,7 @@ class EmptyResults:
     )
 
     def possible(self, outline: Outline) -> bool:
-        return outline.any_tool(self.chain, lambda calls: calls.empty)
+        return outline.empty >= self.chain and outline.any_tool(self.chain, lambda calls: calls.empty)
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not step.empty or step.polls:

@@ -26,9 +26,9 @@ class RetryStorm:
     suggestion: ClassVar[str] = "Back off exponentially and honour Retry-After; give up after a few attempts."
 
     def possible(self, outline: Outline) -> bool:
-        return any(
-            count >= self.failures and given for given, count in outline.refused.items()
-        ) or outline.any_tool(self.failures, lambda calls: calls.failed)
+        if any(count >= self.failures and given for given, count in outline.refused.items()):
+            return True
+        return outline.failed >= self.failures and outline.any_tool(self.failures, lambda calls: calls.failed)
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not (step.failed and step.transient and step.exact):

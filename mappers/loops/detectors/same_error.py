@@ -31,7 +31,7 @@ class SameError:
 
     def possible(self, outline: Outline) -> bool:
         least = min(self.chain, self.total, self.class_chain)
-        return outline.any_tool(least, lambda calls: calls.failed)
+        return outline.failed >= least and outline.any_tool(least, lambda calls: calls.failed)
 
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not step.failed:

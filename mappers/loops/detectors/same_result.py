@@ -42,7 +42,11 @@ class SameResult:
             return None
         if step.quiet or step.acknowledges or step.polls:
             return None
-        same = [other for other in recent.of_tool if other.has_result and other.outcome == step.outcome]
+        same = [
+            other
+            for other in recent.of_tool
+            if other.has_result and other.outcome == step.outcome and not other.quiet
+        ]
         chain = [other for other in same if other.progress == step.progress]
         if len(chain) + 1 >= self.chain:
             return Hit(step.outcome, len(chain) + 1, chain)

@@ -175,21 +175,24 @@ class RunQueries(Queries):
 
     def session_runs(
         self, tenant: str, sessions: Sequence[str], since_ns: int, limit: int
-    ) -> dict[tuple[str, str], list[str]]:
-        """Ids of the latest runs of sessions that began since then, by (project, session id)."""
+    ) -> dict[tuple[str, str], list[tuple[str, int]]]:
+        """(id, number of spans) of the latest runs of sessions that began since then, the latest first, by (project,
+        session id). Set-ups and duplicates are left out."""
         rows = self._store.query(
             """
-            SELECT RunId, argMax(Project, Version), argMax(SessionId, Version) AS Session,
-                argMax(Start, Version) AS Began
+            SELECT RunId, argMax(Project, Version) AS Named, argMax(SessionId, Version) AS Session,
+                argMax(Start, Version) AS Began, argMax(Spans, Version)
             FROM otel.runs WHERE Tenant = {tenant:String} AND SessionId IN {sessions:Array(String)}
                 AND Start >= fromUnixTimestamp64Nano({since_ns:Int64}, 'UTC')
-            GROUP BY RunId ORDER BY Began DESC LIMIT {limit:UInt32} BY Session
+            GROUP BY RunId
+            HAVING NOT argMax(SetupOnly, Version) AND argMax(DuplicateOf, Version) = ''
+            ORDER BY Began DESC, RunId DESC LIMIT {limit:UInt32} BY Named, Session
             """,
             {"tenant": tenant, "sessions": list(sessions), "since_ns": since_ns, "limit": limit},
         )
-        found: dict[tuple[str, str], list[str]] = {}
-        for run_id, project, session, _ in rows:
-            found.setdefault((project, session), []).append(run_id)
+        found: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        for run_id, project, session, _, spans in rows:
+            found.setdefault((project, session), []).append((run_id, spans))
         return found
 
 
