@@ -23,6 +23,18 @@ _PREFIXES = {
 }
 """Kinds that appear, by how their entries' types begin. Handoffs are one moment; others are left out."""
 
+TYPES = (
+    *(f"run_{moment}" for moment in ("started", "completed", "failed")),
+    *(
+        f"{prefix}_{moment}"
+        for prefix in dict.fromkeys(_PREFIXES.values())
+        for moment in ("started", "completed", "failed")
+    ),
+    "handoff_started",
+    "retry_triggered",
+)
+"""Of entries."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineEntry:

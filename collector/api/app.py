@@ -16,6 +16,7 @@ from collector.api.analysis import AnalysisRoutes
 from collector.api.answering import Numbered, OnePath, by_path
 from collector.api.base import READERS, Api, Routes, RouteTable
 from collector.api.discovery import DiscoveryRoutes
+from collector.api.events import EventRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
 from collector.api.problems import (
     Problem,
@@ -27,6 +28,7 @@ from collector.api.problems import (
 )
 from collector.api.runs import RunRoutes
 from collector.api.spans import SpanRoutes
+from collector.api.structure import StructureRoutes
 from collector.api.tapping import TapRoutes
 from collector.api.tokens import TokenRoutes
 from collector.api.warnings import WarningRoutes
@@ -38,6 +40,8 @@ PARTS: tuple[type[Routes], ...] = (
     StatusRoutes,
     AnalysisRoutes,
     RunRoutes,
+    EventRoutes,
+    StructureRoutes,
     SpanRoutes,
     WarningRoutes,
     TokenRoutes,

@@ -180,6 +180,8 @@ class Event(EventContent):
 
     event_id: str
     """Unique within its run."""
+    seq: NotRequired[int]
+    """Number in the run's timeline, from 1; a span that comes late moves those after it."""
     type: str
     """What began, ended, or failed: `llm_call_started`, `tool_call_completed`, `handoff_started`, …"""
     run_id: str

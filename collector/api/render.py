@@ -18,11 +18,11 @@ def rfc3339(time_ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09d}Z"
 
 
-def _milliseconds(duration_ns: int) -> float:
+def milliseconds(duration_ns: int) -> float:
     return round(max(0, duration_ns) / 1e6, 6)
 
 
-def _money(amount_usd: Decimal | None) -> float | None:
+def money(amount_usd: Decimal | None) -> float | None:
     return None if amount_usd is None else float(amount_usd)
 
 
@@ -50,7 +50,7 @@ def run_document(run: Run, now_ns: int, *, content: bool) -> models.Run:
         "status": status,
         "started_at": rfc3339(run.start_ns),
         "ended_at": rfc3339(run.end_ns) if ended else None,
-        "duration_ms": _milliseconds(run.end_ns - run.start_ns) if ended else None,
+        "duration_ms": milliseconds(run.end_ns - run.start_ns) if ended else None,
         "session_id": run.session_id or None,
         "user_id": run.user_id or None,
         "environment": run.environment or None,
@@ -61,7 +61,7 @@ def run_document(run: Run, now_ns: int, *, content: bool) -> models.Run:
         "tags": list(run.tags),
         "usage": _usage(run.usage),
         "usage_method": run.usage_method,
-        "cost_usd": _money(run.cost_usd),
+        "cost_usd": money(run.cost_usd),
         "cost_source": run.cost_source or None,
         "counts": {
             "spans": counts.spans,
@@ -93,8 +93,8 @@ def _error(kind: str, message: str) -> models.Error | None:
     return {"type": kind or None, "message": message or None} if kind or message else None
 
 
-def entry_document(entry: TimelineEntry, *, content: bool) -> models.Event:
-    """One entry of a run's timeline; inputs and outputs only with `content`."""
+def entry_document(entry: TimelineEntry, *, content: bool, seq: int | None = None) -> models.Event:
+    """One entry of a run's timeline, which is number `seq` in it; inputs and outputs only with `content`."""
     document: models.Event = {
         "event_id": entry.event_id,
         "type": entry.type,
@@ -112,7 +112,7 @@ def entry_document(entry: TimelineEntry, *, content: bool) -> models.Event:
         "tool_call_id": entry.tool_call_id or None,
         "status": entry.status,
         "usage": _usage(entry.usage) if entry.usage else None,
-        "cost_usd": _money(entry.cost_usd),
+        "cost_usd": money(entry.cost_usd),
         "latency_ms": entry.latency_ms,
         "ttft_ms": entry.ttft_ms,
         "finish_reasons": list(entry.finish_reasons),
@@ -127,6 +127,8 @@ def entry_document(entry: TimelineEntry, *, content: bool) -> models.Event:
         "convention": entry.convention or None,
         "duplicate_of": entry.duplicate_of or None,
     }
+    if seq is not None:
+        document["seq"] = seq
     if content:
         document |= cast("models.Event", _content(entry))
     return document
@@ -172,7 +174,7 @@ def span_document(span: dict[str, Any]) -> models.Span:
         "name": span["name"],
         "kind": span["kind"],
         "started_at": rfc3339(span["start_ns"]),
-        "duration_ms": _milliseconds(span["duration_ns"]),
+        "duration_ms": milliseconds(span["duration_ns"]),
         "status": {"code": span["status_code"], "message": span["status_message"] or None},
         "project": span["project"],
         "resource": span["resource"],
@@ -213,7 +215,7 @@ def warning_document(warning: Warning) -> models.Warning:
         "last_event_id": warning.last_event_id or None,
         "evidence": list(warning.evidence),
         "wasted_tokens": warning.wasted_tokens,
-        "wasted_cost_usd": _money(warning.wasted_cost_usd),
+        "wasted_cost_usd": money(warning.wasted_cost_usd),
         "primary": warning.primary,
         "incident_id": warning.incident_id or None,
         "tool": warning.tool or None,

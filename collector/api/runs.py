@@ -1,4 +1,4 @@
-"""Runs: lists of them, and one with its events."""
+"""Runs: lists of them, and one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from collector.api import cursors, models
-from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, need_content, within_project
+from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, within_project
 from collector.api.declaring import Route, parameters_of
-from collector.api.parameters import Parameter, Parameters
-from collector.api.problems import Problem, invalid
+from collector.api.parameters import Parameters
+from collector.api.problems import invalid
 from collector.api.queries import (
     BODY_PARAMETERS,
     RUN_PARAMETERS,
@@ -20,17 +20,10 @@ from collector.api.queries import (
     read_ids,
     read_json,
 )
-from collector.api.render import entry_document, run_document
+from collector.api.render import run_document
 from collector.keys import Scope
-from mappers.timeline import TimelineEntry, timeline
 from sinks.clickhouse import RunFilter
 from sinks.filter import Condition
-
-EVENT_PARAMETERS = (
-    Parameter(
-        "fields", "`io` adds inputs, outputs, and what calls were made with", choices=("io",), many=True
-    ),
-)
 
 
 class RunRoutes(Routes):
@@ -40,8 +33,6 @@ class RunRoutes(Routes):
             Route("POST", "/api/v1/runs:search", self.search_runs, models.RunList, body=models.RunSearch),
             Route("POST", "/api/v1/runs:batch", self.batch_runs, models.RunBatch, body=models.RunIds),
             Route("GET", RUN, self.run, models.Run),
-            Route("GET", RUN + "/events", self.events, models.EventList, parameters=EVENT_PARAMETERS),
-            Route("GET", RUN + "/events/{event_id}", self.event, models.Event, scope=Scope.CONTENT),
         ]
 
     async def runs(self, request: Request) -> Response:
@@ -116,30 +107,3 @@ class RunRoutes(Routes):
         """One run."""
         content = caller_of(request).may(Scope.CONTENT)
         return json_response(run_document(await self.run_of(request), self.api.clock_ns(), content=content))
-
-    async def events(self, request: Request) -> Response:
-        """The run's timeline; `fields=io` adds inputs, outputs, and what calls were made with."""
-        content = "io" in parameters_of(request).choices("fields")
-        if content:
-            need_content(request)
-        entries = await self.entries_of(request)
-        return json_response(
-            {
-                "data": [entry_document(entry, content=content) for entry in entries],
-                "page": {"next_cursor": None},
-                "meta": {"count": len(entries)},
-            }
-        )
-
-    async def event(self, request: Request) -> Response:
-        """One entry of the timeline, with input and output."""
-        event_id = request.path_params["event_id"]
-        for entry in await self.entries_of(request):
-            if entry.event_id == event_id:
-                return json_response(entry_document(entry, content=True))
-        raise Problem(404, f"The run has no event {event_id!r}.")
-
-    async def entries_of(self, request: Request) -> list[TimelineEntry]:
-        run = await self.run_of(request)
-        events = await self.read(self.api.reader.events, run)
-        return timeline(run, events)

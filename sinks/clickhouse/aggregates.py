@@ -54,13 +54,12 @@ def metric_sql(asked: Asked) -> str:
     return f"quantileTDigestOrNullIf(0.{asked.statistic[1:]})({value}, {where})"
 
 
-def aggregate_sql(asked: Sequence[Asked], by: Sequence[str], runs: str, *, bucket: str, within: str) -> str:
+def aggregate_sql(asked: Sequence[Asked], by: Sequence[str], *, bucket: str, within: str) -> str:
     """A query for rows of (start of the interval, keys, values).
 
     Args:
-        runs: a query for the runs that count.
         bucket: the start of an event's interval in seconds, as SQL; "" for one row over all time.
-        within: condition on the events' time.
+        within: condition on the events that count.
     """
     keys = [f"{_DIMENSIONS[name]} AS Key{place}" for place, name in enumerate(by)]
     groups = [*(["Bucket"] if bucket else []), *(f"Key{place}" for place in range(len(by)))]
@@ -85,7 +84,6 @@ def aggregate_sql(asked: Sequence[Asked], by: Sequence[str], runs: str, *, bucke
             (
                 SELECT *, DurationNs FROM otel.run_events FINAL
                 WHERE Tenant = {{tenant:String}} AND DuplicateOf = '' AND {within}
-                    AND RunId IN (SELECT RunId FROM ({runs}))
             ) AS e {joined}
         )
         {"GROUP BY " + ", ".join(groups) if groups else ""}

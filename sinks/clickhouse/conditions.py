@@ -14,7 +14,7 @@ from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Compare, Condition, 
 STATUS = f"if(NOT HasRoot AND toUnixTimestamp64Nano(End) < {{idle_since_ns:Int64}}, '{RunStatus.INCOMPLETE}', Status)"
 """The status as `mappers.assemble.settle` would say it."""
 
-_TOTAL = (
+TOTAL_TOKENS = (
     "if(InputTokens IS NULL AND OutputTokens IS NULL, NULL, ifNull(InputTokens, 0) + ifNull(OutputTokens, 0))"
 )
 
@@ -33,7 +33,7 @@ COLUMNS: Mapping[str, str] = {
     "convention": "Conventions",
     "error": "concat(ErrorType, ' ', ErrorMessage)",
     "cost": "CostUsd",
-    "tokens": _TOTAL,
+    "tokens": TOTAL_TOKENS,
     "input_tokens": "InputTokens",
     "output_tokens": "OutputTokens",
     "cached_tokens": "CacheReadTokens",
@@ -60,6 +60,20 @@ class Sql:
     values: dict[str, Any]
     since_ns: int | None = None
     """No run that is asked for has a span before this."""
+    among: bool = False
+    """The only runs that are asked for are those in the value `among`."""
+
+    def narrowed(self, run_id: str, time: str = "") -> str:
+        """Conditions that leave out what can not be of a run that is asked for.
+
+        Args:
+            run_id: column with the run's id.
+            time: column with a time of it, if there is one.
+        """
+        found = ""
+        if time and self.since_ns is not None:
+            found += f" AND {time} >= fromUnixTimestamp64Nano({self.bind(self.since_ns, 'Int64')}, 'UTC')"
+        return found + (f" AND {run_id} IN {{among:Array(String)}}" if self.among else "")
 
     def bind(self, value: Any, kind: str) -> str:
         """A placeholder for a value of that ClickHouse type."""
@@ -147,19 +161,17 @@ def _attribute(key: str, compare: Compare, sql: Sql) -> str:
         f"(mapContains({attributes}, {name}) AND {fits(f'{attributes}[{name}]')})"
         for attributes in ("SpanAttributes", "ResourceAttributes")
     )
-    since = ""
-    if sql.since_ns is not None:
-        since = f" AND Timestamp >= fromUnixTimestamp64Nano({sql.bind(sql.since_ns, 'Int64')}, 'UTC')"
     return (
         "RunId IN (SELECT TraceId FROM otel.otel_traces"
-        f" WHERE Tenant = {{tenant:String}} AND ({either}){since})"
+        f" WHERE Tenant = {{tenant:String}} AND ({either}){sql.narrowed('TraceId', 'Timestamp')})"
     )
 
 
 def _warning(column: str, compare: Compare, sql: Sql) -> str:
     return (
         "RunId IN (SELECT RunId FROM otel.loop_warnings FINAL"
-        f" WHERE Tenant = {{tenant:String}} AND State != 'retracted' AND {_fitting(compare, sql)(column)})"
+        f" WHERE Tenant = {{tenant:String}} AND State != 'retracted' AND {_fitting(compare, sql)(column)}"
+        f"{sql.narrowed('RunId')})"
     )
 
 
@@ -168,12 +180,9 @@ def _text(compare: Compare, sql: Sql) -> str:
         "concat(Name, '\\n', ErrorType, '\\n', ErrorMessage, '\\n', Input, '\\n', Output)", compare, sql
     )
     event = _contains("concat(Name, '\\n', ErrorMessage, '\\n', Input, '\\n', Output)", compare, sql)
-    since = ""
-    if sql.since_ns is not None:
-        since = f" AND StartTime >= fromUnixTimestamp64Nano({sql.bind(sql.since_ns, 'Int64')}, 'UTC')"
     return (
         f"({said} OR RunId IN (SELECT RunId FROM otel.run_events"
-        f" WHERE Tenant = {{tenant:String}} AND {event}{since}))"
+        f" WHERE Tenant = {{tenant:String}} AND {event}{sql.narrowed('RunId', 'StartTime')}))"
     )
 
 

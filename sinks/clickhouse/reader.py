@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sinks.clickhouse.queries.analysis import AnalysisQueries
 from sinks.clickhouse.queries.events import EventQueries
+from sinks.clickhouse.queries.outline import OutlineQueries
 from sinks.clickhouse.queries.runs import Order, Page, RunQueries
 from sinks.clickhouse.queries.selecting import RunFilter
 from sinks.clickhouse.queries.spans import SpanQueries
@@ -17,5 +18,12 @@ from sinks.clickhouse.queries.warnings import WarningQueries
 __all__ = ["Order", "Page", "Reader", "RunFilter"]
 
 
-class Reader(RunQueries, EventQueries, SpanQueries, WarningQueries, AnalysisQueries):
+class Reader(
+    RunQueries,
+    EventQueries,
+    OutlineQueries,
+    SpanQueries,
+    WarningQueries,
+    AnalysisQueries,
+):
     """Queries of one store. May be used from any number of threads."""

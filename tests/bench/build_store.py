@@ -17,14 +17,14 @@ from sinks.clickhouse import Store
 from sinks.clickhouse.errors import translated
 
 EVENTS_PER_RUN = 10
-RUNS_PER_INSERT = 20_000
+RUNS_PER_INSERT = 4_000
 PAUSE_S = 5.0
 """The engine's memory is bounded: where merges have taken it, the next insert waits for them."""
 
 _RUN = """
     {first:UInt64} + number AS R,
     lower(hex(MD5(toString(R)))) AS RunId,
-    toInt64({start_ns:Int64} + intDiv(R * {span_ns:Int64}, {runs:UInt64})) AS At,
+    toInt64({start_ns:Int64} + R * intDiv({span_ns:Int64}, {runs:UInt64})) AS At,
     ['shop', 'shop', 'shop', 'desk', 'lab', 'mail'][R % 6 + 1] AS Project,
     ['gpt-4o-mini', 'gpt-4o', 'claude-sonnet-4-5', 'gemini-2.5-flash', 'o3'][cityHash64(R) % 5 + 1] AS Model,
     ['web_search', 'fetch_page', 'get_weather', 'send_email', 'query_db'][cityHash64(R, 2) % 5 + 1] AS UsualTool,

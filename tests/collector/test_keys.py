@@ -16,6 +16,8 @@ import httpx
 import pytest
 from google.rpc.status_pb2 import Status
 
+from collector.api.app import routes_of
+from collector.api.base import Api
 from collector.demo import captured
 from collector.gate import FAILURES_PER_MINUTE, Gate, UnauthenticatedError
 from collector.keys import Keys, KeysError, Scope, keys_file
@@ -174,6 +176,25 @@ def test_a_key_reads_its_own_project_and_tenant_only(guarded: Guarded) -> None:
     assert listed("shop") == {ids["shop"]}
     assert listed("reader") == {ids["shop"], ids["ingest"]}
     assert listed("acme") == {ids["acme"]}
+
+
+def test_no_route_shows_a_run_of_another_project_or_tenant(guarded: Guarded) -> None:
+    assert guarded.over("http", {"x-api-key": guarded.secrets["ingest"]}, 0x7150001) == "ok"
+    assert guarded.over("http", {"x-api-key": guarded.secrets["acme"]}, 0x7150002) == "ok"
+    guarded.server.settled()
+    names = {"span_id": "0" * 16, "event_id": "0" * 16 + ".end", "field": "input"}
+    paths = [
+        route.path.removeprefix("/api/v1")
+        for route in routes_of(Api.__new__(Api))
+        if route.method == "GET" and "{run_id}" in route.path
+    ]
+    assert "/runs/{run_id}/tree" in paths
+    for path in paths:
+        for number in (0x7150001, 0x7150002):
+            run_id = (b"http" + number.to_bytes(12, "big")).hex()
+            answer = guarded.api("shop admin", "GET", path.format(run_id=run_id, **names))
+            assert answer.status_code == 404, path
+            assert run_id in answer.json()["detail"]
 
 
 def test_warnings_sums_and_what_was_said_keep_to_a_key(guarded: Guarded) -> None:

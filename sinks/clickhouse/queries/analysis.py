@@ -9,7 +9,7 @@ from sinks.aggregates import MOST_ROWS, AggregateRow, Asked
 from sinks.clickhouse.aggregates import aggregate_sql
 from sinks.clickhouse.conditions import facet_sql
 from sinks.clickhouse.queries.base import HOUR_S, Queries
-from sinks.clickhouse.queries.selecting import RunFilter, run_conditions
+from sinks.clickhouse.queries.selecting import RunFilter, newest_runs, of_matching_runs, run_conditions
 
 DAY_S = 24 * HOUR_S
 
@@ -22,14 +22,7 @@ class AnalysisQueries(Queries):
         most frequent first. `attr` gives keys of attributes, `attr.KEY` the values of one."""
         conditions, values = run_conditions(wanted, now_ns)
         values |= {"prefix": prefix, "limit": limit}
-        newest = f"""
-            SELECT * FROM
-            (
-                SELECT *, DurationNs FROM otel.runs WHERE Tenant = {{tenant:String}}
-                ORDER BY Version DESC LIMIT 1 BY RunId
-            )
-            WHERE {" AND ".join(conditions)}
-        """
+        newest = newest_runs(conditions, narrow=wanted.narrow)
         rows = self._store.query(
             f"""
             SELECT Value, count() AS Runs FROM ({facet_sql(field, newest, values)})
@@ -55,13 +48,7 @@ class AnalysisQueries(Queries):
             interval_s: length of an interval in seconds, None for one row over all time.
             zone: IANA name of the time zone in which intervals of a day or more begin.
         """
-        runs_time = RunFilter(wanted.tenant, None, wanted.until_ns, wanted.where, wanted.include_all)
-        conditions, values = run_conditions(runs_time, now_ns)
-        within = ["true"]
-        for name, operator, bound in (("from_ns", ">=", wanted.since_ns), ("to_ns", "<", wanted.until_ns)):
-            if bound is not None:
-                within.append(f"StartTime {operator} fromUnixTimestamp64Nano({{{name}:Int64}}, 'UTC')")
-                values[name] = bound
+        within, values = of_matching_runs(wanted, now_ns)
         bucket = ""
         if interval_s is not None:
             values |= {"interval": interval_s, "zone": zone}
@@ -72,17 +59,7 @@ class AnalysisQueries(Queries):
                 f" toIntervalDay({interval_s // DAY_S}), {{zone:String}}))"
             )
         values["limit"] = MOST_ROWS + 1
-        newest = f"""
-            SELECT RunId FROM
-            (
-                SELECT *, DurationNs FROM otel.runs WHERE Tenant = {{tenant:String}}
-                ORDER BY Version DESC LIMIT 1 BY RunId
-            )
-            WHERE {" AND ".join(conditions)}
-        """
-        rows = self._store.query(
-            aggregate_sql(asked, by, newest, bucket=bucket, within=" AND ".join(within)), values
-        )
+        rows = self._store.query(aggregate_sql(asked, by, bucket=bucket, within=within), values)
         return [
             AggregateRow(
                 int(start) * 10**9 if interval_s is not None else None,

@@ -16,15 +16,23 @@ LONGEST_CALL_NS = HOUR_S * 10**9
 """A call that runs longer is not looked for as another's twin."""
 MOST_TWIN_RUNS = 256
 """Most runs that are read back to look for twins in them."""
+_WHOLE = "IsRoot OR Source = 'log' OR notEmpty(Filled)"
+_SLIM = ", ".join(
+    f"if({_WHOLE}, {column.name}, defaultValueOfArgumentType({column.name}))"
+    if column.name in CONTENT
+    else column.expression
+    for column in EVENTS
+)
+"""Events without content but for those whose content tells something of the run."""
 _CALL_KINDS = tuple(str(kind) for kind in sorted({*MODEL_KINDS, Kind.TOOL}))
 
 
 class EventQueries(Queries):
-    def events(self, run: Run) -> list[Event]:
-        """The run's events with their content, by time."""
+    def events(self, run: Run, content: bool = True) -> list[Event]:
+        """The run's events by time; without `content`, as `events_of` gives them."""
         rows = self._store.query(
             f"""
-            SELECT {selection(EVENTS)} FROM
+            SELECT {selection(EVENTS) if content else _SLIM} FROM
             (
                 SELECT * FROM otel.run_events
                 WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {within("StartTime")}
@@ -39,16 +47,9 @@ class EventQueries(Queries):
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> dict[str, list[Event]]:
         """Events of several runs by run id, without content but for roots, log records, and what
         these filled; runs without events are absent."""
-        whole = "IsRoot OR Source = 'log' OR notEmpty(Filled)"
-        slim = ", ".join(
-            f"if({whole}, {column.name}, defaultValueOfArgumentType({column.name}))"
-            if column.name in CONTENT
-            else column.expression
-            for column in EVENTS
-        )
         rows = self._store.query(
             f"""
-            SELECT {slim} FROM
+            SELECT {_SLIM} FROM
             (
                 SELECT * FROM otel.run_events
                 WHERE Tenant = {{tenant:String}} AND RunId IN {{runs:Array(String)}}

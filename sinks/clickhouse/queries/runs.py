@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from mappers.model import Run
 from sinks.clickhouse.columns import RUNS, read_run, selection
@@ -13,6 +14,8 @@ from sinks.clickhouse.queries.selecting import RunFilter, run_conditions
 
 SURPLUS = 4
 """Rows looked at for each run of a page: some are older versions."""
+WIDTHS_NS = (3_600 * 10**9, 86_400 * 10**9)
+"""Times before the newest run, or the cursor, that are looked at before all."""
 
 
 class Order(StrEnum):
@@ -36,6 +39,16 @@ class Page:
     """Set if more follow."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Runs that may match: some version of them does."""
+
+    wanted: RunFilter
+    run_ids: Sequence[str]
+    edge_ns: int | None
+    """Only runs that began from then on are looked at; None: all."""
+
+
 class RunQueries(Queries):
     def runs(
         self,
@@ -56,43 +69,81 @@ class RunQueries(Queries):
         Rows of all versions are walked in windows from the cursor downwards. A window yields the runs whose newest
         version lies in it; a run that an older version brought in comes with its own window.
         """
-        conditions, values = run_conditions(wanted, now_ns)
         runs: list[Run] = []
         rows = limit * SURPLUS
         while len(runs) <= limit:
-            matching = conditions + ([] if cursor is None else [_OLDER])
-            values |= {"limit": limit + 1, "rows": rows}
-            if cursor is not None:
-                values |= {"cursor_ns": int(cursor[0]), "cursor_id": cursor[1]}
-            edge = self._store.query(
-                f"SELECT toUnixTimestamp64Nano(Start) FROM otel.runs WHERE {' AND '.join(matching)}"
-                " ORDER BY Start DESC LIMIT 1 OFFSET {rows:UInt32}",
-                values,
-            )
-            if edge:
-                matching.append("Start >= fromUnixTimestamp64Nano({edge_ns:Int64}, 'UTC')")
-                values["edge_ns"] = edge[0][0]
-            window = " AND ".join(matching)
-            found = self._store.query(
-                f"""
-                SELECT {selection(RUNS)} FROM
-                (
-                    SELECT *, DurationNs FROM otel.runs
-                    WHERE Tenant = {{tenant:String}} AND RunId IN (SELECT RunId FROM otel.runs WHERE {window})
-                    ORDER BY Version DESC LIMIT 1 BY RunId
-                )
-                WHERE {window} ORDER BY Start DESC, RunId DESC LIMIT {{limit:UInt32}}
-                """,
-                values,
-            )
-            runs += [read_run(row) for row in found]
-            if not edge:
+            window = self._window(wanted, cursor, rows, limit, now_ns)
+            runs += self._current(window, cursor, now_ns)
+            if window.edge_ns is None:
                 break
-            cursor = edge[0][0], ""
+            cursor = window.edge_ns, ""
             rows *= 2  # versions crowd the window
         page = runs[:limit]
         more = len(runs) > limit
         return Page(page, (page[-1].start_ns, page[-1].run_id) if more else None)
+
+    def _window(
+        self, wanted: RunFilter, cursor: Cursor | None, rows: int, limit: int, now_ns: int
+    ) -> _Window:
+        """The next rows that match. Most questions are answered by the last hour or day, and what the table's key
+        leaves out needs not be looked at."""
+        newest_ns = int(cursor[0]) if cursor is not None else self._newest_start_ns(now_ns)
+        for width_ns in WIDTHS_NS:
+            edge_ns = newest_ns - width_ns
+            if edge_ns <= (wanted.since_ns or 0):
+                break
+            window = self._rows(replace(wanted, since_ns=edge_ns), cursor, rows, now_ns)
+            if len(window.run_ids) > limit:
+                return window if window.edge_ns is not None else replace(window, edge_ns=edge_ns)
+        # Only the key of the order is read of all rows, and only then more of those in front.
+        conditions, values = run_conditions(wanted, now_ns)
+        found = self._store.query(
+            f"SELECT toUnixTimestamp64Nano(Start) FROM otel.runs"
+            f" WHERE {' AND '.join([*conditions, *_older(cursor, values)])}"
+            " ORDER BY Start DESC LIMIT 1 OFFSET {rows:UInt32}",
+            values | {"rows": rows},
+        )
+        if not found:
+            return self._rows(wanted, cursor, None, now_ns)
+        window = self._rows(replace(wanted, since_ns=found[0][0]), cursor, None, now_ns)
+        return replace(window, edge_ns=found[0][0])
+
+    def _newest_start_ns(self, now_ns: int) -> int:
+        """When the newest run of all began; the engine knows it without reading. Clocks of others may be ahead."""
+        return min(
+            now_ns, int(self._store.query("SELECT toUnixTimestamp64Nano(max(Start)) FROM otel.runs")[0][0])
+        )
+
+    def _rows(self, wanted: RunFilter, cursor: Cursor | None, rows: int | None, now_ns: int) -> _Window:
+        """Runs of the first `rows` rows that match, or of all. If there are more rows, the window's edge is set."""
+        conditions, values = run_conditions(wanted, now_ns)
+        limited = "" if rows is None else f"ORDER BY Start DESC LIMIT {rows} WITH TIES"
+        found = self._store.query(
+            f"""
+            SELECT RunId, toUnixTimestamp64Nano(Start) FROM otel.runs
+            WHERE {" AND ".join([*conditions, *_older(cursor, values)])} {limited}
+            """,
+            values,
+        )
+        edge_ns = None if rows is None or len(found) < rows else found[-1][1]
+        return _Window(wanted, list(dict.fromkeys(run_id for run_id, _ in found)), edge_ns)
+
+    def _current(self, window: _Window, cursor: Cursor | None, now_ns: int) -> list[Run]:
+        """The window's runs whose newest version matches and lies in it, in order."""
+        if not window.run_ids:
+            return []
+        wanted = window.wanted if window.edge_ns is None else replace(window.wanted, since_ns=window.edge_ns)
+        conditions, values = run_conditions(wanted, now_ns, among=window.run_ids)
+        rows = self._store.query(
+            f"""
+            SELECT {" AND ".join([*conditions, *_older(cursor, values)])}, {selection(RUNS)} FROM otel.runs
+            WHERE Tenant = {{tenant:String}} AND RunId IN {{among:Array(String)}}
+            ORDER BY Version DESC LIMIT 1 BY RunId
+            """,
+            values,
+        )
+        runs = [read_run(row) for matches, *row in rows if matches]
+        return sorted(runs, key=lambda run: (run.start_ns, run.run_id), reverse=True)
 
     def _largest(
         self, wanted: RunFilter, limit: int, cursor: Cursor | None, now_ns: int, order: Order
@@ -196,8 +247,13 @@ class RunQueries(Queries):
         return found
 
 
-# The comparison of Start alone lets the engine skip parts of the table, which that of the pairs does not.
-_OLDER = (
-    "Start <= fromUnixTimestamp64Nano({cursor_ns:Int64}, 'UTC')"
-    " AND (toUnixTimestamp64Nano(Start), RunId) < ({cursor_ns:Int64}, {cursor_id:String})"
-)
+def _older(cursor: Cursor | None, values: dict[str, Any]) -> list[str]:
+    """Conditions on runs that come after the cursor; adds what they refer to."""
+    if cursor is None:
+        return []
+    values |= {"cursor_ns": int(cursor[0]), "cursor_id": cursor[1]}
+    # The comparison of Start alone lets the engine skip parts of the table, which that of the pairs does not.
+    return [
+        "Start <= fromUnixTimestamp64Nano({cursor_ns:Int64}, 'UTC')",
+        "(toUnixTimestamp64Nano(Start), RunId) < ({cursor_ns:Int64}, {cursor_id:String})",
+    ]

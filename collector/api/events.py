@@ -1,0 +1,120 @@
+"""A run's timeline: pages of it, and single entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from collector.api import cursors, models
+from collector.api.base import RUN, Routes, RouteTable, json_response, need_content
+from collector.api.declaring import NDJSON, Answer, Route, parameters_of
+from collector.api.listing import list_response
+from collector.api.parameters import CURSOR, Parameter, Parameters, Type
+from collector.api.problems import Problem, invalid
+from collector.api.render import entry_document
+from collector.keys import Scope
+from mappers.timeline import TYPES, TimelineEntry, timeline
+
+MOST_ENTRIES = 10_000
+
+EVENT_PARAMETERS = (
+    Parameter(
+        "fields", "`io` adds inputs, outputs, and what calls were made with", choices=("io",), many=True
+    ),
+    Parameter("type", "types of entries", choices=TYPES, many=True),
+    Parameter("since_seq", "entries after the one with this `seq`", Type.INTEGER, low=0),
+    Parameter("around", "id of an entry; it and those before and after it, half of `limit` each"),
+    Parameter("limit", "entries of a page", Type.INTEGER, low=1, high=MOST_ENTRIES, default=MOST_ENTRIES),
+    CURSOR,
+)
+
+
+class EventRoutes(Routes):
+    def table(self) -> RouteTable:
+        return [
+            Route(
+                "GET",
+                RUN + "/events",
+                self.events,
+                (Answer(models.EventList), Answer(media=NDJSON)),
+                parameters=EVENT_PARAMETERS,
+            ),
+            Route("GET", RUN + "/events/{event_id}", self.event, models.Event, scope=Scope.CONTENT),
+        ]
+
+    async def events(self, request: Request) -> Response:
+        """The run's timeline; `fields=io` adds inputs, outputs, and what calls were made with."""
+        parameters = parameters_of(request)
+        content = "io" in parameters.choices("fields")
+        if content:
+            need_content(request)
+        run = await self.run_of(request)
+        events = await self.read(self.api.reader.events, run, content)
+
+        def answer() -> Response:
+            entries = list(enumerate(timeline(run, events), 1))
+            page, cursor = _page(entries, parameters)
+            document: models.EventList = {
+                "data": [entry_document(entry, content=content, seq=seq) for seq, entry in page],
+                "page": {"next_cursor": cursor},
+                "meta": {"count": len(entries)},
+            }
+            return list_response(request, document)
+
+        return await self.read(answer)
+
+    async def event(self, request: Request) -> Response:
+        """One entry of the timeline, with input and output."""
+        event_id = request.path_params["event_id"]
+        run = await self.run_of(request)
+        events = await self.read(self.api.reader.events, run)
+        for seq, entry in enumerate(timeline(run, events), 1):
+            if entry.event_id == event_id:
+                return json_response(entry_document(entry, content=True, seq=seq))
+        raise no_event(event_id)
+
+
+def no_event(event_id: str) -> Problem:
+    return Problem(404, f"The run has no event {event_id!r}.")
+
+
+_Entry = tuple[int, TimelineEntry]
+"""An entry with its number in the timeline, from 1."""
+
+
+def _page(entries: Sequence[_Entry], parameters: Parameters) -> tuple[Sequence[_Entry], str | None]:
+    """The entries that are asked for, and the cursor of the next page.
+
+    Raises:
+        Problem: 400 for a cursor or a combination that makes no sense, 404 if there is no such entry.
+    """
+    limit = parameters.integer("limit")
+    types = parameters.choices("type")
+    around = parameters.text("around")
+    if around is not None:
+        if parameters.text("cursor") is not None or parameters.text("since_seq") is not None:
+            raise invalid("around", "stands without cursor and since_seq")
+        middle = next((seq for seq, entry in entries if entry.event_id == around), None)
+        if middle is None:
+            raise no_event(around)
+        kept = [one for one in entries if not types or one[1].type in types]
+        before = [one for one in kept if one[0] < middle]
+        first = max(0, len(before) - limit // 2)
+        return kept[first : first + limit], None
+    if parameters.text("since_seq") is not None:
+        entries = entries[parameters.integer("since_seq") :]
+    if types:
+        entries = [one for one in entries if one[1].type in types]
+    binding = parameters.binding()
+    if (given := parameters.text("cursor")) is not None:
+        key = cursors.decode(given, binding)
+        if [type(part) for part in key] != [int, str]:
+            raise invalid("cursor", "is not one of ours")
+        entries = [one for one in entries if (one[1].time_ns, one[1].event_id) > key]
+    page = entries[:limit]
+    if len(entries) == len(page):
+        return page, None
+    last = page[-1][1]
+    return page, cursors.encode((last.time_ns, last.event_id), binding)

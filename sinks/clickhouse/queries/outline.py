@@ -1,0 +1,43 @@
+"""A run's events as far as its outline needs them."""
+
+from __future__ import annotations
+
+from mappers.model import Run
+from mappers.outline import Node
+from sinks.clickhouse.conditions import TOTAL_TOKENS
+from sinks.clickhouse.queries.base import Queries, hours, within
+
+_FIELDS = {
+    "span_id": "SpanId",
+    "seq": "Seq",
+    "parent_span_id": "ParentSpanId",
+    "kind": "Kind",
+    "name": "Name",
+    "start_ns": "toUnixTimestamp64Nano(StartTime)",
+    "end_ns": "toUnixTimestamp64Nano(EndTime)",
+    "status": "Status",
+    "agent": "Agent",
+    "model": "if(ResponseModel != '', ResponseModel, RequestModel)",
+    "tool": "Tool",
+    "tokens": TOTAL_TOKENS,
+    "cost_usd": "CostUsd",
+    "is_setup": "IsSetup",
+    "duplicate_of": "DuplicateOf",
+    "handoff_from": "HandoffFrom",
+    "handoff_to": "HandoffTo",
+    "handoff_source": "HandoffSource",
+}
+
+
+class OutlineQueries(Queries):
+    def nodes(self, run: Run) -> list[Node]:
+        """The run's events without content and in no order; log records that only add to a call are left out."""
+        rows = self._store.query(
+            f"""
+            SELECT {", ".join(_FIELDS[name] for name in Node._fields)} FROM otel.run_events
+            WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {within("StartTime")} AND Part = ''
+            ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
+            """,
+            {"tenant": run.tenant, "run": run.run_id, **hours(run)},
+        )
+        return [Node(*row) for row in rows]

@@ -1,0 +1,162 @@
+"""Trees and graphs of captured runs, asked of a real collector."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.corpus import select
+from tests.sending import http_protobuf, renamed
+from tests.server import Server
+
+PROJECT = "structure"
+
+
+@pytest.fixture(scope="module")
+def runs(server: Server) -> list[dict[str, Any]]:
+    """Runs of agents that call tools and hand over."""
+    for scenario in select("openinference/openai-agents/", "openinference/openai/"):
+        for file in scenario.traces:
+            http_protobuf(server, renamed(file.read_bytes(), 55), PROJECT)
+    server.settled()
+    return server.runs(project=PROJECT)
+
+
+def test_a_tree_has_every_span_once_below_its_parent(server: Server, runs: list[dict[str, Any]]) -> None:
+    for run in runs:
+        tree = server.get(f"/runs/{run['run_id']}/tree", collapse_repeats=0)
+        columns = tree["data"]
+        spans = {span["span_id"]: span for span in server.get(f"/runs/{run['run_id']}/spans")["data"]}
+        assert sorted(columns["id"]) == sorted(spans)
+        assert {len(column) for column in columns.values()} == {len(spans)}
+        for place, parent in enumerate(columns["parent"]):
+            span = spans[columns["id"][place]]
+            above = span["parent_span_id"] if span["parent_span_id"] in spans else None
+            assert (None if parent is None else columns["id"][parent]) == above
+            assert parent is None or parent < place
+        assert (tree["meta"]["total"], tree["meta"]["truncated"]) == (len(spans), False)
+        duplicate = tree["meta"]["flags"]["duplicate"]
+        counted = [
+            tokens or 0
+            for tokens, flags in zip(columns["tokens"], columns["flags"], strict=True)
+            if not flags & duplicate
+        ]
+        assert sum(counted) == (run["usage"]["total"] or 0) + (run["usage"]["embedding"] or 0)
+
+
+def test_a_tree_shows_the_loop_folded_and_marked(server: Server, runs: list[dict[str, Any]]) -> None:
+    looping = max(runs, key=lambda run: run["counts"]["warnings"])
+    assert looping["counts"]["warnings"]
+    whole = server.get(f"/runs/{looping['run_id']}/tree", collapse_repeats=0)
+    assert any(flags & whole["meta"]["flags"]["warned"] for flags in whole["data"]["flags"])
+    folded = server.get(f"/runs/{looping['run_id']}/tree", collapse_repeats=2)
+    assert folded["folded"]
+    hidden = sum(fold["hidden"] for fold in folded["folded"])
+    assert folded["meta"]["shown"] + hidden == folded["meta"]["total"] == whole["meta"]["shown"]
+
+
+def test_a_subtree_begins_at_its_span(server: Server, runs: list[dict[str, Any]]) -> None:
+    run_id = max(runs, key=lambda run: run["counts"]["spans"])["run_id"]
+    columns = server.get(f"/runs/{run_id}/tree")["data"]
+    place = next(place for place, below in enumerate(columns["below"]) if place and below)
+    subtree = server.get(f"/runs/{run_id}/tree", subtree=columns["id"][place], collapse_repeats=0)
+    assert subtree["data"]["id"][0] == columns["id"][place]
+    assert subtree["meta"]["total"] == columns["below"][place] + 1
+    assert server.api.get(f"/api/v1/runs/{run_id}/tree", params={"subtree": "0" * 16}).status_code == 404
+
+
+def test_a_graph_counts_what_the_run_counts(server: Server, runs: list[dict[str, Any]]) -> None:
+    for run in runs:
+        found = server.get(f"/runs/{run['run_id']}/graph")
+        vertices = {vertex["id"]: vertex for vertex in found["nodes"]}
+        assert {edge[end] for edge in found["edges"] for end in ("source", "target")} <= set(vertices)
+
+        def total(kind: str, vertices: dict[str, Any] = vertices) -> int:
+            return sum(vertex["count"] for vertex in vertices.values() if vertex["type"] == kind)
+
+        counts = run["counts"]
+        assert total("model") == counts["llm_calls"] + counts["embeddings"]
+        assert total("tool") == counts["tool_calls"]
+        assert (
+            sum(edge["count"] for edge in found["edges"] if edge["type"] == "handoff") == counts["handoffs"]
+        )
+        assert {vertex["name"] for vertex in vertices.values() if vertex["type"] == "tool"} == set(
+            run["tools"]
+        )
+        assert {vertex["name"] for vertex in vertices.values() if vertex["type"] == "agent"} >= set(
+            run["agents"]
+        )
+
+
+# --------------------------------------------------------------------------- the timeline in pages
+
+
+def longest(runs: list[dict[str, Any]]) -> str:
+    run_id: str = max(runs, key=lambda run: run["counts"]["spans"])["run_id"]
+    return run_id
+
+
+def test_a_timeline_comes_in_pages_that_make_the_whole(server: Server, runs: list[dict[str, Any]]) -> None:
+    path = f"/runs/{longest(runs)}/events"
+    whole = server.get(path)["data"]
+    assert [event["seq"] for event in whole] == list(range(1, len(whole) + 1))
+    paged: list[dict[str, Any]] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = server.get(path, limit=5, fields="io", **cursor)
+        paged += page["data"]
+        assert page["meta"]["count"] == len(whole)
+        if page["page"]["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["page"]["next_cursor"]}
+    assert [event["event_id"] for event in paged] == [event["event_id"] for event in whole]
+    assert server.get(path, since_seq=7)["data"] == whole[7:]
+
+
+def test_entries_are_chosen_by_type_and_by_what_is_around_them(
+    server: Server, runs: list[dict[str, Any]]
+) -> None:
+    path = f"/runs/{longest(runs)}/events"
+    whole = server.get(path)["data"]
+    tools = server.get(path, type="tool_call_completed,tool_call_failed")["data"]
+    assert tools == [event for event in whole if event["type"] in ("tool_call_completed", "tool_call_failed")]
+    assert tools
+    middle = whole[len(whole) // 2]
+    assert (
+        server.get(path, around=middle["event_id"], limit=5)["data"]
+        == whole[middle["seq"] - 3 : middle["seq"] + 2]
+    )
+    around_tool = server.get(path, around=middle["event_id"], type="tool_call_completed", limit=2)["data"]
+    assert {event["type"] for event in around_tool} == {"tool_call_completed"}
+    first = server.get(path, around=whole[0]["event_id"], limit=4)["data"]
+    assert first == whole[:4]
+
+
+def test_a_timeline_comes_in_lines(server: Server, runs: list[dict[str, Any]]) -> None:
+    path = f"/api/v1/runs/{longest(runs)}/events"
+    lines = server.api.get(path, params={"limit": 5}, headers={"Accept": "application/x-ndjson"})
+    assert lines.headers["content-type"] == "application/x-ndjson"
+    document = server.api.get(path, params={"limit": 5}).json()
+    assert [json.loads(line) for line in lines.text.splitlines()] == document["data"]
+    assert lines.headers["x-next-cursor"] == document["page"]["next_cursor"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status", "says"),
+    [
+        ({"type": "tool_call"}, 400, "type"),
+        ({"around": "nothing"}, 404, "nothing"),
+        ({"around": "x", "since_seq": "1"}, 400, "around"),
+        ({"cursor": "x"}, 400, "cursor"),
+        ({"limit": "10001"}, 400, "limit"),
+        ({"since_seq": "-1"}, 400, "since_seq"),
+    ],
+)
+def test_what_can_not_be_shown_of_a_timeline_says_why(
+    server: Server, runs: list[dict[str, Any]], parameters: dict[str, str], status: int, says: str
+) -> None:
+    answer = server.api.get(f"/api/v1/runs/{longest(runs)}/events", params=parameters)
+    assert answer.status_code == status
+    assert says in answer.json()["detail"]
