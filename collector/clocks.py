@@ -15,8 +15,10 @@ MARK = "eddyline.time"
 """Attribute that says what was odd: `no_start`, `out_of_range`, `ends_before_start`."""
 
 
-def settle_times(spans: Sequence[Span], received_ns: int) -> None:
-    """Gives each span times that can be stored. An end before the start is kept as it is, and marked."""
+def settle_times(spans: Sequence[Span], received_ns: int) -> bool:
+    """Gives each span times that can be stored. An end before the start is kept as it is, and marked. Returns whether
+    a span was changed."""
+    changed = False
     for span in spans:
         start, end = span.start_ns, span.end_ns
         if 0 < start <= end <= LATEST_NS or (0 < start <= LATEST_NS and not end):
@@ -30,3 +32,5 @@ def settle_times(spans: Sequence[Span], received_ns: int) -> None:
         else:
             oddity = "ends_before_start"
         span.attributes = {**dict(span.attributes.items()), MARK: oddity}
+        changed = True
+    return changed

@@ -297,6 +297,7 @@ class Pipeline(Generic[Item]):
     def _set_aside(self, gathered: _Gathered[Item], prepared: Prepared) -> int:
         """Takes out of the batch what the store will never take, and keeps the items that it comes from."""
         batch, write = prepared.batch, self._sink.write
+        batch.sent = None  # a request can not be taken apart
         reasons: dict[int, str] = {}
         reasons.update(unfit(lambda spans: write(Batch(spans=spans)), batch.spans))
         reasons.update(unfit(lambda logs: write(Batch(logs=logs)), batch.logs))

@@ -18,7 +18,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from collector.config import RedactionRules, RedactionSettings
-from collector.otlp.messages import LogsRequest, TracesRequest
+from collector.otlp.messages import LogsRequest, TracesRequest, serialized
 from mappers.content import Content
 from mappers.conventions.base import Convention
 from mappers.model import Event, LogRecord, Span, SpanEvent, SpanLink
@@ -119,8 +119,9 @@ class Redaction:
         """Remembers what was decoded from a record, until `mask`."""
         self._seen.append((body, items))
 
-    def mask(self) -> None:
-        """Masks, in place, what `saw` was told of since the last time."""
+    def mask(self) -> list[bool]:
+        """Masks, in place, what `saw` was told of since the last time. Returns for each record whether some of it may
+        be changed, by this or by `hide`."""
         marked = _marked([body for body, _ in self._seen])
         suspects = [
             item
@@ -134,14 +135,20 @@ class Redaction:
             return mask_secrets(text) if text in marked_texts else text
 
         done: set[int] = set()
+        changed = []
         for (_, items), has_mark in zip(self._seen, marked, strict=True):
+            is_suspect = bool(has_mark and marked_texts)
+            is_changed = is_suspect
             for item in items:
-                personal = self._rules.of(item.project).personal
-                if personal:
-                    self._mask(item, _both(mask_marked, personal), done)
-                elif has_mark and marked_texts:
+                rules = self._rules.of(item.project)
+                if rules.personal:
+                    self._mask(item, _both(mask_marked, rules.personal), done)
+                elif is_suspect:
                     self._mask(item, mask_marked, done)
+                is_changed = is_changed or bool(rules.personal or rules.hidden)
+            changed.append(is_changed)
         self._seen.clear()
+        return changed
 
     def _marked_texts(self, items: Iterable[Item]) -> set[str]:
         """The texts of these items that have a mark: of a large request usually a few."""
@@ -184,8 +191,7 @@ class Redaction:
         except DecodeError:
             return _masked_bytes(body, mask)
         _mask_message(request, mask)
-        serialized: bytes = request.SerializeToString()
-        return serialized
+        return serialized(request)
 
     # ------------------------------------------------------------------- one item
 

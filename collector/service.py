@@ -174,7 +174,9 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         parts.callback(notifier.close, NOTIFY_S)
         derivation = Derivation(deriver, reader, totals, notifier.tell)
         stages: dict[str, TraceStage | LogStage] = {
-            "traces": TraceStage(normalizer, redaction, derivation, flows["traces"]),
+            "traces": TraceStage(
+                normalizer, redaction, derivation, flows["traces"], keep_sent=store.reads_requests
+            ),
             "logs": LogStage(RecordReader(log_normalizer, prices), log_redaction, derivation, flows["logs"]),
         }
         order, breaker = WriteOrder(), Breaker()

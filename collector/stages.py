@@ -11,9 +11,10 @@ from collector.clocks import settle_times
 from collector.deriver import Derived, Deriver, EventKey
 from collector.flow import Flow
 from collector.journal import Record
-from collector.otlp import decode_logs, decode_traces
+from collector.otlp import decode_logs, parse_traces, spans_of
 from collector.pipeline import Prepared
 from collector.redaction import Redaction
+from collector.sent import Received
 from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Run, Span, Warning
 from mappers.normalize import Normalizer
 from mappers.project import project_of
@@ -108,11 +109,22 @@ class Derivation:
 
 
 class TraceStage:
-    """Spans → events. `flow` is kept up to date as batches are stored."""
+    """Spans → events. `flow` is kept up to date as batches are stored.
+
+    Args:
+        keep_sent: whether the sink reads requests by itself.
+    """
 
     def __init__(
-        self, normalizer: Normalizer, redaction: Redaction, derivation: Derivation, flow: Flow
+        self,
+        normalizer: Normalizer,
+        redaction: Redaction,
+        derivation: Derivation,
+        flow: Flow,
+        *,
+        keep_sent: bool = False,
     ) -> None:
+        self._received = Received() if keep_sent else None
         self._normalize = normalizer.normalize
         self._redaction = redaction
         self._derivation = derivation
@@ -121,15 +133,19 @@ class TraceStage:
         """Told of events as they were read. Must neither fail nor wait."""
 
     def decode(self, record: Record) -> Sequence[Span]:
-        spans = decode_traces(record.body)
+        request = parse_traces(record.body)
+        spans = spans_of(request)
         label(spans, record)
-        settle_times(spans, record.header.received_ns)
+        is_changed = settle_times(spans, record.header.received_ns)
         self._redaction.saw(record.body, spans)
+        if self._received is not None:
+            self._received.add(None if is_changed else request, spans)
         return spans
 
     def prepare(self, items: Sequence[Span], *, number: int, stored: int) -> Prepared:
         normalize = self._normalize
-        self._redaction.mask()
+        changed = self._redaction.mask()
+        sent = self._received.take(changed) if self._received is not None else None
         events = [normalize(span) for span in items]
         self._redaction.hide(items, events)
         self.mapped(events)
@@ -139,7 +155,7 @@ class TraceStage:
             self._flow.duplicates += len(items) - derived.new_spans
 
         return self._derivation.prepare(
-            Batch(spans=items),
+            Batch(spans=items, sent=sent),
             events,
             count,
             number=number,

@@ -25,11 +25,24 @@ class WrongStoreError(PermanentError):
     """Nothing will succeed until somebody mends the store: a table or a column is not there. No row is to blame."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Spans of a batch as they were sent, for a sink that reads OTLP requests by itself."""
+
+    requests: Sequence[bytes]
+    """Each in protobuf: no field given twice, every value's values texts, numbers or bytes, and labelled with the
+    tenant (field 1004) and in each `ResourceSpans` the project (1005)."""
+    rest: Sequence[Span]
+    """Spans that no request holds, because they are not stored just as they were sent."""
+
+
 @dataclass(slots=True)
 class Batch:
     """What one flush writes. Writing the same batch twice leaves the same rows as writing it once."""
 
     spans: Sequence[Span] = ()
+    sent: Sent | None = None
+    """All of `spans` once more, if they are known in this form."""
     logs: Sequence[LogRecord] = ()
     events: Sequence[Event] = ()
     runs: Sequence[Run] = ()

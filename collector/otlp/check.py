@@ -213,7 +213,7 @@ def _judge_of(signal: Signal, limits: Limits, elements: Elements) -> Callable[[b
             raise _RejectedError("can not be decoded (invalid UTF-8, or nested too deep)") from None
         if len(raw) > long_bytes:
             if cut_values(item, value_bytes):
-                raw = item.SerializeToString()
+                raw = messages.serialized(item)
             if len(raw) > item_bytes:
                 raise _RejectedError(f"larger than {item_bytes} bytes")
         return raw
@@ -232,7 +232,7 @@ def _envelope(name: str, raw: bytes, limits: Limits, elements: Elements) -> tupl
         return "resource or scope can not be decoded", None
     cut = None
     if len(raw) > limits.value_bytes and cut_values(parsed, limits.value_bytes):
-        raw = cut = parsed.SerializeToString()
+        raw = cut = messages.serialized(parsed)
     return ("resource or scope is too large" if len(raw) > limits.item_bytes else ""), cut
 
 

@@ -85,8 +85,22 @@ def decode_traces(body: bytes) -> list[Span]:
     Raises:
         ValueError: it is not one.
     """
+    return spans_of(parse_traces(body))
+
+
+def parse_traces(body: bytes) -> Any:
+    """A request that `check` has let through, as a message.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    return _parsed(messages.TracesRequest, body)
+
+
+def spans_of(request: Any) -> list[Span]:
+    """Spans over the parsed message."""
     spans: list[Span] = []
-    for resource_spans in _parsed(messages.TracesRequest, body).resource_spans:
+    for resource_spans in request.resource_spans:
         resource = Resource(Attributes(resource_spans.resource.attributes), resource_spans.schema_url)
         for scope_spans in resource_spans.scope_spans:
             scope = _scope(scope_spans)

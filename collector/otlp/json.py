@@ -99,7 +99,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                         reason = f"more than {limits.items} items in one request"
                     elif may_have_long_values:
                         cut_values(message, limits.value_bytes)
-                        if message.ByteSize() > limits.item_bytes:
+                        if len(messages.serialized(message)) > limits.item_bytes:
                             reason = f"larger than {limits.item_bytes} bytes"
                 except NotOtlpError:
                     raise
@@ -111,7 +111,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                 else:
                     accepted += 1
     said = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
-    return Checked(request.SerializeToString(), accepted, reasons.total(), said)
+    return Checked(messages.serialized(request), accepted, reasons.total(), said)
 
 
 def _count_elements(body: bytes) -> None:
@@ -174,7 +174,7 @@ def _envelope(document: Any, name: str, message: Any, limits: Limits) -> None:
             if name == "scope":
                 target.name, target.version = _text(inner, "name"), _text(inner, "version")
             _fill_attributes(_object(inner), target.attributes, limits)
-            if target.ByteSize() > limits.value_bytes:
+            if len(messages.serialized(target)) > limits.value_bytes:
                 cut_values(target, limits.value_bytes)
     except (_ItemError, ValueError, TypeError) as error:
         raise NotOtlpError(f"{name}: {error}") from None

@@ -4,6 +4,9 @@ Attributes are declared as `map<string, AnyValue>`, which is encoded just like `
 finds a key without Python touching the others (about 0.1 µs a look-up; building a dict costs 6 µs a span).
 Enums are plain integers, so that unknown ones are kept. Field numbers: opentelemetry-proto 1.11.
 
+Values within values need a `never` that nobody can send, so that a request which has them is never complete: `plain`
+learns that from the serializer, which looks through everything anyway. Serialize whatever else by `serialized`.
+
 The `…Skeleton` requests leave resources, scopes and items undecoded, so that one of them can be judged, or
 dropped, without touching the rest.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import EncodeError
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -38,8 +42,19 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "kvlist_value": (6, "oneof KeyValueList"),
         "bytes_value": (7, "oneof bytes"),
     },
-    "ArrayValue": {"values": (1, "repeated AnyValue")},
-    "KeyValueList": {"values": (1, "map")},
+    "ArrayValue": {"values": (1, "repeated ItemValue")},
+    "ItemValue": {
+        "string_value": (1, "oneof string"),
+        "bool_value": (2, "oneof bool"),
+        "int_value": (3, "oneof int64"),
+        "double_value": (4, "oneof double"),
+        "array_value": (5, "oneof InnerArray"),
+        "kvlist_value": (6, "oneof KeyValueList"),
+        "bytes_value": (7, "oneof bytes"),
+    },
+    "InnerArray": {"values": (1, "repeated ItemValue"), "never": (1000, "required Never")},
+    "KeyValueList": {"values": (1, "map"), "never": (1000, "required Never")},
+    "Never": {"never": (1, "required Never")},
     "Resource": {"attributes": (1, "map")},
     "InstrumentationScope": {"name": (1, "string"), "version": (2, "string"), "attributes": (3, "map")},
     "Status": {"message": (2, "string"), "code": (3, "int32")},
@@ -78,8 +93,9 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "resource": (1, "Resource"),
         "scope_spans": (2, "repeated ScopeSpans"),
         "schema_url": (3, "string"),
+        "project": (1005, "string"),
     },
-    "TracesRequest": {"resource_spans": (1, "repeated ResourceSpans")},
+    "TracesRequest": {"resource_spans": (1, "repeated ResourceSpans"), "tenant": (1004, "string")},
     "LogRecord": {
         "time_unix_nano": (1, "fixed64"),
         "severity_number": (2, "int32"),
@@ -116,7 +132,14 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 
 
 def _pool() -> descriptor_pool.DescriptorPool:
-    file = descriptor_pb2.FileDescriptorProto(name="eddyline/otlp.proto", package=_PACKAGE, syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(
+        name="eddyline/otlp.proto",
+        package=_PACKAGE,
+        syntax="editions",
+        edition=descriptor_pb2.EDITION_2023,
+    )
+    # As proto3, but for the fields that are required.
+    file.options.features.field_presence = descriptor_pb2.FeatureSet.IMPLICIT
     for message_name, declared in _MESSAGES.items():
         message = file.message_type.add(name=message_name)
         for field_name, (number, declaration) in declared.items():
@@ -142,6 +165,8 @@ def _pool() -> descriptor_pool.DescriptorPool:
                 field.type_name = f".{_PACKAGE}.{type_name}"
             if "repeated" in modifiers:
                 field.label = _Field.LABEL_REPEATED
+            if "required" in modifiers:
+                field.options.features.field_presence = descriptor_pb2.FeatureSet.LEGACY_REQUIRED
             if "oneof" in modifiers:
                 if not message.oneof_decl:
                     message.oneof_decl.add(name="value")
@@ -166,3 +191,18 @@ LogRecord = _message("LogRecord")
 TracesRequest = _message("TracesRequest")
 LogsRequest = _message("LogsRequest")
 RequestSkeleton = _message("RequestSkeleton")
+
+
+def serialized(message: Any) -> bytes:
+    """Any of these messages on the wire."""
+    found: bytes = message.SerializePartialToString()
+    return found
+
+
+def plain(message: Any) -> bytes | None:
+    """The message on the wire; None if values lie within its values, other than lists of texts, numbers and bytes."""
+    try:
+        found: bytes = message.SerializeToString()
+    except EncodeError:
+        return None
+    return found

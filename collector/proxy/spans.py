@@ -464,8 +464,7 @@ def _request(spans: Sequence[Span], exchange: Exchange, version: str) -> bytes:
             _put_all(noted.attributes, event.attributes)
         for trace_id, span_id in span.links:
             written.links.add(trace_id=bytes.fromhex(trace_id), span_id=bytes.fromhex(span_id))
-    serialized: bytes = request.SerializeToString()
-    return serialized
+    return messages.serialized(request)
 
 
 def _put_all(target: Any, attributes: Mapping[str, Any]) -> None:

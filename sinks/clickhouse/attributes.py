@@ -52,17 +52,19 @@ def _json(value: Any) -> str:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:  # an integer of more than 64 bits, half of a surrogate pair
-        return json.dumps(value, separators=(",", ":"), sort_keys=True)
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, default=_number)
+
+
+def _number(written: Any) -> float:
+    return float(written.contents)
 
 
 def _plain(value: Any) -> Any:
-    """What JSON can say: bytes as base64; numbers it has no form for as text; whole numbers without a point."""
+    """What JSON can say: bytes as base64; numbers it has no form for as text, the others as `text` writes them."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, bytes) or (isinstance(value, float) and not math.isfinite(value)):
-        return text(value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
-    return value
+    if isinstance(value, float) and math.isfinite(value):
+        return orjson.Fragment(_real(value))
+    return text(value) if isinstance(value, (bytes, float)) else value

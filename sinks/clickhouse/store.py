@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from sinks.base import RetryableError
 from sinks.clickhouse.errors import translated
 from sinks.clickhouse.migrations import DATABASE, migrate
+from sinks.clickhouse.requests import COLUMNS, MESSAGE, PROTO, REQUEST_SETTINGS, framed
 
 ENGINE_CONFIG = """<clickhouse>
     <max_server_memory_usage>{memory}</max_server_memory_usage>
@@ -59,6 +60,7 @@ class Store:
     def __init__(self, target: Mapping[str, Any], directory: Path | None) -> None:
         self._target = target
         self._directory = directory
+        self._request_settings: dict[str, Any] = {}
         self._local = threading.local()
         self._lock = threading.Lock()
         self._open: list[Any] = []
@@ -92,6 +94,7 @@ class Store:
                     lambda sql: client.query(sql).result_rows,
                     app_version=version("eddyline"),
                 )
+                store._learn_requests()
         except Exception as error:
             store.close()
             if isinstance(where, Path) and _is_locked(where / "status"):
@@ -139,21 +142,58 @@ class Store:
         Raises:
             RetryableError, PermanentError: as `translated` says.
         """
+        self._insert(
+            table, columns, stream, "ArrowStream", {"insert_deduplication_token": token} if token else {}
+        )
+
+    @property
+    def reads_requests(self) -> bool:
+        """Whether `insert_requests` is possible."""
+        return bool(self._request_settings)
+
+    def insert_requests(self, requests: Sequence[bytes], token: str = "") -> None:
+        """Inserts the spans of labelled trace requests (`sinks.base.Sent`). With a token that was seen, nothing
+        happens.
+
+        Raises:
+            RetryableError, PermanentError: as `translated` says.
+        """
+        settings = self._request_settings | ({"insert_deduplication_token": token} if token else {})
+        self._insert("requests", COLUMNS, framed(requests), "Protobuf", settings)
+
+    def _insert(
+        self, table: str, columns: Sequence[str], stream: bytes, form: str, settings: Mapping[str, Any]
+    ) -> None:
         with translated():
             if self._directory is None:
-                settings = {"insert_deduplication_token": token} if token else None
                 self._writer().raw_insert(
-                    f"{DATABASE}.{table}", columns, stream, settings=settings, fmt="ArrowStream"
+                    f"{DATABASE}.{table}", columns, stream, settings=dict(settings), fmt=form
                 )
                 return
             # Straight into the engine: clickhouse-connect would go through a temporary file.
             names = ", ".join(f"`{name}`" for name in columns)
-            settings_clause = f" SETTINGS insert_deduplication_token = '{token}'" if token else ""
+            clause = ", ".join(f"{name} = {_literal(value)}" for name, value in settings.items())
             with self._writer().send_insert(
-                f"INSERT INTO {DATABASE}.{table} ({names}){settings_clause}", "ArrowStream"
+                f"INSERT INTO {DATABASE}.{table} ({names})" + (f" SETTINGS {clause}" if clause else ""), form
             ) as insert:
                 insert.append(stream)
                 insert.finish()
+
+    def _learn_requests(self) -> None:
+        """Finds out how the engine is told what requests look like; older servers can not be told."""
+        if self._directory is None:
+            asked = (*REQUEST_SETTINGS, "format_schema_source", "format_schema_message_name")
+            names = ", ".join(f"'{name}'" for name in asked)
+            [[known]] = self.query(f"SELECT count() FROM system.settings WHERE name IN ({names})")
+            if known == len(asked):
+                told = {"format_schema_source": "string", "format_schema": PROTO}
+                self._request_settings = REQUEST_SETTINGS | told | {"format_schema_message_name": MESSAGE}
+            return
+        # A schema that is given as text would be kept in a folder of the directory that we were started in.
+        file = Path(os.path.realpath(self._directory)) / "requests.proto"
+        if ":" not in str(file):  # after a colon the engine reads the message's name
+            file.write_text(PROTO, encoding="utf-8")
+            self._request_settings = REQUEST_SETTINGS | {"format_schema": f"{file}:{MESSAGE}"}
 
     def _writer(self) -> Any:
         writer = getattr(self._local, "writer", None)
@@ -181,6 +221,14 @@ class Store:
                 handle.close()
             self._open.clear()
             self._idle_readers.clear()
+
+
+def _literal(value: Any) -> str:
+    """A setting's value as it is written in a statement."""
+    if not isinstance(value, str):
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _is_locked(file: Path) -> bool:

@@ -1,13 +1,15 @@
-"""Batches into tables, column by column: Python touches each value once, Arrow carries it to the engine."""
+"""Batches into tables, column by column: Python touches each value once, Arrow carries it to the engine. Spans that
+are stored as they were sent are left to the engine whole."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from mappers.model import LogRecord, Span
-from sinks.base import Batch
+from sinks.base import Batch, PermanentError, WrongStoreError
 from sinks.clickhouse.attributes import text
 from sinks.clickhouse.columns import (
     EVENTS,
@@ -22,6 +24,8 @@ from sinks.clickhouse.columns import (
 from sinks.clickhouse.errors import translated
 from sinks.clickhouse.store import Store
 
+log = logging.getLogger(__name__)
+
 SPAN_KINDS = ("Unspecified", "Internal", "Server", "Client", "Producer", "Consumer")
 STATUS_CODES = ("Unset", "Ok", "Error")
 
@@ -35,11 +39,26 @@ class ClickHouseSink:
 
     def write(self, batch: Batch) -> None:
         with translated():
-            self._insert("otel_traces", batch.spans, _span_columns, batch.token)
+            self._write_spans(batch)
             self._insert("otel_logs", batch.logs, _log_columns, batch.token)
             self._insert("run_events", batch.events, partial(column_arrays, EVENTS))
             self._insert("loop_warnings", batch.warnings, partial(column_arrays, WARNINGS))
             self._insert("runs", batch.runs, partial(column_arrays, RUNS))
+
+    def _write_spans(self, batch: Batch) -> None:
+        spans, token, sent = batch.spans, batch.token, batch.sent
+        if sent is not None and sent.requests and self._store.reads_requests:
+            try:
+                self._store.insert_requests(sent.requests, token)
+            except WrongStoreError:
+                raise
+            except PermanentError as error:
+                log.warning(
+                    "the engine does not read a request, so that its spans are decoded here: %s", error
+                )
+            else:
+                spans, token = sent.rest, token and f"{token}-rest"
+        self._insert("otel_traces", spans, _span_columns, token)
 
     def close(self) -> None:
         """The store is closed by who opened it."""
