@@ -47,6 +47,8 @@ def _duration(value: object) -> object:
     return value
 
 
+MAX_SOCKET_PATH = 100
+"""Bytes; the system takes no more than 107."""
 _ENDPOINT = re.compile(r"^(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]*):)?(?P<port>\d{1,5})$")
 
 
@@ -60,6 +62,24 @@ def _endpoint(value: object) -> object:
     return f"{match['host'] or '127.0.0.1'}:{match['port']}"
 
 
+def _or_unix_socket(value: object) -> object:
+    """As `_endpoint`, or `unix:/path/of.sock`."""
+    if isinstance(value, str) and value.strip().startswith("unix:"):
+        path = value.strip().removeprefix("unix:")
+        if not path.startswith("/") or len(path.encode()) > MAX_SOCKET_PATH:
+            raise ValueError(f"a Unix socket is unix:/ABSOLUTE/PATH, of at most {MAX_SOCKET_PATH} bytes")
+        return f"unix:{path}"
+    return _endpoint(value)
+
+
+def _mode(value: object) -> object:
+    """Permissions as they are written, in octal digits."""
+    text = f"{value:o}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError('permissions are three octal digits, in quotes: "0660"')
+    return text.rjust(4, "0")
+
+
 Seconds = Annotated[
     float,
     BeforeValidator(_duration),
@@ -67,6 +87,8 @@ Seconds = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
 ]
 Endpoint = Annotated[str | None, BeforeValidator(_endpoint)]
+OtlpEndpoint = Annotated[str | None, BeforeValidator(_or_unix_socket)]
+Permissions = Annotated[str, BeforeValidator(_mode)]
 
 
 class Section(BaseModel):
@@ -82,6 +104,9 @@ class TlsSettings(Section):
     """PEM file with the certificate's private key."""
     client_ca_file: str = ""
     """PEM file with the authorities whose certificates clients must have; empty: clients need none."""
+    client_projects: dict[str, str] = {}
+    """Projects of clients by the names in their certificates (DNS, e-mail, URI or IP); of what others send, headers \
+and resources say the project."""
     min_version: Literal["1.2", "1.3"] = "1.2"
     """Oldest version of TLS that is spoken."""
 
@@ -89,6 +114,10 @@ class TlsSettings(Section):
     def _both_files(self) -> TlsSettings:
         if bool(self.cert_file) != bool(self.key_file):
             raise ValueError("cert_file and key_file belong together")
+        if self.client_projects and not self.client_ca_file:
+            raise ValueError(
+                "client_projects needs client_ca_file: without it nobody vouches for a client's name"
+            )
         return self
 
 
@@ -109,8 +138,10 @@ class GrpcKeepalive(Section):
 
 
 class GrpcProtocol(Section):
-    endpoint: Endpoint = "127.0.0.1:4317"
-    """Where OTLP/gRPC is received."""
+    endpoint: OtlpEndpoint = "127.0.0.1:4317"
+    """Where OTLP/gRPC is received; may be `unix:/path/of.sock`."""
+    socket_mode: Permissions = "0660"
+    """Permissions of a Unix socket."""
     max_recv_msg_size: ByteSize = ByteSize(64 << 20)
     """Largest message, after decompression."""
     workers: Annotated[int, Field(ge=1)] = 16
@@ -120,8 +151,10 @@ class GrpcProtocol(Section):
 
 
 class HttpProtocol(Section):
-    endpoint: Endpoint = "127.0.0.1:4318"
-    """Where OTLP/HTTP is received."""
+    endpoint: OtlpEndpoint = "127.0.0.1:4318"
+    """Where OTLP/HTTP is received; may be `unix:/path/of.sock`."""
+    socket_mode: Permissions = "0660"
+    """Permissions of a Unix socket."""
     max_request_body_size: ByteSize = ByteSize(64 << 20)
     """Largest body, on the wire and after decompression."""
     read_header_timeout: Seconds = 5.0
@@ -204,8 +237,18 @@ class JournalSettings(Section):
     """Bytes that may wait for the disk before requests are refused."""
     max_bytes: ByteSize = ByteSize(10 << 30)
     """Bytes that may wait for the store: requests are refused from 95 % on, until 85 % are left."""
+    on_full: Literal["refuse", "drop_oldest"] = "refuse"
+    """What happens then: new requests are refused, or the oldest segments are given up, and counted."""
     min_free_bytes: ByteSize = ByteSize(1 << 30)
     """What the disk keeps free for the store, but at most a tenth of the disk; below it requests are refused."""
+
+    @model_validator(mode="after")
+    def _kept_or_dropped(self) -> JournalSettings:
+        if self.on_full == "drop_oldest" and self.ack == "sink":
+            raise ValueError(
+                "ack: sink promises that all is stored; on_full: drop_oldest gives some of it up"
+            )
+        return self
 
 
 class BatchSettings(Section):
@@ -425,6 +468,9 @@ class LoggingSettings(Section):
 
 
 class Shutdown(Section):
+    drain_delay: Seconds = 0.0
+    """How long requests are still taken once the collector says that it is not ready: as long as it takes until \
+nobody is sent here any more, in Kubernetes 5s."""
     timeout: Seconds = 25.0
     """Longest wait for the stores on SIGTERM; what is left stays in the journal."""
 

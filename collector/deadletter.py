@@ -28,13 +28,15 @@ class Letter:
     record: Record
     signal: str
     reason: str
+    json: bool = False
+    """Whether the body is OTLP/JSON: a request that could not even be read."""
 
 
 class DeadLetters:
     """A file of JSON lines: `{"reason", "signal", "sequence", "items", "received_ns", "tenant", "project",
-    "transport", "body"}`.
+    "transport", "json", "body"}`.
 
-    `body` is the request as protobuf, in base64. The file is created when it is needed (0600). It is never
+    `body` is the request, protobuf unless `json`, in base64. The file is created when it is needed (0600). It is never
     thinned out by itself: when it is full, what can not be stored waits in the journal.
 
     Args:
@@ -101,6 +103,7 @@ class DeadLetters:
                 "tenant": header.tenant,
                 "project": header.project,
                 "transport": header.transport,
+                "json": letter.json,
                 "body": base64.b64encode(body).decode(),
             },
             option=orjson.OPT_APPEND_NEWLINE,
@@ -136,10 +139,8 @@ def read(file: Path) -> Iterator[tuple[bytes, Letter]]:
                     found["items"],
                 )
                 body = base64.b64decode(found["body"])
-                yield (
-                    line,
-                    Letter(Record(found["sequence"], header, body), found["signal"], found["reason"]),
-                )
+                record = Record(found["sequence"], header, body)
+                yield line, Letter(record, found["signal"], found["reason"], found.get("json", False))
             except (ValueError, KeyError, TypeError):
                 continue
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 @dataclass(slots=True, frozen=True)
 class Endpoints:
-    """Where each door listens; None for one that is off. `grpc` is HOST:PORT, the others are URLs."""
+    """Where each door listens; None for one that is off. `grpc` is HOST:PORT, the others are URLs; those of OTLP may be
+    `unix:/path`."""
 
     grpc: str | None
     http: str | None
@@ -19,6 +20,19 @@ class Endpoints:
     proxy: str | None
     admin: str | None
     pid: int
+
+
+def for_exporters(endpoints: Endpoints) -> tuple[str, str] | None:
+    """`OTEL_EXPORTER_OTLP_ENDPOINT` and `…_PROTOCOL` of a program that is to send here; None if it can not.
+
+    Exporters reach a Unix socket by gRPC only.
+    """
+    if endpoints.http and not endpoints.http.startswith("unix:"):
+        return endpoints.http, "http/protobuf"
+    if endpoints.grpc:
+        target = endpoints.grpc
+        return target if target.startswith("unix:") else f"http://{target}", "grpc"
+    return None
 
 
 def publish(directory: Path, endpoints: Endpoints) -> None:

@@ -30,7 +30,7 @@ def exposed(settings: Settings) -> Mapping[str, str]:
     return {
         name: endpoint
         for name, endpoint in endpoints_of(settings).items()
-        if endpoint and endpoint.rpartition(":")[0] not in LOOPBACK_HOSTS
+        if endpoint and not endpoint.startswith("unix:") and endpoint.rpartition(":")[0] not in LOOPBACK_HOSTS
     }
 
 

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from collector.tls import certificate_names
+
 log = logging.getLogger(__name__)
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0"
 TLS_HELLO = b"\x16\x03"
-LOOPBACK_PEERS = ("127.", "::1")
+LOOPBACK_PEERS = ("127.", "::1", "unix")
 MAX_HINTED_PEERS = 1000
 
 
@@ -91,6 +93,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._peer = ""
+        self._names: Sequence[str] = ()
+        """Of the client's certificate."""
         self._timer: asyncio.TimerHandle | None = None
         self._in_head = True
         """Between the connection or the first byte of a head, and its end."""
@@ -106,7 +110,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._peer = self.client[0] if self.client else ""
+        self._peer = self.client[0] if self.client else "unix"
+        self._names = certificate_names(transport.get_extra_info("peercert"))
         self.idle_since = self.loop.time()
         if not self.table.add(self._peer, self):
             self._refused = True
@@ -173,6 +178,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = self._head_bytes if self.cycle is None else 1
         super().on_message_begin()
+        if self._names:
+            self.scope["client_names"] = self._names  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         self._in_head = False

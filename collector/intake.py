@@ -21,6 +21,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import Any
 
+from collector.deadletter import DeadLettersFullError
 from collector.gate import Caller, Gate
 from collector.journal import Header, Journal, JournalError
 from collector.keys import Scope
@@ -49,6 +50,8 @@ INSIDE = "proxy"
 
 FAULT_TRIES = 3
 MAX_FAULTS = 1000
+WARN_EVERY_S = 600.0
+MAX_WARNED = 10_000
 
 
 class Verdict(Enum):
@@ -71,6 +74,9 @@ class Outcome:
     verdict: Verdict
     rejected: int = 0
     message: str = ""
+    """Why it was not accepted, or why the rejected items were not."""
+    warning: str = ""
+    """What its sender should know although all is well."""
 
 
 @dataclass(slots=True)
@@ -157,10 +163,17 @@ class Intake:
         self.stats = IntakeStats()
         self._faults: Counter[bytes] = Counter()
         """Requests that met a fault of ours, by the digest of their body."""
+        self._warned: dict[str, float] = {}
+        """When each peer was last warned."""
         self.draining = False
         """Refuse everything: the collector is about to end."""
         self.taken: Callable[[str, Header, bytes], None] = lambda signal, header, body: None
         """Told of each request that is safe. Must neither fail nor wait."""
+        self.given_up: Callable[[Submission, str], None] = lambda request, reason: None
+        """Told of a request that a fault of ours keeps us from reading, before its client is told so.
+
+        Raises: DeadLettersFullError, OSError: it is not kept; the client is asked to come back.
+        """
 
     def authenticate(self, authorization: str, api_key: str, peer: str, tenant: str | None = None) -> Caller:
         """Whom a request comes from, or in whose name: `tenant`, if it names one.
@@ -168,6 +181,26 @@ class Intake:
         Raises: UnauthenticatedError, ForbiddenError.
         """
         return self.gate.admit(Scope.INGEST, authorization, api_key, peer).of_tenant(tenant)
+
+    def said(self, outcome: Outcome, peer: str, warning: str = "") -> str:
+        """What the answer to an accepted request says: why items were rejected; else what its sender should know,
+        which each peer is told once in ten minutes.
+
+        Args:
+            warning: what the door noticed.
+        """
+        warning = warning or outcome.warning
+        if not warning or outcome.message:
+            return outcome.message
+        now = time.monotonic()
+        with self._lock:
+            if now - self._warned.get(peer, -WARN_EVERY_S) < WARN_EVERY_S:
+                return ""
+            if len(self._warned) >= MAX_WARNED:
+                self._warned.clear()
+            self._warned[peer] = now
+        log.warning("%s is warned: %s", peer or "a client", warning)
+        return warning
 
     def reserve(self) -> Reservation:
         """Memory for a request; nothing is held until it grows. `take` lets it go, or whoever does not come to
@@ -207,7 +240,7 @@ class Intake:
             return
         try:
             checked = self._judge(request)
-            accepted = Outcome(Verdict.ACCEPTED, checked.rejected, checked.reasons)
+            accepted = Outcome(Verdict.ACCEPTED, checked.rejected, checked.reasons, checked.warnings)
             journal = self._journals.get(request.signal)
             if journal is None or not checked.accepted:
                 end(accepted, checked.accepted)
@@ -235,30 +268,41 @@ class Intake:
             end(Outcome(Verdict.REFUSED, message=str(error)))
         except Exception:
             log.exception("a %s request could not be judged", request.signal)
-            end(self._faulty(request.body))
+            end(self._faulty(request))
+
+    def inflated(self, request: Submission) -> bytes:
+        """The request's body without its Content-Encoding.
+
+        Raises: CorruptBodyError, TooLargeError, UnknownEncodingError.
+        """
+        return inflate.inflate(request.encoding, request.body, self.max_body_bytes)
 
     def _judge(self, request: Submission) -> Checked:
         if self.draining and request.transport != INSIDE:
             raise NoRoomError("the collector is shutting down")
-        body = inflate.inflate(request.encoding, request.body, self.max_body_bytes)
+        body = self.inflated(request)
         if request.reservation is not None and not request.reservation.grow_to(len(body)):
             raise NoRoomError(NO_ROOM)
         judge = transcode if request.json else check
         return judge(request.signal, body, self.limits)
 
-    def _faulty(self, body: bytes) -> Outcome:
+    def _faulty(self, request: Submission) -> Outcome:
         """A fault of ours must not cost the client its data: it may find us mended, or another replica. But what
-        fails again and again would hold up all that waits behind it at the client."""
-        digest = blake2b(body, digest_size=16).digest()
+        fails again and again would hold up all that waits behind it at the client: it is kept here."""
+        digest = blake2b(request.body, digest_size=16).digest()
         with self._lock:
             self._faults[digest] += 1
             if len(self._faults) > MAX_FAULTS:
                 del self._faults[next(iter(self._faults))]
-            if self._faults[digest] > FAULT_TRIES:
-                return Outcome(
-                    Verdict.BAD, message="internal error, each time: this request can not be read here"
-                )
-        return Outcome(Verdict.REFUSED, message="internal error")
+            if self._faults[digest] <= FAULT_TRIES:
+                return Outcome(Verdict.REFUSED, message="internal error")
+        try:
+            self.given_up(request, "a fault of the collector, each time that it was sent")
+        except (DeadLettersFullError, OSError) as error:
+            log.error("a request that can not be read is not kept: %s", error)
+            return Outcome(Verdict.REFUSED, message="internal error")
+        said = "internal error, each time: this request can not be read here; it is kept as a dead letter"
+        return Outcome(Verdict.BAD, message=said)
 
     def _count(
         self, signal: Signal, transport: str, outcome: Outcome, accepted: int, *, resent: int = 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -16,6 +19,7 @@ from collector.config import TlsSettings
 from collector.guarded import HeadLimits, guarded
 from collector.tls import TlsError, keep_fresh, server_context
 
+UNIX = "unix:"
 BACKLOG = 1024
 KEEP_ALIVE_S = 75
 """Longer than any exporter's pause between batches, so that connections are kept."""
@@ -42,13 +46,16 @@ async def listen(
     parts: AsyncExitStack,
     *,
     tls: TlsSettings | None = None,
+    socket_mode: str = "0660",
     **options: Any,
 ) -> str | None:
-    """Serves the application on the endpoint; returns its URL, None for a door that is off.
+    """Serves the application on the endpoint, `HOST:PORT` or `unix:/path`; returns its URL, or the endpoint of a Unix
+    socket, None for a door that is off.
 
     Args:
         parts: gets the closing of the server.
         tls: certificates, if the door has any.
+        socket_mode: permissions of a Unix socket, octal.
         options: of uvicorn, over those that all doors share.
 
     Raises:
@@ -56,16 +63,10 @@ async def listen(
     """
     if endpoint is None:
         return None
-    host, _, port = endpoint.rpartition(":")
-    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host.strip("[]"), int(port)))
+        listener = _listener(endpoint, socket_mode)
     except OSError as error:
-        listener.close()
         raise ListenError(f"{name} can not listen on {endpoint}: {error.strerror}") from None
-    listener.listen(BACKLOG)
     shared: dict[str, Any] = {
         "http": guarded(HeadLimits()),
         "ws": "none",
@@ -99,5 +100,48 @@ async def listen(
         if task.done():
             await task
         await asyncio.sleep(0.005)
+    if endpoint.startswith(UNIX):
+        return endpoint
     scheme = "https" if config.ssl else "http"
-    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+    return f"{scheme}://{endpoint.rpartition(':')[0]}:{listener.getsockname()[1]}"
+
+
+def _listener(endpoint: str, socket_mode: str) -> socket.socket:
+    """Raises: OSError."""
+    if endpoint.startswith(UNIX):
+        path = clear_socket(endpoint)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        address: Any = str(path)
+    else:
+        host, _, port = endpoint.rpartition(":")
+        family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        address = host.strip("[]"), int(port)
+    try:
+        listener.bind(address)
+        if endpoint.startswith(UNIX):
+            path.chmod(int(socket_mode, 8))
+    except OSError:
+        listener.close()
+        raise
+    listener.listen(BACKLOG)
+    return listener
+
+
+def clear_socket(endpoint: str) -> Path:
+    """The path of a Unix socket, where nothing is any more: who was killed has left theirs.
+
+    Raises: OSError: somebody listens there, or there is something else.
+    """
+    path = Path(endpoint.removeprefix(UNIX))
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+                return path
+    if path.exists():
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    return path

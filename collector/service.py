@@ -9,6 +9,7 @@ import logging
 import os
 import resource
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -22,17 +23,17 @@ from collector.api.base import Api
 from collector.balance import balanced
 from collector.breaker import Breaker
 from collector.config import Settings
-from collector.deadletter import DeadLetters
+from collector.deadletter import DeadLetters, Letter
 from collector.deriver import Deriver
 from collector.documents import ConfigError
 from collector.endpoints import Endpoints, api_token, publish, withdraw
 from collector.exposure import LOOPBACK_HOSTS, ExposureError, ingest_needs_key
 from collector.flow import Flow
 from collector.gate import Gate
-from collector.intake import Intake
-from collector.journal import Journal, JournalLockedError
+from collector.intake import Intake, Submission
+from collector.journal import Header, Journal, JournalLockedError, Record
 from collector.keys import Keys, KeysError, keys_file
-from collector.listening import REQUEST_GRACE_S, ListenError, listen
+from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, listen
 from collector.loops import LoopWatch
 from collector.meaning import not_understood
 from collector.metrics import Metrics, Sources
@@ -170,6 +171,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             redaction.masked_request,
             settings.sinks.clickhouse.dead_letter.max_bytes,
         )
+        intake.given_up = partial(_keep_aside, dead_letters, intake)
         notifier = Notifier(settings.notifications.webhooks)
         parts.callback(notifier.close, NOTIFY_S)
         derivation = Derivation(deriver, reader, totals, notifier.tell)
@@ -242,16 +244,17 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             pipeline.start()
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
         try:
-            endpoints = await _open_doors(settings, intake, api, proxy, reloadable, parts)
+            endpoints = await _open_doors(settings, intake, api, proxy, reloadable, health, parts)
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
         # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
         # finds nobody there may not.
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
-        parts.callback(setattr, health, "ready", False)
         health.ready = True
         publish(directory, endpoints)
         yield endpoints
+        health.leave()
+        await asyncio.sleep(settings.service.shutdown.drain_delay)
         intake.draining = True
         taps.end()
 
@@ -296,6 +299,7 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
         max_queue_bytes=settings.journal.max_queue_size,
         max_bytes=settings.journal.max_bytes,
         min_free_bytes=settings.journal.min_free_bytes,
+        on_full=settings.journal.on_full,
     )
     try:
         with _writing(journal.directory):
@@ -392,6 +396,16 @@ def _redacted(redactions: Sequence[Redaction]) -> dict[str, Any]:
     }
 
 
+def _keep_aside(dead_letters: DeadLetters, intake: Intake, request: Submission, reason: str) -> None:
+    """Keeps a request that can not be read.
+
+    Raises: DeadLettersFullError, OSError.
+    """
+    body = intake.inflated(request)
+    header = Header(time.time_ns(), request.tenant, request.project, request.transport)
+    dead_letters.keep([Letter(Record(0, header, body), request.signal, reason, json=request.json)])
+
+
 def _tapped(
     intake: Intake, stages: Mapping[str, TraceStage | LogStage], pipelines: Mapping[str, Pipeline[Any]]
 ) -> Taps:
@@ -421,6 +435,7 @@ async def _open_doors(
     api: Api,
     proxy: ProxyDoor,
     reloadable: Reloadable,
+    health: Health,
     parts: AsyncExitStack,
 ) -> Endpoints:
     """Raises: ListenError."""
@@ -433,11 +448,15 @@ async def _open_doors(
         try:
             tls = protocols.grpc.tls
             credentials = grpc_credentials(tls) if tls.cert_file else None
-            port = receiver.start(protocols.grpc.endpoint, credentials)
+            port = receiver.start(
+                protocols.grpc.endpoint, credentials, socket_mode=protocols.grpc.socket_mode
+            )
         except (OSError, TlsError) as error:
             raise ListenError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}") from None
+        health.leaving.append(receiver.leave)
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
-        grpc_address = f"{_host(protocols.grpc.endpoint)}:{port}"
+        unix = protocols.grpc.endpoint.startswith(UNIX)
+        grpc_address = protocols.grpc.endpoint if unix else f"{_host(protocols.grpc.endpoint)}:{port}"
     http, take_over = open_http(protocols.http, intake)
     reloadable.tell(take_over)
     doors = {
@@ -448,7 +467,11 @@ async def _open_doors(
     doors["proxy"] = await proxy.open(
         otlp=http,
         ready=lambda: not intake.draining,
-        own_ports={int(where.rpartition(":")[2]) for where in (*doors.values(), grpc_address) if where},
+        own_ports={
+            int(where.rpartition(":")[2])
+            for where in (*doors.values(), grpc_address)
+            if where and not where.startswith(UNIX)
+        },
         parts=parts,
     )
     return Endpoints(grpc=grpc_address, pid=os.getpid(), **doors)

@@ -19,7 +19,15 @@ class Health:
     checks: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
     """What must hold while ready, by name."""
     ready: bool = False
-    """Everything listens, and the collector is not draining."""
+    """Everything listens, and the collector is not about to end."""
+    leaving: list[Callable[[], None]] = field(default_factory=list)
+    """Told when it is: those who say in their own way whether the collector is ready."""
+
+    def leave(self) -> None:
+        """From now on nobody is to be sent here."""
+        self.ready = False
+        for tell in self.leaving:
+            tell()
 
     def failing(self) -> list[str]:
         """Names of the checks that do not hold; [] when all is well."""

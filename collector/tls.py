@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,11 @@ async def keep_fresh(context: ssl.SSLContext, settings: TlsSettings) -> None:
                 log.info("%s is loaded anew", settings.cert_file)
         except TlsError as error:
             log.error("the old certificate stays: %s", error)
+
+
+def certificate_names(certificate: Mapping[str, Any] | None) -> Sequence[str]:
+    """The names that a client's certificate is made out to, as `ssl` gives it."""
+    return [str(name) for _, name in (certificate or {}).get("subjectAltName", ())]
 
 
 def grpc_credentials(settings: TlsSettings) -> Any:

@@ -81,6 +81,7 @@ def _event_loop(asyncio: Any) -> Any:
 
 
 def _announce(settings: Settings, endpoints: Endpoints) -> None:
+    from collector.endpoints import for_exporters
     from collector.exposure import ingest_needs_key
 
     lines = ["", "  eddyline is up.", ""]
@@ -94,9 +95,8 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
         ("API token", str(settings.data_dir / "token")),
     ):
         lines.append(f"  {name:<10} {where or 'off'}")
-    if endpoints.http or endpoints.grpc:
-        target = endpoints.http or f"http://{endpoints.grpc}"
-        protocol = "http/protobuf" if endpoints.http else "grpc"
+    if exporters := for_exporters(endpoints):
+        target, protocol = exporters
         lines += [
             "",
             "  Point a program at it:",

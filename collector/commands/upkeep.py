@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ _AS_KEY = click.option(
     is_flag=True,
     help="Let the key decide whose it is; by default every record stays its tenant's.",
 )
+TIMEOUT_S = 30.0
 BUSY_S = 60.0
 """How long a collector may be busy before a replay is given up."""
 
@@ -160,7 +162,7 @@ def replay_letters(data_dir: Path | None, to: str | None, key: str | None, as_ke
     with _sender(data_dir, to, key, as_key) as sender:
         try:
             for line, letter in list(read(file)):
-                sender.send(letter.signal, letter.record.header, letter.record.body)
+                sender.send(letter.signal, letter.record.header, letter.record.body, json=letter.json)
                 taken.add(line)
         finally:
             if taken:
@@ -176,19 +178,18 @@ class _Sender:
     """Sends requests as their clients did, each in the name of its tenant unless `as_key`."""
 
     def __init__(self, url: str, key: str | None, *, as_key: bool) -> None:
-        parts = urlsplit(url)
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._connection = kind(parts.netloc, timeout=30)
-        self._prefix = parts.path.rstrip("/")
+        self._connection, self._prefix = _connection(url)
         self._headers = {"Content-Type": b"application/x-protobuf"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}".encode()
         self._as_key = as_key
         self.sent = 0
 
-    def send(self, signal: str, header: Header, body: bytes) -> None:
+    def send(self, signal: str, header: Header, body: bytes, *, json: bool = False) -> None:
         """Raises: click.ClickException: it was not taken; what came before was."""
         headers = dict(self._headers)
+        if json:
+            headers["Content-Type"] = b"application/json"
         if header.project:
             headers["X-Eddyline-Project"] = header.project.encode()
         if not self._as_key:
@@ -226,6 +227,26 @@ class _Sender:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _connection(url: str) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to `http(s)://host:port/prefix` or `unix:/path`, and the prefix of paths there."""
+    if url.startswith("unix:"):
+        return _UnixConnection(url.removeprefix("unix:")), ""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.netloc, timeout=TIMEOUT_S), parts.path.rstrip("/")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(self._path)
 
 
 @contextmanager

@@ -44,8 +44,8 @@ def demo(data_dir: Path | None) -> None:
     """
     directory = data_dir or default_data_dir()
     with _collector(directory) as (endpoints, stays):
-        if not (endpoints.http and endpoints.api):
-            raise DemoError("the collector that runs here has its HTTP receiver or its API switched off")
+        if not (endpoints.http and endpoints.http.startswith("http") and endpoints.api):
+            raise DemoError("the collector that runs here has no HTTP receiver on a port, or no API")
         trace_id, payload = captured()
         path = f"/api/v1/runs/{trace_id}"
         try:

@@ -62,6 +62,8 @@ class Journal:
             `memory`: queued.
         max_queue_bytes: bodies that may wait for the disk.
         max_bytes, min_free_bytes: see `Room`.
+        on_full: what happens at `max_bytes`: records are refused, or the oldest segments are given up. What was in
+            them counts as lost once the readers come to where it was.
 
     `accounting` is held while records are acknowledged. Who holds it sees what was acknowledged and what has
     become of it at one moment.
@@ -76,6 +78,7 @@ class Journal:
         max_queue_bytes: int = 256 << 20,
         max_bytes: int = 0,
         min_free_bytes: int = 0,
+        on_full: Literal["refuse", "drop_oldest"] = "refuse",
     ) -> None:
         self.directory = directory
         self.id = ""
@@ -85,12 +88,15 @@ class Journal:
         """Items of all records ever acknowledged, those of earlier processes included."""
         self.lost_items = 0
         """Items that were acknowledged with `ack: memory` and could not be written."""
+        self.dropped_segments = 0
+        """Segments given up to make room (`on_full: drop_oldest`)."""
         self.quarantine = Quarantine(directory / "quarantine")
         self.sync_seconds: Callable[[float], None] = lambda _: None
         """Told how long each sync took."""
         # Segments leave whole, so there must be several of them within the bound.
         self._segment_bytes = min(segment_bytes, max_bytes // 8) if max_bytes else segment_bytes
         self._room = Room(directory, max_bytes, min_free_bytes)
+        self._drops = on_full == "drop_oldest"
         self._ack = ack
         self._max_queue_bytes = max_queue_bytes
         self._lock_descriptor = -1
@@ -209,6 +215,8 @@ class Journal:
             JournalFullError: too much waits already; nothing was queued.
             JournalError: the journal is closed.
         """
+        while self._drops and self._room.is_over(self.waiting_bytes) and self._drop_oldest():
+            pass
         if refusal := self._room.refusal(self.waiting_bytes):
             raise JournalFullError(refusal)
         with self._queue_changed:
@@ -456,6 +464,18 @@ class Journal:
             self.segment_path(segment).unlink(missing_ok=True)
         if passed:
             self._sync_directory()
+
+    def _drop_oldest(self) -> bool:
+        """Gives up the oldest segment; False if there is only the one that is written to."""
+        with self._readable_changed:
+            if len(self._segments) < 2:
+                return False
+            oldest = self._segments.pop(0)
+            del self._ends[oldest]
+            self.dropped_segments += 1
+        log.error("%s: full: the oldest segment %s is given up", self.directory.name, segment_name(oldest))
+        self.segment_path(oldest).unlink(missing_ok=True)
+        return True
 
 
 class _Alone:

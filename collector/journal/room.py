@@ -44,13 +44,17 @@ class Room:
         """Takes the reserve, if the disk has room for it."""
         self._without_reserve = not self._take_reserve()
 
+    def is_over(self, waiting_bytes: int) -> bool:
+        """Whether so much waits that something must go, or nothing can come."""
+        return bool(self._max_bytes) and waiting_bytes >= self._max_bytes * HIGH
+
     def refusal(self, waiting_bytes: int) -> str:
         """Why nothing can be appended while `waiting_bytes` wait; "" if there is room."""
         if self._max_bytes:
             if self._over:
                 self._over = waiting_bytes > self._max_bytes * LOW
             else:
-                self._over = waiting_bytes >= self._max_bytes * HIGH
+                self._over = self.is_over(waiting_bytes)
             if self._over:
                 return f"the journal holds {waiting_bytes} bytes that wait for the store"
         now = time.monotonic()

@@ -28,6 +28,11 @@ COUNT_BYTES = 2 << 20
 WALK_BYTES = 64 << 10
 """Items from here on are walked before they are parsed."""
 
+CUT_VALUES = "an item has values that are too long; they are cut"
+TOO_MANY_PARTS = "an item has more attributes, events or links than are kept; the first ones are"
+ENUM_NAMES = "an enum is written as a name; OTLP/JSON has numbers"
+"""Warnings."""
+
 
 class NotOtlpError(ValueError):
     """The body is not a request of its signal; the message says what is wrong, without quoting the body."""
@@ -47,6 +52,8 @@ class Checked:
     rejected: int = 0
     reasons: str = ""
     """Why items were rejected, each reason with its count."""
+    warnings: str = ""
+    """What was done to items that are kept, each with its count."""
 
 
 def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
@@ -138,10 +145,11 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool =
     except (DecodeError, WireError):
         raise NotOtlpError(f"the body is not an OTLP {signal} request in protobuf") from None
     reasons: Counter[str] = Counter()
+    warnings: Counter[str] = Counter()
     elements = Elements()
     accepted = 0
     changed = False
-    judge = _judge_of(signal, limits, elements)
+    judge = _judge_of(signal, limits, elements, warnings)
     _refuse_too_many("resources", len(skeleton.resources), limits.resources)
     scopes = 0
     for resource in skeleton.resources:
@@ -182,8 +190,12 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool =
         raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
     if not changed and not parsed:
         raise NotOtlpError(f"the body is not an OTLP {signal} request in protobuf")
-    said = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
-    return Checked(skeleton.SerializeToString() if changed else body, accepted, rejected, said)
+    kept_body = skeleton.SerializeToString() if changed else body
+    return Checked(kept_body, accepted, rejected, listed(reasons), listed(warnings))
+
+
+def listed(counted: Counter[str]) -> str:
+    return ", ".join(f"{count} × {what}" for what, count in counted.most_common())
 
 
 def _refuse_too_many(what: str, count: int, limit: int) -> None:
@@ -191,7 +203,9 @@ def _refuse_too_many(what: str, count: int, limit: int) -> None:
         raise TooManyError(f"more than {limit} {what} in one request")
 
 
-def _judge_of(signal: Signal, limits: Limits, elements: Elements) -> Callable[[bytes], bytes]:
+def _judge_of(
+    signal: Signal, limits: Limits, elements: Elements, warnings: Counter[str]
+) -> Callable[[bytes], bytes]:
     """A function that returns an item as it can be stored, and raises _RejectedError if it can not be."""
     name, message = _ITEMS[signal]
     _, _, wrong, over = _SIGNALS[signal]
@@ -209,11 +223,13 @@ def _judge_of(signal: Signal, limits: Limits, elements: Elements) -> Callable[[b
             if over(item, limits):
                 raw = within_counts(signal, raw, limits)
                 item = parse(raw)
+                warnings[TOO_MANY_PARTS] += 1
         except (DecodeError, WireError):
             raise _RejectedError("can not be decoded (invalid UTF-8, or nested too deep)") from None
         if len(raw) > long_bytes:
             if cut_values(item, value_bytes):
                 raw = messages.serialized(item)
+                warnings[CUT_VALUES] += 1
             if len(raw) > item_bytes:
                 raise _RejectedError(f"larger than {item_bytes} bytes")
         return raw

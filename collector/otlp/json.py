@@ -19,7 +19,17 @@ from typing import Any
 import orjson
 
 from collector.otlp import messages
-from collector.otlp.check import Checked, NotOtlpError, signal_suffix, wrong_log_record, wrong_span
+from collector.otlp.check import (
+    CUT_VALUES,
+    ENUM_NAMES,
+    TOO_MANY_PARTS,
+    Checked,
+    NotOtlpError,
+    listed,
+    signal_suffix,
+    wrong_log_record,
+    wrong_span,
+)
 from collector.otlp.limits import (
     DEFAULT,
     MAX_JSON_DEPTH,
@@ -76,6 +86,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
             wrong_log_record,
         )
     reasons: Counter[str] = Counter()
+    warnings: Counter[str] = Counter()
     accepted = scopes = 0
     may_have_long_values = len(body) > limits.value_bytes
     if len(resources) > limits.resources:
@@ -98,7 +109,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                     if accepted >= limits.items:
                         reason = f"more than {limits.items} items in one request"
                     elif may_have_long_values:
-                        cut_values(message, limits.value_bytes)
+                        warnings[CUT_VALUES] += cut_values(message, limits.value_bytes)
                         if len(messages.serialized(message)) > limits.item_bytes:
                             reason = f"larger than {limits.item_bytes} bytes"
                 except NotOtlpError:
@@ -110,8 +121,23 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                     del items[-1]
                 else:
                     accepted += 1
-    said = ", ".join(f"{count} × {reason}" for reason, count in reasons.most_common())
-    return Checked(messages.serialized(request), accepted, reasons.total(), said)
+                    warnings[ENUM_NAMES] += isinstance(item.get("kind"), str)
+                    warnings[TOO_MANY_PARTS] += _has_too_many(item, limits)
+    return Checked(
+        messages.serialized(request), accepted, reasons.total(), listed(reasons), listed(+warnings)
+    )
+
+
+def _has_too_many(item: Document, limits: Limits) -> bool:
+    """Whether the item itself has more parts than are kept."""
+    return any(
+        len(item.get(name) or ()) > limit
+        for name, limit in (
+            ("attributes", limits.attributes),
+            ("events", limits.events),
+            ("links", limits.links),
+        )
+    )
 
 
 def _count_elements(body: bytes) -> None:

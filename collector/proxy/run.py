@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from collector.endpoints import Endpoints
+from collector.endpoints import Endpoints, for_exporters
 from collector.proxy.app import RUN
 
 BASE_URLS = {
@@ -91,12 +91,13 @@ def environment_for(
     for name in AZURE:
         if match := _RESOURCE.fullmatch(environ.get(name, "")):
             found[name] = f"{base}/azure/{match[1].lower()}"
-    telemetry = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoints.http or f"http://{endpoints.grpc}",
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf" if endpoints.http else "grpc",
-        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true",
-    }
-    if endpoints.http or endpoints.grpc:
+    if exporters := for_exporters(endpoints):
+        endpoint, protocol = exporters
+        telemetry = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true",
+        }
         found |= {name: value for name, value in telemetry.items() if name not in environ}
     return found, kept
 

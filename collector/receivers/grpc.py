@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from collector.gate import Caller, ForbiddenError, UnauthenticatedError
 from collector.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outcome, Submission, Verdict
+from collector.listening import UNIX, clear_socket
 from collector.otlp import Signal
 from collector.otlp.status import PROTOBUF, export_response, retry_trailers
 
@@ -67,6 +68,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
     Args:
         max_message_bytes: for a message once it is inflated.
         workers: requests handled at a time; as many again may wait, further ones are told to come back.
+        client_projects: by the names in clients' certificates.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         max_message_bytes: int,
         workers: int,
         connections: Connections | None = None,
+        client_projects: Mapping[str, str] | None = None,
     ) -> None:
         self._intake = intake
+        self._client_projects = client_projects or {}
         self._handlers = {
             method: grpc.unary_unary_rpc_method_handler(self._exporter(signal))
             for method, signal in _METHODS.items()
@@ -99,12 +103,13 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
     def service(self, handler_call_details: Any) -> Any:
         return self._handlers.get(handler_call_details.method)
 
-    def start(self, endpoint: str, credentials: Any = None) -> int:
-        """Listens, with TLS if there are credentials; returns the port.
+    def start(self, endpoint: str, credentials: Any = None, *, socket_mode: str = "0660") -> int:
+        """Listens, with TLS if there are credentials; returns the port, of which a Unix socket has none.
 
         Raises:
             OSError: the endpoint can not be listened on.
         """
+        path = clear_socket(endpoint) if endpoint.startswith(UNIX) else None
         try:
             if credentials is None:
                 port = int(self._server.add_insecure_port(endpoint))
@@ -113,13 +118,19 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         except RuntimeError as error:
             raise OSError(str(error)) from error
         self._server.start()
+        if path is not None:
+            path.chmod(int(socket_mode, 8))
         for service in ("", *(method.split("/")[1] for method in _METHODS)):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
 
-    def stop(self, grace_s: float) -> None:
-        """Says that it is not serving, lets requests in flight end for `grace_s` seconds, closes."""
+    def leave(self) -> None:
+        """Says that it is not serving, and goes on to serve."""
         self._health.enter_graceful_shutdown()
+
+    def stop(self, grace_s: float) -> None:
+        """Lets requests in flight end for `grace_s` seconds, and closes."""
+        self.leave()
         self._server.stop(grace_s).wait()
         self._pool.shutdown()
 
@@ -132,13 +143,14 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
                 context.set_trailing_metadata(retry_trailers(outcome.message, RETRY_AFTER_S))
             if outcome.verdict is not Verdict.ACCEPTED:
                 context.abort(_CODES[outcome.verdict], outcome.message)
-            return export_response(signal, PROTOBUF, outcome.rejected, outcome.message)
+            said = self._intake.said(outcome, _peer(context))
+            return export_response(signal, PROTOBUF, outcome.rejected, said)
 
         return export
 
     def _caller(self, metadata: dict[str, str], context: grpc.ServicerContext) -> Caller:
         """Whom the call comes from; ends the call if they may not send."""
-        peer = context.peer().rpartition(":")[0]
+        peer = _peer(context)
         try:
             return self._intake.authenticate(
                 metadata.get("authorization", ""),
@@ -163,7 +175,11 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         caller: Caller,
         context: grpc.ServicerContext,
     ) -> Outcome:
-        project = caller.project or next((text for key in PROJECT_KEYS if (text := metadata.get(key))), "")
+        project = (
+            caller.project
+            or self._project_of_client(context)
+            or next((text for key in PROJECT_KEYS if (text := metadata.get(key))), "")
+        )
         left = context.time_remaining()
         patience = COMMIT_S if left is None else min(COMMIT_S, max(0.0, left - ANSWER_BEFORE_DEADLINE_S))
         reservation = self._intake.reserve()
@@ -186,6 +202,19 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         if not taken.wait(patience):
             return Outcome(Verdict.REFUSED, message="the journal did not answer in time")
         return outcomes[0]
+
+    def _project_of_client(self, context: grpc.ServicerContext) -> str:
+        """The project of the client's certificate; "" if it has none."""
+        if not self._client_projects:
+            return ""
+        names = map(_text, context.auth_context().get("x509_subject_alternative_name", ()))
+        return next((project for name in names if (project := self._client_projects.get(name))), "")
+
+
+def _peer(context: grpc.ServicerContext) -> str:
+    """The client's address without its port."""
+    address: str = context.peer()
+    return address.rpartition(":")[0]
 
 
 def _text(value: str | bytes) -> str:

@@ -6,8 +6,10 @@ No framework stands between the server and the intake: a route table would cost 
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,12 +42,17 @@ _CONTENT_TYPES = {
     "application/vnd.google.protobuf": PROTOBUF,
     "application/json": JSON,
 }
+_TAKES_GZIP = re.compile(rb"(?:\bgzip|\*)(?!\s*;\s*q=0(?:\.0*)?\s*(?:,|$))", re.IGNORECASE)
+_TWICE = re.compile(r"/v1/(traces|logs|metrics)/v1/\1/?$")
 _SIGNALS = {signal.value: signal for signal in Signal}
 ACCEPT_POST = "application/x-protobuf, application/json"
 
 THREAD_FROM_BYTES = 256 << 10
 """Bodies from here on are judged in a thread, so that one large request does not hold up the others; compressed ones
 from a quarter of it."""
+TWICE = "this exporter's endpoint names its path twice: it adds /v1/… by itself"
+COMPRESS_FROM_BYTES = 1024
+"""Answers from here on are compressed for clients that take it; most have none, or a line."""
 DISCARD_BYTES = 1 << 20
 """Of a body that is refused, so much is read and thrown away, that the client sees the answer and no reset."""
 DISCARD_S = 2.0
@@ -93,10 +100,20 @@ class BodyLimits:
 
 
 class HttpReceiver:
-    """The ASGI application."""
+    """The ASGI application.
 
-    def __init__(self, intake: Intake, body_limits: BodyLimits | None = None) -> None:
+    Args:
+        client_projects: by the names in clients' certificates.
+    """
+
+    def __init__(
+        self,
+        intake: Intake,
+        body_limits: BodyLimits | None = None,
+        client_projects: Mapping[str, str] | None = None,
+    ) -> None:
         self._intake = intake
+        self._client_projects = client_projects or {}
         self.limits = body_limits or BodyLimits()
         self._hinted: set[str] = set()
 
@@ -108,22 +125,24 @@ class HttpReceiver:
         answer_type = content_type or JSON
         try:
             signal = self._route(scope)
-            outcome = await self._export(signal, headers, content_type, _peer(scope), receive)
+            outcome = await self._export(signal, headers, content_type, scope, receive)
             self._raise_unless_accepted(outcome)
         except _RefusalError as refusal:
             if refusal.unread and not await _discarded(headers, receive):
                 refusal.headers["Connection"] = "close"
             body = error_status(refusal.code, str(refusal), answer_type)
-            await _answer(send, refusal.status, answer_type, body, refusal.headers)
+            await _answer(send, refusal.status, answer_type, body, headers, refusal.headers)
             return
-        body = export_response(signal, answer_type, outcome.rejected, outcome.message)
-        await _answer(send, 200, answer_type, body, {})
+        twice = TWICE if _TWICE.search(scope["path"]) else ""
+        said = self._intake.said(outcome, _peer(scope), twice)
+        body = export_response(signal, answer_type, outcome.rejected, said)
+        await _answer(send, 200, answer_type, body, headers)
 
     async def _export(
-        self, signal: Signal, headers: dict[bytes, bytes], content_type: str, peer: str, receive: Receive
+        self, signal: Signal, headers: dict[bytes, bytes], content_type: str, scope: Scope, receive: Receive
     ) -> Outcome:
         """Raises: _RefusalError."""
-        caller = await self._caller(headers, peer)
+        caller = await self._caller(headers, _peer(scope))
         if not content_type:
             given = headers.get(b"content-type", b"").decode("latin-1")[:64]
             said = f"Content-Type {given!r} is not taken" if given else "Content-Type is missing"
@@ -147,13 +166,20 @@ class HttpReceiver:
                 json=content_type == JSON,
                 encoding=encoding,
                 tenant=caller.tenant,
-                project=caller.project or _project(headers),
+                project=caller.project or self._project_of_client(scope) or _project(headers),
                 reservation=reservation,
             )
         except BaseException:
             reservation.release()
             raise
         return await self._take(request, in_thread=len(body) * weight >= THREAD_FROM_BYTES)
+
+    def _project_of_client(self, scope: Scope) -> str:
+        """The project of the client's certificate; "" if it has none."""
+        if not self._client_projects:
+            return ""
+        names = scope.get("client_names", ())
+        return next((project for name in names if (project := self._client_projects.get(name))), "")
 
     def _route(self, scope: Scope) -> Signal:
         path: str = scope["path"]
@@ -336,15 +362,24 @@ async def _discarded(headers: dict[bytes, bytes], receive: Receive) -> bool:
 
 
 async def _answer(
-    send: Send, status: int, content_type: str, body: bytes, headers: Mapping[str, str]
+    send: Send,
+    status: int,
+    content_type: str,
+    body: bytes,
+    request_headers: Mapping[bytes, bytes],
+    headers: Mapping[str, str] | None = None,
 ) -> None:
+    sent = [(name.encode().lower(), value.encode()) for name, value in (headers or {}).items()]
+    if len(body) >= COMPRESS_FROM_BYTES and _TAKES_GZIP.search(request_headers.get(b"accept-encoding", b"")):
+        body = gzip.compress(body, 1)
+        sent.append((b"content-encoding", b"gzip"))
     start: dict[str, Any] = {
         "type": "http.response.start",
         "status": status,
         "headers": [
             (b"content-type", content_type.encode()),
             (b"content-length", str(len(body)).encode()),
-            *((name.encode().lower(), value.encode()) for name, value in headers.items()),
+            *sent,
         ],
     }
     await send(start)

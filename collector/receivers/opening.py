@@ -57,12 +57,13 @@ def open_grpc(protocol: GrpcProtocol, intake: Intake) -> GrpcReceiver:
             keepalive.max_connection_age_grace,
             keepalive.max_concurrent_streams,
         ),
+        client_projects=protocol.tls.client_projects,
     )
 
 
 def open_http(protocol: HttpProtocol, intake: Intake) -> tuple[ASGIApp, Callable[[Settings], None]]:
     """The application, and what tells it of new settings."""
-    receiver = HttpReceiver(intake, _body_limits(protocol))
+    receiver = HttpReceiver(intake, _body_limits(protocol), protocol.tls.client_projects)
     door = Cors(receiver, protocol.cors.allowed_origins)
 
     def take_over(settings: Settings) -> None:
@@ -90,4 +91,5 @@ def http_options(protocol: HttpProtocol) -> dict[str, Any]:
         "http": guarded(limits),
         "timeout_keep_alive": protocol.keep_alive_timeout,
         "tls": protocol.tls,
+        "socket_mode": protocol.socket_mode,
     }

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
@@ -245,3 +249,23 @@ def test_what_can_not_be_made_in_the_data_directory_is_named(tmp_path: Path, nam
     assert result.returncode == 73
     assert result.stderr.startswith(f"eddyline: {tmp_path / name}")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_what_comes_while_others_learn_that_we_end_is_still_taken(data_dir: Path) -> None:
+    server = Server(data_dir, "--set", "service.shutdown.drain_delay=2s").start()
+    server.process.send_signal(signal.SIGTERM)
+    ready = f"{server.endpoints['admin']}/readyz"
+    deadline = time.monotonic() + 1.5
+    while httpx.get(ready).status_code == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert httpx.get(f"{server.endpoints['admin']}/healthz").status_code == 200
+    http_protobuf(server, PAYLOADS[0], "late")
+    server.api.close()
+    assert server.process.wait(30) == 0
+    server.start()
+    assert server.runs(project="late", include="all")
+    assert server.stop() == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from collector.cli import main
-from collector.deadletter import DeadLetters, Letter, read
+from collector.deadletter import DeadLetters, DeadLettersFullError, Letter, read
+from collector.intake import Intake, Outcome, Submission, Verdict
 from collector.journal import Header, Journal, Record
 from collector.keys import Keys, Scope, keys_file
+from collector.otlp import Signal
+from collector.service import _keep_aside
 from tests.collector.receivers.test_http import request
 from tests.corpus import select
 from tests.listening import serving
+from tests.otlp_json import to_json
 from tests.server import Server
 
 BODY = next(select("openinference/openai/tools")).traces[0].read_bytes()
@@ -185,3 +191,38 @@ def test_a_replay_waits_for_a_collector_that_is_busy(two_tenants: Path) -> None:
     with serving(busy) as url:
         replayed = run("journal", "replay", "--to", url, str(two_tenants))
     assert (replayed.exit_code, replayed.output, answers) == (0, "3 records sent\n", [])
+
+
+@pytest.mark.parametrize("transport", ["protobuf", "json"])
+def test_what_a_fault_of_ours_keeps_us_from_reading_is_kept(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    letters = DeadLetters(tmp_path / "dead-letters.jsonl", lambda signal, body, project: body)
+    intake = Intake({})
+    intake.given_up = partial(_keep_aside, letters, intake)
+    outcomes: list[Outcome] = []
+    made = request(0x6200001 if transport == "json" else 0x6200002)
+    body = gzip.compress(to_json(made) if transport == "json" else made.SerializeToString())
+    for judge in ("check", "transcode"):
+        monkeypatch.setattr(f"collector.intake.{judge}", lambda *_: 1 / 0)
+    sent = Submission(Signal.TRACES, body, "http", json=transport == "json", encoding="gzip", project="kept")
+    for _ in range(4):
+        intake.take(sent, outcomes.append)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.REFUSED] * 3 + [Verdict.BAD]
+    assert "dead letter" in outcomes[-1].message
+    [(_, letter)] = read(tmp_path / "dead-letters.jsonl")
+    assert "a fault of the collector" in letter.reason
+
+    replayed = run("dead-letter", "replay", "--data-dir", str(tmp_path), "--to", server.endpoints["http"])
+    assert (replayed.exit_code, replayed.output) == (0, "1 sent\n")
+    server.settled()
+    assert (b"http" + (0x6200001 if transport == "json" else 0x6200002).to_bytes(12, "big")).hex() in {
+        run["run_id"] for run in server.runs(project="kept", include="all")
+    }
+
+    def full(request: Submission, reason: str) -> None:
+        raise DeadLettersFullError("full")
+
+    intake.given_up = full
+    intake.take(sent, outcomes.append)
+    assert outcomes[-1].verdict is Verdict.REFUSED  # it is nowhere else but at its client

@@ -6,6 +6,8 @@ import random
 import subprocess
 import sys
 import threading
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -478,4 +480,39 @@ def test_a_reader_waits_for_what_comes(tmp_path: Path) -> None:
     record = reader.next()
     assert record is not None
     assert record.body == b"late"
+    target.close()
+
+
+def test_a_full_journal_gives_up_the_oldest_if_it_may(tmp_path: Path) -> None:
+    target = journal(tmp_path, max_bytes=8000, on_full="drop_oldest")
+    cursor = target.cursor("sink")
+    reader = target.reader(cursor.position)
+    assert reader.next() is None
+    header = replace(HEADER, items=1)
+    for number in range(26):
+        assert append(target, bytes([65 + number]) * 900, header=header) == [None]
+    assert target.waiting_bytes <= 8000
+    left = []
+    while (record := reader.next()) is not None:
+        left.append(record.sequence)
+    assert left == list(range(27 - len(left), 27))  # the newest, without a gap
+    assert 5 <= len(left) < 10
+    assert target.dropped_segments == 26 - len(left)
+    assert reader.lost_items == 26 - len(left)
+    target.close()
+    again = journal(tmp_path, max_bytes=8000, on_full="drop_oldest")
+    assert [record.sequence for record in everything(again, again.cursor("sink").position)] == left
+    again.close()
+
+
+def test_a_full_journal_refuses_unless_it_may_give_up_the_oldest(tmp_path: Path) -> None:
+    target = journal(tmp_path, max_bytes=8000)
+    target.cursor("sink")
+    taken = 0
+    with suppress(JournalFullError):
+        while taken < 26:
+            append(target, b"x" * 900)
+            taken += 1
+    assert taken < 10
+    assert target.dropped_segments == 0
     target.close()

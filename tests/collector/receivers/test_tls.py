@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
 
@@ -17,10 +17,12 @@ import trustme
 from collector import tls
 from collector.config import TlsSettings
 from collector.intake import Intake
+from collector.journal import Header
 from collector.listening import ListenError, listen
 from collector.receivers.cors import Cors
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
+from tests.collector.receivers.test_http import PROTOBUF, request
 from tests.listening import serving
 from tests.sending import TRACES
 
@@ -205,3 +207,52 @@ def test_H21_without_a_list_no_page_may_send() -> None:
     answer = asyncio.run(send())
     assert answer.status_code == 405
     assert "access-control-allow-origin" not in answer.headers
+
+
+# --------------------------------------------------------------------------- projects of clients
+
+
+class Projects:
+    """A journal that notes the projects of what it takes."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def append(self, header: Header, body: bytes, done: Callable[[Exception | None], None]) -> None:
+        self.seen.append(header.project)
+        done(None)
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+def test_G9_a_clients_certificate_says_its_project(
+    authority: trustme.CA, tmp_path: Path, transport: str
+) -> None:
+    projects = {"client@example.com": "shop"}
+    settings = written(authority, tmp_path, clients=True)
+    journal = Projects()
+    intake = Intake({"traces": journal})  # type: ignore[dict-item]
+    headers = {"x-loop-project": "another"}
+    certificates = [authority.issue_cert(name) for name in ("client@example.com", "other@example.com")]
+    if transport == "http":
+        with serving(HttpReceiver(intake, client_projects=projects), tls=settings) as url:
+            for number, certificate in enumerate(certificates, start=1):
+                context = ssl.create_default_context()
+                authority.configure_trust(context)
+                certificate.configure_cert(context)
+                with httpx.Client(verify=context, headers=headers | {"Content-Type": PROTOBUF}) as client:
+                    body = request(number).SerializeToString()
+                    assert client.post(f"{url}/v1/traces", content=body).status_code == 200
+    else:
+        receiver = GrpcReceiver(intake, max_message_bytes=1 << 20, workers=2, client_projects=projects)
+        port = receiver.start("127.0.0.1:0", tls.grpc_credentials(settings))
+        for number, certificate in enumerate(certificates, start=1):
+            credentials = grpc.ssl_channel_credentials(
+                authority.cert_pem.bytes(),
+                certificate.private_key_pem.bytes(),
+                certificate.cert_chain_pems[0].bytes(),
+            )
+            with grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+                call = channel.unary_unary(TRACES)
+                call(request(number).SerializeToString(), metadata=list(headers.items()), timeout=5)
+        receiver.stop(0)
+    assert journal.seen == ["shop", "another"]
