@@ -31,6 +31,9 @@ COMMANDS: Mapping[str, Place] = {
     "map": Place(
         "running", "map_files", "Say how the spans and log records in FILES are understood, and why."
     ),
+    "mock-llm": Place(
+        "wire", "mock_llm", "Play recorded calls as a provider would, for tests without a network."
+    ),
     "print-config": Place(
         "config", "print_config", "Print the configuration as it holds, from all sources, without secrets."
     ),

@@ -122,12 +122,9 @@ class Redaction:
     def mask(self) -> list[bool]:
         """Masks, in place, what `saw` was told of since the last time. Returns for each record whether some of it may
         be changed, by this or by `hide`."""
-        marked = _marked([body for body, _ in self._seen])
+        hits = marked([body for body, _ in self._seen])
         suspects = [
-            item
-            for (_, items), has_mark in zip(self._seen, marked, strict=True)
-            if has_mark
-            for item in items
+            item for (_, items), has_mark in zip(self._seen, hits, strict=True) if has_mark for item in items
         ]
         marked_texts = self._marked_texts(suspects)
 
@@ -136,7 +133,7 @@ class Redaction:
 
         done: set[int] = set()
         changed = []
-        for (_, items), has_mark in zip(self._seen, marked, strict=True):
+        for (_, items), has_mark in zip(self._seen, hits, strict=True):
             is_suspect = bool(has_mark and marked_texts)
             is_changed = is_suspect
             for item in items:
@@ -166,7 +163,7 @@ class Redaction:
             except Exception:  # masking it fails too, and says so
                 log.debug("the texts of an item can not be collected", exc_info=True)
         ordered = list(texts)
-        found = _marked([text.encode("utf-8", "surrogatepass") for text in ordered])
+        found = marked([text.encode("utf-8", "surrogatepass") for text in ordered])
         return {text for text, has_mark in zip(ordered, found, strict=True) if has_mark}
 
     def hide(self, items: Sequence[Item], events: Sequence[Event]) -> None:
@@ -272,7 +269,7 @@ def _redacted(item: Item, mask: Mask) -> dict[str, Any]:
     }
 
 
-def _marked(bodies: Sequence[bytes]) -> Sequence[Any]:
+def marked(bodies: Sequence[bytes]) -> Sequence[Any]:
     """For each body whether it has a mark of a secret."""
     if sum(map(len, bodies)) < FEW_BYTES:
         return [_MARKS.search(body) is not None for body in bodies]

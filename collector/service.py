@@ -43,7 +43,7 @@ from collector.pipeline import Pipeline
 from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
-from collector.proxy.door import ProxyDoor, into, wire_capture
+from collector.proxy.door import ProxyDoor, archive_in, into, wire_capture
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import Redaction
 from collector.reload import Reloadable
@@ -60,7 +60,7 @@ from mappers.loops.evaluator import Engine
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from sinks.base import SinkError
-from sinks.clickhouse import ClickHouseSink, Reader, Store
+from sinks.clickhouse import ClickHouseSink, Exchanges, Reader, Store
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +204,9 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         health.checks = {
             f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()
         } | {f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()}
-        proxy = ProxyDoor(settings.proxy, into(intake), salt, wire_capture(settings))
+        proxy = ProxyDoor(
+            settings.proxy, into(intake), salt, wire_capture(settings), archive_in(settings, store)
+        )
         api = Api(
             reader,
             _status(
@@ -234,6 +236,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
                 )
             ).text,
             taps=taps,
+            exchanges=Exchanges(store),
             redaction=lambda signal: Redaction(
                 settings.redaction, redacted_conventions if signal == "logs" else conventions
             ),

@@ -76,7 +76,7 @@ class Server:
 
     # ------------------------------------------------------------------- asking
 
-    def get(self, path: str, **parameters: Any) -> Any:
+    def get(self, path: str, /, **parameters: Any) -> Any:
         response = self.api.get(f"/api/v1{path}", params=parameters)
         assert response.status_code == 200, response.text
         return response.json()

@@ -17,6 +17,7 @@ from collector.api.answering import Numbered, OnePath, by_path
 from collector.api.base import READERS, Api, Routes, RouteTable
 from collector.api.discovery import DiscoveryRoutes
 from collector.api.events import EventRoutes
+from collector.api.exchanges import ExchangeRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
 from collector.api.problems import (
     Problem,
@@ -44,6 +45,7 @@ PARTS: tuple[type[Routes], ...] = (
     StructureRoutes,
     SpanRoutes,
     WarningRoutes,
+    ExchangeRoutes,
     TokenRoutes,
     TapRoutes,
     HealthRoutes,

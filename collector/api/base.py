@@ -23,7 +23,7 @@ from collector.tap import Taps
 from collector.telemetry import Health, Status
 from mappers.model import Run
 from mappers.normalize import Normalizer
-from sinks.clickhouse import Reader
+from sinks.clickhouse import Exchanges, Reader
 from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every, fields_of
 
 Result = TypeVar("Result")
@@ -49,6 +49,8 @@ class Api:
     """The text for Prometheus."""
     components: Callable[[], dict[str, Any]] = dict
     """How each part is."""
+    exchanges: Exchanges | None = None
+    """Calls that the proxy relayed."""
     taps: Taps = field(default_factory=Taps)
     redaction: Callable[[str], Redaction] = lambda signal: Redaction(RedactionSettings(), ())
     """Makes one that redacts a signal as its pipeline does."""

@@ -93,6 +93,7 @@ PATH_PARAMETERS = {
     "run_id": "id of the run: its trace id, 32 hex digits",
     "event_id": "id of an entry of the run's timeline",
     "span_id": "id of the span, 16 hex digits",
+    "exchange_id": "id of the exchange, 26 characters",
     "token_id": "id of the key, eight hex digits",
 }
 """What stands in paths, by name."""

@@ -1,4 +1,4 @@
-"""`eddyline wire`: looking into wire captures."""
+"""`eddyline wire` and `eddyline mock-llm`: looking into what the proxy captured, and playing it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.commands.common import EX_DATAERR, fail
+from collector.commands.common import EX_DATAERR, EX_UNAVAILABLE, fail
 
 if TYPE_CHECKING:
     from collector.proxy.wire.records import Record
@@ -83,3 +83,50 @@ def inspect(
     if show in digests:
         for line in digests[show](found):
             click.echo(line)
+
+
+@click.command("mock-llm")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@click.option("--listen", "endpoint", default="127.0.0.1:31400", show_default=True, metavar="HOST:PORT")
+@click.option(
+    "--speed",
+    type=click.FloatRange(0, 100, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="How many times as fast as recorded streams are played.",
+)
+@click.option("--no-delay", is_flag=True, help="Play streams without any pause.")
+@click.option(
+    "--strict", is_flag=True, help="Answer only what was asked in the same words when it was recorded."
+)
+def mock_llm(files: tuple[str, ...], endpoint: str, speed: float, no_delay: bool, strict: bool) -> None:
+    """Play recorded calls as a provider would, for tests without a network.
+
+    FILES are exports of `/api/v1/exchanges/export`. A request gets the answer that was recorded for it, else the next
+    one for its path.
+    """
+    import asyncio
+
+    from collector.listening import ListenError
+    from collector.proxy.mock import MockProvider, RecordingError, read_recordings, serve
+
+    recordings = []
+    for file in files:
+        with click.open_file(file, "rb") as stream:
+            try:
+                found, skipped = read_recordings(stream)
+            except RecordingError as error:
+                fail(f"{file}: {error}", EX_DATAERR)
+        recordings += found
+        if skipped:
+            click.echo(f"eddyline: {file}: {skipped} calls have no answer that was kept", err=True)
+    provider = MockProvider(recordings, speed=None if no_delay else speed, strict=strict)
+    told = f"{len(recordings)} recorded calls"
+    try:
+        asyncio.run(
+            serve(provider, endpoint, lambda url: click.echo(f"eddyline mock-llm plays {told}: {url}"))
+        )
+    except (ListenError, ValueError) as error:
+        fail(str(error), EX_UNAVAILABLE)

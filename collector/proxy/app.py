@@ -116,7 +116,7 @@ class Proxy:
             if path.startswith(OTEL):
                 await self._otlp(scope, receive, send)
                 return
-            family = _family_by_path(path)
+            family = family_by_path(path)
             query = scope["query_string"].decode("latin-1")
             route = self.routes.find("GET" if kind == "websocket" else scope["method"], path, query)
             if route.upstream.family != "openai":
@@ -216,7 +216,7 @@ def _split_run(path: str) -> tuple[str, str]:
     return trace_id, "/" + rest
 
 
-def _family_by_path(path: str) -> str:
+def family_by_path(path: str) -> str:
     """Whose words a client expects that asks for this path."""
     if path.startswith("/anthropic/") or path.endswith(("/messages", "/messages/count_tokens")):
         return "anthropic"

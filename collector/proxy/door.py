@@ -16,10 +16,12 @@ from collector.intake import Intake, Outcome, Verdict
 from collector.listening import ListenError, listen
 from collector.otlp import Signal
 from collector.proxy.app import Proxy, Recorder
+from collector.proxy.archive import Archive
 from collector.proxy.recorder import ExchangeRecorder, Outlet, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
 from collector.proxy.wire import WireCapture
 from collector.redaction import ProjectRules
+from sinks.clickhouse import Exchanges, Store
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class ProxyDoor:
     outlet: where spans go.
     salt: of this installation, for the names of keys.
     wire: is told of every call; None if nothing is captured. It is closed with the door.
+    archive: keeps calls as they passed; None if there is no store. It is closed with the door.
     recorder: instead of the one that reads calls, for tests.
     """
 
@@ -45,10 +48,11 @@ class ProxyDoor:
         outlet: Outlet,
         salt: bytes,
         wire: WireCapture | None = None,
+        archive: Archive | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
-        self._recorder = recorder or ExchangeRecorder(settings.capture, outlet, salt, wire)
+        self._recorder = recorder or ExchangeRecorder(settings.capture, outlet, salt, wire, archive)
         self._proxy: Proxy | None = None
 
     async def open(
@@ -106,6 +110,13 @@ def wire_capture(settings: Settings) -> WireCapture | None:
     if not settings.logging.capture_file or settings.proxy.endpoint is None:
         return None
     return WireCapture(settings.logging, ProjectRules(settings.redaction))
+
+
+def archive_in(settings: Settings, store: Store) -> Archive | None:
+    """The archive of a collector; None if its proxy is off."""
+    if settings.proxy.endpoint is None:
+        return None
+    return Archive(Exchanges(store).write, ProjectRules(settings.redaction))
 
 
 def into(intake: Intake) -> RetryingOutlet:

@@ -21,6 +21,7 @@ from starlette.types import Scope
 
 from collector.config import ProxyCapture
 from collector.proxy.app import Recorder
+from collector.proxy.archive import Archive
 from collector.proxy.capture import Capture, Policy
 from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, read_exchange
@@ -65,10 +66,16 @@ class ExchangeRecorder(Recorder):
     Args:
         salt: of this installation, for the names of keys.
         wire: is told of every call; None if nothing is captured.
+        archive: keeps calls as they passed; None if there is no store.
     """
 
     def __init__(
-        self, settings: ProxyCapture, outlet: Outlet, salt: bytes, wire: WireCapture | None = None
+        self,
+        settings: ProxyCapture,
+        outlet: Outlet,
+        salt: bytes,
+        wire: WireCapture | None = None,
+        archive: Archive | None = None,
     ) -> None:
         self.capture = Capture(settings, salt)
         self.counts = RecorderCounts()
@@ -77,6 +84,7 @@ class ExchangeRecorder(Recorder):
         self._budget = Budget(settings.max_queue_bytes)
         self._outlet = outlet
         self._wire = wire
+        self._archive = archive
         self._resolver = Resolver()
         self._version = version("eddyline")
         self._waiting: deque[Tape] = deque()
@@ -157,6 +165,8 @@ class ExchangeRecorder(Recorder):
             resolved = self._resolver.resolve(exchange)
             self._capture(exchange, resolved.session.id or resolved.session.trace_id, policy)
             self._outlet.send(tape.context.project, spans_of(exchange, resolved, policy, self._version))
+            if self._archive is not None:
+                self._archive.keep(exchange, resolved, policy)
             self.counts.recorded += 1
         except Exception:
             self.counts.failed += 1
@@ -176,6 +186,8 @@ class ExchangeRecorder(Recorder):
         self._thread.join(timeout)
         if self._wire is not None:
             self._wire.close()
+        if self._archive is not None:
+            self._archive.close(timeout)
         self._outlet.close(timeout)
 
     def document(self) -> dict[str, Any]:
@@ -187,6 +199,7 @@ class ExchangeRecorder(Recorder):
             "dropped": self.counts.dropped,
             "failed": self.counts.failed,
             "outlet": self._outlet.document(),
+            "archive": self._archive.document() if self._archive is not None else None,
             "wire": self._wire.document() if self._wire is not None else None,
         }
 

@@ -138,18 +138,18 @@ def _fitting(compare: Compare, sql: Sql) -> Callable[[str], str]:
         return lambda expression: f"{expression} = {operand}"
     if text == "*":
         return lambda expression: f"{expression} != ''"
-    like = sql.bind(_like(text), "String")
+    like = sql.bind(like_pattern(text), "String")
     return lambda expression: f"{expression} LIKE {like}"
 
 
-def _like(pattern: str) -> str:
+def like_pattern(pattern: str) -> str:
     return re.sub(r"([\\%_])", r"\\\1", pattern).replace("*", "%")
 
 
 def _contains(expression: str, compare: Compare, sql: Sql) -> str:
     text = str(compare.value)
     if compare.pattern:
-        return f"{expression} ILIKE {sql.bind('%' + _like(text) + '%', 'String')}"
+        return f"{expression} ILIKE {sql.bind('%' + like_pattern(text) + '%', 'String')}"
     return f"positionCaseInsensitiveUTF8({expression}, {sql.bind(text, 'String')}) > 0"
 
 

@@ -56,11 +56,7 @@ class StoredSettings:
 
     def put(self, name: str, value: Any, by: str = "", tenant: str = DEFAULT_TENANT) -> None:
         """Sets it, or with None takes it back. It holds once this returns."""
-        import pyarrow as pa
-
         row = {"Tenant": tenant, "Name": name, "Value": json.dumps(value, sort_keys=True), "UpdatedBy": by}
-        batch = pa.record_batch({column: arrow_array(TEXT, [text]) for column, text in row.items()})
-        stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, batch.schema) as writer:
-            writer.write_batch(batch)
-        self._store.insert_arrow("settings", list(row), stream.getvalue().to_pybytes())
+        self._store.insert_columns(
+            "settings", {column: arrow_array(TEXT, [text]) for column, text in row.items()}
+        )

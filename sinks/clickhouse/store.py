@@ -136,6 +136,21 @@ class Store:
 
     # ------------------------------------------------------------------- writing
 
+    def insert_columns(self, table: str, columns: Mapping[str, Any], token: str = "") -> None:
+        """Inserts Arrow arrays by the names of their columns.
+
+        Raises:
+            RetryableError, PermanentError: as `translated` says.
+        """
+        import pyarrow as pa
+
+        with translated():
+            batch = pa.record_batch(dict(columns))
+            stream = pa.BufferOutputStream()
+            with pa.ipc.new_stream(stream, batch.schema) as writer:
+                writer.write_batch(batch)
+        self.insert_arrow(table, list(columns), stream.getvalue().to_pybytes(), token)
+
     def insert_arrow(self, table: str, columns: Sequence[str], stream: bytes, token: str = "") -> None:
         """Inserts an Arrow IPC stream with these columns. With a token that the table has seen, nothing happens.
 

@@ -68,14 +68,7 @@ class ClickHouseSink:
     ) -> None:
         if not rows:
             return
-        import pyarrow as pa
-
-        columns = columns_of(rows)
-        batch = pa.record_batch(columns)
-        stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, batch.schema) as writer:
-            writer.write_batch(batch)
-        self._store.insert_arrow(table, list(columns), stream.getvalue().to_pybytes(), token)
+        self._store.insert_columns(table, columns_of(rows), token)
 
 
 def _attributes(owners: Iterable[Any]) -> Any:

@@ -45,7 +45,11 @@ class RunningProxy:
         self._stopping = asyncio.Event()
         async with AsyncExitStack() as parts:
             self.door = ProxyDoor(
-                self._settings, RetryingOutlet(self.collected.take), b"salt", self._wire, self._recorder
+                self._settings,
+                RetryingOutlet(self.collected.take),
+                b"salt",
+                self._wire,
+                recorder=self._recorder,
             )
             url = await self.door.open(otlp=self._take_otlp, ready=lambda: True, own_ports=set(), parts=parts)
             self.url = url or ""
