@@ -15,6 +15,7 @@ from collector.api.base import caller_of
 from collector.api.declaring import Route
 from collector.api.parameters import Parameters
 from collector.api.problems import Problem
+from collector.api.transfer import lightened
 from collector.gate import forbidden
 
 REQUEST_ID = "x-request-id"
@@ -68,7 +69,7 @@ class OnePath:
             request.scope["parameters"] = Parameters(
                 request.query_params.multi_items(), route.parameters, self._clock_ns()
             )
-        return await route.endpoint(request)
+        return await lightened(request, await route.endpoint(request))
 
 
 def by_path(routes: Sequence[Route]) -> dict[str, list[Route]]:

@@ -162,6 +162,8 @@ def _responses(route: Route, schemas: _Schemas) -> Iterable[tuple[str, dict[str,
             if answer.media
         }
         yield str(status), response | ({"content": content} if content else {})
+    if route.method == "GET" and route.scope is not None and not route.endless:
+        yield "304", {"description": "As the ETag in If-None-Match says; there is no body."}
     for status in route.every_problem():
         yield (
             str(status),
