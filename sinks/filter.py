@@ -48,6 +48,7 @@ FIELDS: Mapping[str, Field] = {
     "model": Field(Type.TEXTS, "a model that answered"),
     "tool": Field(Type.TEXTS, "a tool that was executed"),
     "tag": Field(Type.TEXTS, "a tag"),
+    "span": Field(Type.TEXTS, "name of one of its spans"),
     "convention": Field(Type.TEXTS, "a convention that its spans came in"),
     "warning": Field(Type.TEXTS, "type of a warning that stands"),
     "severity": Field(Type.TEXTS, "severity of a warning that stands", ["info", "warning", "critical"]),

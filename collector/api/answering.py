@@ -65,7 +65,7 @@ class OnePath:
         """Raises: Problem: the caller may not ask for this, or asks for what the route does not know."""
         if route.scope is not None and not caller_of(request).may(route.scope):
             raise Problem(403, f"{forbidden(route.scope).capitalize()}.")
-        if route.parameters is not None:
+        if route.parameters is not None and not route.lenient:
             request.scope["parameters"] = Parameters(
                 request.query_params.multi_items(), route.parameters, self._clock_ns()
             )

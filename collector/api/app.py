@@ -19,6 +19,7 @@ from collector.api.discovery import DiscoveryRoutes
 from collector.api.events import EventRoutes
 from collector.api.exchanges import ExchangeRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
+from collector.api.jaeger.routes import JaegerRoutes
 from collector.api.problems import (
     Problem,
     on_error,
@@ -48,6 +49,7 @@ PARTS: tuple[type[Routes], ...] = (
     ExchangeRoutes,
     TokenRoutes,
     TapRoutes,
+    JaegerRoutes,
     HealthRoutes,
 )
 """In the order in which the discovery lists them."""

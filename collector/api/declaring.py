@@ -47,6 +47,7 @@ class Route:
         parameters: of the query; None: the query is not looked at.
         body: model of the JSON body, if it takes one.
         problems: statuses of problems beside those that follow from the rest.
+        lenient: the endpoint reads the query itself, as another's API does; unknown parameters are no error.
         endless: the answer goes on for as long as the caller listens.
     """
 
@@ -59,6 +60,7 @@ class Route:
     body: Any = None
     problems: Sequence[int] = ()
     endless: bool = False
+    lenient: bool = False
 
     @property
     def purpose(self) -> str:
@@ -74,11 +76,11 @@ class Route:
         found = {421, *self.problems}
         if self.scope is not None:
             found |= {401, 403, 503, 504}
-        if self.parameters is not None or self.body is not None:
+        if (self.parameters is not None and not self.lenient) or self.body is not None:
             found.add(400)
         if self.body is not None:
             found.add(413)
-        if "{" in self.path:
+        if "{" in self.path and not self.lenient:
             found.add(404)
         return sorted(found)
 
@@ -92,6 +94,8 @@ def parameters_of(request: Request) -> Parameters:
 PATH_PARAMETERS = {
     "run_id": "id of the run: its trace id, 32 hex digits",
     "event_id": "id of an entry of the run's timeline",
+    "trace_id": "id of the trace: 32 hex digits, or in base64",
+    "service": "name of the service",
     "span_id": "id of the span, 16 hex digits",
     "exchange_id": "id of the exchange, 26 characters",
     "token_id": "id of the key, eight hex digits",

@@ -151,6 +151,7 @@ def _responses(route: Route, schemas: _Schemas) -> Iterable[tuple[str, dict[str,
     by_status: dict[int, list[Answer]] = {}
     for answer in route.every_answer():
         by_status.setdefault(answer.status, []).append(answer)
+    problems = route.every_problem()
     for status, answers in by_status.items():
         response: dict[str, Any] = {
             "description": next((answer.purpose for answer in answers if answer.purpose), "")
@@ -161,17 +162,15 @@ def _responses(route: Route, schemas: _Schemas) -> Iterable[tuple[str, dict[str,
             for answer in answers
             if answer.media
         }
+        if status in problems:
+            content[PROBLEM] = {"schema": schemas.of(models.Problem)}
         yield str(status), response | ({"content": content} if content else {})
     if route.method == "GET" and route.scope is not None and not route.endless:
         yield "304", {"description": "As the ETag in If-None-Match says; there is no body."}
-    for status in route.every_problem():
-        yield (
-            str(status),
-            {
-                "description": HTTPStatus(status).phrase,
-                "content": {PROBLEM: {"schema": schemas.of(models.Problem)}},
-            },
-        )
+    for status in problems:
+        if status not in by_status:
+            content = {PROBLEM: {"schema": schemas.of(models.Problem)}}
+            yield str(status), {"description": HTTPStatus(status).phrase, "content": content}
 
 
 _TEXT = {"type": "string"}

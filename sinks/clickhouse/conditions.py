@@ -112,6 +112,8 @@ def _comparison(compare: Compare, sql: Sql) -> str:
         return _warning(_OF_WARNINGS[name], compare, sql)
     if name == "text":
         return _text(compare, sql)
+    if name == "span":
+        return _span(compare, sql)
     column, kind = COLUMNS[name], FIELDS[name].type
     if kind in NUMERIC:
         if compare.pattern:
@@ -161,9 +163,18 @@ def _attribute(key: str, compare: Compare, sql: Sql) -> str:
         f"(mapContains({attributes}, {name}) AND {fits(f'{attributes}[{name}]')})"
         for attributes in ("SpanAttributes", "ResourceAttributes")
     )
+    return _in_spans(f"({either})", sql)
+
+
+def _span(compare: Compare, sql: Sql) -> str:
+    return _in_spans(_fitting(compare, sql)("SpanName"), sql)
+
+
+def _in_spans(condition: str, sql: Sql) -> str:
+    """One of the run's spans is such."""
     return (
         "RunId IN (SELECT TraceId FROM otel.otel_traces"
-        f" WHERE Tenant = {{tenant:String}} AND ({either}){sql.narrowed('TraceId', 'Timestamp')})"
+        f" WHERE Tenant = {{tenant:String}} AND {condition}{sql.narrowed('TraceId', 'Timestamp')})"
     )
 
 
@@ -204,6 +215,11 @@ def facet_sql(field: str, runs: str, values: dict[str, Any]) -> str:
             f"SELECT DISTINCT RunId, {_OF_WARNINGS[field]} AS Value FROM otel.loop_warnings FINAL"
             f" WHERE Tenant = {{tenant:String}} AND State != 'retracted'"
             f" AND RunId IN (SELECT RunId FROM ({runs}))"
+        )
+    if field == "span":
+        return (
+            "SELECT DISTINCT TraceId, SpanName AS Value FROM otel.otel_traces"
+            f" WHERE Tenant = {{tenant:String}} AND TraceId IN (SELECT RunId FROM ({runs}))"
         )
     column = COLUMNS[field]
     if FIELDS[field].type is Type.TEXTS:

@@ -13,6 +13,7 @@ from sinks.clickhouse.queries.outline import OutlineQueries
 from sinks.clickhouse.queries.runs import Order, Page, RunQueries
 from sinks.clickhouse.queries.selecting import RunFilter
 from sinks.clickhouse.queries.spans import SpanQueries
+from sinks.clickhouse.queries.traces import TraceQueries
 from sinks.clickhouse.queries.warnings import WarningQueries
 
 __all__ = ["Order", "Page", "Reader", "RunFilter"]
@@ -23,6 +24,7 @@ class Reader(
     EventQueries,
     OutlineQueries,
     SpanQueries,
+    TraceQueries,
     WarningQueries,
     AnalysisQueries,
 ):
