@@ -31,7 +31,7 @@ from mappers.model import (
 from sinks.base import Batch, PermanentError, WrongStoreError
 from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store
 from sinks.clickhouse.attributes import text
-from sinks.clickhouse.columns import EVENTS, RUNS, WARNINGS
+from sinks.clickhouse.columns import EVENTS, RUNS, TEXTS, WARNINGS
 from sinks.clickhouse.migrations import Migration, SchemaError, migrate, migrations
 from sinks.filter import Compare, Every
 
@@ -205,6 +205,18 @@ def test_an_event_is_read_as_it_was_written(sink: ClickHouseSink, reader: Reader
     assert run is not None
     assert reader.events(run) == [event]
     assert reader.event_rows("", trace_id, [(event.span_id, 0)]) == [event]
+
+
+def test_what_is_not_known_is_not_zero(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:
+    lists: dict[str, Any] = {column.field: [] for column in EVENTS if column.kind == TEXTS}
+    bare = Event(run_id=trace_id, span_id="0" * 16, trace_id=trace_id, start_ns=START, end_ns=START, **lists)
+    sink.write(Batch(events=[bare], runs=[full_run(trace_id)]))
+    run = reader.run("", trace_id)
+    assert run is not None
+    assert reader.events(run) == [bare]
+    zero = replace(bare, input_tokens=0, streaming=False, ttft_ms=0.0, cost_usd=Decimal(0))
+    sink.write(Batch(events=[zero]))
+    assert reader.events(run) == [zero]
 
 
 def test_a_run_is_read_as_it_was_written(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:
