@@ -9,10 +9,12 @@ import orjson
 from starlette.requests import Request
 
 from collector.api import models
+from collector.api.base import caller_of, within_project
 from collector.api.parameters import ATTRIBUTES, CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters
 from collector.api.problems import Problem, invalid
 from collector.query import QueryError, read_alternatives, read_document, read_text
 from collector.query.values import ALIASES, canonical, compare
+from sinks.clickhouse import RunFilter
 from sinks.clickhouse.reader import Order
 from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Condition, Every, Field, Type
 
@@ -72,6 +74,21 @@ FACET_PARAMETERS = (
 )
 BODY_PARAMETERS = (Parameter("filter", "a filter as JSON"), Q, SINCE, UNTIL, *PAGING)
 """Members of the body of a search."""
+
+
+def run_filter(request: Request, parameters: Parameters) -> RunFilter:
+    """The runs that the parameters choose, of those that the caller may see.
+
+    Raises:
+        Problem: as `read_filter`; 403 as `within_project`.
+    """
+    since_ns, until_ns = parameters.window_ns()
+    return RunFilter(
+        tenant=caller_of(request).tenant,
+        since_ns=since_ns,
+        until_ns=until_ns,
+        where=within_project(request, read_filter(parameters)),
+    )
 
 
 def read_filter(parameters: Parameters) -> Condition:
