@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Place] = {
     "mock-llm": Place(
         "wire", "mock_llm", "Play recorded calls as a provider would, for tests without a network."
     ),
+    "mcp": Place("mcp", "mcp", "Serve runs to an assistant: MCP over standard input and output."),
     "print-config": Place(
         "config", "print_config", "Print the configuration as it holds, from all sources, without secrets."
     ),

@@ -34,6 +34,7 @@ from collector.intake import Intake, Submission
 from collector.journal import Header, Journal, JournalLockedError, Record
 from collector.keys import Keys, KeysError, keys_file
 from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, listen
+from collector.live import Live
 from collector.loops import LoopWatch
 from collector.meaning import not_understood
 from collector.metrics import Metrics, Sources
@@ -201,6 +202,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             for signal, stage in stages.items()
         }
         taps = _tapped(intake, stages, pipelines)
+        live = _told_live(pipelines)
         health.checks = {
             f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()
         } | {f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()}
@@ -237,6 +239,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             ).text,
             taps=taps,
             exchanges=Exchanges(store),
+            live=live,
             redaction=lambda signal: Redaction(
                 settings.redaction, redacted_conventions if signal == "logs" else conventions
             ),
@@ -260,6 +263,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         await asyncio.sleep(settings.service.shutdown.drain_delay)
         intake.draining = True
         taps.end()
+        live.end()
 
 
 @contextmanager
@@ -407,6 +411,14 @@ def _keep_aside(dead_letters: DeadLetters, intake: Intake, request: Submission, 
     body = intake.inflated(request)
     header = Header(time.time_ns(), request.tenant, request.project, request.transport)
     dead_letters.keep([Letter(Record(0, header, body), request.signal, reason, json=request.json)])
+
+
+def _told_live(pipelines: Mapping[str, Pipeline[Any]]) -> Live:
+    """The live stream, that is told what is stored."""
+    live = Live()
+    for pipeline in pipelines.values():
+        pipeline.written.append(lambda batch, seconds: live.written(batch))
+    return live
 
 
 def _tapped(

@@ -140,6 +140,11 @@ def _of_event(event: Event, agent: str) -> Iterator[TimelineEntry]:
         yield _entry(event, agent, "end", f"{prefix}_{ending}", event.end_ns, closing=True)
 
 
+def entries_of(event: Event) -> Sequence[TimelineEntry]:
+    """The entries of an event, told from it alone: whose agent it is, only as far as it says so itself."""
+    return list(_of_event(event, event.agent or (agent_name(event) if event.kind == Kind.AGENT else "")))
+
+
 def entry_types(kind: str, *, running: bool = False) -> Sequence[str]:
     """Types of the entries of an event of that kind; () if it has none."""
     if kind == Kind.HANDOFF:

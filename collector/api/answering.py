@@ -47,12 +47,14 @@ class OnePath:
     def __init__(self, routes: Iterable[Route], clock_ns: Callable[[], int]) -> None:
         self._routes = {route.method: route for route in routes}
         self._clock_ns = clock_ns
-        methods = {*self._routes, "OPTIONS", *(("HEAD",) if "GET" in self._routes else ())}
+        if "GET" in self._routes and not self._routes["GET"].endless:
+            self._routes["HEAD"] = self._routes["GET"]
+        methods = {*self._routes, "OPTIONS"}
         self._allowed = {"Allow": ", ".join(sorted(methods))}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        route = self._routes.get("GET" if method == "HEAD" else method)
+        route = self._routes.get(method)
         if route is not None:
             response = await self._answer(route, Request(scope, receive))
         elif method == "OPTIONS":

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from collector.api.access import Access
 from collector.api.analysis import AnalysisRoutes
 from collector.api.answering import Numbered, OnePath, by_path
+from collector.api.assistants import AssistantRoutes
 from collector.api.base import READERS, Api, Routes, RouteTable
 from collector.api.discovery import DiscoveryRoutes
 from collector.api.events import EventRoutes
@@ -32,6 +33,7 @@ from collector.api.problems import (
 )
 from collector.api.runs import RunRoutes
 from collector.api.spans import SpanRoutes
+from collector.api.streaming import StreamRoutes
 from collector.api.structure import StructureRoutes
 from collector.api.tapping import TapRoutes
 from collector.api.tokens import TokenRoutes
@@ -52,8 +54,10 @@ PARTS: tuple[type[Routes], ...] = (
     WarningRoutes,
     ExchangeRoutes,
     TokenRoutes,
+    StreamRoutes,
     TapRoutes,
     JaegerRoutes,
+    AssistantRoutes,
     HealthRoutes,
 )
 """In the order in which the discovery lists them."""

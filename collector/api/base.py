@@ -18,6 +18,7 @@ from collector.api.problems import Problem
 from collector.config import RedactionSettings
 from collector.gate import Caller, forbidden
 from collector.keys import Keys, Scope
+from collector.live import Live
 from collector.redaction import Redaction
 from collector.tap import Taps
 from collector.telemetry import Health, Status
@@ -52,6 +53,7 @@ class Api:
     exchanges: Exchanges | None = None
     """Calls that the proxy relayed."""
     taps: Taps = field(default_factory=Taps)
+    live: Live = field(default_factory=Live)
     redaction: Callable[[str], Redaction] = lambda signal: Redaction(RedactionSettings(), ())
     """Makes one that redacts a signal as its pipeline does."""
 

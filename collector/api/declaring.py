@@ -19,6 +19,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
 TEXT = "text/plain"
+SSE = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,10 @@ _TITLES = {
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
     413: ("too-large", "Too large"),
+    415: ("unsupported-media-type", "Unsupported media type"),
     421: ("misdirected", "Unknown host"),
     500: ("internal-error", "Internal error"),
+    501: ("not-installed", "Not installed"),
     503: ("unavailable", "Temporarily unavailable"),
     504: ("timeout", "The query took too long"),
 }
