@@ -58,8 +58,9 @@ class StreamRoutes(Routes):
         return self._stream(request, where, "")
 
     async def stream_run(self, request: Request) -> Response:
-        """The same of one run, which need not have begun."""
-        return self._stream(request, ALWAYS, request.path_params["run_id"].lower())
+        """The same of one run."""
+        run = await self.run_of(request)
+        return self._stream(request, ALWAYS, run.run_id)
 
     def _stream(self, request: Request, where: Condition, run_id: str) -> Response:
         interest = self._interest(request, parameters_of(request), where, run_id)

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.demo import captured
 from collector.keys import Keys, Scope, keys_file
@@ -108,12 +109,23 @@ def test_only_what_is_asked_for_is_told(server: Server) -> None:
     assert none.messages == []
 
 
-def test_one_run_can_be_followed_before_it_begins(server: Server) -> None:
-    run_id, body = captured()
-    listening = Listening(server, f"/runs/{run_id.upper()}/stream", types="run")
+def test_one_run_can_be_followed(server: Server) -> None:
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    start = {"trace_id": b"followed" * 2, "start_time_unix_nano": 1_790_000_000_000_000_000, "name": "agent"}
+    spans.add(
+        span_id=b"firstone", parent_span_id=b"rootspan", end_time_unix_nano=10**9 * 1_790_000_001, **start
+    )
+    http_protobuf(server, request.SerializeToString(), "followed")
+    server.settled()
+    run_id = (b"followed" * 2).hex()
+    listening = Listening(server, f"/runs/{run_id.upper()}/stream", types="run", until='"status":"completed"')
     sent(server, "another")
-    http_protobuf(server, body, "followed")
+    del spans[:]
+    spans.add(span_id=b"rootspan", end_time_unix_nano=10**9 * 1_790_000_002, **start)
+    http_protobuf(server, request.SerializeToString(), "followed")
     assert {one["data"]["run_id"] for one in listening.all()} == {run_id}
+    assert server.api.get(f"/api/v1/runs/{'0' * 32}/stream").status_code == 404
 
 
 def test_who_was_cut_off_hears_what_they_missed(server: Server) -> None:
