@@ -81,6 +81,8 @@ class Gate:
         self._token = token.encode() if token else None
         self.ingest_needs_key = ingest_needs_key
         self._failures = _Failures()
+        self.failures = 0
+        """Requests that needed a key and had none that holds."""
 
     def admit(self, scope: Scope, authorization: str, api_key: str, peer: str) -> Caller:
         """Whom the request comes from.
@@ -118,6 +120,7 @@ class Gate:
 
     def _stranger(self, given: Sequence[str], peer: str) -> UnauthenticatedError:
         self._failures.add(peer)
+        self.failures += 1
         return UnauthenticatedError(
             "this key is not known" if given else "send a key: Authorization: Bearer …"
         )

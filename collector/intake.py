@@ -50,6 +50,7 @@ INSIDE = "proxy"
 
 FAULT_TRIES = 3
 MAX_FAULTS = 1000
+MOST_CLIENTS = 200
 WARN_EVERY_S = 600.0
 MAX_WARNED = 10_000
 
@@ -86,8 +87,11 @@ class Counted:
     requests: int = 0
     accepted: int = 0
     rejected: int = 0
+    refused: int = 0
+    """In requests that were asked to come back, as far as these were looked into."""
     resent: int = 0
     """Accepted without being stored again, because the same request was taken a moment ago."""
+    resent_requests: int = 0
     bad_requests: int = 0
     refused_requests: int = 0
 
@@ -95,6 +99,12 @@ class Counted:
 @dataclass(slots=True)
 class IntakeStats:
     by_door: dict[tuple[str, Signal], Counted] = field(default_factory=dict)
+    clients: Counter[str] = field(default_factory=Counter)
+    """Requests by what their senders call themselves."""
+
+    def saw_client(self, agent: str) -> None:
+        """Counts a request of who calls itself so. Bounded: a label of a metric is not for everybody to make up."""
+        self.clients[agent if agent in self.clients or len(self.clients) < MOST_CLIENTS else ""] += 1
 
     def of(self, transport: str, signal: Signal) -> Counted:
         return self.by_door.setdefault((transport, signal), Counted())
@@ -221,10 +231,10 @@ class Intake:
     def take(self, request: Submission, done: Callable[[Outcome], None]) -> None:
         """Inflates, judges and journals a request. `done` is called once, now or from the journal's thread."""
 
-        def end(outcome: Outcome, accepted: int = 0, *, resent: int = 0) -> None:
+        def end(outcome: Outcome, accepted: int = 0, *, resent: bool = False, refused: int = 0) -> None:
             if request.reservation is not None:
                 request.reservation.release()
-            self._count(request.signal, request.transport, outcome, accepted, resent=resent)
+            self._count(request.signal, request.transport, outcome, accepted, resent=resent, refused=refused)
             done(outcome)
 
         key = Resends.key(
@@ -236,10 +246,12 @@ class Intake:
             "json" if request.json else "protobuf",
         )
         if (before := self._resends.answer(key)) is not None:
-            end(*before, resent=before[1])
+            end(*before, resent=True)
             return
+        items = 0
         try:
             checked = self._judge(request)
+            items = checked.accepted
             accepted = Outcome(Verdict.ACCEPTED, checked.rejected, checked.reasons, checked.warnings)
             journal = self._journals.get(request.signal)
             if journal is None or not checked.accepted:
@@ -252,7 +264,7 @@ class Intake:
                     self.taken(request.signal, header, checked.body)
                     end(accepted, checked.accepted)
                 else:
-                    end(Outcome(Verdict.REFUSED, message=str(error)))
+                    end(Outcome(Verdict.REFUSED, message=str(error)), refused=items)
 
             header = Header(
                 time.time_ns(), request.tenant, request.project, request.transport, checked.accepted
@@ -265,7 +277,7 @@ class Intake:
         except inflate.UnknownEncodingError as error:
             end(Outcome(Verdict.UNKNOWN_ENCODING, message=str(error)))
         except (NoRoomError, JournalError) as error:
-            end(Outcome(Verdict.REFUSED, message=str(error)))
+            end(Outcome(Verdict.REFUSED, message=str(error)), refused=items)
         except Exception:
             log.exception("a %s request could not be judged", request.signal)
             end(self._faulty(request))
@@ -305,13 +317,22 @@ class Intake:
         return Outcome(Verdict.BAD, message=said)
 
     def _count(
-        self, signal: Signal, transport: str, outcome: Outcome, accepted: int, *, resent: int = 0
+        self,
+        signal: Signal,
+        transport: str,
+        outcome: Outcome,
+        accepted: int,
+        *,
+        resent: bool = False,
+        refused: int = 0,
     ) -> None:
         with self._lock:
             counted = self.stats.of(transport, signal)
             counted.requests += 1
             counted.accepted += accepted
-            counted.resent += resent
+            counted.resent += accepted if resent else 0
+            counted.resent_requests += resent
+            counted.refused += refused
             counted.rejected += outcome.rejected
             counted.bad_requests += outcome.verdict not in (Verdict.ACCEPTED, Verdict.REFUSED)
             counted.refused_requests += outcome.verdict is Verdict.REFUSED

@@ -5,11 +5,13 @@ Names that the OpenTelemetry collector has are kept, so that dashboards made for
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,16 +21,29 @@ from prometheus_client.registry import Collector
 
 from collector.breaker import Breaker
 from collector.deadletter import DeadLetters
-from collector.intake import IntakeStats
+from collector.intake import Intake
 from collector.journal import Journal
 from collector.pipeline import Pipeline
-from collector.stages import Totals
+from collector.receivers.clients import OTHER
+from collector.reload import Reloadable
+from collector.stages import LogStage, Totals, TraceStage
+from mappers.model import Event
 from sinks.base import Batch
 
 ITEMS = {"traces": "spans", "logs": "log_records", "metrics": "metric_points"}
 """How the OpenTelemetry collector names the items of a signal."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 ROWS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000)
+
+LOOK_AT_LOOP_S = 0.5
+OLD_S = 86_400.0
+"""What ended longer ago was not just measured, but is replayed or imported."""
+MOST_SCOPES, MAX_SCOPE = 200, 100
+MEANINGS = {
+    "accepted": "Safe in the journal.",
+    "failed": "Can never be stored; said so.",
+    "refused": "Asked to come back; of requests that were looked into.",
+}
 
 Family = CounterMetricFamily | GaugeMetricFamily
 
@@ -38,14 +53,16 @@ class Sources:
     """The parts that are asked."""
 
     version: str
-    receivers: IntakeStats
+    intake: Intake
     journals: Mapping[str, Journal]
+    stages: Mapping[str, TraceStage | LogStage]
     pipelines: Mapping[str, Pipeline[Any]]
     balance: Callable[[str], Mapping[str, int]]
     """What became of a signal's items, by signal."""
     dead_letters: DeadLetters
     breaker: Breaker
     totals: Totals
+    reloadable: Reloadable
 
 
 class Metrics(Collector):
@@ -77,6 +94,23 @@ class Metrics(Collector):
             buckets=ROWS,
             registry=self._registry,
         )
+        self._lag = Histogram(
+            "eddyline_ingest_lag_seconds",
+            "From the end of a batch's newest span, by its own clock, until it can be queried.",
+            ["signal"],
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._loop_lag = Histogram(
+            "eddyline_loop_lag_seconds",
+            "How late the event loop came to what was due.",
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._mapped: Counter[tuple[str, str]] = Counter()
+        self._unmapped: Counter[str] = Counter()
+        for stage in sources.stages.values():
+            stage.mapped.append(self._count_mapped)
         for signal, journal in sources.journals.items():
             journal.sync_seconds = sync.labels(signal).observe
         for signal, pipeline in sources.pipelines.items():
@@ -84,6 +118,14 @@ class Metrics(Collector):
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
+
+    async def watch_loop(self) -> None:
+        """Measures how late the event loop is, until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LOOK_AT_LOOP_S
+            await asyncio.sleep(LOOK_AT_LOOP_S)
+            self._loop_lag.observe(max(0.0, loop.time() - due))
 
     def describe(self) -> list[Family]:
         return []
@@ -93,17 +135,44 @@ class Metrics(Collector):
         yield from self._received()
         yield from self._delivered()
         yield from self._journalled()
+        yield from self._understood()
         yield from self._stored()
 
     def _watch(self, signal: str) -> Callable[[Batch, float], None]:
-        insert, rows = self._insert.labels(signal), self._rows.labels(signal)
+        insert, rows, lag = (each.labels(signal) for each in (self._insert, self._rows, self._lag))
 
         def written(batch: Batch, seconds: float) -> None:
             insert.observe(seconds)
             tables = (batch.spans, batch.logs, batch.events, batch.runs, batch.warnings)
             rows.observe(sum(map(len, tables)))
+            newest_ns = max((event.end_ns for event in batch.events), default=0)
+            late_s = (time.time_ns() - newest_ns) / 1e9
+            if 0 <= late_s < OLD_S:
+                lag.observe(late_s)
 
         return written
+
+    def _count_mapped(self, events: Sequence[Event]) -> None:
+        self._mapped.update((event.convention, event.kind) for event in events)
+        for event in events:
+            if not event.convention:
+                known = event.scope in self._unmapped or len(self._unmapped) < MOST_SCOPES
+                self._unmapped[event.scope[:MAX_SCOPE] if known else "other"] += 1
+
+    def _understood(self) -> Iterator[Family]:
+        mapped = CounterMetricFamily(
+            "eddyline_spans_mapped",
+            "Events that were read, by the first convention that knew them and their kind.",
+            labels=["convention", "kind"],
+        )
+        for (convention, kind), count in list(self._mapped.items()):
+            mapped.add_metric([convention or "none", kind], count)
+        unmapped = CounterMetricFamily(
+            "eddyline_spans_unmapped", "Spans that no convention knew, by scope.", labels=["scope"]
+        )
+        for scope, count in list(self._unmapped.items()):
+            unmapped.add_metric([scope], count)
+        yield from (mapped, unmapped)
 
     def _process(self) -> Iterator[Family]:
         build = GaugeMetricFamily("eddyline_build_info", "Version.", labels=["version"])
@@ -116,6 +185,11 @@ class Metrics(Collector):
             "otelcol_process_cpu_seconds", "CPU time, user and system.", value=times.user + times.system
         )
         yield GaugeMetricFamily("otelcol_process_memory_rss", "Resident memory in bytes.", value=_rss())
+        yield GaugeMetricFamily(
+            "eddyline_config_last_reload_successful",
+            "1 unless the newest configuration could not be taken over.",
+            value=self._sources.reloadable.successful,
+        )
 
     def _received(self) -> Iterator[Family]:
         requests = CounterMetricFamily(
@@ -123,8 +197,15 @@ class Metrics(Collector):
             "Requests by how they ended.",
             labels=["receiver", "transport", "signal", "outcome"],
         )
+        resent = CounterMetricFamily(
+            "eddyline_duplicate_requests",
+            "Requests that were taken a moment before, byte for byte.",
+            labels=["transport", "signal"],
+        )
         items: dict[str, Family] = {}
-        for (transport, signal), counted in list(self._sources.receivers.by_door.items()):
+        stats = self._sources.intake.stats
+        for (transport, signal), counted in list(stats.by_door.items()):
+            resent.add_metric([transport, signal.value], counted.resent_requests)
             labels = ["proxy" if transport == "proxy" else "otlp", transport]
             bad, refused = counted.bad_requests, counted.refused_requests
             for outcome, value in (
@@ -134,18 +215,41 @@ class Metrics(Collector):
             ):
                 requests.add_metric([*labels, signal.value, outcome], value)
             name = ITEMS[signal.value]
-            for what, value in (("accepted", counted.accepted), ("failed", counted.rejected)):
+            for what, value in (
+                ("accepted", counted.accepted),
+                ("failed", counted.rejected),
+                ("refused", counted.refused),
+            ):
                 family = items.setdefault(
                     f"otelcol_receiver_{what}_{name}",
                     CounterMetricFamily(
                         f"otelcol_receiver_{what}_{name}",
-                        "Safe in the journal." if what == "accepted" else "Can never be stored; said so.",
+                        MEANINGS[what],
                         labels=["receiver", "transport"],
                     ),
                 )
                 family.add_metric(labels, value)
         yield requests
+        yield resent
         yield from items.values()
+        clients = CounterMetricFamily(
+            "eddyline_client_requests",
+            "Requests by what their senders call themselves: of old exporters a restart costs data.",
+            labels=["sdk", "version"],
+        )
+        for name, count in list(stats.clients.items()):
+            clients.add_metric((name or OTHER).partition("/")[::2], count)
+        yield clients
+        yield CounterMetricFamily(
+            "eddyline_auth_failures",
+            "Requests without a key that holds.",
+            value=self._sources.intake.gate.failures,
+        )
+        yield GaugeMetricFamily(
+            "eddyline_inflight_bytes",
+            "Memory that requests on their way in hold.",
+            value=self._sources.intake.budget.taken,
+        )
 
     def _delivered(self) -> Iterator[Family]:
         fates = GaugeMetricFamily(
@@ -173,12 +277,17 @@ class Metrics(Collector):
                 yield family
         yield fates
         yield queue
-        retries = CounterMetricFamily("eddyline_sink_retries", "Tries that failed.", labels=["signal"])
+        retries = CounterMetricFamily(
+            "eddyline_sink_retries",
+            "Tries that failed, by the store's code or the kind of the fault.",
+            labels=["signal", "code"],
+        )
         dropped = CounterMetricFamily(
             "eddyline_sink_rows_dropped", "Derived rows that the store would not take.", labels=["signal"]
         )
         for signal, pipeline in self._sources.pipelines.items():
-            retries.add_metric([signal], pipeline.retries)
+            for code, count in list(pipeline.retries.items()):
+                retries.add_metric([signal, code], count)
             dropped.add_metric([signal], pipeline.rows_dropped)
         yield retries
         yield dropped
@@ -207,13 +316,19 @@ class Metrics(Collector):
         corrupt = CounterMetricFamily(
             "eddyline_wal_corrupt_ranges", "Ranges that could not be read.", labels=["signal"]
         )
+        dropped = CounterMetricFamily(
+            "eddyline_wal_dropped_segments",
+            "Segments given up to make room (journal.on_full: drop_oldest).",
+            labels=["signal"],
+        )
         for signal, journal in self._sources.journals.items():
+            dropped.add_metric([signal], journal.dropped_segments)
             oldest_ns = self._sources.pipelines[signal].oldest_ns
             size.add_metric([signal], journal.size_bytes)
             waiting.add_metric([signal], journal.waiting_bytes)
             age.add_metric([signal], max(0, now_ns - oldest_ns) / 1e9 if oldest_ns else 0)
             corrupt.add_metric([signal], journal.quarantine.ranges)
-        yield from (size, waiting, age, corrupt)
+        yield from (size, waiting, age, corrupt, dropped)
 
     def _stored(self) -> Iterator[Family]:
         totals = self._sources.totals

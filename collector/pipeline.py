@@ -13,8 +13,10 @@ from __future__ import annotations
 import logging
 import queue
 import random
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -37,6 +39,9 @@ LONGEST_RETRY_S = 30.0
 IDLE_WAIT_S = 0.5
 FATAL_ATTEMPTS = 5
 """A batch that was being stored when the process died so often in a row is what kills it."""
+
+_CODE = re.compile(r"\bCode: (\d+)")
+"""Of ClickHouse, within what it says."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -135,7 +140,8 @@ class Pipeline(Generic[Item]):
         """When the oldest record of the batch that is being stored came; 0: nothing is."""
         self.written: list[Callable[[Batch, float], None]] = []
         """Told of each batch that was stored and how long that took."""
-        self.retries = 0
+        self.retries: Counter[str] = Counter()
+        """Tries that failed, by the store's code or the kind of the fault."""
         self.rows_dropped = 0
         """Derived rows that the store would not take."""
         self.last_error = ""
@@ -386,10 +392,10 @@ class Pipeline(Generic[Item]):
             try:
                 result = attempt()
             except (SinkError, DeadLettersFullError, OSError) as error:
-                self._failed(str(error))
+                self._failed(error, str(error))
             except Exception as error:
                 log.exception("%s failed", self._signal)
-                self._failed(f"{type(error).__name__}: {error}")
+                self._failed(error, f"{type(error).__name__}: {error}")
             else:
                 self.last_error = ""
                 if breaker is not None:
@@ -402,9 +408,10 @@ class Pipeline(Generic[Item]):
                     return None
                 pause = min(pause * 2, LONGEST_RETRY_S)
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, error: Exception, why: str) -> None:
         self.last_error = why
-        self.retries += 1
+        code = _CODE.search(why)
+        self.retries[code[1] if code else type(error).__name__] += 1
         log.warning("%s: tried again later: %s", self._signal, why)
         if self._cursor.attempts:
             # The process lives: it is not the batch that kills it.

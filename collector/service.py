@@ -206,6 +206,22 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         health.checks = {
             f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()
         } | {f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()}
+        metrics = Metrics(
+            Sources(
+                version("eddyline"),
+                intake,
+                journals,
+                stages,
+                pipelines,
+                lambda signal: balanced(intake, journals[signal], pipelines[signal]),
+                dead_letters,
+                breaker,
+                totals,
+                reloadable,
+            )
+        )
+        lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
+        parts.callback(lag.cancel)
         proxy = ProxyDoor(
             settings.proxy, into(intake), salt, wire_capture(settings), archive_in(settings, store)
         )
@@ -225,18 +241,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             health,
             normalizer=lambda: Normalizer(conventions, prices),
             keys=keys,
-            metrics=Metrics(
-                Sources(
-                    version("eddyline"),
-                    intake.stats,
-                    journals,
-                    pipelines,
-                    lambda signal: balanced(intake, journals[signal], pipelines[signal]),
-                    dead_letters,
-                    breaker,
-                    totals,
-                )
-            ).text,
+            metrics=metrics.text,
             taps=taps,
             exchanges=Exchanges(store),
             live=live,
@@ -428,7 +433,7 @@ def _tapped(
     taps = Taps()
     intake.taken = taps.received
     for name, stage in stages.items():
-        stage.mapped = partial(taps.mapped, name)
+        stage.mapped.append(partial(taps.mapped, name))
         pipelines[name].written.append(partial(taps.written, name))
     return taps
 

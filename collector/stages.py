@@ -129,7 +129,7 @@ class TraceStage:
         self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
-        self.mapped: Callable[[Sequence[Event]], None] = lambda events: None
+        self.mapped: list[Callable[[Sequence[Event]], None]] = []
         """Told of events as they were read. Must neither fail nor wait."""
 
     def decode(self, record: Record) -> Sequence[Span]:
@@ -148,7 +148,8 @@ class TraceStage:
         sent = self._received.take(changed) if self._received is not None else None
         events = [normalize(span) for span in items]
         self._redaction.hide(items, events)
-        self.mapped(events)
+        for tell in self.mapped:
+            tell(events)
 
         def count(derived: Derived) -> None:
             self._flow.stored += derived.new_spans
@@ -174,7 +175,7 @@ class LogStage:
         self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
-        self.mapped: Callable[[Sequence[Event]], None] = lambda events: None
+        self.mapped: list[Callable[[Sequence[Event]], None]] = []
         """Told of events as they were read. Must neither fail nor wait."""
 
     def decode(self, record: Record) -> Sequence[LogRecord]:
@@ -190,7 +191,8 @@ class LogStage:
         self._redaction.mask()
         events = [event for record in items if (event := self._reader.event(record)) is not None]
         self._redaction.hide(items, events)
-        self.mapped(events)
+        for tell in self.mapped:
+            tell(events)
         return self._derivation.prepare(
             Batch(logs=items),
             events,

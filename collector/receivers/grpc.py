@@ -17,6 +17,7 @@ from collector.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outco
 from collector.listening import UNIX, clear_socket
 from collector.otlp import Signal
 from collector.otlp.status import PROTOBUF, export_response, retry_trailers
+from collector.receivers.clients import client_name
 
 _METHODS = {
     "/opentelemetry.proto.collector.trace.v1.TraceService/Export": Signal.TRACES,
@@ -137,6 +138,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
     def _exporter(self, signal: Signal) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def export(body: bytes, context: grpc.ServicerContext) -> bytes:
             metadata = {key: _text(value) for key, value in context.invocation_metadata()}
+            self._intake.stats.saw_client(client_name(metadata.get("user-agent", "")))
             caller = self._caller(metadata, context)
             outcome = self._take(signal, body, metadata, caller, context)
             if outcome.verdict is Verdict.REFUSED:

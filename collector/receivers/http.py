@@ -31,6 +31,7 @@ from collector.memory import Reservation
 from collector.otlp import Signal
 from collector.otlp.status import JSON, PROTOBUF, Code, error_status, export_response
 from collector.receivers import inflate
+from collector.receivers.clients import client_name
 
 log = logging.getLogger(__name__)
 
@@ -142,6 +143,7 @@ class HttpReceiver:
         self, signal: Signal, headers: dict[bytes, bytes], content_type: str, scope: Scope, receive: Receive
     ) -> Outcome:
         """Raises: _RefusalError."""
+        self._intake.stats.saw_client(client_name(_text(headers.get(b"user-agent", b""))))
         caller = await self._caller(headers, _peer(scope))
         if not content_type:
             given = headers.get(b"content-type", b"").decode("latin-1")[:64]

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import time
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from collector.demo import captured
+from collector.intake import MOST_CLIENTS, IntakeStats
+from collector.receivers.clients import client_name
 from collector.telemetry import _JsonLines, _NotTooOften
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
 from tests.server import Server
+from tests.test_documentation import table
 
 BODY = next(select("openinference/openai/tools")).traces[0].read_bytes()
 
@@ -48,6 +55,66 @@ def test_metrics_say_what_the_status_says(server: Server) -> None:
     assert of(found, "eddyline_wal_fsync_seconds_count", signal="traces") > 0
     assert of(found, "eddyline_sink_insert_seconds_count", signal="traces") > 0
     assert of(found, "otelcol_process_memory_rss") > 1 << 20
+
+
+def test_every_metric_is_in_the_reference(server: Server) -> None:
+    http_protobuf(server, renamed(BODY, 96), "metrics")
+    server.settled()
+    shown = httpx.get(f"{server.endpoints['admin']}/metrics").text
+    families = {family.name.removesuffix("_created") for family in text_string_to_metric_families(shown)}
+    of_items = re.compile("_(log_records|metric_points)$")
+    listed = {name.removesuffix("_total") for name in table("collector/README.md", "Metrics")}
+    assert {of_items.sub("_spans", name) for name in families} == listed
+
+
+def test_metrics_tell_of_clients_conventions_and_lags(server: Server) -> None:
+    before = metrics(server)
+    mapped = {"convention": "openinference", "kind": "LLM"}
+    agent = "OTel-OTLP-Exporter-Python/1.27.0"
+    url = f"{server.endpoints['http']}/v1/traces"
+    headers = {"Content-Type": "application/x-protobuf", "User-Agent": agent}
+    made = captured()[1]
+    for _ in range(2):
+        assert httpx.post(url, content=made, headers=headers).status_code == 200
+    server.settled()
+    time.sleep(0.6)
+    found = metrics(server)
+
+    def more(name: str, **labels: str) -> float:
+        key = name, frozenset(labels.items())
+        return found[key] - before.get(key, 0)
+
+    assert more("eddyline_client_requests_total", sdk="OTel-OTLP-Exporter-Python", version="1.27.0") == 2
+    assert more("eddyline_duplicate_requests_total", transport="http", signal="traces") == 1
+    assert sum(value for (name, _), value in found.items() if name == "eddyline_spans_mapped_total") > 0
+    assert ("eddyline_spans_mapped_total", frozenset(mapped.items())) in found
+    assert more("eddyline_ingest_lag_seconds_count", signal="traces") >= 1
+    assert more("eddyline_loop_lag_seconds_count") >= 1
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        ("OTel-OTLP-Exporter-Python/1.39.1", "OTel-OTLP-Exporter-Python/1.39.1"),
+        ("OTel-OTLP-Exporter-JavaScript/0.223.0 grpc-node-js/1.14", "OTel-OTLP-Exporter-JavaScript/0.223.0"),
+        ("OpenTelemetry Collector Contrib/0.135.0 (linux/amd64)", "Contrib/0.135.0"),
+        ("OpenTelemetry Collector/0.135.0 (linux/amd64)", "OpenTelemetry-Collector/0.135.0"),
+        ("python-httpx/0.28.1", "python-httpx/0.28.1"),
+        ("curl", "other"),
+        ("", "other"),
+        ("x" * 5000 + "/1", "other"),
+    ],
+)
+def test_clients_are_known_by_their_first_product(agent: str, name: str) -> None:
+    assert client_name(agent) == name
+
+
+def test_clients_and_scopes_can_not_make_up_metrics_without_end() -> None:
+    stats = IntakeStats()
+    for number in range(1000):
+        stats.saw_client(f"made-up/{number}")
+    assert len(stats.clients) <= MOST_CLIENTS + 1
+    assert stats.clients.total() == 1000
 
 
 def test_a_label_never_holds_what_clients_sent(server: Server) -> None:
