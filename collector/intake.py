@@ -192,14 +192,10 @@ class Intake:
         """
         return self.gate.admit(Scope.INGEST, authorization, api_key, peer).of_tenant(tenant)
 
-    def said(self, outcome: Outcome, peer: str, warning: str = "") -> str:
+    def said(self, outcome: Outcome, peer: str) -> str:
         """What the answer to an accepted request says: why items were rejected; else what its sender should know,
-        which each peer is told once in ten minutes.
-
-        Args:
-            warning: what the door noticed.
-        """
-        warning = warning or outcome.warning
+        which each peer is told once in ten minutes."""
+        warning = outcome.warning
         if not warning or outcome.message:
             return outcome.message
         now = time.monotonic()

@@ -51,7 +51,7 @@ ACCEPT_POST = "application/x-protobuf, application/json"
 THREAD_FROM_BYTES = 256 << 10
 """Bodies from here on are judged in a thread, so that one large request does not hold up the others; compressed ones
 from a quarter of it."""
-TWICE = "this exporter's endpoint names its path twice: it adds /v1/… by itself"
+MAX_HINTED = 1000
 COMPRESS_FROM_BYTES = 1024
 """Answers from here on are compressed for clients that take it; most have none, or a line."""
 DISCARD_BYTES = 1 << 20
@@ -134,8 +134,7 @@ class HttpReceiver:
             body = error_status(refusal.code, str(refusal), answer_type)
             await _answer(send, refusal.status, answer_type, body, headers, refusal.headers)
             return
-        twice = TWICE if _TWICE.search(scope["path"]) else ""
-        said = self._intake.said(outcome, _peer(scope), twice)
+        said = self._intake.said(outcome, _peer(scope))
         body = export_response(signal, answer_type, outcome.rejected, said)
         await _answer(send, 200, answer_type, body, headers)
 
@@ -188,12 +187,8 @@ class HttpReceiver:
         signal = _signal(path)
         if signal is None:
             peer = _peer(scope)
-            if path == "/" and peer not in self._hinted and len(self._hinted) < 1000:
-                self._hinted.add(peer)
-                log.warning(
-                    "an exporter at %s posts to /; its endpoint must end in /v1/traces, /v1/logs or /v1/metrics",
-                    peer,
-                )
+            if path == "/":
+                self._hint(peer, "posts to /; its endpoint must end in /v1/traces, /v1/logs or /v1/metrics")
             raise _RefusalError(
                 404,
                 Code.UNIMPLEMENTED if "profiles" in path else Code.NOT_FOUND,
@@ -201,11 +196,21 @@ class HttpReceiver:
                 if "profiles" in path
                 else f"nothing is received at {path[:64]!r}; send to /v1/traces, /v1/logs or /v1/metrics",
             )
+        if _TWICE.search(path):  # what is asked for is clear, and the Python SDK asks like this
+            self._hint(
+                _peer(scope), "names its path twice: exporters add /v1/… to their endpoint by themselves"
+            )
         if scope["method"] != "POST":
             raise _RefusalError(
                 405, Code.UNIMPLEMENTED, "only POST is taken here", {"Allow": "POST, OPTIONS"}
             )
         return signal
+
+    def _hint(self, peer: str, what: str) -> None:
+        """Says once to a peer's owner what could be better."""
+        if peer not in self._hinted and len(self._hinted) < MAX_HINTED:
+            self._hinted.add(peer)
+            log.warning("an exporter at %s %s", peer or "a Unix socket", what)
 
     async def _caller(self, headers: dict[bytes, bytes], peer: str) -> Caller:
         """Raises: _RefusalError."""
