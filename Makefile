@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-js test-clients chaos reference test-api lint types format check clean
+.PHONY: run demo test test-js test-clients chaos soak test-exporters reference test-api lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -25,9 +25,18 @@ test-clients: $(VENV)/.dev
 	cd tests/clients && npm install --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/python -m pytest -o addopts=-q tests/clients
 
-# Faults and floods at full size: minutes.
+# What stock exporters of several versions lose through overload and restarts; needs Node.js and both registries.
+test-exporters: $(VENV)/.dev
+	cd tests/js && npm install --no-package-lock --no-audit --no-fund --silent
+	$(BIN)/python -m pytest -o addopts=-q -s tests/exporters
+
+# Faults and floods at full size: a quarter of an hour.
 chaos: $(VENV)/.dev
 	$(BIN)/python -m pytest -o addopts=-q -s tests/chaos
+
+# The same for hours: 500 kills, and a store that is away for half an hour.
+soak: $(VENV)/.dev
+	CHAOS_ROUNDS=500 CHAOS_SECONDS=1800 $(BIN)/python -m pytest -o addopts=-q -s -o timeout=14400 tests/chaos
 
 # What the API's routes declare, written down for people.
 reference: $(VENV)/.dev

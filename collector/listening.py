@@ -20,6 +20,7 @@ from collector.guarded import HeadLimits, guarded
 from collector.tls import TlsError, keep_fresh, server_context
 
 UNIX = "unix:"
+FIRST_HANDED_DOWN = 3
 BACKLOG = 1024
 KEEP_ALIVE_S = 75
 """Longer than any exporter's pause between batches, so that connections are kept."""
@@ -108,6 +109,8 @@ async def listen(
 
 def _listener(endpoint: str, socket_mode: str) -> socket.socket:
     """Raises: OSError."""
+    if (given := _handed_down(endpoint)) is not None:
+        return given
     if endpoint.startswith(UNIX):
         path = clear_socket(endpoint)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -127,6 +130,24 @@ def _listener(endpoint: str, socket_mode: str) -> socket.socket:
         raise
     listener.listen(BACKLOG)
     return listener
+
+
+def _handed_down(endpoint: str) -> socket.socket | None:
+    """The socket on this endpoint that who started us holds open (`LISTEN_FDS`, as systemd does), if there is one.
+
+    It listens while we do not: who connects during a restart waits, where old exporters would drop what they have.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    host, _, port = endpoint.rpartition(":")
+    wanted = endpoint.removeprefix(UNIX) if endpoint.startswith(UNIX) else (host.strip("[]"), int(port))
+    for number in range(FIRST_HANDED_DOWN, FIRST_HANDED_DOWN + int(os.environ.get("LISTEN_FDS", "0"))):
+        given = socket.socket(fileno=os.dup(number))
+        address = given.getsockname()
+        if (address[:2] if isinstance(address, tuple) else address) == wanted:
+            return given
+        given.close()
+    return None
 
 
 def clear_socket(endpoint: str) -> Path:

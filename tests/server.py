@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,19 @@ COMMAND = [sys.executable, "-m", "collector.cli"]
 class Server:
     """`eddyline serve` on a data directory, every door on a free port."""
 
-    def __init__(self, data_dir: Path, *arguments: str, environ: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *arguments: str,
+        environ: dict[str, str] | None = None,
+        command: Sequence[str] = COMMAND,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.data_dir = data_dir
         self.arguments = arguments
         self.environ = environ or {}
+        self.command = command
+        self.pass_fds = pass_fds
         self.log = data_dir.with_suffix(".log")
         self.process: subprocess.Popen[bytes]
         self.endpoints: dict[str, Any] = {}
@@ -40,10 +51,11 @@ class Server:
         ]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--data-dir", str(self.data_dir), *doors, *self.arguments],
+                [*self.command, "serve", "--data-dir", str(self.data_dir), *doors, *self.arguments],
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"EDDYLINE_TOKEN": TOKEN} | self.environ,
+                pass_fds=self.pass_fds,
             )
         file = self.data_dir / "endpoints.json"
         deadline = time.monotonic() + START_S
@@ -101,3 +113,14 @@ class Server:
                 return status
             time.sleep(0.05)
         raise AssertionError(f"still queued: {status}\n{self.log.read_text()}")
+
+
+def handed_down(listener: socket.socket) -> dict[str, Any]:
+    """Options of `Server` that start it with a listening socket, as systemd does: the socket stays when it ends."""
+    script = (
+        "import os, sys\n"
+        f"os.dup2({listener.fileno()}, 3)\n"
+        "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1'}\n"
+        "os.execv(sys.argv[1], sys.argv[1:])\n"
+    )
+    return {"command": [sys.executable, "-c", script, *COMMAND], "pass_fds": [listener.fileno()]}

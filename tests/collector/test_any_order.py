@@ -74,7 +74,7 @@ def events_of(scenario: Scenario) -> Callable[[], list[Event]]:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_any_order_repetition_batching_and_restart_give_the_same_rows(
+def test_T17_T18_any_order_repetition_batching_and_restart_give_the_same_rows(
     scenario: Scenario, data: st.DataObject
 ) -> None:
     read = events_of(scenario)

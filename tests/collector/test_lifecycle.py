@@ -60,7 +60,7 @@ def test_after_kill_9_the_api_shows_what_it_showed(data_dir: Path) -> None:
     assert server.stop() == 0
 
 
-def test_what_was_acknowledged_under_load_survives_kill_9(data_dir: Path) -> None:
+def test_T1_what_was_acknowledged_under_load_survives_kill_9(data_dir: Path) -> None:
     server = Server(data_dir).start()
     acknowledged: list[int] = []
 
@@ -90,7 +90,7 @@ def test_what_was_acknowledged_under_load_survives_kill_9(data_dir: Path) -> Non
     assert server.stop() == 0
 
 
-def test_sigterm_stores_what_is_on_its_way_and_exits_0(data_dir: Path) -> None:
+def test_T2_sigterm_stores_what_is_on_its_way_and_exits_0(data_dir: Path) -> None:
     server = Server(data_dir).start()
     for body in PAYLOADS:
         http_protobuf(server, body, "drained")

@@ -104,7 +104,7 @@ def started(
 @pytest.mark.parametrize(
     "fault", [RetryableError("away"), WrongStoreError("no table"), ZeroDivisionError("a bug")]
 )
-def test_a_batch_is_tried_until_it_is_stored(journal: Journal, tmp_path: Path, fault: Exception) -> None:
+def test_T3_a_batch_is_tried_until_it_is_stored(journal: Journal, tmp_path: Path, fault: Exception) -> None:
     sink = Faulty(fault, fault, fault)
     pipeline, flow, _ = started(journal, sink, tmp_path)
     append(journal, BODY)
@@ -207,7 +207,9 @@ def spans_request(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("table", ["spans", "events"])
-def test_a_row_that_does_not_fit_costs_only_its_span(journal: Journal, tmp_path: Path, table: str) -> None:
+def test_T20_a_row_that_does_not_fit_costs_only_its_span(
+    journal: Journal, tmp_path: Path, table: str
+) -> None:
     """T20."""
     bad = f"{4321:016x}"
     sink = Picky(table, bad)
@@ -241,7 +243,7 @@ def test_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_pat
     assert flow.dead_lettered == SPANS
 
 
-def test_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
+def test_T4_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
     journal: Journal, tmp_path: Path
 ) -> None:
     sink = Faulty(*[RetryableError("unknown outcome")] * 1000)
@@ -302,7 +304,7 @@ def test_failures_are_no_crashes(journal: Journal, tmp_path: Path) -> None:
     assert (flow.stored, flow.dead_lettered) == (SPANS, 0)
 
 
-def test_an_open_breaker_lets_one_through_now_and_then() -> None:
+def test_T5_an_open_breaker_lets_one_through_now_and_then() -> None:
     now = 100.0
     breaker = Breaker(lambda: now)
     for _ in range(FAILURES_TO_OPEN):
@@ -334,7 +336,7 @@ def test_an_open_breaker_lets_one_through_now_and_then() -> None:
         (5, 2**64 - 1, (5, LATEST_NS, "out_of_range")),
     ],
 )
-def test_odd_times_are_set_right_and_marked(start: int, end: int, expected: tuple[Any, ...]) -> None:
+def test_T19_odd_times_are_set_right_and_marked(start: int, end: int, expected: tuple[Any, ...]) -> None:
     request = ExportTraceServiceRequest()
     request.resource_spans.add().scope_spans.add().spans.add(
         trace_id=b"t" * 16, span_id=b"s" * 8, start_time_unix_nano=start, end_time_unix_nano=end

@@ -7,6 +7,7 @@ import gzip
 import json
 import socket
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from tests.collector.receivers.test_conformance import Answer, posted, traced
 from tests.collector.receivers.test_http import request
 from tests.otlp_json import to_json
 from tests.sending import TRACES
-from tests.server import Server
+from tests.server import Server, handed_down
 
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
@@ -313,3 +314,36 @@ def test_settings_that_contradict_each_other_are_errors() -> None:
         JournalSettings(ack="sink", on_full="drop_oldest")
     with pytest.raises(ValueError, match="octal"):
         HttpProtocol(socket_mode="rw")
+
+
+# --------------------------------------------------------------------------- sockets that outlive the collector
+
+
+def test_T16_on_a_socket_that_is_held_open_nobody_is_turned_away_by_a_restart(data_dir: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        server = Server(
+            data_dir, "--http", f"127.0.0.1:{listener.getsockname()[1]}", **handed_down(listener)
+        ).start()
+        url = f"{server.endpoints['http']}/v1/traces"
+        headers = {"Content-Type": PROTOBUF}
+        assert (
+            httpx.post(url, content=request(0x6300001).SerializeToString(), headers=headers).status_code
+            == 200
+        )
+        assert server.stop() == 0
+        answers: list[int] = []
+
+        def send() -> None:
+            body = request(0x6300002).SerializeToString()
+            answers.append(httpx.post(url, content=body, headers=headers, timeout=30).status_code)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        server.start()
+        sender.join()
+        assert answers == [200]
+        server.settled()
+        assert len(server.runs(include="all")) == 2
+        assert server.stop() == 0
