@@ -425,6 +425,37 @@ class ProxyExport(Section):
     """Headers for it, such as its API key."""
 
 
+class ProxyPlugin(Section):
+    """One entry of `proxy.plugins`."""
+
+    id: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
+    """Its name, which calls that it changed carry."""
+    type: Literal["path-filter", "text-replace", "text-append"]
+    enabled: bool = True
+    paths: Annotated[list[str], Field(max_length=200)] = []
+    """Provider's paths that it concerns, `*` stands for anything; all if empty."""
+    projects: Annotated[list[str], Field(max_length=200)] = []
+    """Projects that it concerns; all if empty."""
+    where: Literal["request", "response", "both"] = "request"
+    """What a text is replaced in."""
+    find: Annotated[str, Field(max_length=10_000)] = ""
+    """The text that is replaced, letter by letter."""
+    replace: Annotated[str, Field(max_length=10_000)] = ""
+    text: Annotated[str, Field(max_length=10_000)] = ""
+    """The text that is added."""
+    to: Literal["user", "system"] = "user"
+    """What it is added to: the last user message, or the system prompt."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> ProxyPlugin:
+        needed = {"path-filter": "paths", "text-replace": "find", "text-append": "text"}[self.type]
+        if not getattr(self, needed):
+            raise ValueError(f"{self.type} needs {needed}")
+        if self.type == "text-append" and self.where != "request":
+            raise ValueError("text-append adds to requests only")
+        return self
+
+
 class ProxySettings(Section):
     endpoint: Endpoint = "127.0.0.1:31300"
     """Where LLM traffic is relayed to its provider."""
@@ -445,6 +476,8 @@ class ProxySettings(Section):
     timeouts: ProxyTimeouts = ProxyTimeouts()
     local: ProxyLocal = ProxyLocal()
     capture: ProxyCapture = ProxyCapture()
+    plugins: list[ProxyPlugin] = []
+    """Calls that are not recorded and, on request, what is changed in calls; see `proxy/README.md`."""
     export: ProxyExport = ProxyExport()
 
 

@@ -24,8 +24,13 @@ def not_understood(settings: Settings) -> list[str]:
 def _proxy(settings: Settings) -> None:
     """Raises: ValueError."""
     from collector.proxy.gate import Gate
+    from collector.proxy.plugins import checked
     from collector.proxy.routes import Routes
 
+    try:
+        checked(settings.proxy.plugins)
+    except ValueError as error:
+        raise ValueError(f"proxy.plugins: {error}") from None
     gate = Gate(allow=settings.proxy.local.allow, paths=settings.proxy.local.paths)
     Routes(settings.proxy, gate)
 

@@ -1,11 +1,12 @@
 """What other packages add: conventions under the entry point `eddyline.mappers`, loop detectors under
-`eddyline.detectors`."""
+`eddyline.detectors`, observers of the proxy's calls under `eddyline.observers`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from mappers.conventions.base import Convention
 from mappers.loops.detectors import BUILTIN, Detector
@@ -14,6 +15,7 @@ log = logging.getLogger(__name__)
 
 MAPPERS = "eddyline.mappers"
 DETECTORS = "eddyline.detectors"
+OBSERVERS = "eddyline.observers"
 
 _MEMBERS = ("name", "category", "suggestion", "kinds", "look", "describe")
 
@@ -64,3 +66,19 @@ def load_detectors(found: Iterable[EntryPoint] | None = None) -> tuple[list[Dete
         else:
             detectors.append(loaded)
     return detectors, failures
+
+
+def load_observers(found: Iterable[EntryPoint] | None = None) -> dict[str, Callable[[Any], None]]:
+    """Observers of installed packages, by name: what an entry point leads to is called with each `Observed` call. One
+    that can not be loaded is logged and left out."""
+    observers: dict[str, Callable[[Any], None]] = {}
+    for entry_point in entry_points(group=OBSERVERS) if found is None else found:
+        try:
+            loaded = entry_point.load()
+            if not callable(loaded):
+                raise TypeError(f"it is {type(loaded).__name__}, which can not be called")
+        except Exception:
+            log.exception("observer %s of %s is left out", entry_point.name, entry_point.value)
+        else:
+            observers[entry_point.name] = loaded
+    return observers

@@ -44,7 +44,7 @@ from collector.pipeline import Pipeline
 from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
-from collector.proxy.door import ProxyDoor, archive_in, into, wire_capture
+from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, wire_capture
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import Redaction
 from collector.reload import Reloadable
@@ -61,7 +61,7 @@ from mappers.loops.evaluator import Engine
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from sinks.base import SinkError
-from sinks.clickhouse import ClickHouseSink, Exchanges, Reader, Store
+from sinks.clickhouse import ClickHouseSink, Exchanges, Reader, Store, StoredSettings
 
 log = logging.getLogger(__name__)
 
@@ -225,6 +225,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         proxy = ProxyDoor(
             settings.proxy, into(intake), salt, wire_capture(settings), archive_in(settings, store)
         )
+        plugins = await asyncio.to_thread(plugin_control, proxy, StoredSettings(store))
         api = Api(
             reader,
             _status(
@@ -245,6 +246,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             taps=taps,
             exchanges=Exchanges(store),
             live=live,
+            plugins=plugins,
             redaction=lambda signal: Redaction(
                 settings.redaction, redacted_conventions if signal == "logs" else conventions
             ),

@@ -23,6 +23,7 @@ from collector.api.groups import GroupRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
 from collector.api.jaeger.routes import JaegerRoutes
 from collector.api.messages import MessageRoutes
+from collector.api.plugins import PluginRoutes
 from collector.api.problems import (
     Problem,
     on_error,
@@ -53,6 +54,7 @@ PARTS: tuple[type[Routes], ...] = (
     SpanRoutes,
     WarningRoutes,
     ExchangeRoutes,
+    PluginRoutes,
     TokenRoutes,
     StreamRoutes,
     TapRoutes,

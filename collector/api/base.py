@@ -19,6 +19,7 @@ from collector.config import RedactionSettings
 from collector.gate import Caller, forbidden
 from collector.keys import Keys, Scope
 from collector.live import Live
+from collector.proxy.plugins import PluginControl
 from collector.redaction import Redaction
 from collector.tap import Taps
 from collector.telemetry import Health, Status
@@ -52,6 +53,8 @@ class Api:
     """How each part is."""
     exchanges: Exchanges | None = None
     """Calls that the proxy relayed."""
+    plugins: PluginControl | None = None
+    """Of the proxy."""
     taps: Taps = field(default_factory=Taps)
     live: Live = field(default_factory=Live)
     redaction: Callable[[str], Redaction] = lambda signal: Redaction(RedactionSettings(), ())

@@ -100,6 +100,7 @@ PATH_PARAMETERS = {
     "session_id": "id of the session",
     "span_id": "id of the span, 16 hex digits",
     "exchange_id": "id of the exchange, 26 characters",
+    "plugin_id": "id of the plugin",
     "token_id": "id of the key, eight hex digits",
 }
 """What stands in paths, by name."""

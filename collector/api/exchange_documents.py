@@ -7,15 +7,13 @@ from typing import Any
 import orjson
 
 from collector.api.render import rfc3339
+from collector.proxy.archive import MUTATED
 from collector.proxy.framing import FRAMINGS, json_array
 from sinks.clickhouse.exchanges import ExchangeSum, StoredExchange
 
 SCHEMA = 1
 """Version of the document."""
 BASE64 = "base64:"
-_FLAGS = frozenset(
-    {"truncated_request", "truncated_response", "disconnected", "unfinished", "redacted", "assembled"}
-)
 
 
 def summary_document(one: StoredExchange, cost_usd: float | None) -> dict[str, Any]:
@@ -54,7 +52,7 @@ def summary_document(one: StoredExchange, cost_usd: float | None) -> dict[str, A
         },
         "cost_usd": cost_usd,
         "bytes": {"request": one.request_bytes, "response": one.response_bytes},
-        "mutations": [flag for flag in one.flags if flag not in _FLAGS],
+        "mutations": [flag.removeprefix(MUTATED) for flag in one.flags if flag.startswith(MUTATED)],
         "disconnected": "disconnected" in one.flags,
         "truncated_req": "truncated_request" in one.flags,
         "truncated_resp": "truncated_response" in one.flags,

@@ -564,6 +564,51 @@ class ExchangeSums(TypedDict):
     meta: ExchangeSumsMeta
 
 
+@described
+class ProxyPlugin(TypedDict):
+    """A plugin of the proxy. Which members it needs depends on its type."""
+
+    id: str
+    type: Literal["path-filter", "text-replace", "text-append"]
+    enabled: NotRequired[bool]
+    paths: NotRequired[list[str]]
+    """Provider's paths that it concerns, `*` stands for anything; all if empty."""
+    projects: NotRequired[list[str]]
+    where: NotRequired[Literal["request", "response", "both"]]
+    find: NotRequired[str]
+    replace: NotRequired[str]
+    text: NotRequired[str]
+    to: NotRequired[Literal["user", "system"]]
+
+
+class ProxyPluginListMeta(TypedDict):
+    """Where they come from: configuration or runtime."""
+
+    source: str
+
+
+class ProxyPluginList(TypedDict):
+    data: list[ProxyPlugin]
+    meta: ProxyPluginListMeta
+
+
+class WantedProxyPlugins(TypedDict):
+    """The plugins that are to hold, in order."""
+
+    plugins: list[ProxyPlugin]
+
+
+class ProxyPluginType(TypedDict):
+    """A kind of plugin, and what it does."""
+
+    type: str
+    purpose: str
+
+
+class ProxyPluginTypes(TypedDict):
+    data: list[ProxyPluginType]
+
+
 # --------------------------------------------------------------------------- values and sums
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,14 +15,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from collector.config import ProxySettings
 from collector.exposure import LOOPBACK_HOSTS
 from collector.proxy import websocket
+from collector.proxy.changing import AnswerChanges, changed_request, gathered, giving
 from collector.proxy.context import Context, read_context
 from collector.proxy.errors import Error, RelayError, answer
 from collector.proxy.frames import ResponseFrames
 from collector.proxy.gate import Gate
 from collector.proxy.guard import Guard
+from collector.proxy.plugins import Changes, Plugins
 from collector.proxy.relay import Relay, drop
 from collector.proxy.routes import Route, Routes
 from collector.proxy.tape import Tape
+
+log = logging.getLogger(__name__)
 
 OTEL = "/otel/"
 OWN = "/-/"
@@ -64,6 +69,7 @@ class Proxy:
         recorder: None relays without taking notes.
         ready: whether `/-/readyz` says yes.
         own_ports: ports of our own doors, which are no targets.
+        plugins: which calls are not recorded, and what is changed in calls; those of the settings if None.
 
     Raises:
         ValueError: the settings can not be used.
@@ -77,7 +83,9 @@ class Proxy:
         recorder: Recorder | None = None,
         ready: Callable[[], bool] = lambda: True,
         own_ports: Callable[[], set[int]] = set,
+        plugins: Plugins | None = None,
     ) -> None:
+        self._plugins = plugins or Plugins(settings.plugins)
         gate = Gate(
             enabled=settings.local.enabled,
             allow=settings.local.allow,
@@ -149,19 +157,58 @@ class Proxy:
             frames = self._frames(scope, route, context)
             await websocket.relay_websocket(scope, receive, send, self._relay, route, frames, [])
             return
-        tape = self._recorder.begin(scope, route, context) if self._recorder is not None else None
+        tape = self._begin(scope, route, context)
         extra = self._response_headers(context, tape)
+        changes = self._plugins.changes(route.path, context.project)
+        answer_changes: AnswerChanges | None = None
+        if changes is not None:
+            used: list[str] = tape.mutations if tape is not None else []
+            scope, receive = await self._changed(scope, receive, changes, tape, used)
+            if changes.response:
+                answer_changes = AnswerChanges(changes.response, used)
         try:
-            await self._relay.relay(scope, receive, send, route, tape, extra)
+            await self._relay.relay(scope, receive, send, route, tape, extra, changes=answer_changes)
         finally:
+            if changes is not None and used:
+                self._plugins.changed += 1
             if tape is not None and self._recorder is not None:
                 self._recorder.finish(tape)
+
+    def _begin(self, scope: Scope, route: Route, context: Context) -> Tape | None:
+        if self._recorder is None or self._plugins.skips(route.path, context.project):
+            return None
+        return self._recorder.begin(scope, route, context)
+
+    async def _changed(
+        self, scope: Scope, receive: Receive, changes: Changes, tape: Tape | None, used: list[str]
+    ) -> tuple[Scope, Receive]:
+        """The request as it is to be sent: changed, and such that its answer can be."""
+        headers = list(scope["headers"])
+        if changes.response:
+            headers = [(name, value) for name, value in headers if name != b"accept-encoding"]
+            headers.append((b"accept-encoding", b"identity"))
+        if changes.request and not any(name == b"content-encoding" for name, _ in headers):
+            body, receive = await gathered(receive)
+            if body is not None:
+                changed = body
+                try:
+                    changed, used[:] = changed_request(body, changes.request)
+                except Exception:
+                    self._plugins.failed += 1
+                    log.exception("a request could not be changed; it passes as it came")
+                if changed != body:
+                    if tape is not None:
+                        tape.sent_before(body)
+                    headers = [(name, value) for name, value in headers if name != b"content-length"]
+                    headers.append((b"content-length", str(len(changed)).encode()))
+                receive = giving(changed, receive)
+        return {**scope, "headers": headers}, receive
 
     def _frames(self, scope: Scope, route: Route, context: Context) -> ResponseFrames | None:
         recorder = self._recorder
         if recorder is None:
             return None
-        return ResponseFrames(lambda: recorder.begin(scope, route, context), recorder.finish)
+        return ResponseFrames(lambda: self._begin(scope, route, context), recorder.finish)
 
     def _response_headers(self, context: Context, tape: Tape | None) -> list[tuple[bytes, bytes]]:
         if tape is None or not self._settings.response_headers:
@@ -202,6 +249,11 @@ class Proxy:
             "requests": dict(self.counts.requests),
             "errors": dict(self.counts.errors),
             "open": self.counts.open,
+            "plugins": {
+                "source": self._plugins.source,
+                "changed": self._plugins.changed,
+                "failed": self._plugins.failed,
+            },
             "recorder": self._recorder.document() if self._recorder is not None else {},
         }
 

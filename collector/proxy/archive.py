@@ -40,6 +40,9 @@ VECTORS = frozenset({"embeddings", "embed_content", "cohere_embed", "ollama_embe
 """APIs whose answers are numbers that nobody reads."""
 MEDIA = ("audio/", "image/", "video/")
 
+MUTATED = "plugin:"
+"""Before the id of a plugin that changed the call, among its flags."""
+
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{4096,}={0,2}")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -215,7 +218,10 @@ def _row(exchange: Exchange, resolved: Resolved, policy: Policy) -> StoredExchan
         request_bytes=tape.request_bytes,
         response_bytes=tape.response_bytes,
         content_encoding=exchange.got.get(b"content-encoding", ""),
-        flags=[name for name, is_set in flags.items() if is_set],
+        flags=[
+            *(name for name, is_set in flags.items() if is_set),
+            *(MUTATED + plugin for plugin in tape.mutations),
+        ],
         request_headers=orjson.dumps([*kept(tape.request_headers)]).decode(),
         response_headers=orjson.dumps([*kept(tape.response_headers)]).decode(),
     )

@@ -17,11 +17,12 @@ from collector.listening import ListenError, listen
 from collector.otlp import Signal
 from collector.proxy.app import Proxy, Recorder
 from collector.proxy.archive import Archive
+from collector.proxy.plugins import SETTING, PluginControl, Plugins
 from collector.proxy.recorder import ExchangeRecorder, Outlet, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
 from collector.proxy.wire import WireCapture
 from collector.redaction import ProjectRules
-from sinks.clickhouse import Exchanges, Store
+from sinks.clickhouse import Exchanges, Store, StoredSettings
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class ProxyDoor:
         recorder: Recorder | None = None,
     ) -> None:
         self._settings = settings
+        self.plugins = Plugins(settings.plugins)
         self._recorder = recorder or ExchangeRecorder(settings.capture, outlet, salt, wire, archive)
         self._proxy: Proxy | None = None
 
@@ -73,6 +75,7 @@ class ProxyDoor:
             recorder=self._recorder,
             ready=ready,
             own_ports=lambda: own_ports,
+            plugins=self.plugins,
         )
         if self._settings.endpoint is None:
             return None
@@ -117,6 +120,20 @@ def archive_in(settings: Settings, store: Store) -> Archive | None:
     if settings.proxy.endpoint is None:
         return None
     return Archive(Exchanges(store).write, ProjectRules(settings.redaction))
+
+
+def plugin_control(door: ProxyDoor, settings: StoredSettings) -> PluginControl:
+    """The door's plugins, as they are kept in the store.
+
+    Raises:
+        RetryableError: the store does not answer.
+    """
+
+    def read() -> Any:
+        kept = settings.get(SETTING)
+        return kept.value if kept is not None else None
+
+    return PluginControl(door.plugins, read, lambda value, by: settings.put(SETTING, value, by))
 
 
 def into(intake: Intake) -> RetryingOutlet:

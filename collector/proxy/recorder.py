@@ -25,6 +25,7 @@ from collector.proxy.archive import Archive
 from collector.proxy.capture import Capture, Policy
 from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, read_exchange
+from collector.proxy.observing import Observers
 from collector.proxy.routes import Route
 from collector.proxy.sessions import Resolver
 from collector.proxy.spans import spans_of
@@ -67,6 +68,7 @@ class ExchangeRecorder(Recorder):
         salt: of this installation, for the names of keys.
         wire: is told of every call; None if nothing is captured.
         archive: keeps calls as they passed; None if there is no store.
+        observers: None loads those of installed packages.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class ExchangeRecorder(Recorder):
         salt: bytes,
         wire: WireCapture | None = None,
         archive: Archive | None = None,
+        observers: Observers | None = None,
     ) -> None:
         self.capture = Capture(settings, salt)
         self.counts = RecorderCounts()
@@ -85,6 +88,7 @@ class ExchangeRecorder(Recorder):
         self._outlet = outlet
         self._wire = wire
         self._archive = archive
+        self._observers = observers or Observers()
         self._resolver = Resolver()
         self._version = version("eddyline")
         self._waiting: deque[Tape] = deque()
@@ -167,6 +171,7 @@ class ExchangeRecorder(Recorder):
             self._outlet.send(tape.context.project, spans_of(exchange, resolved, policy, self._version))
             if self._archive is not None:
                 self._archive.keep(exchange, resolved, policy)
+            self._observers.tell(exchange, resolved, policy)
             self.counts.recorded += 1
         except Exception:
             self.counts.failed += 1
@@ -198,6 +203,7 @@ class ExchangeRecorder(Recorder):
             "without_content": self.counts.without_content,
             "dropped": self.counts.dropped,
             "failed": self.counts.failed,
+            "observers": dict(self._observers.failures),
             "outlet": self._outlet.document(),
             "archive": self._archive.document() if self._archive is not None else None,
             "wire": self._wire.document() if self._wire is not None else None,

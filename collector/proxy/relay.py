@@ -19,6 +19,7 @@ import aiohttp
 from starlette.types import Message, Receive, Scope, Send
 
 from collector.config import ProxyTimeouts
+from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
 from collector.proxy.headers import forwarded, returned
@@ -104,8 +105,10 @@ class Relay:
         extra_headers: list[tuple[bytes, bytes]],
         *,
         ours: bool = False,
+        changes: AnswerChanges | None = None,
     ) -> None:
         """Carries one request and its answer. `ours`: it goes to a collector, which wants our headers too.
+        `changes`: what is to be changed in the answer.
 
         Returns without having completed the response when the provider's was cut: the server then closes the
         connection, and the client sees that something is missing.
@@ -128,7 +131,7 @@ class Relay:
                 allow_redirects=False,
                 **options,
             )
-            await self._answer(scope, send, response, route, tape, extra_headers)
+            await self._answer(scope, send, response, route, tape, extra_headers, changes)
         except asyncio.CancelledError:
             if not exchange.client_gone:
                 exchange.note(Ending.OURS, Error.DRAINING.word)
@@ -161,8 +164,13 @@ class Relay:
         route: Route,
         tape: Tape | None,
         extra_headers: list[tuple[bytes, bytes]],
+        changes: AnswerChanges | None,
     ) -> None:
         headers = returned(response.raw_headers)
+        read = response.content.readany
+        if changes is not None and _is_changeable(scope, response):
+            read = ChangedAnswer(changes, response.content_type).through(read)
+            headers = [(name, value) for name, value in headers if name != b"content-length"]
         if tape is not None:
             tape.answered(response.status, response.raw_headers)
         timeouts = route.upstream.timeouts or self._timeouts
@@ -175,7 +183,6 @@ class Relay:
             "status": response.status,
             "headers": headers + extra_headers,
         }
-        read = response.content.readany
         if scope["http_version"] == "1.0" and not any(name == b"content-length" for name, _ in headers):
             await _answer_in_one_piece(send, start, response, tape)
         else:
@@ -188,6 +195,14 @@ class Relay:
                 tape.ended(Ending.WHOLE)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         response.release()
+
+
+def _is_changeable(scope: Scope, response: aiohttp.ClientResponse) -> bool:
+    return (
+        scope["http_version"] != "1.0"
+        and response.status < 400
+        and response.headers.get("content-encoding", "identity").lower() == "identity"
+    )
 
 
 async def _answer_in_one_piece(

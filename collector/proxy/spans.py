@@ -185,6 +185,7 @@ def _of_the_call(exchange: Exchange, resolved: Resolved, policy: Policy) -> Attr
         "eddyline.bytes.response": tape.response_bytes,
         "eddyline.proxy.truncated": True if tape.request_cut or tape.response_cut else None,
         "eddyline.proxy.unread": exchange.faults,
+        "eddyline.proxy.mutations": tape.mutations,
         "eddyline.key_hash": policy.key_hash(exchange.sent),
         "eddyline.trace.external_id": context.external_trace,
         "eddyline.parent.external_id": context.external_parent,

@@ -80,6 +80,8 @@ class Tape:
     """It is for the wire capture alone, and becomes no span."""
     request_before: list[bytes] = field(default_factory=list)
     """What the client sent, where it was changed on the way."""
+    mutations: list[str] = field(default_factory=list)
+    """Ids of the plugins that changed something."""
     request: list[bytes] = field(default_factory=list)
     response: list[bytes] = field(default_factory=list)
     arrivals: list[int] = field(default_factory=list)
@@ -114,6 +116,12 @@ class Tape:
                 self.request.append(piece)
             else:
                 self.request_cut = True
+
+    def sent_before(self, body: bytes) -> None:
+        """What the client sent, of a request that was changed."""
+        if len(body) <= self.limit and self.budget.take(len(body)):
+            self._held += len(body)
+            self.request_before.append(body)
 
     def answered(self, status: int, headers: Headers) -> None:
         self.head_ns = self.now()
@@ -151,4 +159,4 @@ class Tape:
         self._held = 0
         self.request_cut = self.request_cut or bool(self.request)
         self.response_cut = self.response_cut or bool(self.response)
-        self.request, self.response, self.arrivals = [], [], []
+        self.request, self.response, self.arrivals, self.request_before = [], [], [], []
