@@ -1,8 +1,9 @@
 """Who is asking, and whether they may: one way for every door and both transports.
 
-A key comes as `Authorization: Bearer …`, as `x-api-key`, or as either half of `Authorization: Basic …` (as Langfuse's
-exporters send theirs). The tenant comes from the key alone, and so does the project if the key has one. Who has the
-API token, and nobody else, may name the tenant: to put back what this collector kept for it.
+A key comes as `Authorization: Bearer …`, as `x-api-key` or one of its like, or as either half of
+`Authorization: Basic …` (as Langfuse's exporters send theirs). The tenant comes from the key alone, and so does the
+project if the key has one. Who has the API token, and nobody else, may name the tenant: to put back what this collector
+kept for it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hmac
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from collector.keys import PREFIX, Keys, Scope
@@ -22,6 +23,10 @@ EVERYTHING = frozenset(Scope)
 FAILURES_PER_MINUTE = 100
 TARPIT_S = 1.0
 MAX_PEERS = 10_000
+
+
+KEY_HEADERS = ("x-api-key", "api-key", "api_key", "x-auth-token")
+"""Headers that carry a key and nothing else: with what exporters for Phoenix, Arize and LangWatch are set up, too."""
 
 
 class UnauthenticatedError(Exception):
@@ -133,6 +138,11 @@ class Gate:
             return Caller(EVERYTHING)
         key = self._keys.find(secret) if self._keys is not None and secret.startswith(PREFIX) else None
         return Caller(frozenset(key.scopes), key.tenant, key.project, key.id) if key else None
+
+
+def key_in(header: Callable[[str], str]) -> str:
+    """The key in one of `KEY_HEADERS`; "" if there is none. `header` gives a header's text or ""."""
+    return next((value for name in KEY_HEADERS if (value := header(name))), "")
 
 
 def forbidden(scope: Scope) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.api.problems import Problem
-from collector.gate import Gate, UnauthenticatedError
+from collector.gate import Gate, UnauthenticatedError, key_in
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
@@ -48,7 +48,7 @@ class Access:
         if scope["path"] in OPEN_PATHS:
             return None
         authorization = headers.get(b"authorization", b"").decode("latin-1")
-        api_key = headers.get(b"x-api-key", b"").decode("latin-1")
+        api_key = key_in(lambda name: headers.get(name.encode(), b"").decode("latin-1"))
         peer = (scope.get("client") or ("",))[0]
         try:
             scope["caller"] = self._gate.identify(authorization, api_key, peer)

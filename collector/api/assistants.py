@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collector.api.base import Api, Routes, RouteTable
 from collector.api.declaring import JSON, SSE, Answer, Route
 from collector.api.problems import Problem
+from collector.gate import KEY_HEADERS
 from collector.mcp.server import is_installed, server_of
 from collector.mcp.tools import Ask, Query, RefusedError
 
 MAX_BODY_BYTES = 1 << 20
-CREDENTIALS = (b"authorization", b"x-api-key", b"host")
+CREDENTIALS = (b"authorization", b"host", *(name.encode() for name in KEY_HEADERS))
 OBJECT = dict[str, object]
 
 

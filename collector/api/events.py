@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from collector.api import cursors, models
-from collector.api.base import RUN, Routes, RouteTable, json_response, need_content
+from collector.api.base import RUN, Routes, RouteTable, json_response
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
+from collector.api.grouping import EVENT_FIELDS, event_groups
 from collector.api.listing import list_response
 from collector.api.parameters import CURSOR, Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
@@ -20,9 +21,7 @@ from mappers.timeline import TYPES, TimelineEntry, timeline
 MOST_ENTRIES = 10_000
 
 EVENT_PARAMETERS = (
-    Parameter(
-        "fields", "`io` adds inputs, outputs, and what calls were made with", choices=("io",), many=True
-    ),
+    EVENT_FIELDS,
     Parameter("type", "types of entries", choices=TYPES, many=True),
     Parameter("since_seq", "entries after the one with this `seq`", Type.INTEGER, low=0),
     Parameter("around", "id of an entry; it and those before and after it, half of `limit` each"),
@@ -38,7 +37,7 @@ class EventRoutes(Routes):
                 "GET",
                 RUN + "/events",
                 self.events,
-                (Answer(models.EventList), Answer(media=NDJSON)),
+                (Answer(models.EventList | models.PartialEventList), Answer(media=NDJSON)),
                 parameters=EVENT_PARAMETERS,
             ),
             Route("GET", RUN + "/events/{event_id}", self.event, models.Event, scope=Scope.CONTENT),
@@ -47,17 +46,17 @@ class EventRoutes(Routes):
     async def events(self, request: Request) -> Response:
         """The run's timeline; `fields=io` adds inputs, outputs, and what calls were made with."""
         parameters = parameters_of(request)
-        content = "io" in parameters.choices("fields")
-        if content:
-            need_content(request)
+        groups = event_groups(request, parameters)
         run = await self.run_of(request)
-        events = await self.read(self.api.reader.events, run, content)
+        events = await self.read(self.api.reader.events, run, groups.content)
 
         def answer() -> Response:
             entries = list(enumerate(timeline(run, events), 1))
             page, cursor = _page(entries, parameters)
-            document: models.EventList = {
-                "data": [entry_document(entry, content=content, seq=seq) for seq, entry in page],
+            document = {
+                "data": [
+                    groups.of(entry_document(entry, content=groups.content, seq=seq)) for seq, entry in page
+                ],
                 "page": {"next_cursor": cursor},
                 "meta": {"count": len(entries)},
             }

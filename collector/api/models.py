@@ -212,6 +212,18 @@ class Event(EventContent):
     """Id of the span that is counted instead."""
 
 
+class PartialRun(TypedDict, total=False):
+    """A run with some groups of its fields."""
+
+
+class PartialEvent(TypedDict, total=False):
+    """An entry with some groups of its fields."""
+
+
+PartialRun.__annotations__.update(Run.__annotations__)
+PartialEvent.__annotations__.update(Event.__annotations__)
+
+
 @described
 class Warning(TypedDict):
     """A loop or waste that was found, with its evidence."""
@@ -320,10 +332,17 @@ class RunListMeta(TypedDict):
     until: str | None
     sort: str
     limit: int
+    total: NotRequired[int]
 
 
 class RunList(TypedDict):
     data: list[Run]
+    page: Paging
+    meta: RunListMeta
+
+
+class PartialRunList(TypedDict):
+    data: list[PartialRun]
     page: Paging
     meta: RunListMeta
 
@@ -333,8 +352,19 @@ class RunBatch(TypedDict):
     missing: list[str]
 
 
+class PartialRunBatch(TypedDict):
+    data: list[PartialRun]
+    missing: list[str]
+
+
 class EventList(TypedDict):
     data: list[Event]
+    page: Paging
+    meta: ListMeta
+
+
+class PartialEventList(TypedDict):
+    data: list[PartialEvent]
     page: Paging
     meta: ListMeta
 
@@ -771,6 +801,8 @@ class RunSearch(TypedDict, total=False):
     sort: str
     limit: int
     cursor: str
+    fields: str
+    count: Literal["estimate", "exact"]
 
 
 class RunIds(TypedDict):

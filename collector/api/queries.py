@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from collector.api import models
 from collector.api.base import caller_of, within_project
+from collector.api.grouping import RUN_FIELDS
 from collector.api.parameters import ATTRIBUTES, CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters
 from collector.api.problems import Problem, invalid
 from collector.query import QueryError, read_alternatives, read_document, read_text
@@ -63,6 +64,12 @@ PAGING = (
     Parameter("sort", "largest first, unknown last", choices=tuple(SORTS), default="-started_at"),
     LIMIT,
     CURSOR,
+    RUN_FIELDS,
+    Parameter(
+        "count",
+        "`meta.total`: how many there are in all, to a per cent or exactly",
+        choices=("estimate", "exact"),
+    ),
 )
 RUN_PARAMETERS = (*FILTERS, *PAGING)
 """Query parameters of the list of runs."""

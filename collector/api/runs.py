@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from collector.api import cursors, models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, within_project
-from collector.api.declaring import Route, parameters_of
+from collector.api.declaring import NDJSON, Answer, Route, parameters_of
+from collector.api.grouping import RUN_FIELDS, run_groups
+from collector.api.listing import list_response
 from collector.api.parameters import Parameters
 from collector.api.problems import invalid
 from collector.api.queries import (
@@ -21,25 +25,36 @@ from collector.api.queries import (
     read_json,
 )
 from collector.api.render import run_document
-from collector.keys import Scope
 from sinks.clickhouse import RunFilter
 from sinks.filter import Condition
+
+RUN_LISTS = (Answer(models.RunList | models.PartialRunList), Answer(media=NDJSON))
+NO_FILTER = ("fields", "count")
+"""Parameters that say what is shown and not what is chosen."""
 
 
 class RunRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            Route("GET", "/api/v1/runs", self.runs, models.RunList, parameters=RUN_PARAMETERS),
-            Route("POST", "/api/v1/runs:search", self.search_runs, models.RunList, body=models.RunSearch),
-            Route("POST", "/api/v1/runs:batch", self.batch_runs, models.RunBatch, body=models.RunIds),
-            Route("GET", RUN, self.run, models.Run),
+            Route("GET", "/api/v1/runs", self.runs, RUN_LISTS, parameters=RUN_PARAMETERS),
+            Route("POST", "/api/v1/runs:search", self.search_runs, RUN_LISTS, body=models.RunSearch),
+            Route(
+                "POST",
+                "/api/v1/runs:batch",
+                self.batch_runs,
+                models.RunBatch | models.PartialRunBatch,
+                parameters=(RUN_FIELDS,),
+                body=models.RunIds,
+            ),
+            Route("GET", RUN, self.run, models.Run | models.PartialRun, parameters=(RUN_FIELDS,)),
         ]
 
     async def runs(self, request: Request) -> Response:
         """Runs, newest first or by `sort`; `q` is a search text, other parameters narrow further."""
         parameters = parameters_of(request)
         where = read_filter(parameters)
-        return json_response(await self._page(request, parameters, where, parameters.binding()))
+        binding = parameters.binding(*NO_FILTER)
+        return list_response(request, await self._page(request, parameters, where, binding))
 
     async def search_runs(self, request: Request) -> Response:
         """Runs, chosen by a JSON filter: `{"filter": {…}, "since": …, "sort": …, "limit": …, "cursor": …}`."""
@@ -47,10 +62,10 @@ class RunRoutes(Routes):
         where = read_body_filter(body)
         parameters = Parameters.of_body(body, BODY_PARAMETERS, self.api.clock_ns())
         binding = orjson.dumps(
-            {name: value for name, value in body.items() if name not in ("cursor", "limit")},
+            {name: value for name, value in body.items() if name not in ("cursor", "limit", *NO_FILTER)},
             option=orjson.OPT_SORT_KEYS,
         ).decode()
-        return json_response(await self._page(request, parameters, where, binding))
+        return list_response(request, await self._page(request, parameters, where, binding))
 
     async def batch_runs(self, request: Request) -> Response:
         """Up to 500 runs by id in one request: `{"ids": […]}`; ids that are not found are listed."""
@@ -59,11 +74,13 @@ class RunRoutes(Routes):
         caller = caller_of(request)
         found = await self.read(self.api.reader.runs_by_id, caller.tenant, ids)
         found = {run_id: run for run_id, run in found.items() if caller.project in ("", run.project)}
-        content = caller.may(Scope.CONTENT)
+        groups = run_groups(request, parameters_of(request))
         return json_response(
             {
                 "data": [
-                    run_document(found[run_id], now_ns, content=content) for run_id in ids if run_id in found
+                    groups.of(run_document(found[run_id], now_ns, content=groups.content))
+                    for run_id in ids
+                    if run_id in found
                 ],
                 "missing": [run_id for run_id in ids if run_id not in found],
             }
@@ -71,7 +88,8 @@ class RunRoutes(Routes):
 
     async def _page(
         self, request: Request, parameters: Parameters, where: Condition, binding: str
-    ) -> models.RunList:
+    ) -> dict[str, Any]:
+        groups = run_groups(request, parameters)
         now_ns = parameters.now_ns
         limit = parameters.integer("limit")
         sort = parameters.choice("sort") or "-started_at"
@@ -91,19 +109,23 @@ class RunRoutes(Routes):
                 raise invalid("cursor", "is not one of ours")
             cursor = (key[0], key[1])
         page = await self.read(self.api.reader.runs, wanted, limit, cursor, now_ns, SORTS[sort])
-        content = caller_of(request).may(Scope.CONTENT)
+        meta: models.RunListMeta = {
+            "since": parameters.text("since"),
+            "until": parameters.text("until"),
+            "sort": sort,
+            "limit": limit,
+        }
+        if how := parameters.choice("count"):
+            exact = how == "exact"
+            meta["total"] = await self.read(self.api.reader.count_runs, wanted, now_ns, exact)
         return {
-            "data": [run_document(run, now_ns, content=content) for run in page.runs],
+            "data": [groups.of(run_document(run, now_ns, content=groups.content)) for run in page.runs],
             "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
-            "meta": {
-                "since": parameters.text("since"),
-                "until": parameters.text("until"),
-                "sort": sort,
-                "limit": limit,
-            },
+            "meta": meta,
         }
 
     async def run(self, request: Request) -> Response:
         """One run."""
-        content = caller_of(request).may(Scope.CONTENT)
-        return json_response(run_document(await self.run_of(request), self.api.clock_ns(), content=content))
+        groups = run_groups(request, parameters_of(request))
+        run = await self.run_of(request)
+        return json_response(groups.of(run_document(run, self.api.clock_ns(), content=groups.content)))

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from collector.gate import Caller, ForbiddenError, UnauthenticatedError
+from collector.gate import Caller, ForbiddenError, UnauthenticatedError, key_in
 from collector.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outcome, Submission, Verdict
 from collector.listening import UNIX, clear_socket
 from collector.otlp import Signal
@@ -24,7 +24,7 @@ _METHODS = {
     "/opentelemetry.proto.collector.logs.v1.LogsService/Export": Signal.LOGS,
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": Signal.METRICS,
 }
-PROJECT_KEYS = ("x-eddyline-project", "x-loop-project")
+PROJECT_KEYS = ("x-eddyline-project", "x-loop-project", "langsmith-project", "projectname")
 TENANT_KEY = "x-eddyline-tenant"
 ANSWER_BEFORE_DEADLINE_S = 0.2
 """How long before its client gives up a request is answered."""
@@ -156,7 +156,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         try:
             return self._intake.authenticate(
                 metadata.get("authorization", ""),
-                metadata.get("x-api-key", ""),
+                key_in(lambda name: metadata.get(name, "")),
                 peer,
                 metadata.get(TENANT_KEY),
             )

@@ -16,7 +16,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from collector.gate import Caller, ForbiddenError, UnauthenticatedError
+from collector.gate import Caller, ForbiddenError, UnauthenticatedError, key_in
 from collector.intake import (
     ADMISSION_S,
     COMMIT_S,
@@ -35,7 +35,8 @@ from collector.receivers.clients import client_name
 
 log = logging.getLogger(__name__)
 
-PROJECT_HEADERS = (b"x-eddyline-project", b"x-loop-project")
+PROJECT_HEADERS = (b"x-eddyline-project", b"x-loop-project", b"langsmith-project", b"projectname")
+"""Ours, Lens Loop's, and those of exporters for LangSmith and Opik."""
 TENANT_HEADER = b"x-eddyline-tenant"
 _CONTENT_TYPES = {
     "application/x-protobuf": PROTOBUF,
@@ -215,7 +216,7 @@ class HttpReceiver:
     async def _caller(self, headers: dict[bytes, bytes], peer: str) -> Caller:
         """Raises: _RefusalError."""
         authorization = headers.get(b"authorization", b"").decode("latin-1")
-        api_key = headers.get(b"x-api-key", b"").decode("latin-1")
+        api_key = key_in(lambda name: headers.get(name.encode(), b"").decode("latin-1"))
         try:
             tenant = headers.get(TENANT_HEADER)
             named = None if tenant is None else _text(tenant)

@@ -415,3 +415,20 @@ def test_only_the_api_token_sends_for_another_tenant(guarded: Guarded, transport
     assert [sent_by(guarded.secrets[who], "acme") for who in ("ingest", "admin")] == ["forbidden"] * 2
     assert sent_by(guarded.secrets["acme"], "") == "forbidden"
     assert sent_by(TOKEN, "acme") == "ok"
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("header", ["api-key", "api_key", "X-Auth-Token"])
+def test_exporters_of_others_need_no_other_header(guarded: Guarded, transport: str, header: str) -> None:
+    assert guarded.over(transport, {header: guarded.secrets["ingest"]}) == "ok"
+    assert guarded.over(transport, {header: guarded.secrets["unknown"]}) == "unauthenticated"
+
+
+@pytest.mark.parametrize("transport", ["http", "grpc"])
+@pytest.mark.parametrize("header", ["Langsmith-Project", "projectName"])
+def test_exporters_of_others_name_their_project(guarded: Guarded, transport: str, header: str) -> None:
+    number = 0x7900001 + (transport == "grpc") + 2 * (header == "projectName")
+    assert guarded.over(transport, {"x-api-key": guarded.secrets["ingest"], header: "theirs"}, number) == "ok"
+    guarded.server.settled()
+    run_id = (b"http" + number.to_bytes(12, "big")).hex()
+    assert guarded.server.get(f"/runs/{run_id}")["project"] == "theirs"

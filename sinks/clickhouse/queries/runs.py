@@ -10,7 +10,7 @@ from typing import Any
 from mappers.model import Run
 from sinks.clickhouse.columns import RUNS, read_run, selection
 from sinks.clickhouse.queries.base import Queries
-from sinks.clickhouse.queries.selecting import RunFilter, run_conditions
+from sinks.clickhouse.queries.selecting import RunFilter, newest_runs, run_conditions
 
 SURPLUS = 4
 """Rows looked at for each run of a page: some are older versions."""
@@ -174,6 +174,15 @@ class RunQueries(Queries):
         page = [found[run_id] for run_id, _ in rows[:limit] if run_id in found]
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(page, (last[1], last[0]) if last else None)
+
+    def count_runs(self, wanted: RunFilter, now_ns: int, exact: bool) -> int:
+        """How many runs match; an estimate counts those that match in any version, to about a per cent."""
+        conditions, values = run_conditions(wanted, now_ns)
+        if exact:
+            query = f"SELECT count() FROM ({newest_runs(conditions, narrow=wanted.narrow)})"
+        else:
+            query = f"SELECT uniq(RunId) FROM otel.runs WHERE {' AND '.join(conditions)}"
+        return int(self._store.query(query, values)[0][0])
 
     def runs_by_id(self, tenant: str, run_ids: Sequence[str]) -> dict[str, Run]:
         """The runs that there are, by id."""
