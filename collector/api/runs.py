@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -54,7 +52,7 @@ class RunRoutes(Routes):
         parameters = parameters_of(request)
         where = read_filter(parameters)
         binding = parameters.binding(*NO_FILTER)
-        return list_response(request, await self._page(request, parameters, where, binding))
+        return await self._page(request, parameters, where, binding)
 
     async def search_runs(self, request: Request) -> Response:
         """Runs, chosen by a JSON filter: `{"filter": {…}, "since": …, "sort": …, "limit": …, "cursor": …}`."""
@@ -65,7 +63,7 @@ class RunRoutes(Routes):
             {name: value for name, value in body.items() if name not in ("cursor", "limit", *NO_FILTER)},
             option=orjson.OPT_SORT_KEYS,
         ).decode()
-        return list_response(request, await self._page(request, parameters, where, binding))
+        return await self._page(request, parameters, where, binding)
 
     async def batch_runs(self, request: Request) -> Response:
         """Up to 500 runs by id in one request: `{"ids": […]}`; ids that are not found are listed."""
@@ -88,7 +86,7 @@ class RunRoutes(Routes):
 
     async def _page(
         self, request: Request, parameters: Parameters, where: Condition, binding: str
-    ) -> dict[str, Any]:
+    ) -> Response:
         groups = run_groups(request, parameters)
         now_ns = parameters.now_ns
         limit = parameters.integer("limit")
@@ -118,11 +116,15 @@ class RunRoutes(Routes):
         if how := parameters.choice("count"):
             exact = how == "exact"
             meta["total"] = await self.read(self.api.reader.count_runs, wanted, now_ns, exact)
-        return {
-            "data": [groups.of(run_document(run, now_ns, content=groups.content)) for run in page.runs],
-            "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
-            "meta": meta,
-        }
+        cursor_after = page.next_cursor and cursors.encode(page.next_cursor, binding)
+
+        def answer() -> Response:
+            shown = [groups.of(run_document(run, now_ns, content=groups.content)) for run in page.runs]
+            return list_response(
+                request, {"data": shown, "page": {"next_cursor": cursor_after}, "meta": meta}
+            )
+
+        return await self.read(answer)
 
     async def run(self, request: Request) -> Response:
         """One run."""

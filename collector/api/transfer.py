@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from hashlib import blake2b
+from typing import TypeVar
 
 import zstandard
 from starlette.requests import Request
 from starlette.responses import Response
 
+Result = TypeVar("Result")
+
 SMALLEST_BYTES = 1 << 10
 """Shorter answers are sent as they are."""
 THREAD_FROM_BYTES = 64 << 10
-"""Longer ones are compressed beside the event loop."""
+"""Longer ones are hashed and compressed beside the event loop."""
 ZSTD_LEVEL = 3
 GZIP_LEVEL = 1
 _GZIP_WINDOW = 31
@@ -27,7 +31,7 @@ async def lightened(request: Request, response: Response) -> Response:
     if not isinstance(body, bytes) or response.status_code != 200 or "content-encoding" in response.headers:
         return response
     if request.method in ("GET", "HEAD"):
-        tag = f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
+        tag = await _beside(_tag, body)
         response.headers["ETag"] = tag
         if _is_known(tag, request.headers.get("if-none-match", "")):
             kept = {
@@ -40,7 +44,7 @@ async def lightened(request: Request, response: Response) -> Response:
     encoding = chosen(request.headers.get("accept-encoding", ""))
     if encoding:
         pack = _zstd if encoding == "zstd" else _gzip
-        response.body = pack(body) if len(body) < THREAD_FROM_BYTES else await asyncio.to_thread(pack, body)
+        response.body = await _beside(pack, body)
         response.headers["Content-Encoding"] = encoding
         response.headers["Content-Length"] = str(len(response.body))
     return response
@@ -66,6 +70,15 @@ def _is_known(tag: str, given: str) -> bool:
     """RFC 9110 §13.1.2: weak comparison, `*` for any."""
     strong = tag.removeprefix("W/")
     return any(one.strip() == "*" or one.strip().removeprefix("W/") == strong for one in given.split(","))
+
+
+async def _beside(work: Callable[[bytes], Result], body: bytes) -> Result:
+    """Does the work in a thread if it is much."""
+    return work(body) if len(body) < THREAD_FROM_BYTES else await asyncio.to_thread(work, body)
+
+
+def _tag(body: bytes) -> str:
+    return f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def _zstd(body: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -43,6 +43,7 @@ LINKED = (
     Parameter("lookback", "and from so many milliseconds before", Type.INTEGER, default=DAY_MS),
 )
 
+Result = TypeVar("Result")
 Asked = Callable[["JaegerRoutes", Request], Awaitable[dict[str, Any]]]
 Answered = Callable[["JaegerRoutes", Request], Awaitable[Response]]
 
@@ -54,7 +55,7 @@ def answering(failure: Callable[[int, str], dict[str, Any]]) -> Callable[[Asked]
         @wraps(method)
         async def endpoint(self: JaegerRoutes, request: Request) -> Response:
             try:
-                return json_response(await method(self, request))
+                return await self.read(json_response, await method(self, request))
             except Problem as problem:
                 return json_response(failure(problem.status, problem.detail), problem.status)
 
@@ -110,12 +111,12 @@ class JaegerRoutes(Routes):
             runs: Sequence[Run] = [run for run in found.values() if self._theirs(request, run)]
         else:
             runs = await self._runs(request, search)
-        return v1.envelope([v1.trace_document(trace) for trace in await self._traces(request, runs)])
+        return v1.envelope(await self._traces(request, runs, v1.trace_document))
 
     @answering(v1.failure)
     async def jaeger_trace(self, request: Request) -> dict[str, Any]:
         """Jaeger: one trace, its spans with GenAI attributes and our warnings."""
-        return v1.envelope([v1.trace_document(await self._trace(request))])
+        return v1.envelope(await self._traces(request, [await self._run(request)], v1.trace_document))
 
     @answering(v1.failure)
     async def jaeger_dependencies(self, request: Request) -> dict[str, Any]:
@@ -152,12 +153,14 @@ class JaegerRoutes(Routes):
         runs = await self._runs(request, read_v3(request.query_params, MOST_WHOLE_TRACES))
         if not runs:
             raise Problem(404, "No traces found")
-        return v3.traces_document(await self._traces(request, runs))
+        traces = await self._traces(request, runs, lambda trace: trace)
+        return await self.read(v3.traces_document, traces)
 
     @answering(v3.failure)
     async def jaeger3_trace(self, request: Request) -> dict[str, Any]:
         """Jaeger v3: one trace as OTLP."""
-        return v3.traces_document([await self._trace(request)])
+        traces = await self._traces(request, [await self._run(request)], lambda trace: trace)
+        return await self.read(v3.traces_document, traces)
 
     @answering(v3.failure)
     async def jaeger3_dependencies(self, request: Request) -> dict[str, Any]:
@@ -194,21 +197,24 @@ class JaegerRoutes(Routes):
         page = await self.read(self.api.reader.runs, wanted, search.limit, None, self.api.clock_ns())
         return page.runs
 
-    async def _trace(self, request: Request) -> Trace:
+    async def _run(self, request: Request) -> Run:
         run_id = trace_id_of(request.path_params["trace_id"])
         run = await self.read(self.api.reader.run, caller_of(request).tenant, run_id)
         if run is None or not self._theirs(request, run):
             raise Problem(404, "trace not found")
-        (trace,) = await self._traces(request, [run])
-        return trace
+        return run
 
-    async def _traces(self, request: Request, runs: Sequence[Run]) -> list[Trace]:
+    async def _traces(
+        self, request: Request, runs: Sequence[Run], written: Callable[[Trace], Result]
+    ) -> list[Result]:
+        """The traces of the runs, `written` beside the event loop: of a large one that takes a while."""
         content = caller_of(request).may(Scope.CONTENT)
         reader = self.api.reader
 
-        def found(run: Run) -> Trace:
+        def found(run: Run) -> Result:
             warnings = reader.warnings(run.tenant, run.run_id) if run.counts.warnings else ()
-            return trace_of(run, reader.spans(run), reader.events(run), warnings, content=content)
+            spans, events = reader.spans(run), reader.events(run)
+            return written(trace_of(run, spans, events, warnings, content=content))
 
         return [await self.read(found, run) for run in runs]
 
