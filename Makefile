@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run demo test test-js test-clients chaos soak test-exporters reference test-api lint types format check clean
+.PHONY: run demo test test-js test-page test-clients chaos soak test-exporters reference test-api lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -18,6 +18,11 @@ test: $(VENV)/.dev
 test-js: $(VENV)/.dev
 	cd tests/js && npm install --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/python -m pytest -o addopts=-q tests/js
+
+# The page in Debian's Chromium (apt install chromium), and its types and style; needs Node.js and the npm registry.
+test-page: $(VENV)/.dev
+	cd tests/page && npm install --no-package-lock --no-audit --no-fund --silent
+	$(BIN)/python -m pytest -o addopts=-q tests/page
 
 # LLM SDKs in Python and JavaScript through the proxy; needs Node.js and both registries.
 test-clients: $(VENV)/.dev

@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, Place] = {
         "wire", "mock_llm", "Play recorded calls as a provider would, for tests without a network."
     ),
     "mcp": Place("mcp", "mcp", "Serve runs to an assistant: MCP over standard input and output."),
+    "open": Place("asking", "open_page", "Open the collector's page in the browser, signed in."),
     "print-config": Place(
         "config", "print_config", "Print the configuration as it holds, from all sources, without secrets."
     ),
@@ -46,7 +47,7 @@ COMMANDS: Mapping[str, Place] = {
         "run",
         "Run a program with its LLM calls through the proxy of the collector that runs here.",
     ),
-    "runs": Place("asking", "runs", "Runs: list them, look at one."),
+    "runs": Place("asking", "runs", "Runs: list them, look at one, open its page."),
     "serve": Place("running", "serve", "Run the collector until it is told to end (SIGTERM, Ctrl-C)."),
     "tap": Place("watching", "tap", "Show samples of what passes, as it comes."),
     "token": Place("keys", "token", "API keys: who may send, read, delete."),

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +27,7 @@ from collector.config import Settings
 from collector.deadletter import DeadLetters, Letter
 from collector.deriver import Deriver
 from collector.documents import ConfigError
-from collector.endpoints import Endpoints, api_token, publish, withdraw
+from collector.endpoints import Endpoints, api_token, find, publish, withdraw
 from collector.exposure import LOOPBACK_HOSTS, ExposureError, ingest_needs_key
 from collector.flow import Flow
 from collector.gate import Gate
@@ -238,6 +239,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
                 lambda: _redacted((redaction, log_redaction)),
                 proxy.document,
                 notifier.document,
+                directory,
             ),
             health,
             normalizer=lambda: Normalizer(conventions, prices),
@@ -348,6 +350,7 @@ def _status(
     redaction: Callable[[], dict[str, Any]],
     proxy: Callable[[], dict[str, Any] | None],
     notifications: Callable[[], dict[str, int]],
+    directory: Path,
 ) -> Status:
     def balance(signal: str) -> dict[str, int]:
         return balanced(intake, journals[signal], pipelines[signal])
@@ -357,6 +360,7 @@ def _status(
         {
             # In this order: what is no longer queued here is among what is stored.
             "pipeline": lambda: balance("traces") | {"logs": balance("logs")},
+            "endpoints": lambda: asdict(here) if (here := find(directory)) else None,
             "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
             "receivers": intake.stats.document,
             "mappers": mappers,

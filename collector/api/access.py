@@ -1,5 +1,5 @@
-"""Who is asking: a key on every path but health, and a list of host names that the page may be asked for. What a key
-may do is each route's to say.
+"""Who is asking: a key on every path but health and the page, and a list of host names that the page may be asked for.
+What a key may do is each route's to say.
 
 The host check keeps a web page elsewhere from reaching the API under a name that it made point to loopback.
 """
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.api.problems import Problem
 from collector.gate import Gate, UnauthenticatedError, key_in
+from collector.web.page import is_page
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
@@ -45,7 +46,7 @@ class Access:
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if self._hosts and name not in self._hosts:
             return Problem(421, "This address is not served under that host name.")
-        if scope["path"] in OPEN_PATHS:
+        if scope["path"] in OPEN_PATHS or is_page(scope["path"]):
             return None
         authorization = headers.get(b"authorization", b"").decode("latin-1")
         api_key = key_in(lambda name: headers.get(name.encode(), b"").decode("latin-1"))

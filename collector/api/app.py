@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.applications import Starlette
@@ -19,10 +19,8 @@ from collector.api.base import READERS, Api, Routes, RouteTable
 from collector.api.discovery import DiscoveryRoutes
 from collector.api.events import EventRoutes
 from collector.api.exchanges import ExchangeRoutes
-from collector.api.groups import GroupRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
 from collector.api.jaeger.routes import JaegerRoutes
-from collector.api.messages import MessageRoutes
 from collector.api.plugins import PluginRoutes
 from collector.api.problems import (
     Problem,
@@ -41,16 +39,15 @@ from collector.api.tokens import TokenRoutes
 from collector.api.warnings import WarningRoutes
 from collector.gate import Gate
 from collector.keys import KeysError
+from collector.web.page import page_routes
 from sinks.base import PermanentError, RetryableError
 
 PARTS: tuple[type[Routes], ...] = (
     StatusRoutes,
     AnalysisRoutes,
-    GroupRoutes,
     RunRoutes,
     EventRoutes,
     StructureRoutes,
-    MessageRoutes,
     SpanRoutes,
     WarningRoutes,
     ExchangeRoutes,
@@ -73,8 +70,9 @@ def routes_of(api: Api) -> RouteTable:
 
 
 def api_app(api: Api, *, gate: Gate, hosts: Collection[str]) -> ASGIApp:
-    """The API; see `Access` for `gate` and `hosts`."""
-    return _application(routes_of(api), api.clock_ns, [Middleware(Access, gate=gate, hosts=hosts)])
+    """The API and the page; see `Access` for `gate` and `hosts`."""
+    guard = [Middleware(Access, gate=gate, hosts=hosts)]
+    return _application(routes_of(api), api.clock_ns, guard, page_routes())
 
 
 def admin_app(api: Api) -> ASGIApp:
@@ -83,9 +81,15 @@ def admin_app(api: Api) -> ASGIApp:
     return _application([*HealthRoutes(api, pool).table(), *AdminRoutes(api, pool).table()], api.clock_ns, [])
 
 
-def _application(table: RouteTable, clock_ns: Callable[[], int], middleware: list[Middleware]) -> ASGIApp:
+def _application(
+    table: RouteTable,
+    clock_ns: Callable[[], int],
+    middleware: list[Middleware],
+    page: Sequence[PathRoute] = (),
+) -> ASGIApp:
+    documents = [PathRoute(path, OnePath(routes, clock_ns)) for path, routes in by_path(table).items()]
     app = Starlette(
-        routes=[PathRoute(path, OnePath(routes, clock_ns)) for path, routes in by_path(table).items()],
+        routes=[*documents, *page],
         middleware=middleware,
         exception_handlers={
             Problem: on_problem,

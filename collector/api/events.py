@@ -108,7 +108,9 @@ def _page(entries: Sequence[_Entry], parameters: Parameters) -> tuple[Sequence[_
         entries = [one for one in entries if one[1].type in types]
     binding = parameters.binding()
     if (given := parameters.text("cursor")) is not None:
-        key = cursors.decode(given, binding, int, str)
+        key = cursors.decode(given, binding)
+        if [type(part) for part in key] != [int, str]:
+            raise invalid("cursor", "is not one of ours")
         entries = [one for one in entries if (one[1].time_ns, one[1].event_id) > key]
     page = entries[:limit]
     if len(entries) == len(page):

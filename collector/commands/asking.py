@@ -1,8 +1,9 @@
-"""`eddyline runs` and `eddyline warnings`: what is stored, from a terminal."""
+"""`eddyline runs`, `eddyline warnings` and `eddyline open`: what is stored, from a terminal."""
 
 from __future__ import annotations
 
 import sys
+import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def _listing(default: int) -> Callable[[Command], Command]:
 
 @click.group()
 def runs() -> None:
-    """Runs: list them, look at one."""
+    """Runs: list them, look at one, open its page."""
 
 
 @runs.command("ls")
@@ -105,6 +106,31 @@ def show(run_id: str, as_json: bool, url: str, token: str, data_dir: Path | None
     from collector.commands.run_view import print_run
 
     print_run(Console(), run, events, warnings, client.address + "/api/v1" + path)
+
+
+@runs.command("open")
+@click.argument("run_id")
+@_asking
+def open_run(run_id: str, url: str, token: str, data_dir: Path | None) -> None:
+    """Open a run's page in the browser."""
+    client = Client(*api_of(url, token, data_dir))
+    client.get("/runs" + segment(run_id))
+    _open(client, "/runs" + segment(run_id))
+
+
+@click.command("open")
+@_asking
+def open_page(url: str, token: str, data_dir: Path | None) -> None:
+    """Open the collector's page in the browser, signed in."""
+    client = Client(*api_of(url, token, data_dir))
+    client.get("")
+    _open(client, "/")
+
+
+def _open(client: Client, path: str) -> None:
+    """The token goes in the fragment, which is never sent; the page takes it from there and removes it."""
+    click.echo(client.address + path)
+    webbrowser.open(client.address + path + (f"#token={client.token}" if client.token else ""))
 
 
 @click.group()

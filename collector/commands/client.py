@@ -30,7 +30,7 @@ class Client:
     """
 
     def __init__(self, address: str, token: str) -> None:
-        self.address = address
+        self.address, self.token = address, token
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def get(self, path: str, query: Query | None = None) -> Any:

@@ -88,6 +88,7 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
     for name, where in (
         ("OTLP/HTTP", endpoints.http),
         ("OTLP/gRPC", endpoints.grpc),
+        ("page", endpoints.api and f"{endpoints.api}/  (with its token: eddyline open)"),
         ("API", endpoints.api and f"{endpoints.api}/api/v1"),
         ("LLM proxy", endpoints.proxy),
         ("health", endpoints.admin and f"{endpoints.admin}/healthz"),

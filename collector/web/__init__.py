@@ -1,0 +1,1 @@
+"""The page: plain ES modules that the collector serves as they stand."""

@@ -1,0 +1,184 @@
+// @ts-check
+/** One run: what is wrong with it first, then what was said, what took the time, what it cost, and why it reads so. */
+
+import { html, useEffect, useMemo } from "../vendor/preact.js";
+import { address, get, getText } from "../lib/api.js";
+import { count, duration, line, moment, money, plural, time, whole } from "../lib/format.js";
+import { useKeys } from "../lib/keys.js";
+import { Link, addressOf, choose, go, usePlace } from "../lib/router.js";
+import { useAsked, usePages } from "../lib/use.js";
+import { Waiting } from "../parts/asked.js";
+import { Badge, Kind } from "../parts/badges.js";
+import { Copy, asCurl } from "../parts/copy.js";
+import { EventPanel } from "../parts/event.js";
+import { Graph } from "../parts/graph.js";
+import { Timeline } from "../parts/timeline.js";
+import { Transcript } from "../parts/transcript.js";
+import { Windowed } from "../parts/windowed.js";
+
+const LOOK_EVERY_MS = 2000;
+const FIRST_PAGE = 200;
+const PAGE = 1000;
+/** @type {[string, string][]} */
+const TABS = [["transcript", "Transcript"], ["timeline", "Timeline"], ["events", "Events"], ["graph", "Graph"], ["raw", "Raw"]];
+
+/** @param {{ id: string }} props */
+export function RunPage({ id }) {
+  const { query } = usePlace();
+  const path = `/runs/${encodeURIComponent(id)}`;
+  const run = useAsked((signal) => get(path, {}, signal), [id], { everyMs: LOOK_EVERY_MS });
+  const version = run.data ? [run.data.status, run.data.counts, run.data.ended_at, run.data.usage] : null;
+  const warnings = useAsked(async (signal) => (await get(path + "/warnings", {}, signal)).data, [id, version]);
+  const tab = TABS.some(([name]) => name === query.tab) ? query.tab : "transcript";
+  /** @type {any[]} */
+  const found = warnings.data ?? [];
+  const evidence = useMemo(() => new Set(found.flatMap((warning) => warning.evidence)), [warnings.data]);
+  const step = Number(query.warning ?? -1);
+  const toWarning = (/** @type {number} */ by) => {
+    if (!found.length) return;
+    const next = (step + by + found.length) % found.length;
+    choose({ warning: next, event: found[next].onset_event_id ?? found[next].evidence[0] });
+  };
+  useKeys({
+    n: ["next warning", () => toWarning(1)],
+    p: ["warning before", () => toWarning(step < 0 ? 0 : -1)],
+    ...Object.fromEntries(TABS.map(([name, label], index) => [String(index + 1), [label.toLowerCase(), () => choose({ tab: name })]])),
+    y: ["copy the address", () => void navigator.clipboard?.writeText(location.href)],
+    c: ["compare with another run", () => go(addressOf("/", { mark: id }))],
+    Escape: ["close the event", () => choose({ event: null, warning: null })],
+  });
+  useEffect(() => {
+    if (run.data) document.title = `${run.data.name || id.slice(0, 8)} · Eddyline`;
+  }, [run.data?.name]);
+  if (!run.data) return html`<main class="page"><${Waiting} asked=${run} /></main>`;
+  const tabs = html`
+    <div class="tabs" role="tablist" aria-label="Views of the run">
+      ${TABS.map(([name, label]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="view" onClick=${() => choose({ tab: name })}>${label}</button>`)}
+    </div>`;
+  const props = { run: run.data, path, version, evidence, event: query.event ?? "" };
+  return html`
+    <main class="run">
+      <${Header} run=${run.data} warnings=${found} path=${path} />
+      ${found.length > 0 && html`<${WarningStrip} warnings=${found} step=${step} />`}
+      ${tabs}
+      <div class="split">
+        <section id="view" role="tabpanel" aria-labelledby=${`tab-${tab}`}>
+          ${tab === "transcript" && html`<${Transcript} ...${props} />`}
+          ${tab === "timeline" && html`<${Timeline} ...${props} />`}
+          ${tab === "events" && html`<${Events} ...${props} />`}
+          ${tab === "graph" && html`<${Graph} ...${props} />`}
+          ${tab === "raw" && html`<${Raw} ...${props} />`}
+        </section>
+        ${query.event && html`<${EventPanel} key=${query.event} run=${run.data} path=${path} id=${query.event} view=${query.panel ?? "content"} />`}
+      </div>
+    </main>`;
+}
+
+/** @param {any[]} warnings */
+const waste = (warnings) => {
+  const known = warnings.filter((warning) => warning.primary && warning.wasted_cost_usd !== null);
+  return known.length ? known.reduce((sum, warning) => sum + warning.wasted_cost_usd, 0) : null;
+};
+
+/** @param {{ run: any, warnings: any[], path: string }} props */
+function Header({ run, warnings, path }) {
+  const { counts, usage, health } = run;
+  const worst = warnings.find((warning) => warning.primary) ?? warnings[0];
+  const wasted = waste(warnings);
+  const facts = [
+    ["Lasted", run.status === "running" ? "still running" : duration(run.duration_ms)],
+    ["LLM calls", whole(counts.llm_calls) + (counts.llm_errors ? `, ${counts.llm_errors} failed` : "")],
+    ["Tool calls", whole(counts.tool_calls) + (counts.tool_errors ? `, ${counts.tool_errors} failed` : "")],
+    ...(counts.handoffs ? [["Handoffs", whole(counts.handoffs)]] : []),
+    ...(counts.retries ? [["Retries", whole(counts.retries)]] : []),
+    ["Tokens", `${count(usage.input)} in, ${count(usage.output)} out`],
+    ...(usage.cache_read ? [["From cache", count(usage.cache_read)]] : []),
+    ...(usage.reasoning ? [["Reasoning", count(usage.reasoning)]] : []),
+    ["Cost", money(run.cost_usd) + (counts.unpriced_calls ? ` and ${plural(counts.unpriced_calls, "call")} of unknown price` : "")],
+    ...(wasted !== null ? [["Wasted", money(wasted)]] : []),
+  ];
+  return html`
+    <header class="verdict">
+      <p class="crumbs"><${Link} to="/">Runs</${Link}> / ${run.session_id ? html`<${Link} to=${`/sessions/${encodeURIComponent(run.session_id)}`}>session ${line(run.session_id, 30)}</${Link}> / ` : ""}<code>${run.run_id}</code></p>
+      <h1>${line(run.name, 120) || "unnamed run"} <${Badge} state=${run.status} /> ${health.label && html`<${Badge} state=${health.label}>${health.label.replaceAll("_", " ")} ${health.score}</${Badge}>`}</h1>
+      ${worst ? html`<p class="says"><strong>${worst.message}</strong></p>`
+        : run.error ? html`<p class="says bad"><strong>${[run.error.type, run.error.message].filter(Boolean).join(": ")}</strong></p>`
+        : html`<p class="says dim">${run.status === "running" ? "Nothing is wrong so far." : "Nothing was found wrong."}</p>`}
+      ${worst?.suggestion && html`<p>${worst.suggestion}</p>`}
+      <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+      <p class="dim">${moment(run.started_at)} · ${run.project}${run.environment ? ` · ${run.environment}` : ""} · ${[...run.services, ...run.models].join(", ")}
+        <${Copy} text=${() => location.href}>Copy link</${Copy}>
+        <${Copy} text=${asCurl(address(path))}>Copy as curl</${Copy}>
+        <${Copy} text=${async () => JSON.stringify(await get(path), null, 2)}>Copy JSON</${Copy}>
+        <button type="button" class="quiet" onClick=${() => go(addressOf("/", { mark: run.run_id }))}>Compare</button>
+      </p>
+    </header>`;
+}
+
+/** @param {{ warnings: any[], step: number }} props */
+function WarningStrip({ warnings, step }) {
+  return html`
+    <section class="strip" aria-label="Warnings">
+      ${warnings.map((warning, index) => html`
+        <button type="button" key=${warning.warning_id} class=${`card ${warning.severity}`} aria-pressed=${index === step}
+          onClick=${() => choose({ warning: index, event: warning.onset_event_id ?? warning.evidence[0] })}>
+          <span><${Badge} state=${warning.severity}>${warning.type.replaceAll("_", " ")}</${Badge}> ${warning.state !== "active" && html`<span class="dim">${warning.state}</span>`}</span>
+          <span class="message">${warning.message}</span>
+          <span class="dim">${plural(warning.evidence.length, "event")} as evidence${warning.wasted_tokens !== null ? ` · ${count(warning.wasted_tokens)} tokens wasted` : ""}</span>
+        </button>`)}
+    </section>`;
+}
+
+// --------------------------------------------------------------------------- events
+
+const NUMBERS = new Set(["At", "Took", "Tokens", "Cost"]);
+const HEAD = ["At", "Kind", "What", "Status", "Took", "Tokens", "Cost"]
+  .map((name) => html`<span role="columnheader" class=${NUMBERS.has(name) ? "number" : ""}>${name}</span>`);
+
+/** Every entry of the timeline, page by page. @param {{ path: string, version: any, evidence: Set<string>, event: string, run: any }} props */
+function Events({ path, version, evidence, event, run }) {
+  const { query } = usePlace();
+  const find = (query.find ?? "").toLowerCase();
+  const asked = usePages((cursor, signal) => get(path + "/events", { limit: cursor ? PAGE : FIRST_PAGE, cursor }, signal), [path], [version]);
+  /** @type {any[]} */
+  const rows = useMemo(() => (asked.data ?? []).filter((/** @type {any} */ row) =>
+    !find || [row.name, row.tool, row.model, row.agent, row.type, row.error?.message].some((text) => text?.toLowerCase().includes(find))), [asked.data, find]);
+  const at = rows.findIndex((row) => row.event_id === event);
+  const move = (/** @type {number} */ by) => rows.length && choose({ event: rows[Math.max(0, Math.min(rows.length - 1, at + by))].event_id }, { replace: true });
+  useKeys({
+    j: ["next event", () => move(1)], ArrowDown: ["next event", () => move(1)],
+    k: ["event before", () => move(-1)], ArrowUp: ["event before", () => move(-1)],
+    e: ["next error", () => {
+      const next = rows.findIndex((row, index) => index > at && row.status === "error");
+      if (next >= 0) choose({ event: rows[next].event_id }, { replace: true });
+    }],
+  });
+  if (!asked.data) return html`<${Waiting} asked=${asked} />`;
+  const start = time(run.started_at);
+  return html`
+    <label class="find">Find in this run <input type="search" value=${query.find ?? ""} onInput=${(/** @type {any} */ input) => choose({ find: input.target.value }, { replace: true })} /></label>
+    ${rows.length ? html`<${Windowed} rows=${rows} height=${30} label="Events" active=${at} class="grid-events" head=${HEAD}
+      keyOf=${(/** @type {any} */ row) => row.event_id} onSelect=${(/** @type {number} */ index) => choose({ event: rows[index].event_id }, { replace: true })}
+      render=${(/** @type {any} */ row) => html`
+        <span role="gridcell" class="number">${duration(time(row.time) - start)}</span>
+        <span role="gridcell"><${Kind} kind=${row.kind} /></span>
+        <span role="gridcell" class="name">${evidence.has(row.event_id) && html`<b class="warn" title="evidence of a warning">▲ </b>`}${line(row.tool || row.model || row.name, 80)} <span class="dim">${row.type.replaceAll("_", " ")}</span></span>
+        <span role="gridcell"><${Badge} state=${row.status} /></span>
+        <span role="gridcell" class="number">${duration(row.latency_ms)}</span>
+        <span role="gridcell" class="number">${row.usage ? count(row.usage.total) : ""}</span>
+        <span role="gridcell" class="number">${row.cost_usd === null ? "" : money(row.cost_usd)}</span>`} />`
+      : html`<p class="dim">${find ? "No event is like this." : "This run has no events yet."}</p>`}`;
+}
+
+// --------------------------------------------------------------------------- raw
+
+/** The spans as they were received. @param {{ path: string, version: any }} props */
+function Raw({ path, version }) {
+  const asked = useAsked((signal) => getText(path + "/spans", {}, signal), [path, version]);
+  if (asked.data === undefined) return html`<${Waiting} asked=${asked} />`;
+  const text = JSON.stringify(JSON.parse(asked.data), null, 2);
+  const shown = text.slice(0, 200_000);
+  return html`
+    <p class="dim">The spans as they were received. <${Copy} text=${text}>Copy all</${Copy}> <${Copy} text=${asCurl(address(path + "/spans"))}>Copy as curl</${Copy}></p>
+    <pre class="text" tabindex="0">${shown}${text.length > shown.length ? `\n… ${text.length - shown.length} characters more: copy them` : ""}</pre>`;
+}

@@ -1,0 +1,57 @@
+// @ts-check
+/** "I sent a trace: where is it?" What came in, what is on its way, what is stored, and what was refused. */
+
+import { html } from "../vendor/preact.js";
+import { get } from "../lib/api.js";
+import { plural, size, whole } from "../lib/format.js";
+import { useAsked } from "../lib/use.js";
+import { Waiting } from "../parts/asked.js";
+import { Badge } from "../parts/badges.js";
+import { Content } from "../parts/content.js";
+
+export function StatusPage() {
+  const asked = useAsked((signal) => get("/status", {}, signal), [], { everyMs: 1000 });
+  const status = asked.data;
+  if (!status) return html`<main class="page"><h1>Status</h1><${Waiting} asked=${asked} /></main>`;
+  const troubles = troublesOf(status);
+  return html`
+    <main class="page">
+      <h1>Status</h1>
+      <p class="dim">eddyline ${status.version}, up for ${Math.floor(status.uptime_s / 60)} min</p>
+      ${status.pipeline && html`<section aria-label="Troubles" role="status">${troubles.length ? troubles.map((trouble) => html`<p class="trouble"><${Badge} state="warning">look here</${Badge}> ${trouble}</p>`) : html`<p><${Badge} state="ok">nothing is in the way</${Badge}></p>`}</section>`}
+      ${status.stored && html`<dl class="facts">${Object.entries(status.stored).map(([name, value]) => html`<div><dt>stored ${name}</dt><dd>${whole(/** @type {number} */ (value))}</dd></div>`)}</dl>`}
+      ${status.receivers && html`
+        <h2>Received</h2>
+        <table class="plain"><thead><tr><th scope="col">Door</th><th scope="col">Signal</th><th scope="col">Requests</th><th scope="col">Accepted</th><th scope="col">Rejected</th><th scope="col">Could not be read</th><th scope="col">Refused</th><th scope="col">Sent again</th></tr></thead>
+        <tbody>${Object.entries(status.receivers).flatMap(([door, signals]) => Object.entries(/** @type {any} */ (signals)).map(([signal, seen]) => html`<tr><th scope="row">${door}</th><td>${signal}</td><td class="number">${whole(seen.requests)}</td><td class="number">${whole(seen.accepted)}</td><td class="number">${whole(seen.rejected)}</td><td class="number">${whole(seen.bad_requests)}</td><td class="number">${whole(seen.refused_requests)}</td><td class="number">${whole(seen.resent)}</td></tr>`))}</tbody></table>
+        ${!Object.keys(status.receivers).length && html`<p class="dim">No request has come yet. <code>eddyline doctor</code> finds out why.</p>`}`}
+      ${status.pipeline && html`
+        <h2>On its way</h2>
+        <table class="plain"><thead><tr><th scope="col">Signal</th><th scope="col">Accepted</th><th scope="col">Stored</th><th scope="col">Queued</th><th scope="col">Sent twice</th><th scope="col">Filtered</th><th scope="col">Can not be stored</th><th scope="col">Waiting in the journal</th><th scope="col">Behind</th><th scope="col">Last error of the store</th></tr></thead>
+        <tbody>${["traces", "logs"].map((signal) => {
+          const flow = signal === "traces" ? status.pipeline : status.pipeline.logs;
+          return html`<tr><th scope="row">${signal}</th><td class="number">${whole(flow.accepted)}</td><td class="number">${whole(flow.stored)}</td><td class="number">${whole(flow.queued)}</td><td class="number">${whole(flow.duplicates)}</td><td class="number">${whole(flow.filtered)}</td><td class="number">${whole(flow.dead_lettered)}</td><td class="number">${size(status.journal[signal].waiting_bytes)}</td><td class="number">${status.sink[signal].lag_s.toFixed(1)} s</td><td>${status.sink[signal].last_error ?? ""}</td></tr>`;
+        })}</tbody></table>`}
+      <h2>All of it</h2>
+      <${Content} value=${JSON.stringify(status)} />
+    </main>`;
+}
+
+/** @param {any} status @returns {string[]} */
+function troublesOf(status) {
+  const found = [];
+  for (const [signal, journal] of Object.entries(status.journal ?? {})) if (journal.refuses) found.push(`Nothing is taken for ${signal}: ${journal.refuses}.`);
+  for (const [signal, sink] of Object.entries(status.sink ?? {})) {
+    if (sink.last_error) found.push(`The store does not take ${signal}: ${sink.last_error}`);
+    else if (sink.lag_s > 5) found.push(`The store is ${sink.lag_s.toFixed(0)} s behind with ${signal}.`);
+  }
+  for (const [door, signals] of Object.entries(status.receivers ?? {}))
+    for (const [signal, seen] of Object.entries(/** @type {any} */ (signals))) {
+      if (seen.bad_requests) found.push(`${plural(seen.bad_requests, "request")} of ${signal} at ${door} could not be read: is something else than OTLP sent there?`);
+      if (seen.refused_requests) found.push(`${plural(seen.refused_requests, "request")} of ${signal} at ${door} refused: too much at once, or a key is missing.`);
+    }
+  if (status.pipeline?.dead_lettered) found.push(`${plural(status.pipeline.dead_lettered, "span")} can not be stored: eddyline dead-letter ls says why.`);
+  const faults = Object.entries(status.mappers?.faults ?? {});
+  for (const [convention, times] of faults) found.push(`The mapping of ${convention || "a span"} failed ${times} times.`);
+  return found;
+}

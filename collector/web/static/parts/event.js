@@ -1,0 +1,67 @@
+// @ts-check
+/** The panel beside a run: one event, what went in and came out, what it cost, and why it reads so. */
+
+import { html } from "../vendor/preact.js";
+import { address, get } from "../lib/api.js";
+import { duration, line, money, whole } from "../lib/format.js";
+import { choose } from "../lib/router.js";
+import { useAsked } from "../lib/use.js";
+import { Waiting } from "./asked.js";
+import { Badge, Kind } from "./badges.js";
+import { Content } from "./content.js";
+import { Copy, asCurl } from "./copy.js";
+
+/** @type {[string, string][]} */
+const VIEWS = [["content", "Content"], ["details", "Details"], ["mapping", "Why"]];
+
+/** @param {{ run: any, path: string, id: string, view: string }} props */
+export function EventPanel({ run, path, id, view }) {
+  const place = `${path}/events/${encodeURIComponent(id)}`;
+  const asked = useAsked((signal) => get(place, {}, signal), [id, run.counts.spans]);
+  const event = asked.data;
+  return html`
+    <aside class="panel" aria-label="Event">
+      <div class="panel-head">
+        <h2>${event ? html`<${Kind} kind=${event.kind} /> ${line(event.tool || event.model || event.name, 60)}` : "Event"}</h2>
+        <button type="button" class="quiet" aria-label="Close the event" onClick=${() => choose({ event: null, warning: null, panel: null })}>✕</button>
+      </div>
+      ${asked.error?.status === 404 ? html`<p class="dim">This span is no event by itself; it stands as it was received.</p><${Mapping} run=${run.run_id} span=${id.split(".")[0]} />`
+        : !event ? html`<${Waiting} asked=${asked} />` : html`
+        <p><${Badge} state=${event.status} /> ${duration(event.latency_ms)}${event.ttft_ms !== null ? `, first token after ${duration(event.ttft_ms)}` : ""}${event.cost_usd !== null ? `, ${money(event.cost_usd)}` : ""}
+          <${Copy} text=${asCurl(address(place))}>Copy as curl</${Copy}> <${Copy} text=${JSON.stringify(event, null, 2)}>Copy JSON</${Copy}></p>
+        ${event.error && html`<p class="bad">${[event.error.type, event.error.message].filter(Boolean).join(": ")}</p>`}
+        <div class="tabs small" role="tablist" aria-label="Views of the event">
+          ${VIEWS.map(([name, label]) => html`<button type="button" role="tab" aria-selected=${view === name} onClick=${() => choose({ panel: name }, { replace: true })}>${label}</button>`)}
+        </div>
+        ${view === "content" && html`<h3>Input</h3><${Content} value=${event.input} /><h3>Output</h3><${Content} value=${event.output} />`}
+        ${view === "details" && html`<${Details} event=${event} />`}
+        ${view === "mapping" && html`<${Mapping} run=${event.run_id} span=${event.span_id} />`}`}
+    </aside>`;
+}
+
+/** @param {{ event: any }} props */
+function Details({ event }) {
+  const usage = event.usage ?? {};
+  const rows = [
+    ["Name", event.name], ["Agent", event.agent], ["Provider", event.provider], ["Model", event.model], ["Operation", event.operation],
+    ["Response", event.response_id], ["Finish reasons", event.finish_reasons?.join(", ")],
+    ["Tokens read", usage.input], ["of them from cache", usage.cache_read], ["written to cache", usage.cache_write],
+    ["Tokens written", usage.output], ["of them reasoning", usage.reasoning],
+    ["Cost", event.cost_usd === null ? "unknown" : `${money(event.cost_usd)} (${event.cost_source ?? "computed"}${event.price_version ? `, prices of ${event.price_version}` : ""})`],
+    ["Service tier", event.service_tier], ["HTTP status", event.http_status],
+    ["Tool call", event.tool_call_id], ["Handoff", event.handoff && `${event.handoff.from ?? "?"} → ${event.handoff.to ?? "?"} (${event.handoff.source})`],
+    ["Offered tools", event.offered_tools?.join(", ")], ["Asked for", event.tool_requests?.map((/** @type {any} */ one) => one.name).join(", ")],
+    ["Prompt", event.prompt && [event.prompt.name, event.prompt.version].filter(Boolean).join(" ")],
+    ...Object.entries(event.parameters ?? {}), ...Object.entries(event.metadata ?? {}),
+    ["Tags", event.tags?.join(", ")], ["Convention", event.convention], ["Told twice by", event.duplicate_of],
+    ["Span", event.span_id], ["Below", event.parent_span_id],
+  ].filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return html`<dl class="details">${rows.map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "number" ? whole(value) : value}</dd>`)}</dl>`;
+}
+
+/** Which convention, and which attribute gave which field. @param {{ run: string, span: string }} props */
+function Mapping({ run, span }) {
+  const asked = useAsked((signal) => get(`/spans/${run}/${encodeURIComponent(span)}/mapping`, {}, signal), [run, span]);
+  if (!asked.data) return html`<${Waiting} asked=${asked} />`;
+  return html`<${Content} value=${JSON.stringify(asked.data)} />`;
+}

@@ -1,0 +1,127 @@
+// @ts-check
+/** The run as a waterfall: what took the time. Repetitions are folded, and opened by a click. */
+
+import { html, useMemo, useState } from "../vendor/preact.js";
+import { get } from "../lib/api.js";
+import { count, duration, line, money } from "../lib/format.js";
+import { useKeys } from "../lib/keys.js";
+import { choose } from "../lib/router.js";
+import { useAsked } from "../lib/use.js";
+import { Waiting } from "./asked.js";
+import { Kind } from "./badges.js";
+import { Windowed } from "./windowed.js";
+
+/** @typedef {{ at: number, fold?: any }} Line a node, or what follows a folded pattern */
+
+/** @param {{ path: string, version: any, evidence: Set<string>, event: string }} props */
+export function Timeline({ path, version, evidence, event }) {
+  const [folding, setFolding] = useState(true);
+  const [closed, setClosed] = useState(/** @type {Set<string>} */ (new Set()));
+  const asked = useAsked((signal) => get(path + "/tree", { collapse_repeats: folding ? 5 : 0 }, signal), [path, folding, version]);
+  const tree = asked.data;
+  const warned = useMemo(() => new Set([...evidence].map((id) => id.split(".")[0])), [evidence]);
+  /** @type {Line[]} */
+  const lines = useMemo(() => (tree ? linesOf(tree, closed) : []), [tree, closed]);
+  const selected = event.split(".")[0];
+  const at = tree ? lines.findIndex((one) => !one.fold && tree.data.id[one.at] === selected) : -1;
+  const pick = (/** @type {number} */ index) => {
+    const one = lines[index];
+    if (!one) return;
+    if (one.fold) setFolding(false);
+    else choose({ event: eventOf(tree.data, one.at) }, { replace: true });
+  };
+  const move = (/** @type {number} */ by) => {
+    let index = at + by;
+    while (lines[index]?.fold) index += by;
+    pick(Math.max(0, Math.min(lines.length - 1, index)));
+  };
+  const setOpen = (/** @type {boolean} */ open) => {
+    if (at < 0) return;
+    const next = new Set(closed);
+    next[open ? "delete" : "add"](selected);
+    setClosed(next);
+  };
+  useKeys({
+    j: ["next span", () => move(1)], ArrowDown: ["next span", () => move(1)],
+    k: ["span before", () => move(-1)], ArrowUp: ["span before", () => move(-1)],
+    l: ["open what is below", () => setOpen(true)], ArrowRight: ["open what is below", () => setOpen(true)],
+    h: ["close what is below", () => setOpen(false)], ArrowLeft: ["close what is below", () => setOpen(false)],
+    e: ["next error", () => {
+      const next = lines.findIndex((one, index) => index > at && !one.fold && tree.data.status[one.at] === "error");
+      if (next >= 0) pick(next);
+    }],
+  });
+  if (!tree) return html`<${Waiting} asked=${asked} />`;
+  const { data } = tree;
+  const whole = Math.max(1, ...data.start_us.map((/** @type {number} */ start, /** @type {number} */ index) => start + (data.duration_us[index] ?? 0)));
+  return html`
+    <p class="dim">${count(tree.meta.total)} spans${tree.meta.total > tree.meta.shown ? `, ${count(tree.meta.shown)} shown` : ""}, ${duration(whole / 1000)} in all.
+      ${(tree.folded.length > 0 || !folding) && html`<button type="button" class="quiet" onClick=${() => setFolding(!folding)}>${folding ? "Show every repetition" : "Fold repetitions"}</button>`}</p>
+    <${Windowed} rows=${lines} height=${28} label="Timeline" active=${at} class="grid-timeline"
+      keyOf=${(/** @type {Line} */ one) => (one.fold ? `fold-${one.fold.at}` : data.id[one.at])} onSelect=${pick}
+      render=${(/** @type {Line} */ one) => (one.fold ? Folded(one.fold, data, whole) : Span(data, one.at, whole, warned, closed))} />`;
+}
+
+/** The event that tells of a node. @param {any} data @param {number} at */
+const eventOf = (data, at) => `${data.id[at]}${data.flags[at] & 4 ? ".handoff" : data.duration_us[at] === null ? ".start" : ".end"}`;
+
+/** @param {any} tree @param {Set<string>} closed @returns {Line[]} */
+function linesOf(tree, closed) {
+  /** @type {Map<number, any>} where the last node of a shown pattern is, its fold */
+  const after = new Map(tree.folded.map((/** @type {any} */ fold) => [endOf(tree.data, fold), fold]));
+  /** @type {Line[]} */
+  const lines = [];
+  let hiddenBelow = -1;
+  for (let at = 0; at < tree.data.id.length; at++) {
+    const depth = tree.data.depth[at];
+    if (hiddenBelow >= 0 && depth > hiddenBelow) continue;
+    hiddenBelow = closed.has(tree.data.id[at]) ? depth : -1;
+    lines.push({ at });
+    const fold = after.get(at);
+    if (fold) lines.push({ at, fold });
+  }
+  return lines;
+}
+
+/** Place of the last shown node of a folded pattern. @param {any} data @param {any} fold */
+function endOf(data, fold) {
+  const depth = data.depth[fold.at];
+  let siblings = 0;
+  let at = fold.at;
+  for (; at < data.id.length; at++) {
+    if (data.depth[at] < depth) break;
+    if (data.depth[at] === depth && ++siblings > fold.pattern) break;
+  }
+  return at - 1;
+}
+
+/** @param {any} data @param {number} at @param {number} whole @param {Set<string>} warned @param {Set<string>} closed */
+function Span(data, at, whole, warned, closed) {
+  const took = data.duration_us[at];
+  const left = (100 * data.start_us[at]) / whole;
+  const width = took === null ? 100 - left : (100 * took) / whole;
+  const name = line(data.tool[at] || data.model[at] || data.name[at], 60);
+  const kind = data.kind[at];
+  return html`
+    <span role="gridcell" class="name" style=${{ paddingLeft: `${Math.min(data.depth[at], 20) * 14 + 6}px` }}>
+      ${data.below[at] ? html`<span class="dim" aria-hidden="true">${closed.has(data.id[at]) ? "▸ " : "▾ "}</span>` : ""}
+      ${warned.has(data.id[at]) && html`<b class="warn" title="evidence of a warning">▲ </b>`}<${Kind} kind=${kind} /> ${name}
+      ${data.status[at] === "error" && html`<b class="bad" title="failed"> ✗</b>`}</span>
+    <span role="gridcell" class="track"><span class=${`bar ${kind.toLowerCase()} ${data.status[at]}`} style=${{ left: `${left}%`, width: `max(2px, ${width}%)` }}></span>
+      ${data.ttft_us?.[at] ? html`<span class="mark" title="first token" style=${{ left: `${left + (100 * data.ttft_us[at]) / whole}%` }}></span>` : ""}</span>
+    <span role="gridcell" class="number">${took === null ? "running" : duration(took / 1000)}</span>
+    <span role="gridcell" class="number dim">${data.tokens[at] === null ? "" : count(data.tokens[at])}</span>
+    <span role="gridcell" class="number dim">${data.cost_usd[at] === null ? "" : money(data.cost_usd[at])}</span>`;
+}
+
+/** @param {any} fold @param {any} data @param {number} whole */
+function Folded(fold, data, whole) {
+  const left = (100 * data.start_us[fold.at]) / whole;
+  return html`
+    <span role="gridcell" class="name folded" style=${{ paddingLeft: `${Math.min(data.depth[fold.at], 20) * 14 + 6}px` }}>
+      <b>× ${fold.times}</b> the same${fold.pattern > 1 ? ` ${fold.pattern} steps` : ""}, ${count(fold.hidden)} spans folded</span>
+    <span role="gridcell" class="track"><span class="bar folded" style=${{ left: `${left}%`, width: `max(2px, ${(100 * (fold.end_us - data.start_us[fold.at])) / whole}%)` }}></span></span>
+    <span role="gridcell" class="number">${duration((fold.end_us - data.start_us[fold.at]) / 1000)}</span>
+    <span role="gridcell" class="number dim">${fold.tokens === null ? "" : count(fold.tokens)}</span>
+    <span role="gridcell" class="number dim">${fold.cost_usd === null ? "" : money(fold.cost_usd)}</span>`;
+}

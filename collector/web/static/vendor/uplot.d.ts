@@ -1,0 +1,5 @@
+// What we use of the module.
+export default class uPlot {
+  constructor(options: any, data: any, element: Element);
+  destroy(): void;
+}

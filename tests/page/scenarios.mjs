@@ -1,0 +1,311 @@
+// What people do with the page, in a real browser against a real collector: `node scenarios.mjs NAME`.
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { readFileSync } from "node:fs";
+import { setTimeout as pause } from "node:timers/promises";
+import { chromium } from "playwright-core";
+import { Run, looping } from "./traces.mjs";
+
+const { EDDYLINE_HTTP: HTTP, EDDYLINE_API: API, EDDYLINE_TOKEN: TOKEN, SHOTS } = process.env;
+const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const PAGES = ["/", "/warnings", "/overview?since=-7d", "/status", "/settings", "/compare"];
+
+const api = async (path) => (await fetch(`${API}/api/v1${path}`, { headers: { Authorization: `Bearer ${TOKEN}` } })).json();
+
+/** Waits until something holds. */
+async function until(holds, what, ms = 15_000) {
+  const end = Date.now() + ms;
+  for (;;) {
+    const found = await holds();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`not in time: ${what}`);
+    await pause(50);
+  }
+}
+
+/** Sends a run and waits until it can be asked for. */
+async function stored(run, events) {
+  await run.send(HTTP);
+  await until(async () => (await api(`/runs/${run.id}`)).counts?.spans >= events, `the run with ${events} spans`, 60_000);
+  return run;
+}
+
+/** A page that complains about nothing; errors of the network are the scenario's. */
+async function opened(browser, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1400, height: 850 }, ...options });
+  const page = await context.newPage();
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (message) => message.type() === "error" && !/Failed to load resource/.test(message.text()) && errors.push(message.text()));
+  page.on("dialog", (dialog) => {
+    errors.push(`a dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  await page.goto(`${API}/#token=${TOKEN}`);
+  return { page, context, errors };
+}
+
+const scenarios = {
+  /** From an empty collector to the first run, without a reload. */
+  async firstVisit(browser) {
+    const { page, errors } = await opened(browser);
+    await page.getByText("Waiting for the first run").waitFor();
+    await page.getByText("nothing has come yet").waitFor();
+    await page.getByText(`OTEL_EXPORTER_OTLP_ENDPOINT=${HTTP}`).waitFor();
+    assert.equal(new URL(page.url()).hash, "", "the token is not left in the address");
+    await stored(looping("first agent"), 13);
+    await page.getByRole("link", { name: "first agent" }).waitFor();
+    await page.getByRole("link", { name: "first agent" }).click();
+    await page.locator(".says", { hasText: "`web_search` was called 6 times" }).waitFor();
+    await shot(page, "run");
+    assert.deepEqual(errors, []);
+  },
+
+  /** A stranger sees nothing but what to do. */
+  async signIn(browser) {
+    const page = await (await browser.newContext()).newPage();
+    await page.goto(API);
+    await page.getByRole("heading", { name: "Which key may read here?" }).waitFor();
+    await page.getByLabel("Token").fill("wrong");
+    await page.getByRole("button", { name: "Read" }).click();
+    await page.getByLabel("Token").waitFor();
+    await page.getByLabel("Token").fill(TOKEN);
+    await page.getByRole("button", { name: "Read" }).click();
+    await page.getByLabel("Search runs").waitFor();
+  },
+
+  /** New runs wait until they are asked for; those that are shown change in their places. */
+  async liveList(browser) {
+    const running = new Run("still going").llm("gpt-4o-mini", "hello", "hello");
+    await stored(running, 1);
+    const { page, errors } = await opened(browser);
+    const row = page.locator(".grid-runs .space .row", { hasText: running.id.slice(0, 8) }).or(page.locator(".grid-runs .space .row").first());
+    await row.waitFor();
+    const before = await page.locator(".grid-runs .space .row").count();
+    await stored(looping("came later"), 13);
+    await page.getByRole("button", { name: /new run/ }).waitFor();
+    assert.equal(await page.locator(".grid-runs .space .row").count(), before, "no row moves by itself");
+    await page.getByRole("button", { name: /new run/ }).click();
+    await page.getByRole("link", { name: "came later" }).waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** A loop that grows while somebody reads: what they look at stays where it is. */
+  async liveRun(browser) {
+    const run = new Run("growing");
+    for (let turn = 0; turn < 60; turn++) run.llm("gpt-4o-mini", `question ${turn}`, `answer ${turn}`);
+    await stored(run, 60);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}?tab=events`);
+    const list = page.locator(".windowed");
+    await list.locator(".row").nth(3).waitFor();
+    await list.evaluate((box) => box.scrollTo(0, 900));
+    await pause(300);
+    const total = Number(await list.getAttribute("aria-rowcount"));
+    const firstRows = () => list.evaluate((box) => [...box.querySelectorAll(".space .row")].slice(0, 12).map((row) => row.textContent).join("|"));
+    const seen = await firstRows();
+    for (let turn = 0; turn < 20; turn++) run.tool("web_search", '{"q": "the same"}', "the same answer, word for word, as before");
+    await stored(run, 80);
+    await until(async () => Number(await list.getAttribute("aria-rowcount")) > total, "more rows");
+    assert.equal(await list.evaluate((box) => box.scrollTop), 900, "the list does not jump");
+    assert.equal(await firstRows(), seen);
+    await page.locator(".says", { hasText: "web_search" }).waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** What is chosen stands in the address, and is there again after a reload. */
+  async reload(browser) {
+    const run = await stored(looping("reloaded"), 13);
+    const { page } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}`);
+    await page.getByRole("tab", { name: "Events" }).click();
+    await page.getByLabel("Find in this run").fill("web_search");
+    await page.locator(".grid-events .space .row").nth(2).click();
+    await page.getByRole("tab", { name: "Details" }).click();
+    await page.locator(".details").waitFor();
+    const [address, shown] = [page.url(), await page.locator(".panel").innerText()];
+    await page.reload();
+    await page.locator(".details").waitFor();
+    assert.equal(page.url(), address);
+    assert.equal(await page.locator(".panel").innerText(), shown);
+    assert.equal(await page.getByLabel("Find in this run").inputValue(), "web_search");
+    await page.goBack();
+    assert.notEqual(page.url(), address);
+  },
+
+  /** As many tabs as somebody may leave open. */
+  async tabs(browser) {
+    const run = await stored(looping("in six tabs"), 13);
+    const { context } = await opened(browser);
+    const pages = [];
+    for (let tab = 0; tab < 7; tab++) {
+      const page = await context.newPage();
+      await page.goto(tab % 2 ? `${API}/` : `${API}/runs/${run.id}`);
+      pages.push(page);
+    }
+    for (const [tab, page] of pages.entries()) await page.locator(tab % 2 ? ".grid-runs .row" : ".says").first().waitFor({ timeout: 5000 });
+  },
+
+  /** From the list to the evidence of a warning by keys alone. */
+  async keyboard(browser) {
+    await stored(looping("by keys"), 13);
+    const { page, errors } = await opened(browser);
+    await page.locator(".grid-runs .space .row").first().waitFor();
+    await page.keyboard.press("/");
+    await page.keyboard.type("name:by warn:exact");
+    await page.keyboard.press("Escape");
+    await page.getByLabel("Search runs").fill('name:"by keys" warn:exact_repeat');
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Escape");
+    await until(async () => (await page.locator(".grid-runs .space .row").count()) === 1, "one run");
+    await page.keyboard.press("j");
+    await page.keyboard.press("Enter");
+    await page.locator(".says", { hasText: "called 6 times" }).waitFor();
+    await page.keyboard.press("n");
+    await page.locator(".panel").getByText("weather in Paris").first().waitFor();
+    await page.locator(".row.active").waitFor();
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keys" }).waitFor();
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("g");
+    await page.locator(".grid-runs").waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** Words fields and values are completed from what is stored; what is wrong is marked where it is. */
+  async search(browser) {
+    await stored(looping("searched"), 13);
+    const { page } = await opened(browser);
+    await page.locator(".grid-runs .space .row").first().waitFor();
+    const box = page.getByLabel("Search runs");
+    await box.click();
+    await box.pressSequentially("too");
+    await page.getByRole("option", { name: /^tool:/ }).waitFor();
+    await page.keyboard.press("Tab");
+    await page.getByRole("option", { name: /web_search/ }).waitFor();
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("Enter");
+    await page.keyboard.press("Enter");
+    await until(() => new URL(page.url()).searchParams.get("q") === "tool:web_search", "the search in the address");
+    await box.fill("colour:red");
+    await page.keyboard.press("Enter");
+    await page.locator(".wrong", { hasText: "colour" }).waitFor();
+    await box.fill("name:nobody-is-called-so");
+    await page.keyboard.press("Enter");
+    await page.getByText("There are some without").waitFor();
+  },
+
+  /** What strangers wrote is text wherever it stands. */
+  async hostile(browser) {
+    const corpus = [
+      "<img src=x onerror=alert(1)>", "<script>alert(1)</script>", '"><svg onload=alert(1)>', "javascript:alert(1)", "{{constructor.constructor('alert(1)')()}}",
+      "${alert(1)}", "<iframe srcdoc='<script>alert(1)</script>'>", "\u202Ereversed", "</textarea><a href=javascript:alert(1)>x</a>", "data:image/svg+xml;base64,PHN2ZyBvbmxvYWQ9YWxlcnQoMSk+",
+      "<a href=//evil.example>x</a>", "\u0000\u0007 controls",
+    ];
+    const run = new Run(corpus[0], { service: corpus[1] });
+    for (const word of corpus) run.llm(word, word, word).tool(word, JSON.stringify({ [word]: word }), word, { failed: true });
+    await stored(run.end(), 2 * corpus.length + 1);
+    const { page, errors } = await opened(browser);
+    const foreign = [];
+    page.on("request", (request) => new URL(request.url()).origin !== API && !request.url().startsWith("blob:") && foreign.push(request.url()));
+    for (const tab of ["transcript", "timeline", "events", "graph", "raw"]) {
+      await page.goto(`${API}/runs/${run.id}?tab=${tab}`);
+      await page.locator("#view", { hasText: "onerror" }).waitFor();
+      const rows = page.locator("#view .windowed .space .row");
+      for (let row = 0; row < Math.min(12, await rows.count()); row += 3) await rows.nth(row).click();
+    }
+    for (const place of PAGES) {
+      await page.goto(API + place);
+      await pause(400);
+      assert.equal(await page.locator("#app script, #app iframe, #app [onerror], #app [onload], a[href^='javascript:'], a[href*='evil']").count(), 0);
+    }
+    assert.deepEqual(foreign, []);
+    assert.deepEqual(errors, []);
+  },
+
+  /** Nothing that axe finds wrong, in both themes. */
+  async accessible(browser) {
+    const run = await stored(looping("for everybody"), 13);
+    const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+    for (const colorScheme of ["light", "dark"]) {
+      const { page } = await opened(browser, { colorScheme, bypassCSP: true });
+      const places = [...PAGES, ...["transcript", "timeline", "events", "graph", "raw"].map((tab) => `/runs/${run.id}?tab=${tab}`)];
+      for (const place of places) {
+        await page.goto(API + place);
+        await pause(900);
+        if (place.includes("timeline")) await page.locator("#view .windowed .space .row").nth(1).click();
+        await page.evaluate(axe);
+        const { violations } = await page.evaluate(() => globalThis.axe.run());
+        assert.deepEqual(violations.map(({ id, nodes }) => `${colorScheme} ${place} ${id}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" ")}`), []);
+        await shot(page, `${place.split("?")[0].split("/")[1] || "runs"}-${new URL(API + place).searchParams.get("tab") ?? "page"}-${colorScheme}`);
+      }
+    }
+  },
+
+  /** The collector goes away and comes back. */
+  async offline(browser) {
+    await stored(looping("still shown"), 13);
+    const { page } = await opened(browser);
+    await page.getByRole("link", { name: "still shown" }).first().waitFor();
+    await page.route("**/api/**", (route) => route.abort());
+    await page.getByRole("alert").getByText("does not answer").waitFor({ timeout: 10_000 });
+    await page.getByRole("link", { name: "still shown" }).first().waitFor();
+    await page.unroute("**/api/**");
+    await page.getByText("does not answer").waitFor({ state: "detached", timeout: 10_000 });
+  },
+
+  /** Runs of 10,000 and of 50,000 events are as quick to look at as small ones. */
+  async large(browser) {
+    for (const spans of [10_000, 50_000]) {
+      const run = new Run(`large ${spans}`, { at: Date.now() - 3_600_000 });
+      for (let span = 0; span < spans; span++)
+        if (span % 2) run.tool(`tool_${span % 17}`, `{"page": ${span}}`, `result ${span}`, { took: 5 });
+        else run.llm("gpt-4o-mini", `question ${span}`, `answer ${span}`, { took: 20 });
+      await until(async () => {
+        await run.send(HTTP);
+        return true;
+      }, "sent");
+      await until(async () => (await api(`/runs/${run.id}`)).counts?.spans >= spans, "all stored", 240_000);
+      const { page, errors } = await opened(browser);
+      for (const tab of ["timeline", "events", "transcript"]) {
+        const began = Date.now();
+        await page.goto(`${API}/runs/${run.id}?tab=${tab}`);
+        await page.locator("#view .windowed .space .row").first().waitFor();
+        const shown = Date.now() - began;
+        await until(async () => Number(await page.locator("#view .windowed").getAttribute("aria-rowcount")) >= spans * 0.9, "all rows", 120_000);
+        const scroll = await page.evaluate(async () => {
+          const box = document.querySelector("#view .windowed");
+          const frames = [];
+          let before = performance.now();
+          for (let step = 0; step < 90; step++) {
+            box.scrollTop += 700;
+            await new Promise((resolve) => requestAnimationFrame(resolve));
+            frames.push(performance.now() - before);
+            before = performance.now();
+          }
+          frames.sort((one, other) => one - other);
+          return { p50: frames[45], p95: frames[85], max: frames[89], nodes: document.querySelectorAll("*").length };
+        });
+        console.log(JSON.stringify({ spans, tab, first_rows_ms: shown, ...scroll }));
+        assert.ok(shown < 2000, `first rows after ${shown} ms`);
+        assert.ok(scroll.nodes < 2000, `${scroll.nodes} nodes`);
+        assert.ok(scroll.max < 200, `a frame of ${scroll.max} ms`);
+      }
+      assert.deepEqual(errors, []);
+      await page.context().close();
+    }
+  },
+};
+
+async function shot(page, name) {
+  if (SHOTS) await page.screenshot({ path: `${SHOTS}/${name}.png` });
+}
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS });
+try {
+  await scenarios[process.argv[2]](browser);
+} finally {
+  await browser.close();
+}

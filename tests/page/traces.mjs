@@ -1,0 +1,78 @@
+// Runs that are sent to the collector as an instrumented program would send them: OTLP over HTTP as JSON.
+
+import { randomBytes } from "node:crypto";
+
+const hex = (size) => randomBytes(size).toString("hex");
+const text = (key, value) => ({ key, value: { stringValue: value } });
+const number = (key, value) => ({ key, value: { intValue: String(value) } });
+
+/** A run that is sent piece by piece. Times are milliseconds since the epoch. */
+export class Run {
+  constructor(name, { at = Date.now() - 60_000, service = "page-test" } = {}) {
+    this.id = hex(16);
+    this.root = hex(8);
+    this.name = name;
+    this.service = service;
+    this.at = at;
+    this.next = at;
+    this.spans = [];
+  }
+
+  /** A tool call. */
+  tool(tool, input, output, { took = 20, failed = false } = {}) {
+    return this.#span("TOOL", tool, took, failed, [text("tool.name", tool), text("input.value", input), text("output.value", output)]);
+  }
+
+  /** A model call. */
+  llm(model, input, output, { took = 200 } = {}) {
+    return this.#span("LLM", "chat", took, false, [
+      text("llm.model_name", model), text("input.value", input), text("output.value", output),
+      text("llm.input_messages.0.message.role", "user"), text("llm.input_messages.0.message.content", input),
+      text("llm.output_messages.0.message.role", "assistant"), text("llm.output_messages.0.message.content", output),
+      number("llm.token_count.prompt", 120), number("llm.token_count.completion", 30),
+    ]);
+  }
+
+  /** The span that all others are below; with it the run is over. */
+  end() {
+    this.spans.push(this.#made(this.root, "", "AGENT", this.name, this.at, this.next, false, [text("input.value", "go"), text("output.value", "done")]));
+    return this;
+  }
+
+  /** Sends what has not been sent yet. */
+  async send(endpoint) {
+    for (let from = 0; from < this.spans.length; from += 2000) {
+      const spans = this.spans.slice(from, from + 2000);
+      const body = { resourceSpans: [{ resource: { attributes: [text("service.name", this.service)] }, scopeSpans: [{ scope: { name: "openinference.instrumentation.test" }, spans }] }] };
+      const response = await fetch(`${endpoint}/v1/traces`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+      if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
+    }
+    this.spans = [];
+    return this;
+  }
+
+  #span(kind, name, took, failed, attributes) {
+    this.spans.push(this.#made(hex(8), this.root, kind, name, this.next, this.next + took, failed, attributes));
+    this.next += took + 1;
+    return this;
+  }
+
+  #made(spanId, parentSpanId, kind, name, from, until, failed, attributes) {
+    return {
+      traceId: this.id, spanId, parentSpanId, name, kind: 1,
+      startTimeUnixNano: `${from}000000`, endTimeUnixNano: `${until}000000`,
+      attributes: [text("openinference.span.kind", kind), ...attributes],
+      status: failed ? { code: 2, message: "it broke" } : {},
+    };
+  }
+}
+
+/** An agent that asks its tool for the same again and again. */
+export function looping(name, times = 6) {
+  const run = new Run(name);
+  for (let turn = 0; turn < times; turn++) {
+    run.llm("gpt-4o-mini", "What is the weather in Paris?", "I shall look it up.");
+    run.tool("web_search", '{"q": "weather in Paris"}', "Paris: 18 degrees, cloudy, wind from the west at 12 km/h");
+  }
+  return run.end();
+}
