@@ -188,6 +188,25 @@ def stored_span(row: dict[str, Any]) -> Span:
     )
 
 
+def stored_record(row: dict[str, Any]) -> LogRecord:
+    """A record of `otel_logs` as it was received, as `stored_span` is."""
+    return LogRecord(
+        time_ns=row["time_ns"],
+        observed_ns=row["time_ns"],
+        trace_id=row["trace_id"],
+        span_id=row["span_id"],
+        flags=row["flags"],
+        severity_number=row["severity_number"],
+        severity_text=row["severity_text"],
+        event_name=row["event_name"],
+        body=row["body"] or None,
+        attributes=_typed(row["attributes"]),
+        resource=Resource(_typed(row["resource"])),
+        scope=Scope(row["scope_name"], row["scope_version"], _typed(row["scope"])),
+        project=row["project"],
+    )
+
+
 def _typed(attributes: dict[str, str]) -> dict[str, Any]:
     return {key: _value(text) for key, text in attributes.items()}
 

@@ -101,6 +101,17 @@ class Normalizer:
             self.faults[""] += 1
         return event
 
+    def content(self, span: Span) -> tuple[Any, Any]:
+        """(what it read, what it wrote) as one value each, whole; None where it tells nothing."""
+        layout = self._registry.scope_plans(span.scope).layout(span)
+        kind = layout.plan.traits(span).kind
+        values = layout.plan.fields[kind].read(span, layout.families)
+        if kind in (Kind.TOOL, Kind.HANDOFF):
+            return values.get("arguments"), values.get("result")
+        sides = (_told(values, "input_messages", "input"), _told(values, "output_messages", "output"))
+        read, wrote = (content if messages is None else messages.value() for messages, content in sides)
+        return read, wrote
+
     def _enter_resource(self, resource: Resource) -> None:
         get = resource.attributes.get
         self._service = text(get("service.name")) or ""

@@ -69,6 +69,18 @@ class RecordReader:
             self._normalizer.faults[""] += 1
         return None
 
+    def content(self, record: LogRecord) -> tuple[Any, Any]:
+        """(what the call read, what it wrote) as far as this record tells, whole; None where it tells nothing."""
+        name = event_name(record)
+        if name == DETAILS:
+            return self._normalizer.content(_as_span(record))
+        if name != CHOICE and name not in ROLES:
+            return None, None
+        body = _body(record)
+        if isinstance(body, dict) and "role" not in body and "message" not in body:
+            body = {"role": ROLES.get(name, "assistant"), **body}
+        return (None, body) if name == CHOICE else (body, None)
+
     def _of_an_agent(self, record: LogRecord, name: str) -> Event | None:
         for agent, scopes, secondary in self._agents:
             known = scopes.search(record.scope.name) is not None
@@ -123,9 +135,7 @@ class RecordReader:
         event = self._normalizer.normalize(_as_span(record))
         event.kind, event.status, event.name = Kind.OTHER, Status.OK, name
         event.convention = event.convention or "gen_ai"
-        body = parse(record.body) if isinstance(record.body, str) else record.body
-        if body is None:
-            body = {key: record.attributes[key] for key in record.attributes if key in ("content", "message")}
+        body = _body(record)
         written = body.encode(errors="replace") if isinstance(body, str) else compact(body)
         shown = _shown(body, ROLES.get(name, "assistant"))
         if name == CHOICE:
@@ -141,6 +151,14 @@ class RecordReader:
                 event.tool_requests = tuple(tool_requests({"role": "assistant", **body}))
             event.input, event.input_bytes, event.args_hash = shown[:PREVIEW], len(written), hash64(written)
         return event
+
+
+def _body(record: LogRecord) -> Any:
+    """The message that a record is."""
+    body = parse(record.body) if isinstance(record.body, str) else record.body
+    if body is None:
+        return {key: record.attributes[key] for key in record.attributes if key in ("content", "message")}
+    return body
 
 
 def _own_name(agent: AgentLogs, name: Any) -> str:

@@ -15,10 +15,9 @@ from collector.api.aggregation import (
     read_metrics,
     read_zone,
 )
-from collector.api.base import Routes, RouteTable, caller_of, json_response, need_content, within_project
+from collector.api.base import Routes, RouteTable, json_response, need_content
 from collector.api.declaring import Route, parameters_of
-from collector.api.queries import FACET_PARAMETERS, facet_field, field_documents, read_filter
-from sinks.clickhouse import RunFilter
+from collector.api.queries import FACET_PARAMETERS, facet_field, field_documents, run_filter
 from sinks.filter import ATTRIBUTE_PREFIX
 
 
@@ -48,13 +47,7 @@ class AnalysisRoutes(Routes):
         if of is None:
             return json_response({"data": field_documents()})
         limit = parameters.integer("limit")
-        since_ns, until_ns = parameters.window_ns()
-        wanted = RunFilter(
-            tenant=caller_of(request).tenant,
-            since_ns=since_ns,
-            until_ns=until_ns,
-            where=within_project(request, read_filter(parameters)),
-        )
+        wanted = run_filter(request, parameters)
         prefix = parameters.text("prefix") or ""
         field = facet_field(of)
         if field.startswith(ATTRIBUTE_PREFIX):
@@ -68,13 +61,7 @@ class AnalysisRoutes(Routes):
         now_ns = parameters.now_ns
         asked, by, zone = read_metrics(parameters), read_dimensions(parameters), read_zone(parameters)
         interval = parameters.choice("interval") or "none"
-        since_ns, until_ns = parameters.window_ns()
-        wanted = RunFilter(
-            tenant=caller_of(request).tenant,
-            since_ns=since_ns,
-            until_ns=until_ns,
-            where=within_project(request, read_filter(parameters)),
-        )
+        wanted = run_filter(request, parameters)
         if interval == "auto":
             times = await self.read(self.api.reader.event_times, wanted, now_ns)
             first, last = times if times is not None else (now_ns, now_ns)

@@ -19,8 +19,10 @@ from collector.api.base import READERS, Api, Routes, RouteTable
 from collector.api.discovery import DiscoveryRoutes
 from collector.api.events import EventRoutes
 from collector.api.exchanges import ExchangeRoutes
+from collector.api.groups import GroupRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
 from collector.api.jaeger.routes import JaegerRoutes
+from collector.api.messages import MessageRoutes
 from collector.api.plugins import PluginRoutes
 from collector.api.problems import (
     Problem,
@@ -45,9 +47,11 @@ from sinks.base import PermanentError, RetryableError
 PARTS: tuple[type[Routes], ...] = (
     StatusRoutes,
     AnalysisRoutes,
+    GroupRoutes,
     RunRoutes,
     EventRoutes,
     StructureRoutes,
+    MessageRoutes,
     SpanRoutes,
     WarningRoutes,
     ExchangeRoutes,

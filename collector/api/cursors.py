@@ -17,8 +17,11 @@ def encode(key: tuple[Any, ...], binding: str) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([_digest(binding), *key])).decode().rstrip("=")
 
 
-def decode(cursor: str, binding: str) -> tuple[Any, ...]:
+def decode(cursor: str, binding: str, *kinds: type) -> tuple[Any, ...]:
     """The sort key.
+
+    Args:
+        kinds: types of its parts, if they are always the same.
 
     Raises:
         Problem: 400, if the cursor is damaged or was made for another filter.
@@ -30,6 +33,8 @@ def decode(cursor: str, binding: str) -> tuple[Any, ...]:
         raise _mismatch("is not one of ours") from None
     if digest != _digest(binding):
         raise _mismatch("was made for another filter; start again without it")
+    if kinds and tuple(type(part) for part in key) != kinds:
+        raise _mismatch("is not one of ours")
     return tuple(key)
 
 

@@ -97,6 +97,7 @@ PATH_PARAMETERS = {
     "event_id": "id of an entry of the run's timeline",
     "trace_id": "id of the trace: 32 hex digits, or in base64",
     "service": "name of the service",
+    "session_id": "id of the session",
     "span_id": "id of the span, 16 hex digits",
     "exchange_id": "id of the exchange, 26 characters",
     "plugin_id": "id of the plugin",

@@ -108,9 +108,7 @@ def _page(entries: Sequence[_Entry], parameters: Parameters) -> tuple[Sequence[_
         entries = [one for one in entries if one[1].type in types]
     binding = parameters.binding()
     if (given := parameters.text("cursor")) is not None:
-        key = cursors.decode(given, binding)
-        if [type(part) for part in key] != [int, str]:
-            raise invalid("cursor", "is not one of ours")
+        key = cursors.decode(given, binding, int, str)
         entries = [one for one in entries if (one[1].time_ns, one[1].event_id) > key]
     page = entries[:limit]
     if len(entries) == len(page):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from sinks.clickhouse.queries.analysis import AnalysisQueries
 from sinks.clickhouse.queries.events import EventQueries
+from sinks.clickhouse.queries.groups import GroupQueries
 from sinks.clickhouse.queries.outline import OutlineQueries
+from sinks.clickhouse.queries.records import RecordQueries
 from sinks.clickhouse.queries.runs import Order, Page, RunQueries
 from sinks.clickhouse.queries.selecting import RunFilter
 from sinks.clickhouse.queries.spans import SpanQueries
@@ -25,6 +27,8 @@ class Reader(
     OutlineQueries,
     SpanQueries,
     TraceQueries,
+    RecordQueries,
+    GroupQueries,
     WarningQueries,
     AnalysisQueries,
 ):

@@ -221,6 +221,12 @@ def test_warnings_sums_and_what_was_said_keep_to_a_key(guarded: Guarded) -> None
     runs = guarded.api("acme", "GET", "/runs").json()["data"]
     facets = guarded.api("acme", "GET", "/facets?of=project").json()["data"]
     assert facets == [{"value": "default", "count": len(runs)}]
+    for by in ("projects", "users", "services", "agents", "tools", "models"):
+        found = guarded.api("acme", "GET", f"/{by}").json()["data"]
+        assert all(group["runs"] <= len(runs) for group in found), by
+    assert guarded.api("shop", "GET", "/models?project=weather").json()["data"] == []
+    projects = {group["value"] for group in guarded.api("shop", "GET", "/projects").json()["data"]}
+    assert projects <= {"shop"}
     [sums] = guarded.api("acme", "GET", "/aggregates?metrics=runs").json()["data"]
     assert sums["values"] == {"runs": len(runs)}
 

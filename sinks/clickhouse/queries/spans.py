@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mappers.model import Run
@@ -52,6 +53,20 @@ class SpanQueries(Queries):
         )
         names = [name for name, _ in SPAN_FIELDS]
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def spans_by_id(self, run: Run, span_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of the run's spans that there are, by id, as `spans` gives them."""
+        rows = self._store.query(
+            f"""
+            SELECT {", ".join(expression for _, expression in SPAN_FIELDS)} FROM otel.otel_traces
+            WHERE Tenant = {{tenant:String}} AND TraceId = {{run:String}} AND SpanId IN {{spans:Array(String)}}
+                AND {within("Timestamp")}
+            ORDER BY IngestedAt DESC LIMIT 1 BY SpanId
+            """,
+            {"tenant": run.tenant, "run": run.run_id, "spans": list(span_ids), **hours(run)},
+        )
+        names = [name for name, _ in SPAN_FIELDS]
+        return {row["span_id"]: row for row in (dict(zip(names, row, strict=True)) for row in rows)}
 
     def span(self, run: Run, span_id: str) -> dict[str, Any] | None:
         """One of the run's spans, as `spans` gives them."""

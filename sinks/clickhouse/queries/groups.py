@@ -1,0 +1,177 @@
+"""Sessions, and what runs or events have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mappers.model import Kind, RunStatus, Status
+from sinks.clickhouse.conditions import STATUS
+from sinks.clickhouse.queries.base import Queries
+from sinks.clickhouse.queries.selecting import RunFilter, newest_runs, of_matching_runs, run_conditions
+from sinks.groups import MOST_NAMED, Group, Session, Spread
+
+SessionCursor = tuple[int, str, str]
+"""Start of the latest run, project and id of the last session of a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    sessions: Sequence[Session]
+    next_cursor: SessionCursor | None
+    """Set if more follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """How events tell of something."""
+
+    value: str
+    """The name, as SQL over `run_events`."""
+    where: str
+
+
+_CALLS = f"Kind IN ('{Kind.LLM}', '{Kind.TOOL}')"
+_OF_EVENTS: Mapping[str, _Told] = {
+    "services": _Told("Service", _CALLS),
+    "agents": _Told("if(Agent != '', Agent, Name)", f"Kind = '{Kind.AGENT}'"),
+    "tools": _Told("Tool", f"Kind = '{Kind.TOOL}'"),
+    "models": _Told(
+        "if(ResponseModel != '', ResponseModel, RequestModel)",
+        f"Kind IN ('{Kind.LLM}', '{Kind.EMBEDDING}', '{Kind.RERANKER}')",
+    ),
+}
+_OF_RUNS: Mapping[str, str] = {"projects": "Project", "users": "UserId"}
+
+
+class GroupQueries(Queries):
+    def sessions(
+        self, wanted: RunFilter, limit: int, cursor: SessionCursor | None, now_ns: int, session_id: str = ""
+    ) -> SessionPage:
+        """Sessions with a run that matches, those whose matching runs are the latest first. All numbers are of the
+        runs that match.
+
+        Args:
+            session_id: only sessions of that id, one for each project; "" for all.
+        """
+        conditions, values = run_conditions(wanted, now_ns)
+        conditions.append("SessionId = {session:String}" if session_id else "SessionId != ''")
+        values |= {"session": session_id, "limit": limit + 1}
+        after = ""
+        if cursor is not None:
+            after = "HAVING (LastNs, Project, SessionId) < ({last:Int64}, {project:String}, {id:String})"
+            values |= {"last": cursor[0], "project": cursor[1], "id": cursor[2]}
+        names = ", ".join(
+            f"arraySort(groupUniqArrayArray({MOST_NAMED})({column}))"
+            for column in ("Agents", "Models", "Tools")
+        )
+        rows = self._store.query(
+            f"""
+            SELECT Project, SessionId, toUnixTimestamp64Nano(max(Start)) AS LastNs,
+                toUnixTimestamp64Nano(min(Start)), toUnixTimestamp64Nano(max(End)), count(),
+                mapFromArrays(sumMap([{STATUS}], [toUInt64(1)]).1, sumMap([{STATUS}], [toUInt64(1)]).2),
+                arraySort(groupUniqArrayIf({MOST_NAMED})(UserId, UserId != '')), {names},
+                sumOrNull(InputTokens), sumOrNull(OutputTokens), sumOrNull(CostUsd),
+                sum(LlmCalls), sum(ToolCalls), sum(Errors), sum(Warnings),
+                argMin(Input, Start), argMax(Output, Start)
+            FROM ({newest_runs(conditions, narrow=wanted.narrow or bool(session_id))})
+            GROUP BY Project, SessionId {after}
+            ORDER BY LastNs DESC, Project DESC, SessionId DESC LIMIT {{limit:UInt32}}
+            """,
+            values,
+        )
+        found = [_session(row) for row in rows[:limit]]
+        if len(rows) <= limit:
+            return SessionPage(found, None)
+        return SessionPage(found, (found[-1].last_start_ns, found[-1].project, found[-1].session_id))
+
+    def groups(self, by: str, wanted: RunFilter, limit: int, now_ns: int) -> list[Group]:
+        """The values with the most calls, or runs; numbers are of the runs that match, and of their events within the
+        filter's time."""
+        if by in _OF_RUNS:
+            return self._groups_of_runs(_OF_RUNS[by], wanted, limit, now_ns)
+        return self._groups_of_events(_OF_EVENTS[by], wanted, limit, now_ns)
+
+    def _groups_of_runs(self, value: str, wanted: RunFilter, limit: int, now_ns: int) -> list[Group]:
+        conditions, values = run_conditions(wanted, now_ns)
+        ended = f"{STATUS} != '{RunStatus.RUNNING}'"
+        rows = self._store.query(
+            f"""
+            SELECT {value} AS Value, count(), count() AS Many, countIf(Status = '{RunStatus.FAILED}'),
+                sumOrNull(InputTokens), sumOrNull(OutputTokens), sumOrNull(CostUsd),
+                quantileTDigestOrNullIf(0.5)(DurationNs / 1e6, {ended}),
+                quantileTDigestOrNullIf(0.95)(DurationNs / 1e6, {ended}),
+                NULL, NULL, toUnixTimestamp64Nano(max(Start))
+            FROM ({newest_runs(conditions, narrow=wanted.narrow)})
+            WHERE Value != '' GROUP BY Value ORDER BY Many DESC, Value LIMIT {{limit:UInt32}}
+            """,
+            values | {"limit": limit},
+        )
+        return [_group(row) for row in rows]
+
+    def _groups_of_events(self, told: _Told, wanted: RunFilter, limit: int, now_ns: int) -> list[Group]:
+        within, values = of_matching_runs(wanted, now_ns)
+        ended = f"Status != '{Status.RUNNING}'"
+        rows = self._store.query(
+            f"""
+            SELECT {told.value} AS Value, uniqExact(RunId), count() AS Many, countIf(Status = '{Status.ERROR}'),
+                sumOrNull(InputTokens), sumOrNull(OutputTokens), sumOrNull(CostUsd),
+                quantileTDigestOrNullIf(0.5)(DurationNs / 1e6, {ended}),
+                quantileTDigestOrNullIf(0.95)(DurationNs / 1e6, {ended}),
+                quantileTDigestOrNull(0.5)(TtftMs), quantileTDigestOrNull(0.95)(TtftMs),
+                toUnixTimestamp64Nano(max(StartTime))
+            FROM
+            (
+                SELECT *, DurationNs FROM otel.run_events FINAL
+                WHERE Tenant = {{tenant:String}} AND {told.where} AND {within}
+            )
+            WHERE DuplicateOf = '' AND Value != ''
+            GROUP BY Value ORDER BY Many DESC, Value LIMIT {{limit:UInt32}}
+            """,
+            values | {"limit": limit},
+        )
+        return [_group(row) for row in rows]
+
+
+def _session(row: Sequence[Any]) -> Session:
+    project, session_id, last, start, end, runs, statuses, users, agents, models, tools, *rest = row
+    read, wrote, cost, llm_calls, tool_calls, errors, warnings, given, answered = rest
+    return Session(
+        project=project,
+        session_id=session_id,
+        start_ns=start,
+        end_ns=end,
+        last_start_ns=last,
+        runs=runs,
+        statuses=statuses,
+        users=users,
+        agents=agents,
+        models=models,
+        tools=tools,
+        input_tokens=read,
+        output_tokens=wrote,
+        cost_usd=cost,
+        llm_calls=llm_calls,
+        tool_calls=tool_calls,
+        errors=errors,
+        warnings=warnings,
+        input=given,
+        output=answered,
+    )
+
+
+def _group(row: Sequence[Any]) -> Group:
+    value, runs, calls, errors, read, wrote, cost, p50, p95, ttft_p50, ttft_p95, last = row
+    return Group(
+        value=value,
+        runs=runs,
+        calls=calls,
+        errors=errors,
+        input_tokens=read,
+        output_tokens=wrote,
+        cost_usd=cost,
+        duration_ms=Spread(p50, p95),
+        ttft_ms=Spread(ttft_p50, ttft_p95),
+        last_ns=last,
+    )
