@@ -75,6 +75,9 @@ export function RunPage({ id }) {
 }
 
 /** @param {any[]} warnings */
+const worstOf = (warnings) => warnings.find((warning) => warning.primary) ?? warnings[0];
+
+/** @param {any[]} warnings */
 const waste = (warnings) => {
   const known = warnings.filter((warning) => warning.primary && warning.wasted_cost_usd !== null);
   return known.length ? known.reduce((sum, warning) => sum + warning.wasted_cost_usd, 0) : null;
@@ -83,7 +86,7 @@ const waste = (warnings) => {
 /** @param {{ run: any, warnings: any[], path: string }} props */
 function Header({ run, warnings, path }) {
   const { counts, usage, health } = run;
-  const worst = warnings.find((warning) => warning.primary) ?? warnings[0];
+  const worst = worstOf(warnings);
   const wasted = waste(warnings);
   const facts = [
     ["Lasted", run.status === "running" ? "still running" : duration(run.duration_ms)],
@@ -115,15 +118,16 @@ function Header({ run, warnings, path }) {
     </header>`;
 }
 
-/** @param {{ warnings: any[], step: number }} props */
+/** Every warning; of the worst only what the verdict does not say already. @param {{ warnings: any[], step: number }} props */
 function WarningStrip({ warnings, step }) {
+  const worst = worstOf(warnings);
   return html`
     <section class="strip" aria-label="Warnings">
       ${warnings.map((warning, index) => html`
         <button type="button" key=${warning.warning_id} class=${`card ${warning.severity}`} aria-pressed=${index === step}
           onClick=${() => choose({ warning: index, event: warning.onset_event_id ?? warning.evidence[0] })}>
           <span><${Badge} state=${warning.severity}>${warning.type.replaceAll("_", " ")}</${Badge}> ${warning.state !== "active" && html`<span class="dim">${warning.state}</span>`}</span>
-          <span class="message">${warning.message}</span>
+          ${warning !== worst && html`<span class="message">${warning.message}</span>`}
           <span class="dim">${plural(warning.evidence.length, "event")} as evidence${warning.wasted_tokens !== null ? ` · ${count(warning.wasted_tokens)} tokens wasted` : ""}</span>
         </button>`)}
     </section>`;
