@@ -330,6 +330,10 @@ class LoopSettings(Section):
     """Thresholds by detector and name: `{exact_repeat: {chain: 4}}`; all are listed in `mappers/loops/README.md`."""
     disabled: list[str] = []
     """Detectors that are not asked."""
+    replicas: Annotated[int, Field(ge=1)] = 1
+    """Collectors that write to one ClickHouse; of several each looks for loops in its share of the runs."""
+    sweep_interval: Seconds = 5.0
+    """How often it does so."""
 
 
 class PricingSettings(Section):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from collector.callindex import CallIndex
-from collector.loops import LoopWatch
+from collector.loops import Watch
 from mappers.assemble import LIST_PRICES, assemble
 from mappers.filling import Price
 from mappers.foreign import Foreign, earliest_twin_ns, is_candidate, join
@@ -86,7 +86,7 @@ class Deriver:
         store: EventStore,
         *,
         max_events: int,
-        watch: LoopWatch | None = None,
+        watch: Watch | None = None,
         price: Price = LIST_PRICES,
     ) -> None:
         self._store = store
@@ -132,6 +132,21 @@ class Deriver:
             self._look_for_loops(self._watch, assembled, unknown, derived)
         self._unread.append((batch, fresh_events))
         self._forget(stored)
+        return derived
+
+    def rederive(self, keys: Sequence[RunKey]) -> Derived:
+        """Settles runs from what is stored of them alone, whoever stored it. For a deriver that does nothing else
+        before or after: it keeps what it read."""
+        derived = Derived()
+        loaded = self._load(keys, 0)
+        loaded |= self._load_twins(self._events_in(loaded), 0)
+        joined = self._join(self._events_in(loaded))
+        assembled: list[tuple[Run, Sequence[Event]]] = []
+        for key in dict.fromkeys([*keys, *joined]):
+            if self._states[key].begun:
+                self._settle(key, self._states[key], {}, derived, assembled)
+        if self._watch is not None:
+            self._look_for_loops(self._watch, assembled, set(), derived)
         return derived
 
     def discard(self, events: Iterable[Event]) -> None:
@@ -183,7 +198,7 @@ class Deriver:
 
     def _look_for_loops(
         self,
-        watch: LoopWatch,
+        watch: Watch,
         assembled: Sequence[tuple[Run, Sequence[Event]]],
         new: set[RunKey],
         derived: Derived,

@@ -52,3 +52,7 @@ def _loops(settings: Settings) -> None:
         configured(settings.loops.detectors, settings.loops.disabled, others)
     except ValueError as error:
         raise ValueError(f"loops: {error}") from None
+    if settings.loops.replicas > 1 and not settings.sinks.clickhouse.url:
+        raise ValueError(
+            "loops.replicas: the embedded database belongs to one collector; several need sinks.clickhouse.url"
+        )

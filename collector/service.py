@@ -37,6 +37,8 @@ from collector.keys import Keys, KeysError, keys_file
 from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, listen
 from collector.live import Live
 from collector.loops import LoopWatch
+from collector.loops.judging import Judges
+from collector.loops.sweeper import Sweeper, instance_name
 from collector.meaning import not_understood
 from collector.metrics import Metrics, Sources
 from collector.notify import Notifier
@@ -63,6 +65,7 @@ from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from sinks.base import SinkError
 from sinks.clickhouse import ClickHouseSink, Exchanges, Reader, Store, StoredSettings
+from sinks.clickhouse.instances import Instances
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +162,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         deriver = Deriver(
             reader,
             max_events=settings.deriver.max_events,
-            watch=LoopWatch(engine, reader),
+            watch=LoopWatch(engine, reader) if settings.loops.replicas == 1 else Judges(reader),
             price=prices.price,
         )
         plugged_in, failures = load_conventions()
@@ -183,6 +186,21 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             ),
             "logs": LogStage(RecordReader(log_normalizer, prices), log_redaction, derivation, flows["logs"]),
         }
+        if settings.loops.replicas > 1:
+            sweeper = Sweeper(
+                instance_name(),
+                reader,
+                Instances(store),
+                lambda runs: Deriver(
+                    reader, max_events=0, watch=LoopWatch(engine, reader), price=prices.price
+                ).rederive(runs),
+                derivation.rewritten,
+                ClickHouseSink(store),
+                notifier.tell,
+                interval_s=settings.loops.sweep_interval,
+            )
+            sweeper.start()
+            parts.push_async_callback(asyncio.to_thread, sweeper.close)
         order, breaker = WriteOrder(), Breaker()
         sink = ClickHouseSink(store)
         batch = settings.sinks.clickhouse.batch

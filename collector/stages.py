@@ -76,7 +76,7 @@ class Derivation:
         batch.events, batch.runs, batch.warnings = derived.events, derived.runs, derived.warnings
 
         def add_resettled() -> None:
-            batch.events = derived.events + self._rewritten(derived.resettled)
+            batch.events = derived.events + self.rewritten(derived.resettled)
 
         def count() -> None:
             self._totals.spans += derived.new_spans
@@ -93,7 +93,7 @@ class Derivation:
 
         return Prepared(number, batch, add_resettled, count, discard, items)
 
-    def _rewritten(self, events: Sequence[Event]) -> list[Event]:
+    def rewritten(self, events: Sequence[Event]) -> list[Event]:
         """The stored rows of these events, with what their runs now say of them."""
         by_run: dict[tuple[str, str], dict[EventKey, Event]] = {}
         for event in events:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from collector.loops.sessions import Sessions
 from collector.loops.store import LoopStore
@@ -33,6 +34,18 @@ class Watched:
     """New, changed and retracted ones."""
     runs: list[Run] = field(default_factory=list)
     """Runs that were not touched, but whose warnings and health changed."""
+
+
+class Watch(Protocol):
+    """Looks at runs when they are touched."""
+
+    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Collection[RunKey]) -> Watched:
+        """Fills the runs' health and counts.
+
+        Args:
+            assembled: runs and all their events, settled.
+            new: those of them of which nothing was stored before.
+        """
 
 
 def _parts(events: Sequence[Event]) -> dict[str, list[Event]]:
@@ -70,12 +83,7 @@ class LoopWatch:
         """Those of which something stands, as they were last assembled."""
 
     def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Collection[RunKey]) -> Watched:
-        """Warnings of these runs, of their sessions and conversations. Fills the runs' health and counts.
-
-        Args:
-            assembled: runs and all their events, settled.
-            new: those of them of which nothing was stored before.
-        """
+        """Warnings of these runs, of their sessions and conversations; see `Watch`."""
         members = [Member(run, events) for run, events in assembled]
         jobs = [Job(one.key, Bearer(one.run, one.run.run_id), [one]) for one in members]
         jobs += self._sessions.jobs(members)

@@ -15,6 +15,7 @@ from sinks.clickhouse.queries.records import RecordQueries
 from sinks.clickhouse.queries.runs import Order, Page, RunQueries
 from sinks.clickhouse.queries.selecting import RunFilter
 from sinks.clickhouse.queries.spans import SpanQueries
+from sinks.clickhouse.queries.sweeping import SweepQueries
 from sinks.clickhouse.queries.traces import TraceQueries
 from sinks.clickhouse.queries.warnings import WarningQueries
 
@@ -31,5 +32,6 @@ class Reader(
     GroupQueries,
     WarningQueries,
     AnalysisQueries,
+    SweepQueries,
 ):
     """Queries of one store. May be used from any number of threads."""
