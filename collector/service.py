@@ -167,7 +167,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         )
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
-        normalizer, log_normalizer = Normalizer(conventions, prices), Normalizer(conventions, prices)
+        normalizer, log_normalizer = (Normalizer(conventions, prices, engine) for _ in range(2))
         redaction = Redaction(settings.redaction, conventions)
         redacted_conventions = [*conventions, *(agent.convention() for agent in AGENTS)]
         log_redaction = Redaction(settings.redaction, redacted_conventions)
@@ -260,7 +260,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
                 directory,
             ),
             health,
-            normalizer=lambda: Normalizer(conventions, prices),
+            normalizer=lambda: Normalizer(conventions, prices, engine),
             keys=keys,
             metrics=metrics.text,
             taps=taps,

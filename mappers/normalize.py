@@ -14,6 +14,7 @@ from mappers.cost import Prices
 from mappers.explain import Explanation, explain
 from mappers.handoff import target_in_arguments, target_in_name
 from mappers.loops import history
+from mappers.loops.evaluator import Engine
 from mappers.loops.history import may_repeat
 from mappers.loops.signs import signs_of
 from mappers.messages import first_text, last_text
@@ -47,9 +48,16 @@ class Normalizer:
         conventions: those that come with the package by default; whoever loads plugins adds theirs. A faulty
             one is left out and counted.
         prices: what calls cost that do not say so; list prices by default.
+        loops: what looks for loops in the histories that calls are given; with usual thresholds by default.
     """
 
-    def __init__(self, conventions: Iterable[Convention] = BUILTIN, prices: Prices | None = None) -> None:
+    def __init__(
+        self,
+        conventions: Iterable[Convention] = BUILTIN,
+        prices: Prices | None = None,
+        loops: Engine | None = None,
+    ) -> None:
+        self.loops = loops or Engine()
         self._registry = Registry(conventions)
         self._price = (prices or Prices()).price
         self._resource: Resource | None = None
@@ -141,7 +149,7 @@ class Normalizer:
         if traits.kind is Kind.TOOL or traits.kind is Kind.HANDOFF:
             _tell_tool_call(event, values, traits)
         else:
-            _tell_content(event, values)
+            _tell_content(event, values, self.loops)
         if "documents" in values:
             event.documents = values["documents"]
         event.agent = values.get("agent", "")
@@ -265,7 +273,7 @@ def shortened(text: str) -> str:
     return text if len(text) <= TOOL_TEXT else f"{text[: TOOL_TEXT - TOOL_TAIL - 1]}\n{text[-TOOL_TAIL:]}"
 
 
-def _tell_content(event: Event, values: dict[str, Any]) -> None:
+def _tell_content(event: Event, values: dict[str, Any], loops: Engine) -> None:
     """Previews: of messages the end of the input and the start of the output, of texts their beginning.
 
     Messages are opened for model calls and roots only: the spans between them repeat what these hold.
@@ -279,7 +287,7 @@ def _tell_content(event: Event, values: dict[str, Any]) -> None:
         if hashed and whole != _REDACTED:
             event.args_hash = hash64(whole)
         if event.kind == Kind.LLM and (event.is_root or event.source == "log") and may_repeat(whole):
-            event.history = history.look(content if messages is None else messages.value())
+            event.history = history.look(content if messages is None else messages.value(), loops)
         shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
         event.input = (shown or written(content))[:PREVIEW]
     messages, content = _told(values, "output_messages", "output")

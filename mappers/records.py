@@ -53,7 +53,9 @@ class RecordReader:
             (agent, re.compile(agent.scopes or r"(?!)"), re.compile(agent.secondary or r"(?!)"))
             for agent in agents
         ]
-        self._of_agents = Normalizer([agent.convention() for agent, _, _ in self._agents], prices)
+        self._of_agents = Normalizer(
+            [agent.convention() for agent, _, _ in self._agents], prices, normalizer.loops
+        )
 
     def event(self, record: LogRecord) -> Event | None:
         """The event of a record; None if it tells nothing of a call, or of no span."""

@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from collector.loops.store import LoopStore
-from collector.loops.threads import Job, Member
+from collector.loops.threads import Job, Member, RunKey
 from mappers.assemble import assemble
 from mappers.loops.warnings import Bearer, session_thread
-from mappers.model import Kind
+from mappers.model import Kind, Run
 
 SessionKey = tuple[str, str, str]
 """(tenant, project, session id)"""
@@ -51,6 +51,16 @@ class _Session:
         self.members = window(ordered)
         self.cut = self.cut or len(self.members) < len(ordered)
 
+    def lose(self, member: Member) -> None:
+        self.members = [other for other in self.members if other.key != member.key]
+
+
+def session_of(run: Run) -> SessionKey | None:
+    """The session that it takes part in."""
+    if not run.session_id or run.setup_only or run.duplicate_of:
+        return None
+    return run.tenant, run.project, run.session_id
+
 
 def window(ordered: Sequence[Member]) -> list[Member]:
     """The runs of a session that are looked at together: the latest, from a run on that its id marks as a beginning.
@@ -82,23 +92,31 @@ class Sessions:
     def __init__(self, store: LoopStore) -> None:
         self._store = store
         self._sessions: OrderedDict[SessionKey, _Session] = OrderedDict()
+        self._of_run: OrderedDict[RunKey, SessionKey] = OrderedDict()
+        """Where runs were taken up."""
         self._events = 0
         self._characters = 0
 
     def jobs(self, touched: Sequence[Member]) -> list[Job]:
-        """Sessions of more than one run that these runs belong to."""
+        """Sessions of more than one run that these runs belong to, and those that one of them has left."""
         named: dict[SessionKey, list[Member]] = {}
+        left = set()
         for member in touched:
-            run = member.run
-            if run.session_id and not run.setup_only and not run.duplicate_of:
-                named.setdefault((run.tenant, run.project, run.session_id), []).append(member)
+            key = session_of(member.run)
+            before = self._of_run.pop(member.key, None)
+            if before is not None and before != key and before in self._sessions:
+                self._sessions[before].lose(member)
+                left.add(before)
+            if key is not None:
+                named.setdefault(key, []).append(member)
+                self._of_run[member.key] = key
         self._read({key for key, members in named.items() if self._is_unknown(key, members)}, named)
         jobs = []
-        for key, members in named.items():
+        for key in dict.fromkeys([*named, *left]):
             session = self._sessions.setdefault(key, _Session())
             self._sessions.move_to_end(key)
-            session.take(members)
-            if len(session.members) > 1:
+            session.take(named.get(key, ()))
+            if len(session.members) > 1 or (key in left and session.members):
                 thread = session_thread(key[1], key[2])
                 bearer = Bearer(session.members[-1].run, thread)
                 jobs.append(Job((key[0], thread), bearer, session.members, across=True))
@@ -110,9 +128,11 @@ class Sessions:
             for happening in member.found:
                 if happening.event.kind == Kind.LLM:
                     happening.answered = ""  # not compared over runs
-        for key in {(member.run.tenant, member.run.project, member.run.session_id) for member in touched}:
-            if key in self._sessions:
+        for key in {session_of(member.run) for member in touched}:
+            if key is not None and key in self._sessions:
                 self._weigh(self._sessions[key])
+        while len(self._of_run) > MAX_EVENTS:
+            self._of_run.popitem(last=False)
         while self._sessions and (
             len(self._sessions) > MAX_SESSIONS
             or self._events > MAX_EVENTS
@@ -156,7 +176,9 @@ class Sessions:
             if place:
                 for run_id, events in self._store.events_of(tenant, list(place)).items():
                     run = assemble(list(events)).run
-                    found.setdefault(place[run_id], []).append(Member(run, events))
+                    if session_of(run) == place[run_id]:
+                        found.setdefault(place[run_id], []).append(Member(run, events))
+                        self._of_run[tenant, run_id] = place[run_id]
             for key in sessions:
                 self._sessions.setdefault(key, _Session()).take(found.get(key, ()))
 

@@ -118,7 +118,9 @@ class LoopWatch:
         parts = _parts(events)
         for happening in one.found:
             event = happening.event
-            stored = event.history or (of_records(parts.get(event.span_id, ())) if event.is_root else "")
+            stored = event.history or (
+                of_records(parts.get(event.span_id, ()), self._engine) if event.is_root else ""
+            )
             if stored:
                 warnings = of_history(self._engine, read(stored), happening.event_id, one.run)
                 if warnings:

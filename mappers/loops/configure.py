@@ -9,10 +9,32 @@ from typing import Any
 
 from mappers.loops.detectors import BUILTIN, Detector
 from mappers.loops.evaluator import Engine
-from mappers.loops.recent import Novelty
+from mappers.loops.recent import CALLS, HANDOFFS, OUTPUTS, WINDOW, Novelty
 
 NOVELTY = "novelty"
 """Name under which the thresholds of what counts as new are set, beside those of the detectors."""
+
+
+MOST = {
+    **dict.fromkeys(
+        (
+            *(f"exact_repeat.{name}" for name in ("chain", "total", "row", "trickle", "blind", "poll")),
+            *(f"same_error.{name}" for name in ("chain", "total", "class_chain")),
+            *(f"same_result.{name}" for name in ("chain", "total")),
+            "empty_results.chain",
+            "near_repeat.chain",
+            "error_streak.length",
+            "no_progress.window",
+            "no_progress.idle",
+        ),
+        WINDOW + 1,
+    ),
+    "handoff_loop.chain": HANDOFFS + 1,
+    "repeated_output.chain": OUTPUTS + 1,
+    "retry_storm.failures": CALLS + 1,
+    "context_growth.calls": CALLS + 1,
+}
+"""With more a detector could never hold: the remembered steps, and the one that is looked at."""
 
 
 def configured(
@@ -69,4 +91,6 @@ def _fitting(where: str, default: Any, value: Any) -> Any:
         return Decimal(str(value))
     if isinstance(default, int) and value != int(value):
         raise ValueError(f"{where} must be a whole number, not {value!r}")
+    if value > (most := MOST.get(where, value)):
+        raise ValueError(f"{where} can be {most} at most, for no more is remembered")
     return type(default)(value) if isinstance(default, (int, float)) else value

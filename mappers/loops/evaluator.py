@@ -12,10 +12,10 @@ from mappers.loops.outline import Outline
 from mappers.loops.recent import Novelty, Recent
 from mappers.loops.step import Step, StepKind
 
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 """Grows when the same steps give other findings than before."""
 MAX_FINDINGS = 8
-"""Of one run; further ones would say the same."""
+"""Of one category in one run; further ones would say the same."""
 HEAD, TAIL = 6, 6
 """Steps of evidence that are kept: up to the onset, and the newest after it."""
 
@@ -155,7 +155,8 @@ class Evaluator:
         finding = self.findings.get(identity)
         spent = self._spent()
         if finding is None:
-            if len(self.findings) >= MAX_FINDINGS:
+            category = detector.category
+            if sum(other.detector.category == category for other in self.findings.values()) >= MAX_FINDINGS:
                 return
             before = [other.id for other in hit.before]
             self.findings[identity] = Finding(

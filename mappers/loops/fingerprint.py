@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 from zlib import crc32
@@ -47,6 +47,8 @@ _QUOTED = re.compile(r"'[^'\n]{1,120}'|\"[^\"\n]{1,120}\"|`[^`\n]{1,120}`|\[[^\]
 _LINE_NUMBER = re.compile(r"^\s*\d+[:|\t]\s?")
 _CLAUSE = re.compile(r"[,;]\s|\.\s")
 _WORD = re.compile(r"[^\W\d]{2,}|\d+")
+_ASCII_WORD = re.compile(rb"[a-z_]{2,}|[0-9]+")
+"""The same in lower case."""
 _DELETE_DIGITS = str.maketrans("", "", "0123456789")
 
 TRANSIENT = re.compile(
@@ -59,7 +61,11 @@ TRANSIENT = re.compile(
 
 def words(text: str, size: int = SKETCH) -> array[int]:
     """A bottom-k sketch of the words of a text's first 4,000 characters."""
-    found = {crc32(word.encode(errors="replace")) & 0xFFFF for word in _WORD.findall(text[:4_000].lower())}
+    text = text[:4_000].lower()
+    if text.isascii():
+        found = {crc32(word) & 0xFFFF for word in _ASCII_WORD.findall(text.encode())}
+    else:
+        found = {crc32(word.encode(errors="replace")) & 0xFFFF for word in _WORD.findall(text)}
     return array("H", sorted(found)[:size]) if found else EMPTY_SKETCH
 
 
@@ -69,15 +75,27 @@ def similarity(one: array[int], other: array[int], size: int = SKETCH) -> float:
         return 0.0
     if one == other:
         return 1.0
-    first = set(one)
-    common = first.intersection(other)
-    if not common:
-        return 0.0
-    second = set(other)
+    common = set(one).intersection(other)
     if len(one) < size and len(other) < size:
-        return len(common) / len(first | second)
-    smallest = sorted(first | second)[:size]
+        return len(common) / (len(one) + len(other) - len(common))
+    smallest = sorted(set(one).union(other))[:size]
     return sum(word in common for word in smallest) / len(smallest)
+
+
+def resembles(one: array[int], others: Iterable[array[int]], least: float, size: int = SKETCH) -> bool:
+    """Whether the similarity to any of the others is that high. Most are far from it, which is seen early."""
+    if not one:
+        return False
+    first = set(one)
+    for other in others:
+        if one == other:
+            return True
+        common = len(first.intersection(other))
+        # At best all that they have in common is among the smallest of both.
+        most = common / min(size, len(one) + len(other) - common)
+        if most >= least and similarity(one, other, size) >= least:
+            return True
+    return False
 
 
 def units(text: str) -> tuple[Sequence[int], Sequence[int]]:

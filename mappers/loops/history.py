@@ -25,8 +25,6 @@ FEWEST = 3
 MAX_CALLS = 512
 """Latest calls of a history that are looked at."""
 _HINTS = (b"tool_call", b"tool_use", b"toolUse", b"unctionCall", b"unction_call")
-_ENGINE = Engine()
-"""With the detectors' own thresholds, so that what is stored does not depend on settings of the day."""
 
 
 class Repeat(NamedTuple):
@@ -51,7 +49,7 @@ def may_repeat(content: bytes) -> bool:
     return sum(content.count(hint) for hint in _HINTS) >= FEWEST
 
 
-def look(content: Any) -> str:
+def look(content: Any, engine: Engine) -> str:
     """The loops in a history in any shape that `messages` reads, for `read`; "" if there are none."""
     calls: list[Part] = []
     results: dict[str, str] = {}
@@ -79,10 +77,10 @@ def look(content: Any) -> str:
             None,
         )
         steps.append(step)
-    return _written(first.id or f"{first.name} {first.arguments}", steps)
+    return _written(first.id or f"{first.name} {first.arguments}", steps, engine)
 
 
-def of_records(parts: Sequence[Event]) -> str:
+def of_records(parts: Sequence[Event], engine: Engine) -> str:
     """The same of a history whose messages came as log records of their own (`Event.part` is `input`)."""
     results = [
         part.input for part in parts if part.part == "input" and not part.tool_requests and _is_result(part)
@@ -97,15 +95,15 @@ def of_records(parts: Sequence[Event]) -> str:
         step.has_args = bool(request.args_hash)
         step.exact = step.shape = hash64(f"{request.name}\0{request.args_hash}".encode()) >> 4
         steps.append(step)
-    return _written(asked[0].id or f"{asked[0].name} {asked[0].args_hash}", steps)
+    return _written(asked[0].id or f"{asked[0].name} {asked[0].args_hash}", steps, engine)
 
 
 def _is_result(part: Event) -> bool:
     return part.name == "gen_ai.tool.message"
 
 
-def _written(conversation: str, steps: Sequence[Step]) -> str:
-    evaluator = Evaluator(_ENGINE)
+def _written(conversation: str, steps: Sequence[Step], engine: Engine) -> str:
+    evaluator = Evaluator(engine)
     evaluator.feed_all(steps)
     found = [
         Repeat(

@@ -145,6 +145,8 @@ class Outline:
         self.tokens = 0
         self.most_input_tokens = 0
         self.cost_usd = Decimal(0)
+        self.began_ns = 0
+        self.ended_ns = 0
         self.longest_tool_ns = 0
         self.longest_call_ns = 0
         self._across = across
@@ -155,6 +157,11 @@ class Outline:
     def add(self, happening: Happening) -> None:
         """Takes up the next event of the thread."""
         self.steps += 1
+        event = happening.event
+        if self.steps == 1 or event.start_ns < self.began_ns:
+            self.began_ns = event.start_ns
+        if event.end_ns > self.ended_ns:
+            self.ended_ns = event.end_ns
         kind = happening.kind
         if kind is StepKind.TOOL:
             self._add_tool(happening)
@@ -226,6 +233,10 @@ class Outline:
             self.empty += 1
 
     # ------------------------------------------------------------------- what detectors ask
+
+    @property
+    def elapsed_ns(self) -> int:
+        return self.ended_ns - self.began_ns
 
     def same_request(self, least: int) -> bool:
         """Whether models asked for one thing so often."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from sys import intern
 
-from mappers.loops.fingerprint import TASK_SKETCH, settle_output, similarity
+from mappers.loops.fingerprint import TASK_SKETCH, resembles, settle_output
 from mappers.loops.step import Step, StepKind
 
 WINDOW = 30
@@ -87,6 +87,11 @@ class Recent:
         """Model calls whose tokens are known."""
         self.cost_nano_usd = 0
         self.cost_known = 0
+        self.began_ns = 0
+        self.elapsed_ns = 0
+        """From the beginning of the first step to the end of the latest."""
+        self.elapsed_before_ns = 0
+        """The same before the step that is looked at."""
         self._units = _Memory(4096)
         self._bare_units = _Memory(2048)
 
@@ -112,15 +117,17 @@ class Recent:
         """Fills what is judged of a step, and counts it."""
         self.steps += 1
         self.spend(step.tokens, step.cost_nano_usd)
+        self._pass_time(step)
         if step.kind is StepKind.TOOL:
             self.position += 1
             step.position = self.position
             self._judge_tool(step)
         elif step.kind is StepKind.HANDOFF:
-            step.near = step.has_args and any(
-                similarity(step.sketch, other.sketch, TASK_SKETCH) >= self.novelty.same_task
-                for other in self.handoffs
-                if other.tool == step.tool
+            step.near = step.has_args and resembles(
+                step.sketch,
+                [other.sketch for other in self.handoffs if other.tool == step.tool],
+                self.novelty.same_task,
+                TASK_SKETCH,
             )
         elif step.kind is StepKind.OUTPUT and self.outputs:
             for output in (*self.outputs, step):
@@ -138,15 +145,20 @@ class Recent:
             self.cost_nano_usd += nano_usd
             self.cost_known += 1
 
+    def _pass_time(self, step: Step) -> None:
+        ended_ns = self.began_ns + self.elapsed_ns
+        if self.steps == 1 or step.start_ns < self.began_ns:
+            self.began_ns = step.start_ns
+        self.elapsed_before_ns = max(0, ended_ns - self.began_ns)
+        self.elapsed_ns = max(ended_ns, step.end_ns) - self.began_ns
+
     def _is_told_something_new(self, step: Step) -> bool:
         """A text that was neither told before nor said by a model just now came from outside: the next of many
         inputs, or a user's turn."""
-        return bool(step.input_hash) and not any(
-            other.input_hash == step.input_hash
-            or similarity(other.input_sketch, step.input_sketch) >= self.novelty.near
-            or similarity(other.sketch, step.input_sketch) >= self.novelty.near
-            for other in self.outputs
-        )
+        if not step.input_hash or any(other.input_hash == step.input_hash for other in self.outputs):
+            return False
+        known = [sketch for other in self.outputs for sketch in (other.input_sketch, other.sketch)]
+        return not resembles(step.input_sketch, known, self.novelty.near)
 
     def _judge_tool(self, step: Step) -> None:
         novelty = self.novelty
@@ -155,11 +167,15 @@ class Recent:
         near = (
             not repeated
             and step.has_args
-            and any(
-                # Of texts whose lengths differ that much the words can not be nearly the same.
-                2 * min(other.args_length, step.args_length) > max(other.args_length, step.args_length)
-                and similarity(step.sketch, other.sketch) >= novelty.near
-                for other in same_tool[-novelty.near_depth :]
+            and resembles(
+                step.sketch,
+                [
+                    other.sketch
+                    for other in same_tool[-novelty.near_depth :]
+                    # Of texts whose lengths differ that much the words can not be nearly the same.
+                    if step.args_length < 2 * other.args_length and other.args_length < 2 * step.args_length
+                ],
+                novelty.near,
             )
         )
         same_answer = step.has_result and any(

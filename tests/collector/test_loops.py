@@ -11,6 +11,7 @@ import pytest
 
 from collector.deriver import Deriver, compact
 from collector.loops import LoopWatch
+from mappers.loops.configure import configured
 from mappers.loops.detectors import LOOP, WASTE
 from mappers.loops.evaluator import Engine
 from mappers.model import LogRecord, Span, Warning
@@ -28,15 +29,16 @@ SECOND = 10**9
 class Collector:
     """Normalizer, deriver and watch on a store; it can be restarted."""
 
-    def __init__(self, max_events: int = 100_000) -> None:
+    def __init__(self, max_events: int = 100_000, engine: Engine | None = None) -> None:
         self.store = Stored()
+        self._engine = engine or Engine()
         self._max_events = max_events
         self._batch = 0
         self.restart()
 
     def restart(self) -> None:
-        self._normalizer = Normalizer()
-        watch = LoopWatch(Engine(), self.store)
+        self._normalizer = Normalizer(loops=self._engine)
+        watch = LoopWatch(self._engine, self.store)
         self._deriver = Deriver(self.store, max_events=self._max_events, watch=watch)
 
     def take(self, spans: Sequence[Span]) -> None:
@@ -393,6 +395,22 @@ def test_runs_of_a_session_that_overlap_are_looked_at_one_after_the_other() -> N
             collector.take([span])
     (warning,) = collector.loops()
     assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", f"{6:032x}", 6)
+
+
+def test_loops_in_histories_are_found_by_the_thresholds_that_are_set() -> None:
+    (scenario,) = (one for one in scenarios() if one.name == "openinference/openai/loop")
+    collector = Collector(engine=configured({"exact_repeat": {"chain": 7, "total": 7, "row": 7}}))
+    collector.take(captured_spans(scenario))
+    assert collector.loops() == []
+
+
+def test_a_run_that_turns_out_to_be_of_another_session_takes_its_part_of_the_loop_along() -> None:
+    collector = Collector()
+    for number in range(1, 4):
+        collector.take(turn(number, "talk"))
+    assert [warning.run_id for warning in collector.loops()] == [f"{3:032x}"]
+    collector.take(turn(2, "other talk"))
+    assert collector.loops() == []
 
 
 def test_sessions_do_not_mix() -> None:

@@ -19,6 +19,8 @@ class Budgets:
     """Model calls, tool calls and handoffs."""
     tokens: int | None = None
     cost_usd: Decimal | None = None
+    duration_s: float | None = None
+    """Seconds from the beginning of the first step."""
     early: float = 0.8
     """Share at which it is said beforehand."""
 
@@ -34,6 +36,7 @@ class Budgets:
         return bool(
             (self.steps and outline.steps / self.steps >= self.early)
             or (self.tokens and outline.tokens / self.tokens >= self.early)
+            or (self.duration_s and outline.elapsed_ns / 1e9 / self.duration_s >= self.early)
             or (self.cost_usd and float(outline.cost_usd) / float(self.cost_usd) >= self.early * 0.999)
         )
 
@@ -47,6 +50,9 @@ class Budgets:
             spent, budget = recent.cost_nano_usd / 1e9, float(self.cost_usd)
             before = spent - step.cost_nano_usd / 1e9
             worst = self._crossed(before, spent, budget, "US dollars", worst)
+        if self.duration_s:
+            before, spent = recent.elapsed_before_ns / 1e9, recent.elapsed_ns / 1e9
+            worst = self._crossed(before, spent, self.duration_s, "seconds", worst)
         if worst is None:
             return None
         share, name, said = worst

@@ -34,7 +34,7 @@ class EmptyResults:
         chain = [other for other in recent.of_tool if other.empty and other.progress == step.progress]
         if len(chain) + 1 < self.chain:
             return None
-        return Hit("", len(chain) + 1, chain)
+        return Hit(step.tool, len(chain) + 1, chain)
 
     def describe(self, tool: str, count: int, facts: Mapping[str, str]) -> str:
         return f"`{tool}` found nothing {count} times"

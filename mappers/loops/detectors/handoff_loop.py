@@ -18,7 +18,7 @@ class HandoffLoop:
     """Handoffs of tasks that were handed over before, with nothing gained in between; how similar is set in
     `Novelty`."""
     rounds: int = 3
-    """The same agents in the same order, with nothing gained in between."""
+    """The same agents in the same order, with nothing gained in between and nothing new to say."""
     longest: int = 6
     """Handoffs of a round, from 2."""
 
@@ -52,11 +52,12 @@ class HandoffLoop:
                 if handoffs[index].tool != handoffs[index - period].tool:
                     break
                 length += 1
-            if length >= period * (self.rounds - 1) and len({other.tool for other in handoffs[-period:]}) > 1:
+            last = handoffs[-period:]
+            if any(other.has_args and not other.near for other in last):
+                continue  # the agents pass on something else each time
+            if length >= period * (self.rounds - 1) and len({other.tool for other in last}) > 1:
                 rounds = 1 + length // period
-                return Hit(
-                    min(other.tool for other in handoffs[-period:]), rounds, handoffs[-period * rounds : -1]
-                )
+                return Hit(min(other.tool for other in last), rounds, handoffs[-period * rounds : -1])
         return None
 
     def describe(self, tool: str, count: int, facts: Mapping[str, str]) -> str:

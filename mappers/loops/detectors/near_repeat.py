@@ -46,7 +46,7 @@ class NearRepeat:
         # The first of them resembled nothing yet.
         if len(chain) + 2 < self.chain:
             return None
-        return Hit("", len(chain) + 2, chain[::-1])
+        return Hit(step.tool, len(chain) + 2, chain[::-1])
 
     def describe(self, tool: str, count: int, facts: Mapping[str, str]) -> str:
         return f"`{tool}` was called {count} times with nearly the same arguments and nothing new was learned"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mappers.loops.detectors.base import LOOP, Hit
-from mappers.loops.fingerprint import similarity
+from mappers.loops.fingerprint import resembles
 from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
@@ -38,7 +38,7 @@ class RepeatedOutput:
 
     def _same(self, step: Step, other: Step) -> bool:
         return other.outcome == step.outcome or (
-            other.agent == step.agent and similarity(other.sketch, step.sketch) >= self.similarity
+            other.agent == step.agent and resembles(step.sketch, (other.sketch,), self.similarity)
         )
 
     def describe(self, tool: str, count: int, facts: Mapping[str, str]) -> str:

@@ -231,6 +231,13 @@ def looking_after_each_write(script: Script) -> None:
 
 
 @work
+def a_draft_that_goes_to_and_fro(script: Script) -> None:
+    for _ in range(5):
+        script.hands_to("critic", "this is the draft: " + script.words(40))
+        script.hands_to("writer", "this should be better: " + script.words(20))
+
+
+@work
 def summaries_of_many_chunks(script: Script) -> None:
     for number in range(40):
         script.says(f"Summary of chunk {number}: {script.words(30)}")

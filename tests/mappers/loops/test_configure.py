@@ -45,6 +45,8 @@ def test_limits_that_are_off_can_be_set_and_those_that_are_on_taken_away() -> No
         ({"exact_repeat": {"chain": 2.5}}, "must be a whole number"),
         ({"exact_repeat": {"chain": True}}, "must be a number"),
         ({"novelty": {"near": -1}}, "not negative"),
+        ({"context_growth": {"calls": 11}}, "can be 10 at most"),
+        ({"no_progress": {"window": 40}}, "can be 31 at most"),
     ],
 )
 def test_what_is_wrong_is_said(thresholds: dict[str, Any], says: str) -> None:

@@ -96,6 +96,31 @@ def test_what_was_not_captured_is_not_empty(result: str | None) -> None:
     assert ("empty_results" in loops(evaluated(script))) == (result == "")
 
 
+def test_tools_that_find_nothing_are_told_apart() -> None:
+    script = Script()
+    for _ in range(5):
+        script.tool("search", {"q": script.words(3)}, "No results found")
+    for _ in range(4):
+        script.tool("lookup", {"q": script.words(3)}, "nothing found")
+    evaluator = evaluated(script)
+    found = {key: finding for key, finding in evaluator.findings.items() if key[0] == "empty_results"}
+    assert {key[1]: (finding.tool, finding.count) for key, finding in found.items()} == {
+        "search": ("search", 5),
+        "lookup": ("lookup", 4),
+    }
+
+
+def test_waste_leaves_room_for_loops() -> None:
+    script = Script()
+    for number in range(12):
+        script.tool(f"slow_{number}", {"n": number}, script.words(20), takes=90)
+        script.time += 100
+    answer = script.words(20)
+    for _ in range(3):
+        script.tool("fetch", {"url": "u"}, answer)
+    assert "exact_repeat" in loops(evaluated(script))
+
+
 def test_failures_without_words_are_failures() -> None:
     script = Script()
     for _ in range(4):

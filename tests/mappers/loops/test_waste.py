@@ -78,6 +78,14 @@ def test_budgets_of_tokens_and_money() -> None:
     assert found([call(1, tokens=700)], engine) == {}
 
 
+def test_the_budget_of_time() -> None:
+    engine = configured({"budgets": {"duration_s": 100}})
+    assert found([call(n) for n in range(8)], engine) == {}  # one in ten seconds
+    early = found([call(n) for n in range(9)], engine)["budgets"]
+    assert (early.severity, early.facts["spent"]) == ("info", "81 of 100 seconds")
+    assert found([call(n) for n in range(11)], engine)["budgets"].severity == "warning"
+
+
 def test_a_step_that_takes_very_long() -> None:
     assert found([call(1, takes_s=121)])["slow_step"].severity == "info"
     assert found([call(1, takes_s=119)]) == {}
