@@ -191,9 +191,10 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
                 instance_name(),
                 reader,
                 Instances(store),
-                lambda runs: Deriver(
-                    reader, max_events=0, watch=LoopWatch(engine, reader), price=prices.price
-                ).rederive(runs),
+                lambda: LoopWatch(engine, reader, alone=False),
+                lambda runs, watch: Deriver(reader, max_events=0, watch=watch, price=prices.price).rederive(
+                    runs
+                ),
                 derivation.rewritten,
                 ClickHouseSink(store),
                 notifier.tell,

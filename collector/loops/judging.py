@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence, Set
 from typing import Protocol
 
 from collector.loops.threads import RunKey
@@ -25,7 +25,7 @@ class Judges:
     def __init__(self, store: WarningStore) -> None:
         self._store = store
 
-    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Collection[RunKey]) -> Watched:
+    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey]) -> Watched:
         """Says nothing new; see `Watch`."""
         known: dict[str, list[str]] = {}
         for run, _ in assembled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from collector.loops.store import LoopStore
 from collector.loops.threads import Job, Member, RunKey
 from mappers.assemble import assemble
 from mappers.loops.warnings import Bearer, session_thread
-from mappers.model import Kind, Run
+from mappers.model import Event, Kind, Run
+
+log = logging.getLogger(__name__)
 
 SessionKey = tuple[str, str, str]
 """(tenant, project, session id)"""
@@ -62,6 +65,15 @@ def session_of(run: Run) -> SessionKey | None:
     return run.tenant, run.project, run.session_id
 
 
+def run_of(events: Sequence[Event]) -> Run | None:
+    """The run of stored events; None if none can be made of them, which must not keep the others waiting."""
+    try:
+        return assemble(list(events)).run
+    except Exception:
+        log.exception("run %s can not be assembled and is not looked at", events[0].run_id)
+        return None
+
+
 def window(ordered: Sequence[Member]) -> list[Member]:
     """The runs of a session that are looked at together: the latest, from a run on that its id marks as a beginning.
 
@@ -100,6 +112,10 @@ class Sessions:
     def jobs(self, touched: Sequence[Member]) -> list[Job]:
         """Sessions of more than one run that these runs belong to, and those that one of them has left."""
         named: dict[SessionKey, list[Member]] = {}
+        for member in touched:
+            if key := session_of(member.run):
+                named.setdefault(key, []).append(member)
+        self._read({key for key, members in named.items() if self._is_unknown(key, members)}, named)
         left = set()
         for member in touched:
             key = session_of(member.run)
@@ -108,9 +124,7 @@ class Sessions:
                 self._sessions[before].lose(member)
                 left.add(before)
             if key is not None:
-                named.setdefault(key, []).append(member)
                 self._of_run[member.key] = key
-        self._read({key for key, members in named.items() if self._is_unknown(key, members)}, named)
         jobs = []
         for key in dict.fromkeys([*named, *left]):
             session = self._sessions.setdefault(key, _Session())
@@ -175,8 +189,8 @@ class Sessions:
             found: dict[SessionKey, list[Member]] = {}
             if place:
                 for run_id, events in self._store.events_of(tenant, list(place)).items():
-                    run = assemble(list(events)).run
-                    if session_of(run) == place[run_id]:
+                    run = run_of(events)
+                    if run is not None and session_of(run) == place[run_id]:
                         found.setdefault(place[run_id], []).append(Member(run, events))
                         self._of_run[tenant, run_id] = place[run_id]
             for key in sessions:

@@ -18,6 +18,7 @@ from dataclasses import fields
 from typing import Protocol
 
 from collector.deriver import Derived, RunKey
+from collector.loops import Watch
 from collector.loops.ownership import owner
 from mappers.model import Event, Run, Warning
 from sinks.base import Batch, Sink, SinkError
@@ -61,7 +62,8 @@ class Sweeper:
 
     Args:
         name: of this collector, unlike all others'.
-        derive: settles runs from what is stored of them, and looks for loops.
+        watching: makes what looks for loops; what it remembers holds as long as the same collectors live.
+        derive: settles runs from what is stored of them, and has them looked at.
         rows: the stored rows of events with what their runs now say of them.
         tell: called with warnings once they are stored.
     """
@@ -71,7 +73,8 @@ class Sweeper:
         name: str,
         store: SweepStore,
         instances: Registry,
-        derive: Callable[[Sequence[RunKey]], Derived],
+        watching: Callable[[], Watch],
+        derive: Callable[[Sequence[RunKey], Watch], Derived],
         rows: Callable[[Sequence[Event]], Sequence[Event]],
         sink: Sink,
         tell: Callable[[Sequence[Warning], Sequence[Run]], None] = lambda warnings, runs: None,
@@ -81,7 +84,10 @@ class Sweeper:
         self.name = name
         self._store = store
         self._instances = instances
+        self._watching = watching
         self._derive = derive
+        self._watch = watching()
+        self._alive: set[str] = set()
         self._rows = rows
         self._sink = sink
         self._tell = tell
@@ -120,6 +126,8 @@ class Sweeper:
         if not self._swept_to_ns:
             self._swept_to_ns = max((instance.swept_to_ns for instance in known), default=0) or now_ns
         alive = {instance.name for instance in known if instance.is_alive} | {self.name}
+        if alive != self._alive:  # what others owned meanwhile is not what is remembered of it
+            self._alive, self._watch = alive, self._watching()
         left = [instance.swept_to_ns for instance in known if instance.name not in alive]
         since_ns = min([self._swept_to_ns, *left]) - OVERLAP_NS
         touched = self._store.touched(since_ns)
@@ -128,15 +136,19 @@ class Sweeper:
             for run in touched
             if self._seen.get((run.tenant, run.run_id)) != run and owner(run.together, alive) == self.name
         ]
-        for begin in range(0, len(mine), AT_A_TIME):
-            self._look_at(mine[begin : begin + AT_A_TIME])
+        try:
+            for begin in range(0, len(mine), AT_A_TIME):
+                self._look_at(mine[begin : begin + AT_A_TIME])
+        except Exception:
+            self._alive = set()  # what was found may not be stored
+            raise
         current = {(run.tenant, run.run_id) for run in touched}
         self._seen = {key: run for key, run in self._seen.items() if key in current}
         self._swept_to_ns = now_ns
         return len(mine)
 
     def _look_at(self, runs: Sequence[Touched]) -> None:
-        derived = self._derive([(run.tenant, run.run_id) for run in runs])
+        derived = self._derive([(run.tenant, run.run_id) for run in runs], self._watch)
         changed = self._changed(derived.runs)
         events = self._rows(derived.resettled)
         if events or changed or derived.warnings:

@@ -63,11 +63,16 @@ class Member:
         return sum([len(one.given) + len(one.answered) for one in self.found])
 
     @cached_property
+    def _identities(self) -> list[int]:
+        return [one.identity for one in self.found]
+
+    @cached_property
     def mark(self) -> Mark:
         return self.mark_of(len(self.found))
 
     def mark_of(self, count: int) -> Mark:
-        return Mark(self.run.run_id, count, hash(tuple([one.identity for one in self.found[:count]])))
+        """Of the first happenings."""
+        return Mark(self.run.run_id, count, hash(tuple(self._identities[:count])))
 
 
 @dataclass(slots=True)
@@ -127,8 +132,13 @@ class Threads:
         """What holds in each thread now."""
         for job in jobs:
             self._plan(job)
-        self._read_texts(jobs)
-        found = [(job, self._feed(job)) for job in jobs]
+        try:
+            self._read_texts(jobs)
+            found = [(job, self._feed(job)) for job in jobs]
+        except BaseException:
+            for job in jobs:  # what was planned was not fed
+                self._threads.pop(job.key, None)
+            raise
         while len(self._threads) > self._most:
             self._threads.popitem(last=False)
         return found

@@ -7,14 +7,13 @@ step as batches come, or all of it after a restart, on another replica, or when 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from collector.loops.sessions import Sessions
+from collector.loops.sessions import Sessions, run_of
 from collector.loops.store import LoopStore
 from collector.loops.threads import MAX_THREADS, Job, Member, RunKey, ThreadKey, Threads
-from mappers.assemble import assemble
 from mappers.loops.evaluator import Engine
 from mappers.loops.health import judge
 from mappers.loops.history import of_records, read
@@ -39,7 +38,7 @@ class Watched:
 class Watch(Protocol):
     """Looks at runs when they are touched."""
 
-    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Collection[RunKey]) -> Watched:
+    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey]) -> Watched:
         """Fills the runs' health and counts.
 
         Args:
@@ -68,10 +67,14 @@ class LoopWatch:
 
     Args:
         engine: the detectors and their thresholds.
+        alone: False if others may have spoken of a conversation meanwhile.
     """
 
-    def __init__(self, engine: Engine, store: LoopStore, *, max_threads: int = MAX_THREADS) -> None:
+    def __init__(
+        self, engine: Engine, store: LoopStore, *, max_threads: int = MAX_THREADS, alone: bool = True
+    ) -> None:
         self._engine = engine
+        self._alone = alone
         self._store = store
         self._threads = Threads(engine, store, max_threads)
         self._sessions = Sessions(store)
@@ -82,7 +85,7 @@ class LoopWatch:
         self._runs: dict[RunKey, Run] = {}
         """Those of which something stands, as they were last assembled."""
 
-    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Collection[RunKey]) -> Watched:
+    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey]) -> Watched:
         """Warnings of these runs, of their sessions and conversations; see `Watch`."""
         members = [Member(run, events) for run, events in assembled]
         jobs = [Job(one.key, Bearer(one.run, one.run.run_id), [one]) for one in members]
@@ -92,6 +95,9 @@ class LoopWatch:
             for key, warnings in self._told_in(one, events):
                 if key not in told or _age(told[key]) <= _age(warnings):
                     told[key] = warnings
+        if not self._alone:
+            for key in told:
+                self._said.pop(key, None)
         self._recall({job.key for job in jobs} | told.keys(), new)
         watched = Watched()
         affected: set[RunKey] = set()
@@ -129,18 +135,17 @@ class LoopWatch:
 
     # ------------------------------------------------------------------- what is said
 
-    def _recall(self, keys: Collection[ThreadKey], new: Collection[RunKey]) -> None:
+    def _recall(self, keys: Set[ThreadKey], new: Set[RunKey]) -> None:
         """Reads what was said in threads that have left the memory."""
         by_tenant: dict[str, list[str]] = {}
+        for key in keys - self._said.keys() - new:
+            by_tenant.setdefault(key[0], []).append(key[1])
+        stored = {tenant: self._store.warnings_of(tenant, threads) for tenant, threads in by_tenant.items()}
         for key in keys:
-            if key in self._said:
-                self._said.move_to_end(key)
-                continue
-            self._said[key] = {}
-            if key not in new:
-                by_tenant.setdefault(key[0], []).append(key[1])
-        for tenant, threads in by_tenant.items():
-            for warning in self._store.warnings_of(tenant, threads):
+            self._said.setdefault(key, {})
+            self._said.move_to_end(key)
+        for tenant, warnings in stored.items():
+            for warning in warnings:
                 self._said[tenant, warning.thread][warning.warning_id] = warning
                 self._standing.setdefault((tenant, warning.run_id), {})[warning.warning_id] = warning
 
@@ -197,7 +202,7 @@ class LoopWatch:
     def _read_run(self, key: RunKey) -> Run | None:
         tenant, run_id = key
         events = self._store.events_of(tenant, [run_id]).get(run_id)
-        return assemble(list(events)).run if events else None
+        return run_of(events) if events else None
 
     def _forget(self) -> None:
         while len(self._said) > MAX_REMEMBERED:

@@ -42,7 +42,6 @@ _TIMES = re.compile(
 """Points in time, addresses, durations. Begins with a digit, which the regex engine skips to quickly; it must be the
 first of its run, and none is given back, or a long number would take time by the square of its length."""
 _DIGITS = re.compile(r"\d+")
-_SPACE = re.compile(r"\s+")
 _QUOTED = re.compile(r"'[^'\n]{1,120}'|\"[^\"\n]{1,120}\"|`[^`\n]{1,120}`|\[[^\]\n]{1,120}\]")
 _LINE_NUMBER = re.compile(r"^\s*\d+[:|\t]\s?")
 _CLAUSE = re.compile(r"[,;]\s|\.\s")
@@ -131,6 +130,11 @@ def _masked(text: str) -> str:
     return _TIMES.sub("~", text)
 
 
+def _squeezed(text: str) -> str:
+    """With one space wherever there is space, and none around. A regular expression takes ten times as long."""
+    return " ".join(text.split())
+
+
 class Arguments(NamedTuple):
     """What the arguments of a call say."""
 
@@ -168,7 +172,7 @@ def _remembered(function: Callable[..., R]) -> Callable[..., R]:
 @_remembered
 def arguments_of(tool: str, arguments: str) -> Arguments:
     """`arguments`: canonical JSON, or the text as it was passed."""
-    squeezed = _SPACE.sub(" ", _masked(arguments).replace("\\n", " ")).strip()
+    squeezed = _squeezed(_masked(arguments).replace("\\n", " "))
     exact = _hash(f"{tool}\0{squeezed}")
     bare = _DIGITS.sub("#", squeezed)
     return Arguments(
@@ -227,7 +231,7 @@ def _tell_error(step: Step, error: str) -> None:
     step.transient = TRANSIENT.search(error[:ERROR_LENGTH]) is not None
     last = EXCEPTION_AT_END.search(error[-400:]) if "Traceback" in error else None
     shown = last[0] if last else error[:ERROR_LENGTH]
-    signature = _SPACE.sub(" ", _DIGITS.sub("#", shown)).strip().lower()
+    signature = _squeezed(_DIGITS.sub("#", shown)).lower()
     step.error = _hash(signature)
     step.error_class = _hash(_QUOTED.sub("'_'", signature)[:ERROR_CLASS_LENGTH])
 
@@ -246,7 +250,7 @@ def handoff_step(step: Step, instruction: str) -> Step:
     step.sketch = words(instruction, TASK_SKETCH)
     step.args_length = len(instruction)
     step.has_args = bool(instruction.strip())
-    step.exact = _hash(f"{step.tool}\0{_SPACE.sub(' ', _masked(instruction)).strip()}")
+    step.exact = _hash(f"{step.tool}\0{_squeezed(_masked(instruction))}")
     return step
 
 
@@ -276,7 +280,7 @@ def words_of_output(output: str) -> array[int]:
 
 
 def _plain(output: str) -> str:
-    return _SPACE.sub(" ", _masked(output)).strip()
+    return _squeezed(_masked(output))
 
 
 def settle_output(step: Step) -> None:
@@ -285,6 +289,6 @@ def settle_output(step: Step) -> None:
         step.outcome = step.outcome or _hash(_plain(step.text))
         step.sketch = words_of_output(step.text)
         if step.told:
-            step.input_hash = _hash(_SPACE.sub(" ", step.told).strip()[:400])
+            step.input_hash = _hash(_squeezed(step.told)[:400])
             step.input_sketch = words(step.told)
         step.text = step.told = ""

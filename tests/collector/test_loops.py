@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from collector.deriver import Deriver, compact
 from collector.loops import LoopWatch
+from mappers.assemble import Assembly, assemble
 from mappers.loops.configure import configured
 from mappers.loops.detectors import LOOP, WASTE
 from mappers.loops.evaluator import Engine
-from mappers.model import LogRecord, Span, Warning
+from mappers.model import Event, LogRecord, Span, Warning
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
+from sinks.base import RetryableError
 from tests.collector.stored import Stored
 from tests.corpus import Scenario, scenarios
 from tests.mappers.spans import captured_logs, captured_spans, span_of
@@ -232,6 +235,25 @@ def test_order_repetition_batches_and_restarts_change_nothing(seed: int) -> None
     assert collector.store.runs[TRACE] == expected.store.runs[TRACE]
 
 
+def test_what_could_not_be_read_is_looked_at_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = taken(looping_run())
+    spans = looping_run()
+    collector = Collector(max_events=0)
+    for begin in range(0, len(spans), 3):
+        batch = spans[begin : begin + 3]
+        with monkeypatch.context() as patch:
+            patch.setattr(collector.store, "texts_of", away)
+            with suppress(RetryableError):
+                collector.take(batch)
+                continue
+        collector.take(batch)
+    assert collector.loops() == expected.loops()
+
+
+def away(tenant: str, run_ids: Sequence[str]) -> Mapping[tuple[str, str, int], tuple[str, str]]:
+    raise RetryableError("the store is away")
+
+
 def test_what_later_spans_disprove_is_taken_back() -> None:
     spans = looping_run()[:14]  # up to the last page that was read
     collector = taken(spans)
@@ -411,6 +433,24 @@ def test_a_run_that_turns_out_to_be_of_another_session_takes_its_part_of_the_loo
     assert [warning.run_id for warning in collector.loops()] == [f"{3:032x}"]
     collector.take(turn(2, "other talk"))
     assert collector.loops() == []
+
+
+def test_a_run_of_which_nothing_can_be_made_does_not_keep_its_session_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def settled(events: list[Event]) -> Assembly:
+        if events[0].run_id == f"{2:032x}":
+            raise ValueError("nothing but parts")
+        return assemble(events)
+
+    collector = Collector()
+    for number in range(1, 5):
+        collector.take(turn(number, "talk"))
+    collector.restart()
+    monkeypatch.setattr("collector.loops.sessions.assemble", settled)
+    collector.take(turn(5, "talk"))
+    (warning,) = collector.loops()
+    assert (warning.run_id, warning.count) == (f"{5:032x}", 4)
 
 
 def test_sessions_do_not_mix() -> None:

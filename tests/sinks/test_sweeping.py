@@ -24,6 +24,8 @@ from sinks.clickhouse import ClickHouseSink, Reader, Store
 from sinks.clickhouse.instances import DEAD_AFTER_S, Instance, Instances
 from sinks.clickhouse.warnings import WarningFilter
 from tests.collector.test_loops import looping_run, taken, turn
+from tests.corpus import scenarios
+from tests.mappers.spans import captured_spans
 
 SECOND = 10**9
 TRACES = itertools.count(0xDEF000)
@@ -36,6 +38,7 @@ class Clock:
         self._instances = Instances(store)
         self._beats: dict[str, tuple[int, int]] = {}
         self.later_ns = 0
+        self.dead: set[str] = set()
 
     def now_ns(self) -> int:
         return self._instances.now_ns() + self.later_ns
@@ -45,7 +48,10 @@ class Clock:
 
     def all(self) -> list[Instance]:
         since = self.now_ns() - DEAD_AFTER_S * SECOND
-        return [Instance(name, at > since, swept_to) for name, (at, swept_to) in self._beats.items()]
+        return [
+            Instance(name, at > since and name not in self.dead, swept_to)
+            for name, (at, swept_to) in self._beats.items()
+        ]
 
 
 class Replica:
@@ -63,7 +69,8 @@ class Replica:
             name,
             reader,
             clock,
-            lambda runs: Deriver(reader, max_events=0, watch=LoopWatch(Engine(), reader)).rederive(runs),
+            lambda: LoopWatch(Engine(), reader, alone=False),
+            lambda runs, watch: Deriver(reader, max_events=0, watch=watch).rederive(runs),
             self._derivation.rewritten,
             self._sink,
             lambda warnings, runs: self.told.extend(warnings),
@@ -186,6 +193,48 @@ def test_a_session_is_looked_at_by_one_collector(store: Store, clock: Clock) -> 
     assert [(warning.type, warning.run_id, warning.count) for warning in page.warnings] == [
         ("exact_repeat", f"{first + 5:032x}", 6)
     ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_collectors_that_come_and_go_lose_no_part_of_a_session(
+    store: Store, clock: Clock, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.loops.sweeper.OVERLAP_NS", 0)
+    several = replicas(store, clock, "a", "b", "c")
+    chooser = random.Random(seed)
+    first = 0x7100 + 0x40 * seed
+    for number in range(first, first + 24):
+        chooser.choice(several).take(turn(number, f"long talk {seed}"))
+        if chooser.random() < 0.3:
+            clock.dead = {chooser.choice(several).sweeper.name}
+        for replica in several:
+            if replica.sweeper.name not in clock.dead and chooser.random() < 0.6:
+                replica.sweep()
+    clock.dead.clear()
+    for replica in several * 3:
+        replica.sweep()
+    page = Reader(store).warning_page(WarningFilter(sessions=[f"long talk {seed}"]), 10, None)
+    expected = taken(
+        [span for number in range(first, first + 24) for span in turn(number, f"long talk {seed}")]
+    )
+    assert [(one.type, one.run_id, one.count) for one in page.warnings] == [
+        (one.type, one.run_id, one.count) for one in expected.loops()
+    ]
+
+
+def test_a_conversation_is_carried_by_its_latest_call_whoever_looks_at_it(store: Store, clock: Clock) -> None:
+    (scenario,) = (one for one in scenarios() if one.name == "openinference/openai/loop")
+    spans = captured_spans(scenario)
+    latest = max(spans, key=lambda span: span.start_ns).trace_id
+    several = replicas(store, clock, "a", "b", "c")
+    for number, span in enumerate(spans):
+        several[number % 3].take([span])
+        several[(number + 1) % 3].sweep()
+    for replica in several * 3:
+        replica.sweep()
+    assert [warning.type for warning in standing(store, latest)] == ["exact_repeat"]
+    others = {span.trace_id for span in spans} - {latest}
+    assert not any(standing(store, trace) for trace in others)
 
 
 def test_what_a_sweep_could_not_store_is_looked_at_again(store: Store, clock: Clock) -> None:
