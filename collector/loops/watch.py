@@ -67,7 +67,7 @@ class LoopWatch:
 
     Args:
         engine: the detectors and their thresholds.
-        alone: False if others may have spoken of a conversation meanwhile.
+        alone: False if others, too, say what stands of runs; then that is read each time.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class LoopWatch:
                 if key not in told or _age(told[key]) <= _age(warnings):
                     told[key] = warnings
         if not self._alone:
-            for key in told:
-                self._said.pop(key, None)
+            for memory in (self._said, self._standing, self._runs):
+                memory.clear()
         self._recall({job.key for job in jobs} | told.keys(), new)
         watched = Watched()
         affected: set[RunKey] = set()
@@ -127,8 +127,9 @@ class LoopWatch:
             stored = event.history or (
                 of_records(parts.get(event.span_id, ()), self._engine) if event.is_root else ""
             )
-            if stored:
-                warnings = of_history(self._engine, read(stored), happening.event_id, one.run)
+            history = read(stored) if stored else None
+            if history is not None:
+                warnings = of_history(self._engine, history, happening.event_id, one.run)
                 if warnings:
                     told[one.run.tenant, warnings[0].thread] = warnings
         return list(told.items())

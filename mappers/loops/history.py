@@ -123,7 +123,10 @@ def _written(conversation: str, steps: Sequence[Step], engine: Engine) -> str:
     return orjson.dumps([began, [tuple(repeat) for repeat in found]]).decode()
 
 
-def read(stored: str) -> History:
-    """What `look` wrote."""
-    conversation, repeats = orjson.loads(stored)
-    return History(conversation, [Repeat(*repeat) for repeat in repeats])
+def read(stored: str) -> History | None:
+    """What `look` wrote; None if it did not write this."""
+    try:
+        conversation, repeats = orjson.loads(stored)
+        return History(str(conversation), [Repeat(*repeat) for repeat in repeats])
+    except (ValueError, TypeError):
+        return None

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import ClassVar
 
 import pytest
 
@@ -22,6 +23,7 @@ from mappers.normalize import Normalizer
 from sinks.base import Batch, RetryableError
 from sinks.clickhouse import ClickHouseSink, Reader, Store
 from sinks.clickhouse.instances import DEAD_AFTER_S, Instance, Instances
+from sinks.clickhouse.queries.sweeping import Touched
 from sinks.clickhouse.warnings import WarningFilter
 from tests.collector.test_loops import looping_run, taken, turn
 from tests.corpus import scenarios
@@ -54,11 +56,20 @@ class Clock:
         ]
 
 
+class OwnRuns(Reader):
+    """Sees what collectors of this module took; other tests share the database."""
+
+    taken: ClassVar[set[str]] = set()
+
+    def touched(self, since_ns: int) -> list[Touched]:
+        return [run for run in super().touched(since_ns) if run.run_id in self.taken]
+
+
 class Replica:
     """One of several collectors on a store."""
 
     def __init__(self, name: str, store: Store, clock: Clock) -> None:
-        self._reader = reader = Reader(store)
+        reader = OwnRuns(store)
         self._sink = ClickHouseSink(store)
         self._normalizer = Normalizer()
         deriver = Deriver(reader, max_events=10_000, watch=Judges(reader))
@@ -78,6 +89,7 @@ class Replica:
 
     def take(self, spans: Sequence[Span]) -> None:
         self._batch += 1
+        OwnRuns.taken |= {span.trace_id for span in spans}
         events = [self._normalizer.normalize(span) for span in spans]
         prepared = self._derivation.prepare(
             Batch(spans=spans),
