@@ -22,11 +22,18 @@ COMMANDS: Mapping[str, Place] = {
     "completion": Place("shell", "completion", "Print what makes a shell complete our commands."),
     "components": Place("config", "components", "List what this collector is made of, as YAML."),
     "config": Place("config", "config", "About configuration files."),
+    "db": Place("database", "db", "The database: what it holds, how long, and work on it."),
     "dead-letter": Place("upkeep", "dead_letter", "Look into what was acknowledged and can not be stored."),
     "demo": Place(
         "running", "demo", "Replay a captured run of an agent that goes round in circles, and show it."
     ),
     "doctor": Place("diagnosing", "doctor", "Find out why nothing arrives, and say what to do."),
+    "export": Place("moving", "export_runs", "Write runs to FILE (- is the output), the newest first."),
+    "import": Place(
+        "moving",
+        "import_files",
+        "Take runs from FILES (- is the input): our exports of spans, OTLP, events of LoopLens; gzip or not.",
+    ),
     "journal": Place("upkeep", "journal", "Look into what was acknowledged and waits for the store."),
     "map": Place(
         "running", "map_files", "Say how the spans and log records in FILES are understood, and why."
@@ -47,7 +54,11 @@ COMMANDS: Mapping[str, Place] = {
         "run",
         "Run a program with its LLM calls through the proxy of the collector that runs here.",
     ),
-    "runs": Place("asking", "runs", "Runs: list them, look at one, open its page."),
+    "runs": Place(
+        "asking",
+        "runs",
+        "Runs: list them, look at one, open its page, say what you think of it, delete some.",
+    ),
     "serve": Place("running", "serve", "Run the collector until it is told to end (SIGTERM, Ctrl-C)."),
     "tap": Place("watching", "tap", "Show samples of what passes, as it comes."),
     "token": Place("keys", "token", "API keys: who may send, read, delete."),

@@ -15,6 +15,10 @@ from pathlib import Path
 import orjson
 
 from collector.journal import Header, Record
+from collector.otlp.cut import count
+
+DEAD_LETTERS = "dead-letters.jsonl"
+"""Name of the file in the data directory."""
 
 
 class DeadLettersFullError(Exception):
@@ -148,11 +152,32 @@ def read(file: Path) -> Iterator[tuple[bytes, Letter]]:
 def remove(file: Path, lines: set[bytes]) -> None:
     """Takes these lines out of the file, in one step."""
     with locked(file):
-        rest = [line for line in file.read_bytes().splitlines(keepends=True) if line not in lines]
-        staged = file.with_suffix(".new")
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.writelines(rest)
-            opened.flush()
-            os.fsync(descriptor)
-        staged.replace(file)
+        _replace(file, [line for line in file.read_bytes().splitlines(keepends=True) if line not in lines])
+
+
+def revise(file: Path, rest: Callable[[Letter], bytes | None]) -> None:
+    """Goes through all letters, in one step: `rest` says what is left of a letter's body, None if nothing."""
+    with locked(file):
+        kept = []
+        for line, letter in read(file):
+            body = rest(letter)
+            if body is None:
+                continue
+            if body != letter.record.body:
+                document = orjson.loads(line) | {
+                    "items": count(body),
+                    "body": base64.b64encode(body).decode(),
+                }
+                line = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+            kept.append(line)
+        _replace(file, kept)
+
+
+def _replace(file: Path, lines: list[bytes]) -> None:
+    staged = file.with_suffix(".new")
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.writelines(lines)
+        opened.flush()
+        os.fsync(descriptor)
+    staged.replace(file)

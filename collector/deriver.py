@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from collector.callindex import CallIndex
 from collector.loops import Watch
@@ -19,12 +19,9 @@ from mappers.assemble import LIST_PRICES, assemble
 from mappers.filling import Price
 from mappers.foreign import Foreign, earliest_twin_ns, is_candidate, join
 from mappers.model import Event, Run, Warning
-from sinks.base import SinkError
+from sinks.base import RunKey, SinkError
 
 log = logging.getLogger(__name__)
-
-RunKey = tuple[str, str]
-"""(tenant, run_id)"""
 
 EventKey = tuple[str, int]
 """(span_id, seq)"""
@@ -43,6 +40,14 @@ class EventStore(Protocol):
         """Ids of stored runs in which twins of these calls may be."""
 
 
+class New(NamedTuple):
+    """What of a run was not known before."""
+
+    spans: int = 0
+    events: int = 0
+    runs: int = 0
+
+
 @dataclass(slots=True)
 class Derived:
     """What one batch of events led to."""
@@ -55,9 +60,20 @@ class Derived:
     `events` that have such fields, they are copies: later batches settle them anew while these are written."""
     warnings: list[Warning] = field(default_factory=list)
     """New, changed and retracted ones."""
-    new_runs: int = 0
-    new_events: int = 0
-    new_spans: int = 0
+    new: dict[RunKey, New] = field(default_factory=dict)
+    """By run."""
+
+    @property
+    def new_spans(self) -> int:
+        return sum(new.spans for new in self.new.values())
+
+    @property
+    def new_events(self) -> int:
+        return sum(new.events for new in self.new.values())
+
+    @property
+    def new_runs(self) -> int:
+        return sum(new.runs for new in self.new.values())
 
 
 @dataclass(slots=True)
@@ -96,20 +112,24 @@ class Deriver:
         self._states: OrderedDict[RunKey, _RunState] = OrderedDict()
         self._held = 0
         self._discarded: deque[Event] = deque()
+        self._deleted: deque[RunKey] = deque()
         self._unread: deque[tuple[int, Sequence[Event]]] = deque()
         """Events of batches that may still be read for writing, by the batch's number."""
         self._calls = CallIndex()
         self._known_from_ns: int | None = None
         """Twins that may end after this are in memory if they are there at all; None: nobody asked the store yet."""
 
-    def derive(self, events: Sequence[Event], *, batch: int, stored: int) -> Derived:
-        """Adds the events to their runs and settles these runs.
+    def derive(
+        self, events: Sequence[Event], *, batch: int, stored: int, again: Collection[RunKey] = ()
+    ) -> Derived:
+        """Adds the events to their runs and settles these runs, and those that are to be settled `again`.
 
         Of events with one identity the last counts. `batch` numbers the calls upwards; `stored` is the number
         of the newest batch whose rows can be read back: runs touched since then must stay in memory.
         """
         self._drop_discarded()
-        touched: dict[RunKey, list[Event]] = {}
+        self._drop_deleted()
+        touched: dict[RunKey, list[Event]] = {key: [] for key in again}
         for event in events:
             touched.setdefault((event.tenant, event.run_id), []).append(event)
         derived = Derived()
@@ -118,7 +138,7 @@ class Deriver:
         unknown = absent - loaded
         loaded |= self._load_twins([*events, *self._events_in(loaded)], batch)
         fresh = {key: self._add(self._states[key], arrived, derived) for key, arrived in touched.items()}
-        joined = self._join([*events, *self._events_in(loaded)])
+        joined = self._join([*events, *self._events_in(loaded.union(again))])
         assembled: list[tuple[Run, Sequence[Event]]] = []
         for key in dict.fromkeys([*touched, *joined]):
             state = self._states[key]
@@ -160,6 +180,17 @@ class Deriver:
             if state is not None and state.events.pop((event.span_id, event.seq), None) is not None:
                 self._held -= 1
 
+    def forget(self, keys: Iterable[RunKey]) -> None:
+        """Runs that are no more. May be called from any thread; it holds from the next batch on."""
+        self._deleted.extend(keys)
+
+    def _drop_deleted(self) -> None:
+        while self._deleted:
+            state = self._states.pop(self._deleted.popleft(), None)
+            if state is not None:
+                self._held -= len(state.events)
+                self._calls.discard(state.events.values())
+
     def _settle(
         self,
         key: RunKey,
@@ -182,18 +213,20 @@ class Deriver:
     def _add(self, state: _RunState, arrived: Sequence[Event], derived: Derived) -> dict[EventKey, Event]:
         """Takes events into their run and counts what is new; returns them, one for each identity."""
         known = state.events
-        before, had_begun = len(known), state.begun
+        before, had_begun, spans = len(known), state.begun, 0
         fresh: dict[EventKey, Event] = {}
         for event in arrived:
             identity = (event.span_id, event.seq)
             if identity not in known and event.source != "log":
-                derived.new_spans += event.seq == 0
+                spans += event.seq == 0
             known[identity] = fresh[identity] = event
             state.begun = state.begun or not event.part
         self._held += len(known) - before
-        if state.begun:
-            derived.new_runs += not had_begun
-            derived.new_events += len(known) - (before if had_begun else 0)
+        if arrived:
+            events = len(known) - (before if had_begun else 0) if state.begun else 0
+            derived.new[arrived[0].tenant, arrived[0].run_id] = New(
+                spans, events, int(state.begun and not had_begun)
+            )
         return fresh
 
     def _look_for_loops(

@@ -269,6 +269,12 @@ class Live:
             listener.missed(Gap(int(number) + 1, oldest - 1))
         listener.offer(word for word in self._kept if word.number > int(number))
 
+    def forget(self, keys: Collection[tuple[str, str]]) -> None:
+        """Runs that are no more, by (tenant, run id): nobody hears of them any more."""
+        with self._lock:
+            self._kept = deque(word for word in self._kept if (word.run.tenant, word.run.run_id) not in keys)
+            self._kept_bytes = sum(word.size for word in self._kept)
+
     def _forget(self) -> None:
         self._kept.clear()
         self._kept_bytes = 0
@@ -310,6 +316,8 @@ class Live:
         """What the batch has to tell, and what would be too much. Entries come before the runs that they are of: who
         hears that a run has ended has heard all of it."""
         runs = {(run.tenant, run.run_id): run for run in batch.runs}
+        for key in batch.refused:
+            runs.pop(key, None)
         for warning in batch.warnings:
             stands = self._know(warning.tenant, warning.run_id).warnings
             if warning.state == "retracted":

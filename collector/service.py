@@ -24,14 +24,16 @@ from collector.api.base import Api
 from collector.balance import balanced
 from collector.breaker import Breaker
 from collector.config import Settings
-from collector.deadletter import DeadLetters, Letter
+from collector.deadletter import DEAD_LETTERS, DeadLetters, Letter
 from collector.deriver import Deriver
 from collector.documents import ConfigError
 from collector.endpoints import Endpoints, api_token, find, publish, withdraw
+from collector.erasure import Erasures, Places
 from collector.exposure import LOOPBACK_HOSTS, ExposureError, ingest_needs_key
 from collector.flow import Flow
 from collector.gate import Gate
 from collector.intake import Intake, Submission
+from collector.jobs import Jobs
 from collector.journal import Header, Journal, JournalLockedError, Record
 from collector.keys import Keys, KeysError, keys_file
 from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, listen
@@ -51,11 +53,14 @@ from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, wi
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import Redaction
 from collector.reload import Reloadable
+from collector.retention import Retention
+from collector.rewriting import Rewriter
 from collector.stages import Derivation, LogStage, Totals, TraceStage
 from collector.states import States
 from collector.tap import Taps
 from collector.telemetry import Health, Status
 from collector.tls import TlsError, grpc_credentials
+from collector.tombstones import Refusing, Tombstones
 from mappers.agent_logs import AGENTS
 from mappers.conventions import BUILTIN
 from mappers.cost import load_price_list
@@ -65,6 +70,8 @@ from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from sinks.base import SinkError
 from sinks.clickhouse import ClickHouseSink, Exchanges, Reader, Store, StoredSettings
+from sinks.clickhouse.erasing import Eraser
+from sinks.clickhouse.expiry import Expiry
 from sinks.clickhouse.instances import Instances
 
 log = logging.getLogger(__name__)
@@ -172,14 +179,16 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         redacted_conventions = [*conventions, *(agent.convention() for agent in AGENTS)]
         log_redaction = Redaction(settings.redaction, redacted_conventions)
         dead_letters = DeadLetters(
-            directory / "dead-letters.jsonl",
+            directory / DEAD_LETTERS,
             redaction.masked_request,
             settings.sinks.clickhouse.dead_letter.max_bytes,
         )
         intake.given_up = partial(_keep_aside, dead_letters, intake)
         notifier = Notifier(settings.notifications.webhooks)
         parts.callback(notifier.close, NOTIFY_S)
-        derivation = Derivation(deriver, reader, totals, notifier.tell)
+        eraser = Eraser(store)
+        tombstones = Tombstones(await asyncio.to_thread(eraser.buried))
+        derivation = Derivation(deriver, reader, totals, notifier.tell, tombstones)
         stages: dict[str, TraceStage | LogStage] = {
             "traces": TraceStage(
                 normalizer, redaction, derivation, flows["traces"], keep_sent=store.reads_requests
@@ -196,14 +205,14 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
                     runs
                 ),
                 derivation.rewritten,
-                ClickHouseSink(store),
+                Refusing(ClickHouseSink(store), tombstones),
                 notifier.tell,
                 interval_s=settings.loops.sweep_interval,
             )
             sweeper.start()
             parts.push_async_callback(asyncio.to_thread, sweeper.close)
         order, breaker = WriteOrder(), Breaker()
-        sink = ClickHouseSink(store)
+        sink = Refusing(ClickHouseSink(store), tombstones)
         batch = settings.sinks.clickhouse.batch
         pipelines: dict[str, Pipeline[Any]] = {
             signal: Pipeline(
@@ -221,8 +230,25 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             )
             for signal, stage in stages.items()
         }
+        rewriter = Rewriter(order, derivation, sink)
+        retention = Retention(Expiry(store), StoredSettings(store), derivation)
+        jobs = Jobs(reader, StoredSettings(store), rewriter, lambda: Normalizer(conventions, prices))
         taps = _tapped(intake, stages, pipelines)
         live = _told_live(pipelines)
+        erasures = Erasures(
+            eraser,
+            reader,
+            tombstones,
+            derivation,
+            rewriter,
+            Places(
+                journals,
+                directory / DEAD_LETTERS,
+                RecordReader(Normalizer(conventions, prices), prices).run_of,
+                live.forget,
+                lambda: sum(flow.filtered for flow in flows.values()),
+            ),
+        )
         health.checks = {
             f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()
         } | {f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()}
@@ -243,7 +269,11 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
         parts.callback(lag.cancel)
         proxy = ProxyDoor(
-            settings.proxy, into(intake), salt, wire_capture(settings), archive_in(settings, store)
+            settings.proxy,
+            into(intake),
+            salt,
+            wire_capture(settings),
+            archive_in(settings, store, tombstones),
         )
         plugins = await asyncio.to_thread(plugin_control, proxy, StoredSettings(store))
         api = Api(
@@ -268,6 +298,11 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             exchanges=Exchanges(store),
             live=live,
             plugins=plugins,
+            intake=intake,
+            erasures=erasures,
+            retention=retention,
+            jobs=jobs,
+            tombstones=tombstones,
             redaction=lambda signal: Redaction(
                 settings.redaction, redacted_conventions if signal == "logs" else conventions
             ),
@@ -284,6 +319,9 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
         # finds nobody there may not.
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
+        for work in (erasures, retention, jobs):
+            parts.push_async_callback(asyncio.to_thread, work.stop)
+            work.start()
         health.ready = True
         publish(directory, endpoints)
         yield endpoints

@@ -3,7 +3,7 @@ tell of calls, become events and runs; all are kept as received."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +15,12 @@ from collector.otlp import decode_logs, parse_traces, spans_of
 from collector.pipeline import Prepared
 from collector.redaction import Redaction
 from collector.sent import Received
+from collector.tombstones import Tombstones, record_key, span_key
 from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Run, Span, Warning
 from mappers.normalize import Normalizer
 from mappers.project import project_of
 from mappers.records import RecordReader
-from sinks.base import Batch
+from sinks.base import Batch, RunKey
 
 
 @dataclass(slots=True)
@@ -47,6 +48,7 @@ class Derivation:
 
     Args:
         tell: called with warnings once they are stored.
+        tombstones: of runs that are derived no more.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Derivation:
         rows: RowStore,
         totals: Totals,
         tell: Callable[[Sequence[Warning], Sequence[Run]], None] = lambda warnings, runs: None,
+        tombstones: Tombstones | None = None,
     ) -> None:
         self._deriver = deriver
         self._tell = tell
         self._rows = rows
         self._totals = totals
+        self._tombstones = tombstones or Tombstones()
 
     def prepare(
         self,
@@ -70,15 +74,22 @@ class Derivation:
         number: int,
         stored: int,
         items: int,
+        again: Collection[RunKey] = (),
     ) -> Prepared:
-        """The batch with its settled events and their runs. `stored_hook` is called once it is stored."""
-        derived = self._deriver.derive(events, batch=number, stored=stored)
+        """The batch with its settled events and their runs, and with the runs that are to be settled `again`.
+        `stored_hook` is called once it is stored."""
+        if len(self._tombstones):
+            batch.refused |= self._tombstones.among((event.tenant, event.run_id) for event in events)
+            events = [event for event in events if (event.tenant, event.run_id) not in batch.refused]
+        derived = self._deriver.derive(events, batch=number, stored=stored, again=again)
         batch.events, batch.runs, batch.warnings = derived.events, derived.runs, derived.warnings
 
         def add_resettled() -> None:
             batch.events = derived.events + self.rewritten(derived.resettled)
 
         def count() -> None:
+            for key in batch.refused:  # deleted since then
+                derived.new.pop(key, None)
             self._totals.spans += derived.new_spans
             self._totals.events += derived.new_events
             self._totals.runs += derived.new_runs
@@ -92,6 +103,13 @@ class Derivation:
             self._deriver.discard(lost)
 
         return Prepared(number, batch, add_resettled, count, discard, items)
+
+    def deleted(self, keys: Collection[RunKey], spans: int, events: int, runs: int) -> None:
+        """Runs that are no more, and what they were in the totals."""
+        self._deriver.forget(keys)
+        self._totals.spans -= spans
+        self._totals.events -= events
+        self._totals.runs -= runs
 
     def rewritten(self, events: Sequence[Event]) -> list[Event]:
         """The stored rows of these events, with what their runs now say of them."""
@@ -151,12 +169,16 @@ class TraceStage:
         for tell in self.mapped:
             tell(events)
 
+        batch = Batch(spans=items, sent=sent)
+
         def count(derived: Derived) -> None:
+            refused = sum(span_key(span) in batch.refused for span in items) if batch.refused else 0
             self._flow.stored += derived.new_spans
-            self._flow.duplicates += len(items) - derived.new_spans
+            self._flow.filtered += refused
+            self._flow.duplicates += len(items) - derived.new_spans - refused
 
         return self._derivation.prepare(
-            Batch(spans=items, sent=sent),
+            batch,
             events,
             count,
             number=number,
@@ -185,22 +207,31 @@ class LogStage:
         return logs
 
     def prepare(self, items: Sequence[LogRecord], *, number: int, stored: int) -> Prepared:
+        batch = Batch(logs=items)
+
         def count(_: Derived) -> None:
-            self._flow.stored += len(items)
+            refused = sum(record_key(record) in batch.refused for record in items) if batch.refused else 0
+            self._flow.stored += len(items) - refused
+            self._flow.filtered += refused
 
         self._redaction.mask()
-        events = [event for record in items if (event := self._reader.event(record)) is not None]
+        events = list(filter(None, map(self._event, items)))
         self._redaction.hide(items, events)
         for tell in self.mapped:
             tell(events)
         return self._derivation.prepare(
-            Batch(logs=items),
+            batch,
             events,
             count,
             number=number,
             stored=stored,
             items=len(items),
         )
+
+    def _event(self, record: LogRecord) -> Event | None:
+        event = self._reader.event(record)
+        record.run_id = event.run_id if event is not None else self._reader.run_of(record)
+        return event
 
 
 def label(items: Sequence[Span] | Sequence[LogRecord], record: Record) -> None:

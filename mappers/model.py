@@ -146,6 +146,8 @@ class LogRecord:
     scope: Scope
     project: str = DEFAULT_PROJECT
     tenant: str = DEFAULT_TENANT
+    run_id: str = ""
+    """The run that it belongs to; "" if none is known."""
 
 
 # --------------------------------------------------------------------------- what it means

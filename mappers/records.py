@@ -83,28 +83,39 @@ class RecordReader:
             body = {"role": ROLES.get(name, "assistant"), **body}
         return (None, body) if name == CHOICE else (body, None)
 
-    def _of_an_agent(self, record: LogRecord, name: str) -> Event | None:
+    def run_of(self, record: LogRecord) -> str:
+        """The run that a record belongs to, whether it tells something of it or not; "" if none is known."""
+        found = self._session_of(record, event_name(record))
+        return _session_run(record, found[3]) if found is not None and found[3] else record.trace_id
+
+    def _session_of(self, record: LogRecord, name: str) -> tuple[AgentLogs, re.Pattern[str], str, str] | None:
+        """The agent that tells its session by this record, its other scopes, its own name of what happened, and the
+        session's id, "" if it has none; None if no agent does."""
         for agent, scopes, secondary in self._agents:
-            known = scopes.search(record.scope.name) is not None
             # Where the library names events itself (after the place in the code), the attribute is the agent's.
             names = (name, record.attributes.get("event.name"), record.body)
             own_name = next(filter(None, (_own_name(agent, one) for one in names)), "")
-            if not known and not own_name:
-                continue
-            happening = _happening(agent, record, own_name or name)
-            session = next(filter(None, (text(record.attributes.get(key)) for key in agent.session)), "")
-            kind = agent.kinds.get(happening)
-            if kind is None or not session:
-                return None
-            adds = bool(agent.secondary) and secondary.search(record.scope.name) is not None
-            return self._in_session(agent, record, happening, session, adds=adds)
+            if own_name or scopes.search(record.scope.name) is not None:
+                session = next(filter(None, (text(record.attributes.get(key)) for key in agent.session)), "")
+                return agent, secondary, own_name, session
         return None
+
+    def _of_an_agent(self, record: LogRecord, name: str) -> Event | None:
+        found = self._session_of(record, name)
+        if found is None:
+            return None
+        agent, secondary, own_name, session = found
+        happening = _happening(agent, record, own_name or name)
+        if agent.kinds.get(happening) is None or not session:
+            return None
+        adds = bool(agent.secondary) and secondary.search(record.scope.name) is not None
+        return self._in_session(agent, record, happening, session, adds=adds)
 
     def _in_session(
         self, agent: AgentLogs, record: LogRecord, happening: str, session: str, *, adds: bool
     ) -> Event:
         """`adds`: another record may tell of the happening too; this one lies within that, as a twin, or is alone."""
-        run_id = sha256(f"{record.project}\0{session}".encode(errors="replace")).hexdigest()[:32]
+        run_id = _session_run(record, session)
         span = _as_span(record)
         told_apart = next(filter(None, (text(record.attributes.get(key)) for key in agent.twice)), "")
         if told_apart:
@@ -161,6 +172,10 @@ def _body(record: LogRecord) -> Any:
     if body is None:
         return {key: record.attributes[key] for key in record.attributes if key in ("content", "message")}
     return body
+
+
+def _session_run(record: LogRecord, session: str) -> str:
+    return sha256(f"{record.project}\0{session}".encode(errors="replace")).hexdigest()[:32]
 
 
 def _own_name(agent: AgentLogs, name: Any) -> str:

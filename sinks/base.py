@@ -8,6 +8,9 @@ from typing import Protocol
 
 from mappers.model import Event, LogRecord, Run, Span, Warning
 
+RunKey = tuple[str, str]
+"""(tenant, run id)"""
+
 
 class SinkError(Exception):
     """Base of what a sink raises on purpose."""
@@ -50,6 +53,8 @@ class Batch:
     token: str = ""
     """The same for the same spans and log records only. A store may drop those that come with a token it has
     seen; "": none."""
+    refused: set[RunKey] = field(default_factory=set)
+    """Runs whose rows were taken out on the way, since they were deleted meanwhile."""
 
 
 class Sink(Protocol):

@@ -11,8 +11,8 @@ from typing import Any
 from mappers.model import Run, RunStatus
 from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Compare, Condition, Either, Every, Not, Type
 
-NOT_OF_RUNS = frozenset({"text", "span"})
-"""Fields, beside attributes, that only the store can look up: they are of a run's spans and events."""
+NOT_OF_RUNS = frozenset({"text", "span", "pinned", "note"})
+"""Fields, beside attributes, that only the store can look up: they are of spans and events, or what people say."""
 
 _VALUES: Mapping[str, Callable[[Run], Any]] = {
     "project": lambda run: run.project,

@@ -13,14 +13,19 @@ from starlette.types import ASGIApp
 
 from collector.api.access import Access
 from collector.api.analysis import AnalysisRoutes
+from collector.api.annotating import AnnotationRoutes
 from collector.api.answering import Numbered, OnePath, by_path
 from collector.api.assistants import AssistantRoutes
 from collector.api.base import READERS, Api, Routes, RouteTable
+from collector.api.database import DatabaseRoutes
+from collector.api.deletions import DeletionRoutes
 from collector.api.discovery import DiscoveryRoutes
 from collector.api.events import EventRoutes
 from collector.api.exchanges import ExchangeRoutes
+from collector.api.exporting import ExportRoutes
 from collector.api.groups import GroupRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
+from collector.api.importing import ImportRoutes
 from collector.api.jaeger.routes import JaegerRoutes
 from collector.api.messages import MessageRoutes
 from collector.api.plugins import PluginRoutes
@@ -51,12 +56,17 @@ PARTS: tuple[type[Routes], ...] = (
     RunRoutes,
     EventRoutes,
     StructureRoutes,
+    AnnotationRoutes,
     MessageRoutes,
+    DeletionRoutes,
+    ExportRoutes,
+    ImportRoutes,
     SpanRoutes,
     WarningRoutes,
     ExchangeRoutes,
     PluginRoutes,
     TokenRoutes,
+    DatabaseRoutes,
     StreamRoutes,
     TapRoutes,
     JaegerRoutes,

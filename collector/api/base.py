@@ -16,13 +16,18 @@ from starlette.responses import Response
 from collector.api.declaring import Route
 from collector.api.problems import Problem
 from collector.config import RedactionSettings
+from collector.erasure import Erasures
 from collector.gate import Caller, forbidden
+from collector.intake import Intake
+from collector.jobs import Jobs
 from collector.keys import Keys, Scope
 from collector.live import Live
 from collector.proxy.plugins import PluginControl
 from collector.redaction import Redaction
+from collector.retention import Retention
 from collector.tap import Taps
 from collector.telemetry import Health, Status
+from collector.tombstones import Tombstones
 from mappers.model import Run
 from mappers.normalize import Normalizer
 from sinks.clickhouse import Exchanges, Reader
@@ -47,6 +52,11 @@ class Api:
     normalizer: Callable[[], Normalizer] = Normalizer
     """Makes one that reads as those of the pipelines do."""
     keys: Keys | None = None
+    intake: Intake | None = None
+    erasures: Erasures | None = None
+    retention: Retention | None = None
+    jobs: Jobs | None = None
+    tombstones: Tombstones = field(default_factory=Tombstones)
     metrics: Callable[[], bytes] = bytes
     """The text for Prometheus."""
     components: Callable[[], dict[str, Any]] = dict
@@ -84,6 +94,8 @@ class Routes:
         run_id = request.path_params["run_id"].lower()
         caller = caller_of(request)
         run = await self.read(self.api.reader.run, caller.tenant, run_id)
+        if (caller.tenant, run_id) in self.api.tombstones:
+            raise Problem(410, f"The run {run_id} was deleted.")
         if run is None or caller.project not in ("", run.project):
             raise Problem(404, f"There is no run {run_id!r}. A run's id is its trace id, 32 hex digits.")
         return run

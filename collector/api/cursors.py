@@ -38,6 +38,17 @@ def decode(cursor: str, binding: str, *kinds: type) -> tuple[Any, ...]:
     return tuple(key)
 
 
+def run_key(cursor: str, binding: str) -> tuple[int | float, str]:
+    """The sort key of a run.
+
+    Raises: Problem: as `decode`.
+    """
+    key = decode(cursor, binding)
+    if len(key) != 2 or not isinstance(key[0], (int, float)) or not isinstance(key[1], str):
+        raise _mismatch("is not one of ours")
+    return key[0], key[1]
+
+
 def _digest(binding: str) -> str:
     return hashlib.blake2b(binding.encode(), digest_size=6).hexdigest()
 

@@ -83,6 +83,8 @@ class Route:
             found.add(413)
         if "{" in self.path and not self.lenient:
             found.add(404)
+        if "{run_id}" in self.path:
+            found.add(410)
         return sorted(found)
 
 
@@ -101,6 +103,8 @@ PATH_PARAMETERS = {
     "span_id": "id of the span, 16 hex digits",
     "exchange_id": "id of the exchange, 26 characters",
     "plugin_id": "id of the plugin",
+    "deletion_id": "id of the deletion",
+    "export_id": "id of the export, as the header X-Eddyline-Export of its file says",
     "token_id": "id of the key, eight hex digits",
 }
 """What stands in paths, by name."""

@@ -100,6 +100,10 @@ class Run(TypedDict):
     """Those that answered, else those that were asked for."""
     tools: list[str]
     tags: list[str]
+    """Of its spans, and those that people gave it."""
+    note: str | None
+    pinned: bool
+    """It is kept, whatever its age."""
     usage: Usage
     usage_method: str
     """leaf_sum: the sum of its calls; root_reported: what its root says."""
@@ -782,6 +786,243 @@ class WantedToken(TypedDict):
     scopes: NotRequired[list[Literal["ingest", "read", "content", "delete", "admin"]]]
     project: NotRequired[str | None]
     tenant: NotRequired[str | None]
+
+
+# --------------------------------------------------------------------------- the database
+
+
+class Table(TypedDict):
+    table: str
+    rows: int
+    bytes: int
+    parts: int
+
+
+class Database(TypedDict):
+    """What the database holds and does."""
+
+    schema_version: int
+    bytes: int
+    merges: int
+    mutations: int
+    tables: list[Table]
+
+
+@described
+class RetentionPolicy(TypedDict, total=False):
+    """How long what is kept, in days since it was written; null: for ever."""
+
+    spans_days: int | None
+    logs_days: int | None
+    events_days: int | None
+    exchanges_days: int | None
+    runs_days: int | None
+    """Of runs and warnings."""
+    max_bytes: int | None
+    """Of all tables; beyond that the oldest spans, logs, events and exchanges go."""
+
+
+class ExpiredRows(TypedDict, total=False):
+    """How many rows of each kind."""
+
+    spans: int
+    logs: int
+    events: int
+    exchanges: int
+    runs: int
+
+
+class RetentionRound(TypedDict):
+    """What retention did last."""
+
+    at: Time
+    deleted: ExpiredRows
+    error: str | None
+
+
+@described
+class Retention(TypedDict):
+    """How long what is kept. Pinned runs are not asked."""
+
+    policy: RetentionPolicy
+    bytes: int
+    """What the tables take now."""
+    would_delete: ExpiredRows
+    last: RetentionRound | None
+
+
+@described
+class Job(TypedDict):
+    """Long work on the database."""
+
+    job_id: str
+    kind: Literal["compact", "remap"]
+    state: Literal["running", "done", "stopped"]
+    done: int
+    """Tables, or runs."""
+    total: int
+    error: str | None
+    began_at: Time
+    ended_at: Time | None
+
+
+class LastJob(TypedDict):
+    job: Job | None
+
+
+class WantedRemap(TypedDict):
+    """Which runs to map anew: those that began since then."""
+
+    since: str
+
+
+# --------------------------------------------------------------------------- annotating
+
+
+@described
+class Annotation(TypedDict):
+    """What people say of a run."""
+
+    tags: list[str]
+    note: str | None
+    pinned: bool
+    updated_by: str | None
+    """Id of the key."""
+    updated_at: Time | None
+
+
+@described
+class WantedAnnotation(TypedDict, total=False):
+    """What to say of a run; what is not given stays."""
+
+    tags: list[str]
+    """All that people give it; those of its spans stay."""
+    note: str | None
+    pinned: bool
+
+
+# --------------------------------------------------------------------------- deleting
+
+
+@described
+class DeletedRows(TypedDict):
+    """How many of each kind."""
+
+    runs: int
+    warnings: int
+    events: int
+    spans: int
+    logs: int
+    exchanges: int
+    """Calls as they passed the proxy."""
+    annotations: int
+    dead_letters: NotRequired[int]
+    quarantined: NotRequired[int]
+
+
+class RemainingRows(TypedDict):
+    """How many of each kind were found when all was done."""
+
+    runs: int
+    warnings: int
+    events: int
+    spans: int
+    logs: int
+    exchanges: int
+    annotations: int
+    journal: int
+    quarantine: int
+    dead_letters: int
+
+
+@described
+class Deletion(TypedDict):
+    """The receipt of a deletion."""
+
+    deletion_id: str
+    state: Literal["accepted", "hidden", "purged"]
+    """Nothing is taken any more; nobody can read them; nothing is left."""
+    filter: dict[str, str]
+    """Which runs; who was meant only as a hash."""
+    reason: str | None
+    requested_by: str | None
+    """Id of the key."""
+    requested_at: str | None
+    hidden_at: str | None
+    purged_at: str | None
+    matched: DeletedRows | None
+    verified: RemainingRows | None
+    not_covered: list[str]
+
+
+class ExpectedDeletion(TypedDict):
+    """What a deletion would delete."""
+
+    dry_run: Literal[True]
+    matched: DeletedRows
+
+
+class DeletionFilter(TypedDict, total=False):
+    """Which runs; all that is given must hold."""
+
+    user: str
+    session: str
+    project: str
+    before: str
+    run_ids: list[str]
+
+
+class WantedDeletion(TypedDict):
+    """What is to be deleted."""
+
+    filter: DeletionFilter
+    dry_run: NotRequired[bool]
+    reason: NotRequired[str]
+
+
+# --------------------------------------------------------------------------- moving
+
+
+@described
+class Export(TypedDict):
+    """What an export came to."""
+
+    export_id: str
+    shape: str
+    format: str
+    complete: bool
+    """Everything was sent."""
+    runs: int
+    rows: int
+    bytes: int
+    """But for the last line of JSON Lines that tells rows and hash."""
+    sha256: str | None
+    """Of these bytes, in hex; null until the export is complete."""
+    next_cursor: str | None
+    """Where the next export goes on, if this one had a limit and more runs follow."""
+
+
+@described
+class RejectedLine(TypedDict):
+    line: int
+    """Its place in the file, counted from 1."""
+    reason: str
+
+
+@described
+class Import(TypedDict):
+    """What became of a file."""
+
+    dry_run: bool
+    format: str | None
+    lines: int
+    """Lines of JSON, or frames of protobuf, but for empty ones."""
+    accepted: int
+    """Spans and log records."""
+    rejected_lines: int
+    rejected_items: int
+    rejected: list[RejectedLine]
+    """The first thousand of them."""
 
 
 # --------------------------------------------------------------------------- asking

@@ -6,15 +6,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from collector.api.problems import Problem, invalid
+from collector.times import nanoseconds
 
 _RELATIVE = re.compile(r"-(\d{1,12})([smhdw])")
 _UNIT_NS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_FRACTION = re.compile(r"\.(\d+)")
 
 ATTRIBUTES = "attr.*"
 """Name of a parameter that stands for all that begin like this."""
@@ -191,15 +190,10 @@ class Parameters:
             return None
         if match := _RELATIVE.fullmatch(value):
             return max(0, self.now_ns - int(match[1]) * _UNIT_NS[match[2]] * 10**9)
-        fraction = _FRACTION.search(value)
         try:
-            moment = datetime.fromisoformat(_FRACTION.sub("", value))
+            return nanoseconds(value)
         except ValueError:
             raise invalid(name, f"{value!r} is neither an RFC 3339 time nor like -24h") from None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        nanoseconds = int(fraction[1][:9].ljust(9, "0")) if fraction else 0
-        return int(moment.timestamp()) * 10**9 + nanoseconds
 
     def window_ns(self) -> tuple[int | None, int | None]:
         """`since` and `until`, the one before the other."""

@@ -23,6 +23,8 @@ _TITLES = {
     403: ("forbidden", "Not allowed"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
+    409: ("conflict", "Not now"),
+    410: ("deleted", "Deleted"),
     413: ("too-large", "Too large"),
     415: ("unsupported-media-type", "Unsupported media type"),
     421: ("misdirected", "Unknown host"),

@@ -10,6 +10,7 @@ from collector.api import models
 from mappers.assemble import settle
 from mappers.model import Run, RunStatus, Usage, Warning
 from mappers.timeline import TimelineEntry
+from sinks.clickhouse.annotations import NONE, StoredRun
 
 
 def rfc3339(time_ns: int) -> str:
@@ -43,6 +44,7 @@ def run_document(run: Run, now_ns: int, *, content: bool) -> models.Run:
     status = settle(run, now_ns)
     ended = status != RunStatus.RUNNING
     counts = run.counts
+    said = run.said if isinstance(run, StoredRun) else NONE
     return {
         "run_id": run.run_id,
         "project": run.project,
@@ -58,7 +60,9 @@ def run_document(run: Run, now_ns: int, *, content: bool) -> models.Run:
         "agents": list(run.agents),
         "models": list(run.models),
         "tools": list(run.tools),
-        "tags": list(run.tags),
+        "tags": list(dict.fromkeys([*run.tags, *said.tags])),
+        "note": said.note or None,
+        "pinned": said.pinned,
         "usage": _usage(run.usage),
         "usage_method": run.usage_method,
         "cost_usd": money(run.cost_usd),
@@ -196,6 +200,27 @@ def span_document(span: dict[str, Any]) -> models.Span:
                 span["link_trace_ids"], span["link_span_ids"], span["link_attributes"], strict=True
             )
         ],
+    }
+
+
+def record_document(record: dict[str, Any]) -> dict[str, Any]:
+    """A stored log record."""
+    return {
+        "trace_id": record["trace_id"] or None,
+        "span_id": record["span_id"] or None,
+        "started_at": rfc3339(record["time_ns"]),
+        "flags": record["flags"],
+        "severity": {"number": record["severity_number"], "text": record["severity_text"]},
+        "event_name": record["event_name"],
+        "body": record["body"],
+        "project": record["project"],
+        "resource": record["resource"],
+        "scope": {
+            "name": record["scope_name"],
+            "version": record["scope_version"] or None,
+            "attributes": record["scope"],
+        },
+        "attributes": record["attributes"],
     }
 
 

@@ -12,7 +12,6 @@ from collector.api.declaring import NDJSON, Answer, Route, parameters_of
 from collector.api.grouping import RUN_FIELDS, run_groups
 from collector.api.listing import list_response
 from collector.api.parameters import Parameters
-from collector.api.problems import invalid
 from collector.api.queries import (
     BODY_PARAMETERS,
     RUN_PARAMETERS,
@@ -100,12 +99,7 @@ class RunRoutes(Routes):
             include_all=parameters.choice("include") == "all",
         )
         given = parameters.text("cursor")
-        cursor = None
-        if given is not None:
-            key = cursors.decode(given, binding)
-            if len(key) != 2 or not isinstance(key[0], (int, float)) or not isinstance(key[1], str):
-                raise invalid("cursor", "is not one of ours")
-            cursor = (key[0], key[1])
+        cursor = cursors.run_key(given, binding) if given is not None else None
         page = await self.read(self.api.reader.runs, wanted, limit, cursor, now_ns, SORTS[sort])
         meta: models.RunListMeta = {
             "since": parameters.text("since"),

@@ -11,6 +11,7 @@ import click
 
 from collector.commands.client import Client, Query, segment
 from collector.commands.common import TOKEN, URL, Command, api_of, data_dir_option
+from collector.commands.deleting import rm
 from collector.commands.output import (
     shown_as,
     write_json,
@@ -51,7 +52,10 @@ def _listing(default: int) -> Callable[[Command], Command]:
 
 @click.group()
 def runs() -> None:
-    """Runs: list them, look at one, open its page."""
+    """Runs: list them, look at one, open its page, say what you think of it, delete some."""
+
+
+runs.add_command(rm)
 
 
 @runs.command("ls")
@@ -131,6 +135,42 @@ def _open(client: Client, path: str) -> None:
     """The token goes in the fragment, which is never sent; the page takes it from there and removes it."""
     click.echo(client.address + path)
     webbrowser.open(client.address + path + (f"#token={client.token}" if client.token else ""))
+
+
+@runs.command()
+@click.argument("run_id")
+@click.option("--tag", "tags", multiple=True, help="Give it this tag; several times for several.")
+@click.option("--untag", "untags", multiple=True, help="Take this tag from it.")
+@click.option("--note", help="What there is to say of it; an empty one takes the note back.")
+@click.option("--pin/--unpin", "pinned", default=None, help="Keep it for ever, or no longer.")
+@_asking
+def annotate(
+    run_id: str,
+    tags: tuple[str, ...],
+    untags: tuple[str, ...],
+    note: str | None,
+    pinned: bool | None,
+    url: str,
+    token: str,
+    data_dir: Path | None,
+) -> None:
+    """Give a run tags or a note, or pin it so that retention leaves it."""
+    client = Client(*api_of(url, token, data_dir))
+    path = "/runs" + segment(run_id)
+    body: dict[str, object] = {}
+    if tags or untags:
+        given = client.get(path + "/annotation")["tags"]
+        body["tags"] = [tag for tag in dict.fromkeys([*given, *tags]) if tag not in untags]
+    if note is not None:
+        body["note"] = note
+    if pinned is not None:
+        body["pinned"] = pinned
+    if not body:
+        raise click.UsageError("say what: --tag, --untag, --note, --pin or --unpin")
+    run = client.patch(path, body)
+    click.echo(f"{run['name']}: {', '.join(run['tags']) or 'no tags'}{', pinned' if run['pinned'] else ''}")
+    if run["note"]:
+        click.echo(run["note"])
 
 
 @click.group()

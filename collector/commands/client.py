@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
@@ -13,6 +13,7 @@ from collector.commands.common import FINDING, NO_CONNECTION, NOT_ALLOWED, NOT_F
 
 TIMEOUT_S = 60.0
 """Longer than any query may take, and than the pause between two signs of life of a stream."""
+PIECE_BYTES = 1 << 20
 PAGE = 200
 """Rows that are asked for at a time."""
 
@@ -39,6 +40,12 @@ class Client:
 
     def post(self, path: str, body: Any) -> Any:
         return self._document("POST", path, None, body)
+
+    def put(self, path: str, body: Any, query: Query | None = None) -> Any:
+        return self._document("PUT", path, query, body)
+
+    def patch(self, path: str, body: Any) -> Any:
+        return self._document("PATCH", path, None, body)
 
     def delete(self, path: str) -> Any:
         """None if the answer has no body."""
@@ -69,6 +76,33 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 self._unreachable(error)
 
+    def file(self, path: str, query: Query, header: str) -> tuple[str, Iterator[bytes]]:
+        """A header of an answer, and its body piece by piece."""
+        connection = self._connected()
+        try:
+            response = self._answer(connection, "GET", path, query, None, {})
+        except (OSError, http.client.HTTPException) as error:
+            self._unreachable(error)
+        return response.getheader(header) or "", self._pieces(connection, response)
+
+    def _pieces(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse
+    ) -> Iterator[bytes]:
+        with closing(connection):
+            try:
+                while piece := response.read(PIECE_BYTES):
+                    yield piece
+            except (OSError, http.client.HTTPException) as error:
+                self._unreachable(error)
+
+    def send(self, path: str, query: Query, pieces: Iterable[bytes]) -> Any:
+        """The answer's document to a body that is sent piece by piece."""
+        with closing(self._connected()) as connection:
+            try:
+                return json.loads(self._answer(connection, "POST", path, query, pieces, {}).read())
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                self._unreachable(error)
+
     def _document(self, method: str, path: str, query: Query | None, body: Any = None) -> Any:
         with closing(self._connected()) as connection:
             try:
@@ -88,7 +122,7 @@ class Client:
     ) -> http.client.HTTPResponse:
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         target = f"/api/v1{path}" + (f"?{urlencode(given)}" if given else "")
-        content = None if body is None else json.dumps(body)
+        content = json.dumps(body) if isinstance(body, (dict, list)) else body
         connection.request(method, target, body=content, headers={**self._headers, **headers})
         response = connection.getresponse()
         if response.status >= 300:

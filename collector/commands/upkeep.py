@@ -171,7 +171,9 @@ def replay_letters(data_dir: Path | None, to: str | None, key: str | None, as_ke
 
 
 def _letters_file(data_dir: Path | None) -> Path:
-    return _directory(data_dir) / "dead-letters.jsonl"
+    from collector.deadletter import DEAD_LETTERS
+
+    return _directory(data_dir) / DEAD_LETTERS
 
 
 class _Sender:

@@ -237,6 +237,17 @@ class Journal:
         failing = self._failures >= FAILURES_IN_A_ROW and time.monotonic() - self._failed_at < FAILING_S
         return "the journal can not be written" if failing else self._room.refusal(self.waiting_bytes)
 
+    def rotate(self) -> None:
+        """Begins a new segment, so that what was written can be let go of once it is stored."""
+        with self._queue_changed:
+            self._rotate = True
+            self._queue_changed.notify()
+
+    def holds_before(self, sequence: int) -> bool:
+        """Whether there are segments that began before this sequence."""
+        with self._readable_changed:
+            return any(segment < sequence for segment in self._segments)
+
     def settled(self, sequence: int) -> None:
         """Called by the sink's side, with `accounting` held: every record before `sequence` is stored."""
         while self._unsettled and self._unsettled[0][0] < sequence:

@@ -42,3 +42,7 @@ class Quarantine:
                 file.write(content)
         except OSError as error:
             log.error("%s: not kept: %s", segment.name, error)
+
+    def files(self) -> list[Path]:
+        """What is kept, of earlier processes too."""
+        return sorted(self._directory.glob("*.bad"))

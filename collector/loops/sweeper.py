@@ -17,11 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Protocol
 
-from collector.deriver import Derived, RunKey
+from collector.deriver import Derived
 from collector.loops import Watch
 from collector.loops.ownership import owner
 from mappers.model import Event, Run, Warning
-from sinks.base import Batch, Sink, SinkError
+from sinks.base import Batch, RunKey, Sink, SinkError
 from sinks.clickhouse.instances import Instance
 from sinks.clickhouse.queries.sweeping import Touched
 

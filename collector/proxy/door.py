@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,9 @@ from collector.proxy.recorder import ExchangeRecorder, Outlet, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
 from collector.proxy.wire import WireCapture
 from collector.redaction import ProjectRules
+from collector.tombstones import Tombstones
 from sinks.clickhouse import Exchanges, Store, StoredSettings
+from sinks.clickhouse.exchanges import StoredExchange
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +117,19 @@ def wire_capture(settings: Settings) -> WireCapture | None:
     return WireCapture(settings.logging, ProjectRules(settings.redaction))
 
 
-def archive_in(settings: Settings, store: Store) -> Archive | None:
+def archive_in(settings: Settings, store: Store, tombstones: Tombstones) -> Archive | None:
     """The archive of a collector; None if its proxy is off."""
     if settings.proxy.endpoint is None:
         return None
-    return Archive(Exchanges(store).write, ProjectRules(settings.redaction))
+    exchanges = Exchanges(store)
+
+    def write(calls: Sequence[StoredExchange]) -> None:
+        with tombstones.writing():
+            kept = [call for call in calls if (call.tenant, call.trace_id) not in tombstones]
+            if kept:
+                exchanges.write(kept)
+
+    return Archive(write, ProjectRules(settings.redaction))
 
 
 def plugin_control(door: ProxyDoor, settings: StoredSettings) -> PluginControl:

@@ -114,6 +114,8 @@ def _comparison(compare: Compare, sql: Sql) -> str:
         return _text(compare, sql)
     if name == "span":
         return _span(compare, sql)
+    if name in ("pinned", "note"):
+        return _said(compare, sql)
     column, kind = COLUMNS[name], FIELDS[name].type
     if kind in NUMERIC:
         if compare.pattern:
@@ -124,12 +126,32 @@ def _comparison(compare: Compare, sql: Sql) -> str:
         return f"ifNull({column} {compare.operator} {number}, false)"
     if kind is Type.WORDS:
         return _contains(column, compare, sql)
-    fits = _fitting(compare, sql)
     if kind is Type.TEXTS:
-        if not compare.pattern:
-            return f"has({column}, {sql.bind(compare.value, 'String')})"
-        return f"arrayExists(x -> {fits('x')}, {column})"
-    return fits(column)
+        own = _among_texts(column, compare, sql)
+        return f"({own} OR {_said(compare, sql)})" if name == "tag" else own
+    return _fitting(compare, sql)(column)
+
+
+def _among_texts(column: str, compare: Compare, sql: Sql) -> str:
+    if not compare.pattern:
+        return f"has({column}, {sql.bind(compare.value, 'String')})"
+    return f"arrayExists(x -> {_fitting(compare, sql)('x')}, {column})"
+
+
+def _said(compare: Compare, sql: Sql) -> str:
+    """What people say of a run."""
+    match compare.field:
+        case "tag":
+            fits = _among_texts("Tags", compare, sql)
+        case "note":
+            fits = _contains("Note", compare, sql)
+        case _:
+            fits = "Pinned"
+    said = (
+        "RunId IN (SELECT RunId FROM otel.annotations FINAL"
+        f" WHERE Tenant = {{tenant:String}} AND {fits}{sql.narrowed('RunId')})"
+    )
+    return f"NOT {said}" if compare.field == "pinned" and compare.value == "false" else said
 
 
 def _fitting(compare: Compare, sql: Sql) -> Callable[[str], str]:
@@ -221,6 +243,15 @@ def facet_sql(field: str, runs: str, values: dict[str, Any]) -> str:
             "SELECT DISTINCT TraceId, SpanName AS Value FROM otel.otel_traces"
             f" WHERE Tenant = {{tenant:String}} AND TraceId IN (SELECT RunId FROM ({runs}))"
         )
+    if field == "tag":
+        return (
+            f"SELECT DISTINCT RunId, Value FROM (SELECT RunId, arrayJoin(Tags) AS Value FROM ({runs})"
+            " UNION ALL SELECT RunId, arrayJoin(Tags) AS Value FROM otel.annotations FINAL"
+            f" WHERE Tenant = {{tenant:String}} AND RunId IN (SELECT RunId FROM ({runs})))"
+        )
+    if field == "pinned":
+        said = "SELECT RunId FROM otel.annotations FINAL WHERE Tenant = {tenant:String} AND Pinned"
+        return f"SELECT if(RunId IN ({said}), 'true', 'false') AS Value FROM ({runs})"
     column = COLUMNS[field]
     if FIELDS[field].type is Type.TEXTS:
         column = f"arrayJoin({column})"

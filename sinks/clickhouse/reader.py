@@ -8,6 +8,7 @@ identity: by `IngestedAt` for events and spans, by `Version` for runs.
 from __future__ import annotations
 
 from sinks.clickhouse.queries.analysis import AnalysisQueries
+from sinks.clickhouse.queries.database import DatabaseQueries
 from sinks.clickhouse.queries.events import EventQueries
 from sinks.clickhouse.queries.groups import GroupQueries
 from sinks.clickhouse.queries.outline import OutlineQueries
@@ -18,6 +19,7 @@ from sinks.clickhouse.queries.spans import SpanQueries
 from sinks.clickhouse.queries.sweeping import SweepQueries
 from sinks.clickhouse.queries.traces import TraceQueries
 from sinks.clickhouse.queries.warnings import WarningQueries
+from sinks.clickhouse.queries.whole import WholeQueries
 
 __all__ = ["Order", "Page", "Reader", "RunFilter"]
 
@@ -33,5 +35,7 @@ class Reader(
     WarningQueries,
     AnalysisQueries,
     SweepQueries,
+    WholeQueries,
+    DatabaseQueries,
 ):
     """Queries of one store. May be used from any number of threads."""

@@ -23,6 +23,11 @@ ENGINE_CONFIG = """<clickhouse>
     <index_mark_cache_size>16777216</index_mark_cache_size>
     <uncompressed_cache_size>0</uncompressed_cache_size>
     <query_condition_cache_size>16777216</query_condition_cache_size>
+    <merge_tree>
+        <cleanup_delay_period>1</cleanup_delay_period>
+        <cleanup_delay_period_random_add>0</cleanup_delay_period_random_add>
+        <max_cleanup_delay_period>2</max_cleanup_delay_period>
+    </merge_tree>
     <background_pool_size>2</background_pool_size>
     <background_schedule_pool_size>2</background_schedule_pool_size>
     <background_move_pool_size>1</background_move_pool_size>
@@ -35,7 +40,8 @@ ENGINE_CONFIG = """<clickhouse>
     <tables_loader_background_pool_size>2</tables_loader_background_pool_size>
 </clickhouse>
 """
-"""Without limits the engine takes up to 90 % of the machine's memory."""
+"""Without limits the engine takes up to 90 % of the machine's memory. It looks every few seconds, not minutes, for
+parts that nobody needs any more, so that what was deleted leaves the disk soon."""
 
 ENGINE_MEMORY_BYTES = 900 << 20
 
@@ -44,6 +50,12 @@ WRITE_SETTINGS = {
     "optimize_on_insert": 0,  # duplicates leave in merges; sorting them out at insert costs CPU twice
     "max_insert_threads": 1,
     "max_partitions_per_insert_block": 0,  # a batch of old spans is not an error
+}
+COMMAND_SETTINGS = {
+    "mutations_sync": 2,
+    "lightweight_deletes_sync": 2,
+    "async_insert": 0,
+    "max_threads": 2,
 }
 READ_SETTINGS = {
     "readonly": 2,
@@ -65,6 +77,8 @@ class Store:
         self._lock = threading.Lock()
         self._open: list[Any] = []
         self._idle_readers: list[Any] = []
+        self._commanding = threading.Lock()
+        self._commander: Any = None
 
     @classmethod
     def open(cls, where: str | Path) -> Store:
@@ -135,6 +149,17 @@ class Store:
             self._idle_readers.append(client)
 
     # ------------------------------------------------------------------- writing
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Runs a statement that changes rows or tables; it is done when this returns.
+
+        Raises:
+            RetryableError, PermanentError: as `translated` says.
+        """
+        with translated(), self._commanding:
+            if self._commander is None:
+                self._commander = self._client(COMMAND_SETTINGS)
+            self._commander.command(sql, parameters=dict(parameters or {}))
 
     def insert_columns(self, table: str, columns: Mapping[str, Any], token: str = "") -> None:
         """Inserts Arrow arrays by the names of their columns.

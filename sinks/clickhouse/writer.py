@@ -169,6 +169,7 @@ def _log_columns(logs: Sequence[LogRecord]) -> dict[str, Any]:
         "ScopeSchemaUrl": arrow_array(TEXT, [record.scope.schema_url for record in logs]),
         "LogAttributes": _attributes(logs),
         "EventName": arrow_array(TEXT, [record.event_name for record in logs]),
+        "RunId": arrow_array(TEXT, [record.run_id or record.trace_id for record in logs]),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mappers.model import Run
+from sinks.clickhouse.annotations import Annotations
 from sinks.clickhouse.store import Store
 
 HOUR_S = 3600
@@ -13,6 +14,7 @@ class Queries:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.annotations = Annotations(store)
 
 
 def within(column: str) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from mappers.model import Run
+from sinks.clickhouse.annotations import NONE, StoredRun
 from sinks.clickhouse.columns import RUNS, read_run, selection
 from sinks.clickhouse.queries.base import Queries
 from sinks.clickhouse.queries.selecting import RunFilter, newest_runs, run_conditions
@@ -142,7 +143,7 @@ class RunQueries(Queries):
             """,
             values,
         )
-        runs = [read_run(row) for matches, *row in rows if matches]
+        runs = [self._read(row) for matches, *row in rows if matches]
         return sorted(runs, key=lambda run: (run.start_ns, run.run_id), reverse=True)
 
     def _largest(
@@ -191,7 +192,7 @@ class RunQueries(Queries):
             " AND RunId IN {runs:Array(String)} ORDER BY Version DESC LIMIT 1 BY RunId",
             {"tenant": tenant, "runs": list(run_ids)},
         )
-        return {run.run_id: run for run in map(read_run, rows)}
+        return {run.run_id: run for run in map(self._read, rows)}
 
     def run(self, tenant: str, run_id: str) -> Run | None:
         rows = self._store.query(
@@ -199,15 +200,34 @@ class RunQueries(Queries):
             " ORDER BY Version DESC LIMIT 1",
             {"tenant": tenant, "run": run_id},
         )
-        return read_run(rows[0]) if rows else None
+        return self._read(rows[0]) if rows else None
+
+    def _read(self, row: Sequence[Any]) -> Run:
+        """A run, with what people say of it if they do."""
+        run = read_run(row)
+        said = self.annotations.of((run.tenant, run.run_id))
+        return run if said is NONE else StoredRun.of(run, said)
+
+    def count_since(self, tenant: str, since_ns: int, until_ns: int) -> int:
+        """How many runs began in that time."""
+        rows = self._store.query(
+            """
+            SELECT uniqExact(RunId) FROM otel.runs WHERE Tenant = {tenant:String}
+                AND Start >= fromUnixTimestamp64Nano({since_ns:Int64}, 'UTC')
+                AND Start < fromUnixTimestamp64Nano({until_ns:Int64}, 'UTC')
+            """,
+            {"tenant": tenant, "since_ns": since_ns, "until_ns": until_ns},
+        )
+        return int(rows[0][0])
 
     def totals(self, tenant: str | None = None, project: str = "") -> tuple[int, int, int]:
         """Stored spans, events and runs, each counted once: of a tenant (None: of all), of a project ("": of all).
 
         A crash may have left events whose runs were not written any more. They are later than every run's row, and
-        their runs are counted from the events.
+        their runs are counted from the events. Of deleted runs there may still be some.
         """
         theirs = "true" if tenant is None else "Tenant = {tenant:String}"
+        theirs += " AND (Tenant, RunId) NOT IN (SELECT Tenant, RunId FROM otel.tombstones)"
         rows = self._store.query(
             f"""
             WITH cut_short AS

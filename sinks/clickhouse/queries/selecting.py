@@ -21,6 +21,8 @@ class RunFilter:
     where: Condition = ALWAYS
     include_all: bool = False
     """Also runs that only set something up, and runs whose calls are counted in another."""
+    run_ids: Sequence[str] | None = None
+    """Only these."""
 
     @property
     def narrow(self) -> bool:
@@ -49,6 +51,9 @@ def run_conditions(
         values["until_ns"] = wanted.until_ns
     if wanted.where != ALWAYS:
         conditions.append(condition_sql(wanted.where, Sql(values, wanted.since_ns, among is not None)))
+    if wanted.run_ids is not None:
+        conditions.append("RunId IN {run_ids:Array(String)}")
+        values["run_ids"] = list(wanted.run_ids)
     if not wanted.include_all:
         conditions.append("NOT SetupOnly AND DuplicateOf = ''")
     return conditions, values

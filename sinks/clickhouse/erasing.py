@@ -1,0 +1,242 @@
+"""Runs out of every table: found, buried so that nothing of them is taken again, deleted, and looked for afterwards.
+
+Rows are hidden at once by a lightweight delete, and leave the disk when the parts that held them are written anew
+without them. Each step may be done again, so that what a crash cut short is simply repeated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sinks.base import RunKey
+from sinks.clickhouse.columns import TEXT, arrow_array
+from sinks.clickhouse.queries.selecting import RunFilter, run_conditions
+from sinks.clickhouse.store import Store
+
+TABLES: Mapping[str, tuple[str, str]] = {
+    "runs": ("runs", "RunId"),
+    "warnings": ("loop_warnings", "RunId"),
+    "events": ("run_events", "RunId"),
+    "spans": ("otel_traces", "TraceId"),
+    "logs": ("otel_logs", "RunId"),
+    "exchanges": ("proxy_exchanges", "TraceId"),
+    "annotations": ("annotations", "RunId"),
+}
+"""What a run consists of: the table, and its column of the run's id."""
+VISIBLE = ("runs", "warnings")
+"""Without these, no list shows a run, and its own page can not be found."""
+TIMES = "otel_traces_trace_id_ts"
+"""Knows traces by their id alone, whoever sent them."""
+LOOK_EVERY_S = 0.5
+_ALL = [*(table for table, _ in TABLES.values()), TIMES]
+_THEIRS = (
+    "(SELECT RunId FROM otel.tombstones WHERE Tenant = {tenant:String} AND DeletionId = {deletion:String})"
+)
+"""Ids of the runs that a deletion is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """One deletion as it is kept. `document` is what the API shows of it."""
+
+    deletion_id: str
+    tenant: str
+    project: str
+    state: str
+    document: dict[str, Any]
+
+
+class Eraser:
+    """Deletes from one store. May be used from any number of threads.
+
+    Raises: RetryableError, from every method, if the store can not be reached.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # ------------------------------------------------------------------- which
+
+    def matching(self, wanted: RunFilter, now_ns: int) -> list[str]:
+        """Ids of the runs that match, and of those whose calls are counted in one of them."""
+        matching, values = _matching(wanted, now_ns)
+        return [run_id for (run_id,) in self._store.query(f"{matching} ORDER BY RunId", values)]
+
+    def rows_of_matching(self, wanted: RunFilter, now_ns: int) -> dict[str, int]:
+        """How many rows of each kind there are of the runs that match."""
+        matching, values = _matching(wanted, now_ns)
+        return self._rows(f"({matching})", values)
+
+    def rows(self, deletion: Deletion) -> dict[str, int]:
+        """Rows of each kind that can still be read."""
+        return self._rows(_THEIRS, _values(deletion))
+
+    def _rows(self, run_ids: str, values: Mapping[str, Any]) -> dict[str, int]:
+        """Of runs by a query for their ids. A run counts once, however many versions of its row there are."""
+        return {
+            kind: int(
+                self._store.query(
+                    f"SELECT {'uniqExact(RunId)' if kind == 'runs' else 'count()'} FROM otel.{table}"
+                    f" WHERE Tenant = {{tenant:String}} AND {column} IN {run_ids}",
+                    values,
+                )[0][0]
+            )
+            for kind, (table, column) in TABLES.items()
+        }
+
+    def totals(self, deletion: Deletion) -> tuple[int, int, int]:
+        """What its runs are in `RunQueries.totals`: spans, events, runs."""
+        rows = self._store.query(
+            f"""
+            SELECT sum(S), sum(E), count() FROM
+            (
+                SELECT argMax(Spans, Version) AS S, argMax(Events, Version) AS E FROM otel.runs
+                WHERE Tenant = {{tenant:String}} AND RunId IN {_THEIRS} GROUP BY RunId
+            )
+            """,
+            _values(deletion),
+        )
+        spans, events, runs = rows[0]
+        return int(spans), int(events), int(runs)
+
+    # ------------------------------------------------------------------- tombstones
+
+    def bury(self, tenant: str, run_ids: Sequence[str], deletion_id: str) -> None:
+        """Makes their tombstones, all or none."""
+        count = len(run_ids)
+        self._insert(
+            "tombstones",
+            {"Tenant": [tenant] * count, "RunId": list(run_ids), "DeletionId": [deletion_id] * count},
+        )
+
+    def buried(self) -> list[RunKey]:
+        """Every deleted run."""
+        rows = self._store.query("SELECT DISTINCT Tenant, RunId FROM otel.tombstones")
+        return [(tenant, run_id) for tenant, run_id in rows]
+
+    def buried_by(self, deletion: Deletion) -> list[str]:
+        """Ids of the runs that this deletion is about."""
+        rows = self._store.query(f"SELECT DISTINCT RunId FROM {_THEIRS} ORDER BY RunId", _values(deletion))
+        return [run_id for (run_id,) in rows]
+
+    # ------------------------------------------------------------------- what became of it
+
+    def note(self, deletion: Deletion) -> None:
+        """Keeps how the deletion stands."""
+        self._insert(
+            "deletions",
+            {
+                "Tenant": [deletion.tenant],
+                "Project": [deletion.project],
+                "DeletionId": [deletion.deletion_id],
+                "Document": [json.dumps(deletion.document)],
+                "State": [deletion.state],
+            },
+        )
+
+    def deletion(self, tenant: str, deletion_id: str) -> Deletion | None:
+        """The deletion as it was last noted; None if there is none."""
+        found = self._deletions(
+            "Tenant = {tenant:String} AND DeletionId = {deletion:String}",
+            {"tenant": tenant, "deletion": deletion_id},
+        )
+        return found[0] if found else None
+
+    def unfinished(self, final: str) -> list[Deletion]:
+        """Deletions, of all tenants, whose state is not the final one, oldest first."""
+        return [deletion for deletion in self._deletions("true", {}) if deletion.state != final]
+
+    def _deletions(self, condition: str, values: Mapping[str, Any]) -> list[Deletion]:
+        rows = self._store.query(
+            f"""
+            SELECT DeletionId, Tenant, Project, State, Document FROM
+            (
+                SELECT * FROM otel.deletions WHERE {condition}
+                ORDER BY UpdatedAt DESC LIMIT 1 BY Tenant, DeletionId
+            )
+            ORDER BY UpdatedAt
+            """,
+            values,
+        )
+        return [
+            Deletion(deletion_id, tenant, project, state, json.loads(document))
+            for deletion_id, tenant, project, state, document in rows
+        ]
+
+    def _insert(self, table: str, columns: Mapping[str, list[str]]) -> None:
+        self._store.insert_columns(table, {name: arrow_array(TEXT, texts) for name, texts in columns.items()})
+
+    # ------------------------------------------------------------------- rows
+
+    def hide(self, deletion: Deletion) -> None:
+        """Takes the rows that make runs visible out of their tables, for all who read from now on."""
+        self._delete(deletion, VISIBLE)
+
+    def erase(self, deletion: Deletion) -> None:
+        """Takes all rows out of every table, for all who read from now on."""
+        values = _values(deletion)
+        self._delete(deletion, TABLES)
+        self._store.command(
+            f"DELETE FROM otel.{TIMES} WHERE TraceId IN {_THEIRS}"
+            f" AND TraceId NOT IN (SELECT TraceId FROM otel.otel_traces WHERE TraceId IN {_THEIRS})",
+            values,
+        )
+
+    def _delete(self, deletion: Deletion, kinds: Iterable[str]) -> None:
+        for table, column in (TABLES[kind] for kind in kinds):
+            self._store.command(
+                f"DELETE FROM otel.{table} WHERE Tenant = {{tenant:String}} AND {column} IN {_THEIRS}",
+                _values(deletion),
+            )
+
+    def purge(self, stop: Callable[[float], bool]) -> bool:
+        """Writes the parts that hold hidden rows anew, and waits until the old ones are off the disk. False if it was
+        stopped before: `stop` waits for so many seconds and says whether to.
+        """
+        for table in _ALL:
+            # Old parts are kept for minutes otherwise, against a loss of power before new ones are on the disk.
+            self._store.command(
+                f"ALTER TABLE otel.{table} MODIFY SETTING old_parts_lifetime = 1,"
+                " min_compressed_bytes_to_fsync_after_merge = 1, fsync_part_directory = 1"
+            )
+        try:
+            for table in _ALL:
+                self._store.command(f"ALTER TABLE otel.{table} APPLY DELETED MASK")
+            left = self._parts("NOT active OR has_lightweight_delete", {})
+            while left:
+                if stop(LOOK_EVERY_S):
+                    return False
+                left = self._parts("concat(table, '/', name) IN {parts:Array(String)}", {"parts": left})
+        finally:
+            for table in _ALL:
+                self._store.command(
+                    f"ALTER TABLE otel.{table} RESET SETTING old_parts_lifetime,"
+                    " min_compressed_bytes_to_fsync_after_merge, fsync_part_directory"
+                )
+        return True
+
+    def _parts(self, condition: str, values: Mapping[str, Any]) -> list[str]:
+        rows = self._store.query(
+            "SELECT concat(table, '/', name) FROM system.parts"
+            f" WHERE database = 'otel' AND table IN {{tables:Array(String)}} AND ({condition})",
+            {"tables": _ALL, **values},
+        )
+        return [part for (part,) in rows]
+
+
+def _values(deletion: Deletion) -> dict[str, str]:
+    return {"tenant": deletion.tenant, "deletion": deletion.deletion_id}
+
+
+def _matching(wanted: RunFilter, now_ns: int) -> tuple[str, dict[str, Any]]:
+    """A query for ids of runs, and the values that it refers to."""
+    conditions, values = run_conditions(wanted, now_ns)
+    newest = (
+        "(SELECT *, DurationNs FROM otel.runs WHERE Tenant = {tenant:String}"
+        " ORDER BY Version DESC LIMIT 1 BY RunId)"
+    )
+    ids = f"SELECT RunId FROM {newest} WHERE {' AND '.join(conditions)}"
+    return f"SELECT RunId FROM {newest} WHERE RunId IN ({ids}) OR DuplicateOf IN ({ids})", values
