@@ -422,6 +422,11 @@ class ProxyCapture(Section):
     """How many calls may wait to be read."""
 
 
+class ProxyUsage(Section):
+    inject: Annotated[Literal["off", "auto"], BeforeValidator(_bare_off)] = "off"
+    """Whether OpenAI and Azure are asked for the token counts of streams whose clients did not ask."""
+
+
 class ProxyExport(Section):
     endpoint: str = "http://127.0.0.1:4318"
     """Collector that gets the spans of `eddyline proxy`, by OTLP/HTTP."""
@@ -480,6 +485,7 @@ class ProxySettings(Section):
     timeouts: ProxyTimeouts = ProxyTimeouts()
     local: ProxyLocal = ProxyLocal()
     capture: ProxyCapture = ProxyCapture()
+    usage: ProxyUsage = ProxyUsage()
     plugins: list[ProxyPlugin] = []
     """Calls that are not recorded and, on request, what is changed in calls; see `proxy/README.md`."""
     export: ProxyExport = ProxyExport()

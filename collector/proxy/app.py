@@ -21,10 +21,13 @@ from collector.proxy.errors import Error, RelayError, answer
 from collector.proxy.frames import ResponseFrames
 from collector.proxy.gate import Gate
 from collector.proxy.guard import Guard
+from collector.proxy.headers import with_header
+from collector.proxy.numbers import METRICS_TYPE, prometheus
 from collector.proxy.plugins import Changes, Plugins
 from collector.proxy.relay import Relay, drop
 from collector.proxy.routes import Route, Routes
 from collector.proxy.tape import Tape
+from collector.proxy.usage import asking_for_usage, may_be_asked
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +96,7 @@ class Proxy:
             own_ports=own_ports,
         )
         self._settings = settings
+        self._asks_for_usage = settings.usage.inject == "auto"
         self._gate = gate
         self.routes = Routes(settings, gate)
         self._guard = Guard((*LOOPBACK_HOSTS, *settings.hosts), settings.origins)
@@ -166,8 +170,13 @@ class Proxy:
             scope, receive = await self._changed(scope, receive, changes, tape, used)
             if changes.response:
                 answer_changes = AnswerChanges(changes.response, used)
+        hide_usage = False
+        if tape is not None and self._asks_for_usage and may_be_asked(route):
+            scope, receive, hide_usage = await _asking(scope, receive, tape)
         try:
-            await self._relay.relay(scope, receive, send, route, tape, extra, changes=answer_changes)
+            await self._relay.relay(
+                scope, receive, send, route, tape, extra, changes=answer_changes, hide_usage=hide_usage
+            )
         finally:
             if changes is not None and used:
                 self._plugins.changed += 1
@@ -185,8 +194,7 @@ class Proxy:
         """The request as it is to be sent: changed, and such that its answer can be."""
         headers = list(scope["headers"])
         if changes.response:
-            headers = [(name, value) for name, value in headers if name != b"accept-encoding"]
-            headers.append((b"accept-encoding", b"identity"))
+            headers = with_header(headers, b"accept-encoding", b"identity")
         if changes.request and not any(name == b"content-encoding" for name, _ in headers):
             body, receive = await gathered(receive)
             if body is not None:
@@ -199,8 +207,7 @@ class Proxy:
                 if changed != body:
                     if tape is not None:
                         tape.sent_before(body)
-                    headers = [(name, value) for name, value in headers if name != b"content-length"]
-                    headers.append((b"content-length", str(len(changed)).encode()))
+                    headers = with_header(headers, b"content-length", str(len(changed)).encode())
                 receive = giving(changed, receive)
         return {**scope, "headers": headers}, receive
 
@@ -236,12 +243,12 @@ class Proxy:
                 status, document = (200 if ready else 503), {"status": "ready" if ready else "not ready"}
             case "/-/status":
                 document = self.document()
+            case "/-/metrics":
+                await _answer(send, 200, prometheus(self.document()), METRICS_TYPE)
+                return
             case _:
                 status, document = 404, {"error": "nothing is here"}
-        body = orjson.dumps(document)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await _answer(send, status, orjson.dumps(document), b"application/json")
 
     def document(self) -> dict[str, Any]:
         """What was relayed, for the status."""
@@ -256,6 +263,29 @@ class Proxy:
             },
             "recorder": self._recorder.document() if self._recorder is not None else {},
         }
+
+
+async def _answer(send: Send, status: int, body: bytes, media_type: bytes) -> None:
+    headers = [(b"content-type", media_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _asking(scope: Scope, receive: Receive, tape: Tape) -> tuple[Scope, Receive, bool]:
+    """The request as it is to be sent so that tokens are counted, and whether it was changed."""
+    if any(name == b"content-encoding" for name, _ in scope["headers"]):
+        return scope, receive, False
+    body, receive = await gathered(receive)
+    if body is None:
+        return scope, receive, False
+    asking = asking_for_usage(body)
+    receive = giving(asking, receive)
+    if asking == body:
+        return scope, receive, False
+    tape.usage_asked_for = True
+    headers = with_header(list(scope["headers"]), b"content-length", str(len(asking)).encode())
+    headers = with_header(headers, b"accept-encoding", b"identity")  # to find the event, it must be readable
+    return {**scope, "headers": headers}, receive, True
 
 
 def _split_run(path: str) -> tuple[str, str]:

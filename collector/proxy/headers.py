@@ -82,6 +82,11 @@ def returned(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in given if name not in dropped]
 
 
+def with_header(headers: RawHeaders, name: bytes, value: bytes) -> list[tuple[bytes, bytes]]:
+    """Headers of which the one of this name, in lower case, has this value."""
+    return [*((known, its) for known, its in headers if known != name), (name, value)]
+
+
 def readable_codings(value: bytes) -> bytes:
     """An `Accept-Encoding` without codings that we could not read; unchanged if there are none."""
     kept = []

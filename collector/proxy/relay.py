@@ -25,6 +25,7 @@ from collector.proxy.gate import Gate, GateResolver
 from collector.proxy.headers import forwarded, returned
 from collector.proxy.routes import Route
 from collector.proxy.tape import Ending, Tape
+from collector.proxy.usage import WithoutUsage
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +107,11 @@ class Relay:
         *,
         ours: bool = False,
         changes: AnswerChanges | None = None,
+        hide_usage: bool = False,
     ) -> None:
         """Carries one request and its answer. `ours`: it goes to a collector, which wants our headers too.
-        `changes`: what is to be changed in the answer.
+        `changes`: what is to be changed in the answer. `hide_usage`: the tape has the event that counts the tokens
+        of a stream, the client not.
 
         Returns without having completed the response when the provider's was cut: the server then closes the
         connection, and the client sees that something is missing.
@@ -131,7 +134,7 @@ class Relay:
                 allow_redirects=False,
                 **options,
             )
-            await self._answer(scope, send, response, route, tape, extra_headers, changes)
+            await self._answer(scope, send, response, route, tape, extra_headers, changes, hide_usage)
         except asyncio.CancelledError:
             if not exchange.client_gone:
                 exchange.note(Ending.OURS, Error.DRAINING.word)
@@ -165,6 +168,7 @@ class Relay:
         tape: Tape | None,
         extra_headers: list[tuple[bytes, bytes]],
         changes: AnswerChanges | None,
+        hide_usage: bool,
     ) -> None:
         headers = returned(response.raw_headers)
         read = response.content.readany
@@ -186,23 +190,31 @@ class Relay:
         if scope["http_version"] == "1.0" and not any(name == b"content-length" for name, _ in headers):
             await _answer_in_one_piece(send, start, response, tape)
         else:
+            hidden = WithoutUsage() if hide_usage and _is_readable_stream(response) else None
             await send(start)
             while piece := await read():
                 if tape is not None:
                     tape.received(piece)
+                if hidden is not None:
+                    piece = hidden.feed(piece)
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             if tape is not None:
                 tape.ended(Ending.WHOLE)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            rest = hidden.end() if hidden is not None else b""
+            await send({"type": "http.response.body", "body": rest, "more_body": False})
         response.release()
 
 
 def _is_changeable(scope: Scope, response: aiohttp.ClientResponse) -> bool:
-    return (
-        scope["http_version"] != "1.0"
-        and response.status < 400
-        and response.headers.get("content-encoding", "identity").lower() == "identity"
-    )
+    return scope["http_version"] != "1.0" and response.status < 400 and _is_unpacked(response)
+
+
+def _is_readable_stream(response: aiohttp.ClientResponse) -> bool:
+    return response.content_type == "text/event-stream" and _is_unpacked(response)
+
+
+def _is_unpacked(response: aiohttp.ClientResponse) -> bool:
+    return response.headers.get("content-encoding", "identity").lower() == "identity"
 
 
 async def _answer_in_one_piece(

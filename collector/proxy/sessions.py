@@ -253,10 +253,10 @@ class _Marks:
         answer = list(_turns(exchange.answered.messages[:1]))
         if answer:
             parts = answer[0][1]
-            before = self._turns
-            if before and before[-1][0] == "assistant":  # a prefilled answer goes on in the next one
-                before, parts = before[:-1], [*before[-1][1], *parts]
-            yield ("chain", _chain([*before, ("assistant", parts)])[-1]), False
+            before = len(self._turns)
+            if before and self._turns[-1][0] == "assistant":  # a prefilled answer goes on in the next one
+                before, parts = before - 1, [*self._turns[-1][1], *parts]
+            yield ("chain", _linked(self._chain[before - 1] if before else b"", "assistant", parts)), False
             if _length(parts) >= TAIL_LENGTH:
                 yield ("tail", self._client, _digest(parts)), True
 
@@ -307,9 +307,14 @@ def _chain(turns: Sequence[Turn]) -> list[bytes]:
     hashes = []
     hashed = b""
     for role, parts in turns:
-        hashed = blake2b(hashed + orjson.dumps([role, parts]), digest_size=16).digest()
+        hashed = _linked(hashed, role, parts)
         hashes.append(hashed)
     return hashes
+
+
+def _linked(before: bytes, role: str, parts: Sequence[tuple[str, ...]]) -> bytes:
+    """The hash of a conversation that goes on with this turn."""
+    return blake2b(before + orjson.dumps([role, parts]), digest_size=16).digest()
 
 
 def _digest(parts: Sequence[tuple[str, ...]]) -> bytes:

@@ -180,7 +180,7 @@ def _of_the_call(exchange: Exchange, resolved: Resolved, policy: Policy) -> Attr
         "eddyline.session.id": session.id,
         "eddyline.session.method": resolved.method,
         "eddyline.session.confidence": resolved.confidence,
-        "eddyline.usage.source": "provider" if usage.known else "none",
+        "eddyline.usage.source": _usage_source(exchange),
         "eddyline.bytes.request": tape.request_bytes,
         "eddyline.bytes.response": tape.response_bytes,
         "eddyline.proxy.truncated": True if tape.request_cut or tape.response_cut else None,
@@ -224,6 +224,12 @@ def _of_the_call(exchange: Exchange, resolved: Resolved, policy: Policy) -> Attr
     if version := exchange.sent.get(b"anthropic-version"):
         found["anthropic.version"] = version
     return found
+
+
+def _usage_source(exchange: Exchange) -> str:
+    if not exchange.answered.usage.known:
+        return "none"
+    return "injected" if exchange.tape.usage_asked_for else "provider"
 
 
 _RESPONSE_HEADERS = {

@@ -80,6 +80,8 @@ class Tape:
     """It is for the wire capture alone, and becomes no span."""
     request_before: list[bytes] = field(default_factory=list)
     """What the client sent, where it was changed on the way."""
+    usage_asked_for: bool = False
+    """The provider was asked for token counts that the client did not ask for."""
     mutations: list[str] = field(default_factory=list)
     """Ids of the plugins that changed something."""
     request: list[bytes] = field(default_factory=list)

@@ -91,6 +91,18 @@ class Assembler(Protocol):
         """When the last piece of a tool call came."""
 
 
+class Assembling:
+    """What assemblers have in common: whether the end has come, and when each tool call had."""
+
+    def __init__(self) -> None:
+        self.finished = False
+        self._ended: dict[str, int] = {}
+        """Times by call id."""
+
+    def call_ended_ns(self, call_id: str) -> int | None:
+        return self._ended.get(call_id)
+
+
 class Format(Protocol):
     """One API."""
 

@@ -13,6 +13,7 @@ from collector.proxy.formats.base import (
     Answered,
     Asked,
     Assembler,
+    Assembling,
     Document,
     Message,
     Part,
@@ -230,13 +231,12 @@ def _deployment(path: str) -> str:
     return rest.partition("/")[0] if found else ""
 
 
-class _Assembler:
+class _Assembler(Assembling):
     def __init__(self) -> None:
-        self.finished = False
+        super().__init__()
         self._head: Document = {}
         self._choices: dict[int, Document] = {}
         self._calls: dict[int, dict[Any, Document]] = {}
-        self._ended: dict[str, int] = {}
 
     @property
     def document(self) -> Document:
@@ -258,9 +258,6 @@ class _Assembler:
                 message["tool_calls"] = calls
             choices.append({"index": index, "message": message, "finish_reason": choice["finish_reason"]})
         return {**self._head, "choices": choices}
-
-    def call_ended_ns(self, call_id: str) -> int | None:
-        return self._ended.get(call_id)
 
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if data == "[DONE]":

@@ -8,6 +8,7 @@ from collector.proxy.formats.base import (
     Answered,
     Asked,
     Assembler,
+    Assembling,
     Document,
     Message,
     Usage,
@@ -130,16 +131,15 @@ def read_usage(document: Document) -> Usage:
     )
 
 
-class _Assembler:
+class _Assembler(Assembling):
     """Events of version 2: `content-delta`, `tool-call-start`, …, `message-end`."""
 
     def __init__(self) -> None:
-        self.finished = False
+        super().__init__()
         self._document: Document = {}
         self._texts: dict[tuple[int, str], list[str]] = {}
         self._plan: list[str] = []
         self._calls: dict[int, Document] = {}
-        self._ended: dict[str, int] = {}
 
     @property
     def document(self) -> Document:
@@ -158,9 +158,6 @@ class _Assembler:
             "tool_plan": "".join(self._plan),
         }
         return {**self._document, "message": message}
-
-    def call_ended_ns(self, call_id: str) -> int | None:
-        return self._ended.get(call_id)
 
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if not isinstance(data, dict):

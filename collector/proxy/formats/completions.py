@@ -8,6 +8,7 @@ from collector.proxy.formats.base import (
     Answered,
     Asked,
     Assembler,
+    Assembling,
     Document,
     Message,
     count,
@@ -65,9 +66,9 @@ class Completions:
         return _Assembler()
 
 
-class _Assembler:
+class _Assembler(Assembling):
     def __init__(self) -> None:
-        self.finished = False
+        super().__init__()
         self._head: Document = {}
         self._choices: dict[int, Document] = {}
 
@@ -75,9 +76,6 @@ class _Assembler:
     def document(self) -> Document:
         choices = [{**choice, "text": "".join(choice["text"])} for _, choice in sorted(self._choices.items())]
         return {**self._head, "choices": choices}
-
-    def call_ended_ns(self, call_id: str) -> int | None:
-        return None
 
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if data == "[DONE]":

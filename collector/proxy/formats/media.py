@@ -8,6 +8,7 @@ from collector.proxy.formats.base import (
     Answered,
     Asked,
     Assembler,
+    Assembling,
     Document,
     Message,
     error_of,
@@ -54,18 +55,15 @@ class Images:
         return _Images()
 
 
-class _Images:
+class _Images(Assembling):
     def __init__(self) -> None:
-        self.finished = False
+        super().__init__()
         self._images: list[Document] = []
         self._head: Document = {}
 
     @property
     def document(self) -> Document:
         return {**self._head, "data": self._images}
-
-    def call_ended_ns(self, call_id: str) -> int | None:
-        return None
 
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if not isinstance(data, dict):
@@ -128,9 +126,9 @@ class Transcription:
         return _Transcript()
 
 
-class _Transcript:
+class _Transcript(Assembling):
     def __init__(self) -> None:
-        self.finished = False
+        super().__init__()
         self._document: Document = {}
         self._texts: list[str] = []
 
@@ -139,9 +137,6 @@ class _Transcript:
         return (
             self._document if "text" in self._document else {**self._document, "text": "".join(self._texts)}
         )
-
-    def call_ended_ns(self, call_id: str) -> int | None:
-        return None
 
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if not isinstance(data, dict):

@@ -15,6 +15,7 @@ from collector.proxy.formats.base import (
     Answered,
     Asked,
     Assembler,
+    Assembling,
     Document,
     Message,
     Part,
@@ -211,13 +212,12 @@ def read_usage(usage: Document) -> Usage:
     )
 
 
-class _Assembler:
+class _Assembler(Assembling):
     def __init__(self) -> None:
-        self.finished = False
+        super().__init__()
         self._message: Document = {}
         self._blocks: dict[int, Document] = {}
         self._texts: dict[tuple[int, str], list[str]] = {}
-        self._ended: dict[str, int] = {}
 
     @property
     def document(self) -> Document:
@@ -239,9 +239,6 @@ class _Assembler:
                 except orjson.JSONDecodeError:
                     block["input"] = text
         return block
-
-    def call_ended_ns(self, call_id: str) -> int | None:
-        return self._ended.get(call_id)
 
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if not isinstance(data, dict):

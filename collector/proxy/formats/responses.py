@@ -12,6 +12,7 @@ from collector.proxy.formats.base import (
     Answered,
     Asked,
     Assembler,
+    Assembling,
     Document,
     Message,
     Part,
@@ -231,12 +232,11 @@ def read_usage(value: Any) -> Usage:
     )
 
 
-class _Assembler:
+class _Assembler(Assembling):
     def __init__(self) -> None:
-        self.finished = False
+        super().__init__()
         self._response: Document = {}
         self._items: dict[int, Document] = {}
-        self._ended: dict[str, int] = {}
 
     @property
     def document(self) -> Document:
@@ -244,9 +244,6 @@ class _Assembler:
             return self._response
         items = [_joined(item) for _, item in sorted(self._items.items())]
         return {**self._response, "output": items}
-
-    def call_ended_ns(self, call_id: str) -> int | None:
-        return self._ended.get(call_id)
 
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if not isinstance(data, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from collector.proxy.exchange import Exchange, read_exchange
+from collector.proxy.tape import Tape
 from mappers.model import Scope, Span
 from tests.collector.proxy.collected import Collected, attributes, said
 from tests.collector.proxy.running import RunningProxy
@@ -646,3 +649,30 @@ def test_events_that_are_not_json_are_passed_and_skipped(
     assert answer.content == event("not json") + b": hello\n\n" + b"".join(pieces)
     (span,) = collected.wait(1, "chat")
     assert "".join(part["content"] for part in said(span)[0]["parts"]) == TEXT
+
+
+def test_traffic_goes_on_when_calls_come_faster_than_they_are_read(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = threading.Event()
+
+    def slow(tape: Tape) -> Exchange:
+        reading.wait(10)
+        return read_exchange(tape)
+
+    monkeypatch.setattr("collector.proxy.recorder.read_exchange", slow)
+    limits = {"max_queue_calls": 5, "max_queue_bytes": 8000}
+    with RunningProxy(upstreams={"openai": {"url": provider.url}}, capture=limits) as proxy:
+        asked = {"model": "m", "messages": [{"role": "user", "content": "x" * 1500}]}
+        for _ in range(12):
+            assert (
+                post(proxy, "/openai/v1/chat/completions", asked).json()["choices"][0]["message"]["content"]
+                == TEXT
+            )
+        counts = httpx.get(f"{proxy.url}/-/status").json()["recorder"]
+        assert counts["waiting"] <= 5
+        assert counts["dropped"] >= 5
+        assert counts["without_content"] >= 1
+        reading.set()
+        spans = proxy.collected.wait(5, "chat")
+        assert {attributes(span)["http.response.status_code"] for span in spans} == {200}
