@@ -22,6 +22,7 @@ from starlette.types import Scope
 from collector.config import ProxyCapture
 from collector.proxy.app import Recorder
 from collector.proxy.archive import Archive
+from collector.proxy.background import Background
 from collector.proxy.capture import Capture, Policy
 from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, read_exchange
@@ -93,6 +94,7 @@ class ExchangeRecorder(Recorder):
         self._archive = archive
         self._observers = observers or Observers()
         self._resolver = Resolver()
+        self._background = Background()
         self._gathered: dict[str, bytearray] = {}
         self._version = version("eddyline")
         self._waiting: deque[Tape] = deque()
@@ -107,6 +109,8 @@ class ExchangeRecorder(Recorder):
         # A WebSocket has no method; what is asked over it is what would have been posted.
         method = scope.get("method", "POST")
         wire_only = not self.capture.wants(method, route.path, context)
+        if wire_only and self._background.awaits(method, route.path):
+            wire_only = not self.capture.allows(route.path, context)
         if wire_only and (self._wire is None or not self.capture.allows(route.path, context)):
             return None
         client = scope.get("client") or ("", 0)
@@ -168,6 +172,9 @@ class ExchangeRecorder(Recorder):
 
     def _record(self, tape: Tape) -> None:
         try:
+            if tape.method == "GET" and not tape.wire_only:
+                self._record_end(tape)
+                return
             exchange = read_exchange(tape)
             policy = self.capture.policy(tape.context)
             if tape.wire_only:
@@ -178,6 +185,7 @@ class ExchangeRecorder(Recorder):
             self._gather(tape.context.project, spans_of(exchange, resolved, policy, self._version))
             if self._archive is not None:
                 self._archive.keep(exchange, resolved, policy)
+            self._background.note(exchange, resolved)
             self._observers.tell(exchange, resolved, policy)
             self.counts.recorded += 1
         except Exception:
@@ -185,6 +193,17 @@ class ExchangeRecorder(Recorder):
             log.exception("a call of %s could not be recorded", tape.upstream.name)
         finally:
             tape.forget()
+
+    def _record_end(self, tape: Tape) -> None:
+        """A request that may have brought the end of an earlier call."""
+        policy = self.capture.policy(tape.context)
+        self._capture(read_exchange(tape), tape.context.session or None, policy)
+        if (found := self._background.ended(tape)) is not None:
+            exchange, resolved = found
+            self._resolver.learn(exchange, resolved.session)
+            policy = self.capture.policy(exchange.tape.context)
+            spans = spans_of(exchange, resolved, policy, self._version)
+            self._gather(exchange.tape.context.project, spans)
 
     def _gather(self, project: str, spans: bytes) -> None:
         """Keeps spans for `_hand_on`, or until there are enough of their project."""

@@ -112,6 +112,10 @@ class Resolver:
         self._learn(exchange, session, marks)
         return found
 
+    def learn(self, exchange: Exchange, session: Session) -> None:
+        """Remembers by what its session can be known, of a call that got its answer later."""
+        self._learn(exchange, session, _Marks(exchange))
+
     # ------------------------------------------------------------------- looking up
 
     def _find(self, exchange: Exchange, marks: _Marks) -> Resolved:

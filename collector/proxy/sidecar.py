@@ -35,7 +35,7 @@ EX_UNAVAILABLE, EX_CONFIG = 69, 78
 EXPORT_TIMEOUT_S = 10.0
 BATCH_BYTES = 1 << 20
 """From this size on a request to the collector is full."""
-SWITCH_S = 0.0002
+SWITCH_S = 0.0005
 """How long a thread may keep the interpreter while the event loop wants it; Python's own 5 ms would be felt."""
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may be taken (OTLP/HTTP: 429, 502, 503, 504; the others are proxies')."""
