@@ -10,11 +10,12 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from collector.callindex import CallIndex
 from collector.loops import Watch
+from collector.pace import Cost, Pace
 from mappers.assemble import LIST_PRICES, assemble
 from mappers.filling import Price
 from mappers.foreign import Foreign, earliest_twin_ns, is_candidate, join
@@ -85,6 +86,7 @@ class _RunState:
     """It has an event of its own: what is only part of an event waits for that, and is no run."""
     foreign: dict[str, Foreign] = field(default_factory=dict)
     """What other traces know, by span id."""
+    cost: Cost = field(default_factory=Cost)
 
 
 class Deriver:
@@ -95,6 +97,7 @@ class Deriver:
         max_events: events kept in memory; least recently touched runs leave first.
         watch: looks for loops in what was settled.
         price: what calls cost of which something was filled in.
+        pace: which of the touched runs wait until they are settled; None: none does.
     """
 
     def __init__(
@@ -104,9 +107,16 @@ class Deriver:
         max_events: int,
         watch: Watch | None = None,
         price: Price = LIST_PRICES,
+        pace: Pace | None = None,
     ) -> None:
         self._store = store
         self._price = price
+        self._pace = pace
+        self._owed: dict[RunKey, None] = {}
+        """Runs that are to be settled; those that are not in memory are read back."""
+        self._next_due_s = float("inf")
+        self._unfinished: Derived | None = None
+        """What a batch had led to when the store failed, and what deriving it once more would not find again."""
         self._watch = watch
         self._max_events = max_events
         self._states: OrderedDict[RunKey, _RunState] = OrderedDict()
@@ -115,44 +125,94 @@ class Deriver:
         self._deleted: deque[RunKey] = deque()
         self._unread: deque[tuple[int, Sequence[Event]]] = deque()
         """Events of batches that may still be read for writing, by the batch's number."""
+        self._whole: dict[RunKey, list[Event]] = {}
+        """Stored events of runs that wait, with their texts."""
         self._calls = CallIndex()
         self._known_from_ns: int | None = None
         """Twins that may end after this are in memory if they are there at all; None: nobody asked the store yet."""
 
+    def owe(self, runs: Iterable[RunKey]) -> None:
+        """Has stored runs settled with the next batch."""
+        self._owed |= dict.fromkeys(runs)
+        self._next_due_s = 0.0
+
+    def hurry(self) -> None:
+        """From now on no run waits. May be called from any thread."""
+        self._pace = None
+
+    def due_in_s(self) -> float:
+        """After how many seconds a run that waits could be settled; infinite if none waits. May be asked from any
+        thread."""
+        pace = self._pace
+        if not self._owed:
+            return float("inf")
+        return max(0.0, self._next_due_s - pace.now_s()) if pace is not None else 0.0
+
     def derive(
-        self, events: Sequence[Event], *, batch: int, stored: int, again: Collection[RunKey] = ()
+        self,
+        events: Sequence[Event],
+        *,
+        batch: int,
+        stored: int,
+        again: Collection[RunKey] = (),
+        pressed: bool = False,
     ) -> Derived:
-        """Adds the events to their runs and settles these runs, and those that are to be settled `again`.
+        """Adds the events to their runs and settles these runs, or those that waited for it, and in any case those
+        that are to be settled `again`.
 
         Of events with one identity the last counts. `batch` numbers the calls upwards; `stored` is the number
-        of the newest batch whose rows can be read back: runs touched since then must stay in memory.
+        of the newest batch whose rows can be read back: runs touched since then must stay in memory. `pressed` says
+        that more events are there already.
+
+        Raises:
+            SinkError: the store could not be read. The same events can be derived once more.
         """
+        derived, self._unfinished = self._unfinished or Derived(), None
+        try:
+            self._derive(events, derived, batch, stored, again, pressed=pressed)
+        except SinkError:
+            self._unfinished = replace(derived, runs=[], events=[], warnings=[])
+            raise
+        return derived
+
+    def _derive(
+        self,
+        events: Sequence[Event],
+        derived: Derived,
+        batch: int,
+        stored: int,
+        again: Collection[RunKey],
+        *,
+        pressed: bool,
+    ) -> None:
         self._drop_discarded()
         self._drop_deleted()
-        touched: dict[RunKey, list[Event]] = {key: [] for key in again}
+        touched: dict[RunKey, list[Event]] = {key: [] for key in self._owed if key not in self._states}
+        touched |= {key: [] for key in again}
         for event in events:
             touched.setdefault((event.tenant, event.run_id), []).append(event)
-        derived = Derived()
         absent = touched.keys() - self._states.keys()
         loaded = self._load(absent, batch)
         unknown = absent - loaded
         loaded |= self._load_twins([*events, *self._events_in(loaded)], batch)
         fresh = {key: self._add(self._states[key], arrived, derived) for key, arrived in touched.items()}
         joined = self._join([*events, *self._events_in(loaded.union(again))])
-        assembled: list[tuple[Run, Sequence[Event]]] = []
+        for key in again:
+            self._states[key].cost = Cost()
         for key in dict.fromkeys([*touched, *joined]):
             state = self._states[key]
             state.batch = batch
             self._states.move_to_end(key)
             if state.begun:
-                self._settle(key, state, fresh.get(key, {}), derived, assembled)
+                self._owed[key] = None
+            else:  # nothing but parts, or nothing at all
+                self._owed.pop(key, None)
+        self._settle_due(fresh, unknown, derived, pressed=pressed)
         fresh_events = [event for arrived in fresh.values() for event in arrived.values()]
         derived.events += map(_as_settled, fresh_events)
-        if self._watch is not None:
-            self._look_for_loops(self._watch, assembled, unknown, derived)
-        self._unread.append((batch, fresh_events))
+        settled = [event for key in self._whole.keys() - self._owed for event in self._whole.pop(key)]
+        self._unread.append((batch, [*fresh_events, *settled]))
         self._forget(stored)
-        return derived
 
     def rederive(self, keys: Sequence[RunKey]) -> Derived:
         """Settles runs from what is stored of them alone, whoever stored it. For a deriver that does nothing else
@@ -186,10 +246,44 @@ class Deriver:
 
     def _drop_deleted(self) -> None:
         while self._deleted:
-            state = self._states.pop(self._deleted.popleft(), None)
+            key = self._deleted.popleft()
+            self._owed.pop(key, None)
+            self._whole.pop(key, None)
+            state = self._states.pop(key, None)
             if state is not None:
                 self._held -= len(state.events)
                 self._calls.discard(state.events.values())
+
+    def _settle_due(
+        self,
+        fresh: Mapping[RunKey, Mapping[EventKey, Event]],
+        unknown: set[RunKey],
+        derived: Derived,
+        *,
+        pressed: bool,
+    ) -> None:
+        """Settles the runs that need not wait, and looks for loops in them."""
+        pace = self._pace
+        if pace is None or self._held > 2 * self._max_events:
+            due = list(self._owed)
+        else:
+            due = pace.due({key: self._states[key].cost for key in self._owed}, pressed=pressed)
+        began_s = pace.now_s() if pace is not None else 0.0
+        assembled: list[tuple[Run, Sequence[Event]]] = []
+        for key in due:
+            self._settle(key, self._states[key], fresh.get(key, {}), derived, assembled)
+        if self._watch is not None:
+            self._look_for_loops(self._watch, assembled, unknown, derived)
+        for key in due:
+            del self._owed[key]
+        if pace is None:
+            return
+        ended_s = pace.now_s()
+        each_s = (ended_s - began_s) / max(1, sum([len(self._states[key].events) for key in due]))
+        for key in due:
+            state = self._states[key]
+            state.cost = Cost(ended_s, each_s * len(state.events))
+        self._next_due_s = pace.next_due_s({key: self._states[key].cost for key in self._owed})
 
     def _settle(
         self,
@@ -224,9 +318,10 @@ class Deriver:
         self._held += len(known) - before
         if arrived:
             events = len(known) - (before if had_begun else 0) if state.begun else 0
-            derived.new[arrived[0].tenant, arrived[0].run_id] = New(
-                spans, events, int(state.begun and not had_begun)
-            )
+            key = arrived[0].tenant, arrived[0].run_id
+            counted = derived.new.get(key, New())  # before the store failed
+            new_runs = int(state.begun and not had_begun)
+            derived.new[key] = New(counted.spans + spans, counted.events + events, counted.runs + new_runs)
         return fresh
 
     def _look_for_loops(
@@ -336,13 +431,33 @@ class Deriver:
                     found[run_id, span_id] = former
         return list(found.values())
 
+    def _compact(self, written: Sequence[Event]) -> None:
+        """Lets go of what only the stored rows need, but for runs that wait: what their events read and wrote is
+        looked at when they are settled."""
+        if not self._owed:
+            compact(written)
+            return
+        let_go = []
+        for event in written:
+            key = event.tenant, event.run_id
+            if key in self._owed:
+                self._whole.setdefault(key, []).append(event)
+            else:
+                let_go.append(event)
+        compact(let_go)
+
     def _forget(self, stored: int) -> None:
         while self._unread and self._unread[0][0] <= stored:
-            compact(self._unread.popleft()[1])
-        while self._held > self._max_events:
+            self._compact(self._unread.popleft()[1])
+        passed = 0
+        while self._held > self._max_events and passed < len(self._states):
             key = next(iter(self._states))
             if self._states[key].batch > stored:
                 return
+            if key in self._owed:
+                self._states.move_to_end(key)
+                passed += 1
+                continue
             events = self._states.pop(key).events
             self._held -= len(events)
             latest = self._calls.discard(events.values())

@@ -76,6 +76,8 @@ class _Gathered(Generic[Item]):
     """Records that were kept aside whole: items by sequence."""
     damaged: int = 0
     """Items that should have been there and could not be read."""
+    is_full: bool = False
+    """More may be waiting already."""
 
 
 class Stage(Protocol[Item]):
@@ -84,9 +86,15 @@ class Stage(Protocol[Item]):
     def decode(self, record: Record) -> Sequence[Item]:
         """Items of one record."""
 
-    def prepare(self, items: Sequence[Item], *, number: int, stored: int) -> Prepared:
+    def prepare(self, items: Sequence[Item], *, number: int, stored: int, pressed: bool) -> Prepared:
         """A batch from items. `number` counts the batches of all pipelines in its order from 1; `stored` is the
-        number of the newest one written."""
+        number of the newest one written; `pressed` says that more items may be waiting already."""
+
+    def due_in_s(self) -> float:
+        """After how many seconds a batch without items has something to write; infinite if it never has."""
+
+    def hurry(self) -> None:
+        """From now on nothing is to be left for a later batch."""
 
 
 class Pipeline(Generic[Item]):
@@ -160,6 +168,7 @@ class Pipeline(Generic[Item]):
         """Stores what the journal holds, for at most `timeout` seconds, and stops. False if something is left;
         it stays in the journal."""
         deadline = time.monotonic() + timeout
+        self._stage.hurry()
         self._draining.set()
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -188,7 +197,11 @@ class Pipeline(Generic[Item]):
                     return
                 with self._order.next_batch() as number:
                     prepare = partial(
-                        self._stage.prepare, gathered.items, number=number, stored=self._order.stored
+                        self._stage.prepare,
+                        gathered.items,
+                        number=number,
+                        stored=self._order.stored,
+                        pressed=gathered.is_full,
                     )
                     prepared = self._patiently(prepare)
                     if prepared is not None:
@@ -213,9 +226,12 @@ class Pipeline(Generic[Item]):
             if record is None:
                 if size and (now >= deadline or self._draining.is_set() or unfinished):
                     return self._closed(gathered)
+                due_in_s = self._stage.due_in_s()
+                if not size and due_in_s == 0 and not unfinished:
+                    return self._closed(gathered)
                 if self._draining.is_set():
                     return None
-                self._reader.wait(deadline - now if size else IDLE_WAIT_S)
+                self._reader.wait(deadline - now if size else min(IDLE_WAIT_S, due_in_s))
                 continue
             deadline = deadline or now + self._flush_timeout
             size += len(record.body) or 1
@@ -226,6 +242,7 @@ class Pipeline(Generic[Item]):
                 if self._reader.position >= unfinished:
                     return self._closed(gathered)
             elif len(gathered.items) >= self._max_items or size >= self._max_bytes or now >= deadline:
+                gathered.is_full = True
                 return self._closed(gathered)
         return None
 

@@ -48,6 +48,7 @@ class Rewriter:
                         lambda derived: None,
                         number=number,
                         stored=self._order.stored,
+                        pressed=False,
                         items=0,
                         again=again,
                     )

@@ -45,6 +45,7 @@ from collector.meaning import not_understood
 from collector.metrics import Metrics, Sources
 from collector.notify import Notifier
 from collector.order import WriteOrder
+from collector.pace import Pace
 from collector.pipeline import Pipeline
 from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
@@ -171,7 +172,9 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             max_events=settings.deriver.max_events,
             watch=LoopWatch(engine, reader) if settings.loops.replicas == 1 else Judges(reader),
             price=prices.price,
+            pace=Pace(),
         )
+        deriver.owe(await asyncio.to_thread(reader.unsettled_runs))
         plugged_in, failures = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
         normalizer, log_normalizer = (Normalizer(conventions, prices, engine) for _ in range(2))

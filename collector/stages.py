@@ -64,6 +64,8 @@ class Derivation:
         self._rows = rows
         self._totals = totals
         self._tombstones = tombstones or Tombstones()
+        self.due_in_s = deriver.due_in_s
+        self.hurry = deriver.hurry
 
     def prepare(
         self,
@@ -73,6 +75,7 @@ class Derivation:
         *,
         number: int,
         stored: int,
+        pressed: bool,
         items: int,
         again: Collection[RunKey] = (),
     ) -> Prepared:
@@ -81,7 +84,7 @@ class Derivation:
         if len(self._tombstones):
             batch.refused |= self._tombstones.among((event.tenant, event.run_id) for event in events)
             events = [event for event in events if (event.tenant, event.run_id) not in batch.refused]
-        derived = self._deriver.derive(events, batch=number, stored=stored, again=again)
+        derived = self._deriver.derive(events, batch=number, stored=stored, again=again, pressed=pressed)
         batch.events, batch.runs, batch.warnings = derived.events, derived.runs, derived.warnings
 
         def add_resettled() -> None:
@@ -147,6 +150,8 @@ class TraceStage:
         self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
+        self.due_in_s = derivation.due_in_s
+        self.hurry = derivation.hurry
         self.mapped: list[Callable[[Sequence[Event]], None]] = []
         """Told of events as they were read. Must neither fail nor wait."""
 
@@ -160,7 +165,7 @@ class TraceStage:
             self._received.add(None if is_changed else request, spans)
         return spans
 
-    def prepare(self, items: Sequence[Span], *, number: int, stored: int) -> Prepared:
+    def prepare(self, items: Sequence[Span], *, number: int, stored: int, pressed: bool) -> Prepared:
         normalize = self._normalize
         changed = self._redaction.mask()
         sent = self._received.take(changed) if self._received is not None else None
@@ -183,6 +188,7 @@ class TraceStage:
             count,
             number=number,
             stored=stored,
+            pressed=pressed,
             items=len(items),
         )
 
@@ -197,6 +203,8 @@ class LogStage:
         self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
+        self.due_in_s = derivation.due_in_s
+        self.hurry = derivation.hurry
         self.mapped: list[Callable[[Sequence[Event]], None]] = []
         """Told of events as they were read. Must neither fail nor wait."""
 
@@ -206,7 +214,7 @@ class LogStage:
         self._redaction.saw(record.body, logs)
         return logs
 
-    def prepare(self, items: Sequence[LogRecord], *, number: int, stored: int) -> Prepared:
+    def prepare(self, items: Sequence[LogRecord], *, number: int, stored: int, pressed: bool) -> Prepared:
         batch = Batch(logs=items)
 
         def count(_: Derived) -> None:
@@ -225,6 +233,7 @@ class LogStage:
             count,
             number=number,
             stored=stored,
+            pressed=pressed,
             items=len(items),
         )
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.deriver import Deriver
+from collector.pace import Pace
 from mappers.model import Event, Kind, LogRecord, Span, Status
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
@@ -38,8 +39,8 @@ class Rows(Stored):
         super().__init__()
         self.runs: dict[str, Any] = {}
 
-    def take(self, deriver: Deriver, events: list[Event], number: int) -> None:
-        derived = deriver.derive(events, batch=number, stored=number - 1)
+    def take(self, deriver: Deriver, events: list[Event], number: int, *, pressed: bool = False) -> None:
+        derived = deriver.derive(events, batch=number, stored=number - 1, pressed=pressed)
         for settled in derived.resettled:
             row = self.events[settled.run_id, settled.span_id, settled.seq]
             for name in {"duplicate_of", "handoff_from", "handoff_to", "handoff_source", "filled"} | {
@@ -55,6 +56,17 @@ class Rows(Stored):
 
     def state(self) -> Any:
         return self.events, self.runs, self.spans, self.counted
+
+
+class Clock:
+    """Whatever is done takes a tenth of a second."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 0.1
+        return self.now_s
 
 
 def events_of(scenario: Scenario) -> Callable[[], list[Event]]:
@@ -81,18 +93,25 @@ def test_T17_T18_any_order_repetition_batching_and_restart_give_the_same_rows(
     at_once = Rows()
     at_once.take(Deriver(at_once, max_events=10_000), read(), 1)
 
+    clock = Clock()
+    pace = data.draw(st.sampled_from([None, Pace(clock)]))
     order = data.draw(st.permutations(range(len(read()))))
     again = data.draw(st.lists(st.sampled_from(order), max_size=5))
     rows, number = Rows(), 0
     left = [*order, *again]
-    deriver = Deriver(rows, max_events=10_000)
+    deriver = Deriver(rows, max_events=10_000, pace=pace)
     while left:
         size = data.draw(st.integers(1, len(left)))
         if data.draw(st.booleans()):  # the process ends, or all that was known leaves the memory
-            deriver, number = Deriver(rows, max_events=data.draw(st.sampled_from([0, 10_000]))), 0
+            deriver, number = Deriver(rows, max_events=data.draw(st.sampled_from([0, 10_000])), pace=pace), 0
+            deriver.owe({("", run_id) for run_id, _, _ in rows.events})
         events, number = read(), number + 1
-        rows.take(deriver, [events[place] for place in left[:size]], number)
+        pressed = data.draw(st.booleans())
+        rows.take(deriver, [events[place] for place in left[:size]], number, pressed=pressed)
         left = left[size:]
+        clock.now_s += data.draw(st.sampled_from([0.0, 10.0]))
+    deriver.hurry()
+    rows.take(deriver, [], number + 1)
     assert rows.state() == at_once.state()
 
 

@@ -4,8 +4,15 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import pytest
+
 from collector.deriver import Derived, Deriver
+from collector.loops import LoopWatch
+from collector.pace import Pace
+from mappers.loops.evaluator import Engine
 from mappers.model import Event, Kind, RunStatus
+from sinks.base import RetryableError
+from tests.collector import stored
 
 
 class Stored:
@@ -105,3 +112,73 @@ def test_restart_and_memory_give_the_same_run() -> None:
         fresh = Deriver(store, max_events=1000).derive(deepcopy(events), batch=1, stored=0)
         assert fresh.runs == kept.runs
     assert store.events[f"{1:032x}", f"{4:016x}", 0].handoff_from == "triage"
+
+
+class Clock:
+    """Settling takes a tenth of a second of it."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        self.now_s += 0.1
+        return self.now_s
+
+
+def test_a_run_that_took_long_is_settled_later_with_all_that_came() -> None:
+    clock = Clock()
+    store, number = Stored(), 0
+    deriver = Deriver(store, max_events=100, pace=Pace(clock))
+
+    def derive(*events: Event, pressed: bool = False) -> Derived:
+        nonlocal number
+        number += 1
+        derived = deriver.derive(list(events), batch=number, stored=number - 1, pressed=pressed)
+        store.write(derived)
+        return derived
+
+    assert [run.usage.input for run in derive(llm(1, 2, 10)).runs] == [10]
+    assert deriver.due_in_s() == float("inf")
+    waiting = derive(llm(1, 3, 5), pressed=True)
+    assert (waiting.runs, waiting.new_events, len(waiting.events)) == ([], 1, 1)
+    assert deriver.due_in_s() <= 1
+    assert [run.usage.input for run in derive(llm(2, 2, 7), pressed=True).runs] == [7]
+    clock.now_s += 2
+    assert deriver.due_in_s() == 0
+    assert [run.usage.input for run in derive().runs] == [15]
+    assert derive().runs == []
+    derive(llm(1, 4, 1), pressed=True)
+    deriver.hurry()
+    assert deriver.due_in_s() == 0
+    assert [run.usage.input for run in derive().runs] == [16]
+
+
+def test_a_run_that_was_not_settled_when_the_process_ended_is_read_back() -> None:
+    store = Stored()
+    store.write(Deriver(store, max_events=100).derive([llm(1, 2, 10)], batch=1, stored=0))
+    deriver = Deriver(store, max_events=100, pace=Pace())
+    deriver.owe([("", f"{1:032x}")])
+    assert deriver.due_in_s() == 0
+    derived = deriver.derive([], batch=1, stored=0)
+    assert [run.usage.input for run in derived.runs] == [10]
+    assert (derived.new_spans, derived.new_runs) == (0, 0)
+
+
+def test_what_a_failing_store_interrupted_is_counted_once() -> None:
+    class Failing(LoopWatch):
+        fails = True
+
+        def watch(self, *args: Any) -> Any:
+            if self.fails:
+                raise RetryableError("away")
+            return super().watch(*args)
+
+    store = stored.Stored()
+    watch = Failing(Engine(), store)
+    deriver = Deriver(store, max_events=100, watch=watch)
+    with pytest.raises(RetryableError):
+        deriver.derive([llm(1, 2, 10)], batch=1, stored=0)
+    watch.fails = False
+    derived = deriver.derive([llm(1, 2, 10)], batch=1, stored=0)
+    assert (derived.new_spans, derived.new_events, derived.new_runs) == (1, 1, 1)
+    assert (len(derived.runs), len(derived.events)) == (1, 1)

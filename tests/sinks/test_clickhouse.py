@@ -400,6 +400,25 @@ def test_events_are_read_back_without_content_but_for_roots(
     )
 
 
+def test_runs_that_have_newer_events_than_their_row_knows_of_are_named(
+    sink: ClickHouseSink, reader: Reader, trace_id: str
+) -> None:
+    run = trace_id[:-1] + "1", trace_id[:-1] + "2", trace_id[:-1] + "3"
+    sink.write(Batch(events=[full_event(run[0])], runs=[full_run(run[0])]))
+    sink.write(Batch(events=[full_event(run[1])], runs=[full_run(run[1])]))
+    sink.write(
+        Batch(
+            events=[
+                full_event(run[1], 2, part=""),
+                full_event(run[2], part=""),
+                full_event("4" * 32, part="input"),
+            ]
+        )
+    )
+    found = {run_id for _, run_id in reader.unsettled_runs()}
+    assert found & {*run, "4" * 32} == {run[1], run[2]}
+
+
 def test_a_tenant_sees_its_own_rows_alone(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:
     sink.write(Batch(runs=[full_run(trace_id, tenant="a", name="of a")]))
     sink.write(Batch(runs=[full_run(trace_id, tenant="b", name="of b")]))

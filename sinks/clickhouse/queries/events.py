@@ -24,6 +24,9 @@ _SLIM = ", ".join(
     for column in EVENTS
 )
 """Events without content but for those whose content tells something of the run."""
+MOST_UNSETTLED = 2_000
+MOST_UNSETTLED_S = 60
+"""How long a run may have waited to be settled, at the very most, when a process ended."""
 _CALL_KINDS = tuple(str(kind) for kind in sorted({*MODEL_KINDS, Kind.TOOL}))
 
 
@@ -63,6 +66,32 @@ class EventQueries(Queries):
             event = read_event(row)
             found.setdefault(event.run_id, []).append(event)
         return found
+
+    def unsettled_runs(self) -> list[tuple[str, str]]:
+        """(tenant, run id) of runs that have newer events than their row knows of: the process ended before they
+        were settled."""
+        newest = f"(SELECT max(DerivedAt) FROM otel.runs) - INTERVAL {MOST_UNSETTLED_S} SECOND"
+        rows = self._store.query(
+            f"""
+            WITH touched AS
+            (
+                SELECT Tenant, RunId, max(IngestedAt) AS Touched FROM otel.run_events
+                WHERE IngestedAt > {newest}
+                GROUP BY Tenant, RunId HAVING countIf(Part = '') > 0
+            )
+            SELECT Tenant, RunId FROM touched
+            LEFT JOIN
+            (
+                SELECT Tenant, RunId, max(DerivedAt) AS Settled FROM otel.runs
+                WHERE (Tenant, RunId) IN (SELECT Tenant, RunId FROM touched)
+                GROUP BY Tenant, RunId
+            ) AS settled USING (Tenant, RunId)
+            WHERE Touched > Settled
+            ORDER BY Touched DESC LIMIT {MOST_UNSETTLED}
+            """,
+            {},
+        )
+        return [(tenant, run_id) for tenant, run_id in rows]
 
     def newest_call_ns(self) -> int:
         """End of the newest stored model call, of all tenants; 0 if there is none."""
