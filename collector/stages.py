@@ -39,7 +39,7 @@ class RowStore(Protocol):
         """Stored events with their content."""
 
 
-SETTLED = ("duplicate_of", "handoff_from", "handoff_to", "handoff_source", "filled")
+SETTLED = ("duplicate_of", "handoff_from", "handoff_to", "handoff_source", "handoff_told", "filled")
 """Fields of an event that its run decides, besides those that are filled in."""
 
 

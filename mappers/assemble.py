@@ -77,7 +77,8 @@ def settle(run: Run, now_ns: int) -> RunStatus:
 
 
 def _of_the_run(event: Event) -> tuple[Any, ...]:
-    settled = event.duplicate_of, event.handoff_from, event.handoff_to, event.handoff_source
+    handoff = event.handoff_from, event.handoff_to, event.handoff_source, event.handoff_told
+    settled = event.duplicate_of, handoff
     if not event.filled:
         return settled
     return *settled, *((name, _comparable(getattr(event, name))) for name in event.filled)
@@ -95,7 +96,8 @@ def _forget_guesses(tree: Tree) -> None:
     for event in tree.events:
         if event.handoff_source == "agent_sequence":
             by_tool = target_in_name(event.tool) is not None
-            event.handoff_to, event.handoff_source = "", "tool_span" if by_tool else "handoff_span"
+            told = event.handoff_told or ("tool_span" if by_tool else "handoff_span")
+            event.handoff_to, event.handoff_source, event.handoff_told = "", told, ""
 
 
 def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:
@@ -155,6 +157,7 @@ def _settle_handoffs(tree: Tree) -> None:
         elif event.kind == Kind.HANDOFF and not event.handoff_to:
             guess = following if following != event.handoff_from else after_that
             if guess:
+                event.handoff_told = event.handoff_source
                 event.handoff_to, event.handoff_source = guess, "agent_sequence"
 
 

@@ -315,6 +315,8 @@ class Event:
     handoff_to: str = ""
     handoff_source: str = ""
     """tool_span | handoff_span | llm_tool_request | graph_edge | agent_sequence | "" (no handoff)"""
+    handoff_told: str = ""
+    """The source of a handoff whose target is a guess (`agent_sequence`): what it is again without the guess."""
     filled: Sequence[str] = ()
     """Names of the fields that its own span left open, and that were taken from its twins and log records."""
 

@@ -133,6 +133,7 @@ EVENTS: Sequence[Column] = (
     Column("HandoffFrom", "handoff_from"),
     Column("HandoffTo", "handoff_to"),
     Column("HandoffSource", "handoff_source"),
+    Column("HandoffTold", "handoff_told"),
     Column("Filled", "filled", TEXTS),
 )
 

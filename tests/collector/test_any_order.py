@@ -43,7 +43,14 @@ class Rows(Stored):
         derived = deriver.derive(events, batch=number, stored=number - 1, pressed=pressed)
         for settled in derived.resettled:
             row = self.events[settled.run_id, settled.span_id, settled.seq]
-            for name in {"duplicate_of", "handoff_from", "handoff_to", "handoff_source", "filled"} | {
+            for name in {
+                "duplicate_of",
+                "handoff_from",
+                "handoff_to",
+                "handoff_source",
+                "handoff_told",
+                "filled",
+            } | {
                 *row.filled,
                 *settled.filled,
             }:

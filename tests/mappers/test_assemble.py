@@ -265,9 +265,10 @@ def test_a_guess_is_corrected_when_an_earlier_agent_turns_up() -> None:
     assert assemble([*known, late]).changed == []
 
 
-def test_a_guess_that_does_not_hold_leaves_no_trace() -> None:
+@pytest.mark.parametrize("told", ["handoff_span", "tool_span"])
+def test_a_guess_that_does_not_hold_leaves_no_trace(told: str) -> None:
     def known(*late: Event) -> list[Event]:
-        hands_over = handoff("h", "m", 2, tool="hand over", handoff_source="handoff_span")
+        hands_over = handoff("h", "m", 2, tool="hand over", handoff_source=told)
         return [event("r"), hands_over, event("z", "r", Kind.AGENT, 90, agent="writer"), *late]
 
     late = event("m", "r", Kind.AGENT, 1, agent="writer")
@@ -278,7 +279,7 @@ def test_a_guess_that_does_not_hold_leaves_no_trace() -> None:
     at_once = known(late)
     assemble(at_once)
     assert events[1] == at_once[1]
-    assert (events[1].handoff_to, events[1].handoff_source) == ("", "handoff_span")
+    assert (events[1].handoff_to, events[1].handoff_source) == ("", told)
 
 
 def test_labels_are_the_roots_else_the_first_found() -> None:
