@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -68,6 +68,16 @@ def _mask_map(values: Any, mask: Mask) -> None:
 
 def _masked_bytes(value: bytes, mask: Mask) -> bytes:
     return mask(value.decode("latin-1")).encode("latin-1", "replace")
+
+
+def masking(settings: RedactionSettings) -> Callable[[bytes], bytes]:
+    """What may be kept of bytes that nobody can read, whosever they are: masked as any project's rules say, and
+    nothing at all where one does not want its content stored."""
+    rules = [_compiled(one) for one in (settings, *settings.projects.values())]
+    mask = _both(mask_secrets, frozenset[PersonalData]().union(*(one.personal for one in rules)))
+    if any(one.hidden for one in rules):
+        return lambda damaged: b""
+    return lambda damaged: _masked_bytes(damaged, mask)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, wire_capture
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
-from collector.redaction import Redaction
+from collector.redaction import Redaction, masking
 from collector.reload import Reloadable
 from collector.retention import Retention
 from collector.rewriting import Rewriter
@@ -376,6 +376,7 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
         max_bytes=settings.journal.max_bytes,
         min_free_bytes=settings.journal.min_free_bytes,
         on_full=settings.journal.on_full,
+        mask=masking(settings.redaction),
     )
     try:
         with _writing(journal.directory):

@@ -40,6 +40,8 @@ class Cursor:
             os.pwrite(self._descriptor, bytes(2 * SLOT_SIZE), 0)
             os.fdatasync(self._descriptor)
         self._load()
+        self.told = self.position
+        """What the file says, even if the segment is gone."""
         self.position = max(self.position, start)
 
     @classmethod
@@ -87,6 +89,10 @@ class Cursor:
         if leaves_segment:
             os.fdatasync(self._descriptor)  # before the segments that it passed are unlinked
             self._released()
+
+    def seal(self) -> None:
+        """Has both slots say where it stands: what lies before is let go, so there is no falling back."""
+        self._write()
 
     def close(self) -> None:
         try:

@@ -64,6 +64,7 @@ class Journal:
         max_bytes, min_free_bytes: see `Room`.
         on_full: what happens at `max_bytes`: records are refused, or the oldest segments are given up. What was in
             them counts as lost once the readers come to where it was.
+        mask: what may be kept of bytes that can not be read.
 
     `accounting` is held while records are acknowledged. Who holds it sees what was acknowledged and what has
     become of it at one moment.
@@ -79,6 +80,7 @@ class Journal:
         max_bytes: int = 0,
         min_free_bytes: int = 0,
         on_full: Literal["refuse", "drop_oldest"] = "refuse",
+        mask: Callable[[bytes], bytes] = lambda damaged: damaged,
     ) -> None:
         self.directory = directory
         self.id = ""
@@ -90,7 +92,7 @@ class Journal:
         """Items that were acknowledged with `ack: memory` and could not be written."""
         self.dropped_segments = 0
         """Segments given up to make room (`on_full: drop_oldest`)."""
-        self.quarantine = Quarantine(directory / "quarantine")
+        self.quarantine = Quarantine(directory / "quarantine", mask)
         self.sync_seconds: Callable[[float], None] = lambda _: None
         """Told how long each sync took."""
         # Segments leave whole, so there must be several of them within the bound.
@@ -160,8 +162,15 @@ class Journal:
             unsettled, self._unsettled = self._unsettled, deque()
             for _, entry in unsettled:
                 entry.done(JournalError("the collector ends before the store has it"))
+        all_stored = self._all_stored()
         for cursor in self._cursors:
+            if all_stored:
+                cursor.seal()
             cursor.close()
+        if all_stored:
+            self._release()
+            self._begin_segment(0)  # its name says where to go on
+            self._close_segment()
         os.close(self._lock_descriptor)
         self._lock_descriptor = -1
 
@@ -393,7 +402,9 @@ class Journal:
         self._cursors.append(cursor)
         place = cursor.position
         if place == start:
-            cursor.position = replace(start, items=self._items_before(start))
+            all_before = cursor.told.sequence == start.sequence  # and let go since
+            items = cursor.told.items if all_before else self._items_before(start)
+            cursor.position = replace(start, items=items)
         elif place.segment in self._ends:
             # Damage may have cut the segment before what the sink has already.
             cursor.position = replace(place, offset=min(place.offset, self._ends[place.segment]))
@@ -457,6 +468,14 @@ class Journal:
                 behind = min(cursor.position for cursor in self._cursors)
                 waiting -= behind.offset if behind.segment in self._ends else 0
         return waiting + self._queued_bytes
+
+    def _all_stored(self) -> bool:
+        """Every cursor is at the end of what there is."""
+        last = self._segments[-1] if self._segments else 0
+        return bool(last and self._cursors and self._ends[last]) and all(
+            cursor.position.segment == last and cursor.position.offset >= self._ends[last]
+            for cursor in self._cursors
+        )
 
     def _release(self) -> None:
         """Unlinks segments that every cursor has passed."""

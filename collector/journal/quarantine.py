@@ -1,9 +1,10 @@
-"""What can not be read is kept aside, as it was, for whoever wants to look into it."""
+"""What can not be read is kept aside for whoever wants to look into it, as it was but for what is masked."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -13,10 +14,15 @@ MAX_BYTES = 256 << 20
 
 
 class Quarantine:
-    """Files `SEGMENT-OFFSET.bad` in a directory of their own. `ranges` and `bytes` count this process's finds."""
+    """Files `SEGMENT-OFFSET.bad` in a directory of their own. `ranges` and `bytes` count this process's finds.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        mask: takes out what must not stay; nothing is kept where it leaves nothing.
+    """
+
+    def __init__(self, directory: Path, mask: Callable[[bytes], bytes] = lambda damaged: damaged) -> None:
         self._directory = directory
+        self._mask = mask
         self.ranges = 0
         self.bytes = 0
 
@@ -33,9 +39,11 @@ class Quarantine:
                 return
             source = os.open(segment, os.O_RDONLY)
             try:
-                content = os.pread(source, end - begin, begin)
+                content = self._mask(os.pread(source, end - begin, begin))
             finally:
                 os.close(source)
+            if not content:
+                return
             target = self._directory / f"{segment.stem}-{begin}.bad"
             descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:

@@ -112,6 +112,42 @@ def test_sequences_go_on_after_a_restart_even_when_all_is_stored(tmp_path: Path)
     again.close()
 
 
+def test_nothing_stays_in_the_files_once_all_is_stored_and_the_journal_closed(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    cursor = target.cursor("sink")
+    append(target, b"sk-secret-one", b"sk-secret-two")
+    reader = target.reader(cursor.position)
+    assert reader.next() is not None
+    cursor.advance(reader.position)
+    target.close()
+    assert b"sk-secret-two" in segments(tmp_path)[0].read_bytes()
+    target = journal(tmp_path)
+    cursor = target.cursor("sink")
+    reader = target.reader(cursor.position)
+    while reader.next() is not None:
+        cursor.advance(reader.position)
+    target.close()
+    assert [file.stat().st_size for file in segments(tmp_path)] == [0]
+    again = journal(tmp_path)
+    assert everything(again, again.cursor("sink").position) == []
+    append(again, b"c")
+    assert [record.sequence for record in everything(again, again.cursor("sink").position)] == [3]
+    again.close()
+
+
+@pytest.mark.parametrize("kept", [b"masked", b""])
+def test_what_can_not_be_read_is_kept_as_the_mask_leaves_it(tmp_path: Path, kept: bytes) -> None:
+    target = journal(tmp_path)
+    append(target, b"sk-secret")
+    target.close()
+    with segments(tmp_path)[0].open("ab") as file:
+        file.write(b"\xffsk-torn-secret")
+    again = journal(tmp_path, mask=lambda damaged: kept)
+    again.close()
+    found = [file.read_bytes() for file in (tmp_path / "quarantine").iterdir()]
+    assert found == ([kept] if kept else [])
+
+
 def test_segments_are_let_go_once_every_cursor_has_passed(tmp_path: Path) -> None:
     target = journal(tmp_path, segment_bytes=1000)
     fast, slow = target.cursor("fast"), target.cursor("slow")
