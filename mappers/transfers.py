@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
 
 from mappers.handoff import target_in_name
 from mappers.model import Event, Kind
@@ -17,6 +19,8 @@ from mappers.tree import Tree, agent_name, agents_above
 
 REQUESTED = "llm_tool_request"
 EDGE = "graph_edge"
+MOST_FOLLOWING = 16
+"""Turns of agents after a request among which the one that received is looked for."""
 UNSEEN = frozenset({REQUESTED, EDGE})
 
 _GOTO = re.compile(r"goto (.+)$")
@@ -36,9 +40,9 @@ def settle_transfers(tree: Tree) -> None:
     if told or not asking:
         return
     starts: dict[str, list[int]] = defaultdict(list)
-    for event in tree.events:
-        if event.kind == Kind.AGENT:
-            starts[_folded(agent_name(event))].append(event.start_ns)
+    agents = [event for event in tree.events if event.kind == Kind.AGENT]
+    for event in agents:
+        starts[_folded(agent_name(event))].append(event.start_ns)
     above = agents_above(tree)
     previous = ""
     seen: set[tuple[str, str, int]] = set()
@@ -47,6 +51,7 @@ def settle_transfers(tree: Tree) -> None:
             previous = agent_name(event)
         for target, source in asking.get(event.span_id, ()):
             giver = event.agent or above[event.span_id] or previous
+            target = target or _next_agent(agents, event, giver)
             began = starts.get(_folded(target), [])
             following = bisect_left(began, event.end_ns if source == REQUESTED else event.start_ns)
             transfer = (giver, _folded(target), following)
@@ -56,10 +61,18 @@ def settle_transfers(tree: Tree) -> None:
                 break
 
 
+def _next_agent(agents: Sequence[Event], asking: Event, giver: str) -> str:
+    """Who received what a model asked to hand over without saying to whom, as far as its tool's name tells: the next
+    other agent; "" if none runs soon after."""
+    first = bisect_left(agents, asking.end_ns, key=lambda agent: agent.start_ns)
+    following = map(agent_name, islice(agents, first, first + MOST_FOLLOWING))
+    return next((name for name in following if _folded(name) != _folded(giver)), "")
+
+
 def _targets(event: Event) -> list[tuple[str, str]]:
     if event.kind == Kind.LLM and not event.duplicate_of:
         named = (target_in_name(request.name) for request in event.tool_requests)
-        return [(target, REQUESTED) for target in named if target]
+        return [(target, REQUESTED) for target in named if target is not None]
     if event.kind == Kind.OTHER and event.operation == "goto" and (match := _GOTO.match(event.name)):
         return [(match[1], EDGE)]
     return []

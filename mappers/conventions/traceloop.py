@@ -44,7 +44,7 @@ CONVENTION = Convention(
             "gen_ai.handoff.from_agent",
             "traceloop.association.properties.lc_agent_name",
             "gen_ai.agent.name",
-            NameMatch(r"(.+)\.agent$"),
+            NameMatch(r"(.+)\.(?:agent|team)$"),
         ],
         "session_id": [
             "traceloop.association.properties.session_id",
@@ -80,6 +80,8 @@ CONVENTION = Convention(
         Quirk(scope=r"\.(google_generativeai|vertexai)@", output_excludes_reasoning=True),
         # The CrewAI package calls crews and tasks agents too.
         Quirk(scope=r"\.crewai\b", name=r"(^crewai\.workflow|\.task)$", when=Kind.AGENT, kind=Kind.WORKFLOW),
+        # A team of Agno leads its members.
+        Quirk(scope=r"\.agno@", name=r"\.team$", when=Kind.WORKFLOW, kind=Kind.AGENT),
         # A LlamaIndex tool run is told as a task.
         Quirk(scope=r"\.llamaindex@", has="tool.name", when=Kind.WORKFLOW, kind=Kind.TOOL),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -16,11 +17,18 @@ from mappers.model import Event, Kind, LogRecord, Span, Status
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from tests.collector.test_deriver import Stored
-from tests.corpus import Scenario, select
+from tests.corpus import Scenario, captured, scenarios, select
 from tests.mappers.spans import captured_logs, captured_spans
 
-SCENARIOS = list(
-    select(
+CAPTURED = {
+    "codex/cli/tools",
+    "langtrace/anthropic/tools",
+    "traceloop/mistral/err429",
+    "voltagent/js/handoff",
+}
+SCENARIOS = [
+    *(scenario for scenario in captured() if scenario.name in CAPTURED),
+    *select(
         "traceloop/anthropic/tools",
         "traceloop/anthropic/err429",
         "traceloop/langchain/handoff",
@@ -28,8 +36,8 @@ SCENARIOS = list(
         "openinference/langchain/handoff",
         "gen_ai/openai-v2-events/tools",
         "gen_ai/genai-openai-event/tools",
-    )
-)
+    ),
+]
 
 
 class Rows(Stored):
@@ -120,6 +128,25 @@ def test_T17_T18_any_order_repetition_batching_and_restart_give_the_same_rows(
     deriver.hurry()
     rows.take(deriver, [], number + 1)
     assert rows.state() == at_once.state()
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_all_that_was_captured_comes_to_the_same_rows_however_it_is_split(part: int) -> None:
+    for scenario in [*scenarios(), *captured()][part::4]:
+        read = events_of(scenario)
+        at_once, rows, number = Rows(), Rows(), 0
+        at_once.take(Deriver(at_once, max_events=10_000), read(), 1)
+        chance = random.Random(scenario.name)
+        events = read()
+        places = list(range(len(events)))
+        places += chance.sample(places, len(places) // 4)
+        chance.shuffle(places)
+        deriver = Deriver(rows, max_events=10_000)
+        while places:
+            size, number = chance.randint(1, 8), number + 1
+            rows.take(deriver, [deepcopy(events[place]) for place in places[:size]], number)
+            places = places[size:]
+        assert rows.state() == at_once.state(), scenario.name
 
 
 def call(run: int, span: int, start: int, end: int, **fields: Any) -> Event:

@@ -39,6 +39,14 @@ def test_a_transfer_that_no_tool_carried_out_is_a_handoff_from_the_model() -> No
     assert assemble(events).changed == []
 
 
+def test_a_transfer_that_names_nobody_is_to_the_agent_that_follows() -> None:
+    events = [event("root"), *agents("triage", "triage", "billing", "other"), asking("transfer_to_agent")]
+    run = assemble(events).run
+    assert handoffs(run, events) == [("triage", "billing", "llm_tool_request")]
+    alone = [event("root"), *agents("triage", "triage"), asking("transfer_to_agent")]
+    assert handoffs(assemble(alone).run, alone) == []
+
+
 @pytest.mark.parametrize(
     "others",
     [
