@@ -21,7 +21,7 @@ RUN_GROUPS: Mapping[str, Sequence[str]] = {
     "usage": ("usage", "usage_method", "counts"),
     "cost": ("cost_usd", "cost_source"),
     "warnings": ("health", "top_warning"),
-    "meta": ("user_id", "environment", "services", "agents", "models", "tools", "tags"),
+    "meta": ("user_id", "environment", "services", "agents", "models", "tools", "tags", "note", "pinned"),
     CONTENT: ("input", "output"),
 }  # fmt: skip
 """Fields of a run."""

@@ -7,28 +7,12 @@ from typing import Any
 
 from mappers.model import Run
 from sinks.clickhouse.queries.base import Queries, hours, within
+from sinks.clickhouse.queries.records import RECORD_FIELDS
 from sinks.clickhouse.queries.spans import SPAN_FIELDS
 
 PAGE = 1000
 
-RECORD_FIELDS = (
-    ("time_ns", "toUnixTimestamp64Nano(Timestamp)"),
-    ("trace_id", "TraceId"),
-    ("span_id", "SpanId"),
-    ("flags", "TraceFlags"),
-    ("severity_text", "SeverityText"),
-    ("severity_number", "SeverityNumber"),
-    ("event_name", "EventName"),
-    ("body", "Body"),
-    ("attributes", "LogAttributes"),
-    ("resource", "ResourceAttributes"),
-    ("scope_name", "ScopeName"),
-    ("scope_version", "ScopeVersion"),
-    ("scope", "ScopeAttributes"),
-    ("project", "Project"),
-    ("hash", "RowHash"),
-)
-"""Fields of a stored log record, and how each is selected."""
+_RECORD_FIELDS = (*RECORD_FIELDS, ("hash", "RowHash"))
 
 
 class WholeQueries(Queries):
@@ -65,12 +49,12 @@ class WholeQueries(Queries):
 
     def every_record(self, run: Run) -> Iterator[dict[str, Any]]:
         """The run's log records by time: the columns of `otel_logs`, times in nanoseconds."""
-        names = [name for name, _ in RECORD_FIELDS]
+        names = [name for name, _ in _RECORD_FIELDS]
         after: tuple[int, str, int] = (-1, "", 0)
         while True:
             rows = self._store.query(
                 f"""
-                SELECT {", ".join(expression for _, expression in RECORD_FIELDS)} FROM
+                SELECT {", ".join(expression for _, expression in _RECORD_FIELDS)} FROM
                 (
                     SELECT * FROM otel.otel_logs
                     WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}}
