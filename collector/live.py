@@ -122,6 +122,8 @@ class Listener:
         self._waiting: OrderedDict[object, Word] = OrderedDict()
         self._gap: Gap | None = None
         self._told_at: OrderedDict[str, float] = OrderedDict()
+        self._oldest_waiting = 0
+        """Number of the oldest word that was held back when something was last taken; 0: none."""
 
     def offer(self, words: Iterable[Word]) -> None:
         found = [word for word in words if self.interest.concerns(word)]
@@ -135,9 +137,7 @@ class Listener:
     def missed(self, gap: Gap) -> None:
         """Says that words are not to be had."""
         with self._lock:
-            if self._gap is not None and self._gap.missed is not None and gap.missed is not None:
-                gap = Gap(self._gap.first, gap.last, self._gap.missed + gap.missed)
-            self._gap = gap
+            self._gap = gap if self._gap is None else Gap(min(self._gap.first, gap.first), gap.last)
         self._wake()
 
     def close(self) -> None:
@@ -154,11 +154,12 @@ class Listener:
         gap = self._gap
         if gap is None:
             gap = self._gap = Gap(word.number, word.number, 0)
-        gap.last = word.number
-        gap.missed = (gap.missed or 0) + 1
+        gap.first, gap.last = min(gap.first, word.number), max(gap.last, word.number)
+        if gap.missed is not None:
+            gap.missed += 1
 
     def take(self) -> tuple[list[Word], Gap | None]:
-        """What is to be told now, in order; and what was left out after it."""
+        """What is to be told now, in order; and what was left out."""
         now = self._clock()
         with self._lock:
             told = [word for word in self._waiting.values() if self._is_due(word, now)]
@@ -171,6 +172,7 @@ class Listener:
             while len(self._told_at) > MOST_WAITING:
                 self._told_at.popitem(last=False)
             gap, self._gap = self._gap, None
+            self._oldest_waiting = min((word.number for word in self._waiting.values()), default=0)
         return sorted(told, key=lambda word: word.number), gap
 
     def _is_due(self, word: Word, now: float) -> bool:
@@ -178,6 +180,11 @@ class Listener:
             word.name != "run.updated"
             or now - self._told_at.get(word.run.run_id, -UPDATE_EVERY_S) >= UPDATE_EVERY_S
         )
+
+    def resumes_after(self, number: int) -> int:
+        """After which word one who has heard this one should go on: before what is still held back, rather twice than
+        never."""
+        return min(number, self._oldest_waiting - 1) if self._oldest_waiting else number
 
     @property
     def waits(self) -> bool:
@@ -262,7 +269,7 @@ class Live:
             return
         process, _, number = after.rpartition("-")
         oldest = self._kept[0].number if self._kept else self._number + 1
-        if process != self.id or not number.isdecimal() or int(number) > self._number:
+        if process != self.id or not number.isdecimal() or len(number) > 18 or int(number) > self._number:
             listener.missed(Gap(0, self._number))
             return
         if int(number) + 1 < oldest:
@@ -335,8 +342,8 @@ class Live:
                     words.append(self._word("event", "event", run, partial(entry_document, entry)))
                     continue
                 self._number += 1
-                gap = gap or Gap(self._number, self._number, 0)
-                gap.last, gap.missed = self._number, (gap.missed or 0) + 1
+                gap = gap or Gap(self._number, self._number)
+                gap.last = self._number
         for warning in batch.warnings:
             run = runs.get((warning.tenant, warning.run_id))
             if run is not None:

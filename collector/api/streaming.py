@@ -83,14 +83,14 @@ class StreamRoutes(Routes):
                     words, gap = listener.take()
                     text = b"".join(
                         form(
-                            live.id_of(word.number),
+                            live.id_of(listener.resumes_after(word.number)),
                             word.name,
                             word.content if interest.content else word.data,
                         )
                         for word in words
                     )
                     if gap is not None:
-                        text += form(live.id_of(gap.last), "gap", _gap(gap))
+                        text += form(live.id_of(listener.resumes_after(gap.last)), "gap", _gap(gap))
                     if text:
                         yield text
                     timeout = UPDATE_EVERY_S if listener.waits else HEARTBEAT_S

@@ -100,7 +100,7 @@ def read_wanted(body: Any, caller: Caller) -> Wanted:
         raise Problem(400, f"{unknown[0]!r} is not known; there are {', '.join(KNOWN)}.")
     texts = {}
     for field in ("name", "project", "tenant"):
-        texts[field] = body.get(field) or ""
+        texts[field] = "" if body.get(field) is None else body[field]
         if not isinstance(texts[field], str):
             raise Problem(400, f"{field} must be text.")
         if len(texts[field]) > MAX_NAME or not texts[field].isprintable():

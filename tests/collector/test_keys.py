@@ -305,6 +305,8 @@ def test_keys_are_made_listed_and_revoked_over_the_api(guarded: Guarded) -> None
         ({"name": "x", "scopes": []}, "needs a scope"),
         ({"name": "x", "color": "red"}, "'color' is not known"),
         ({"name": 5}, "name must be text"),
+        ({"name": "x", "project": []}, "project must be text"),
+        ({"name": "x", "tenant": False}, "tenant must be text"),
     ],
 )
 def test_a_wrong_key_is_not_made(guarded: Guarded, body: dict[str, Any], says: str) -> None:

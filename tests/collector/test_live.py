@@ -76,8 +76,12 @@ def test_updates_of_a_run_are_told_twice_a_second_at_most(live: Live, clock: Clo
         live.written(batch(name=str(number)))
     assert heard(listener) == []
     assert listener.waits
+    live.written(batch("other"))
+    ((other,), _) = listener.take()
+    assert listener.resumes_after(other.number) < other.number - 1, "who comes back hears what was held back"
     clock.now += 0.6
     (word,) = listener.take()[0]
+    assert listener.resumes_after(word.number) == word.number
     assert word.run.name == "9"
 
 
@@ -98,7 +102,7 @@ def test_of_a_batch_only_so_much_is_told(live: Live) -> None:
     listener, other = listen(live, types=("event",)), listen(live, types=("run",))
     live.written(batch(events=MOST_OF_A_BATCH))
     _, gap = listener.take()
-    assert gap.missed == 2 * MOST_OF_A_BATCH - MOST_WAITING
+    assert (gap.last - gap.first + 1, gap.missed) == (2 * MOST_OF_A_BATCH - MOST_WAITING, None)
     assert other.take()[1] is None
 
 
@@ -112,6 +116,7 @@ def test_who_comes_back_hears_what_is_kept_and_what_is_not(live: Live) -> None:
     assert ([word.run.run_id for word in words], gap) == (["b"], None)
     for _ in range(MOST_KEPT // 900 + 1):
         live.written(batch("c", events=450))
+    assert listen(live, f"{live.id}-{'9' * 5000}").take()[1] is not None
     words, gap = listen(live, live.id_of(last), types=("run",)).take()
     assert gap.first == last + 1
     assert gap.last > last + 1
