@@ -111,13 +111,13 @@ async def serve(
     reloadable = Reloadable(settings)
     loop.add_signal_handler(signal.SIGHUP, reloadable.reload, read)
     async with collector(settings, reloadable) as endpoints:
-        _calm_garbage_collection()
+        calm_garbage_collection()
         announce(endpoints)
         await stopping.wait()
         log.info("draining")
 
 
-def _calm_garbage_collection() -> None:
+def calm_garbage_collection() -> None:
     """Events of recent runs are many, live long and form no cycles. Looking through all of them, as Python does
     by default every few thousand requests, holds up acknowledgements by 50 ms and more; young objects are still
     looked through often."""

@@ -6,11 +6,12 @@ declared here is what is kept; fields that are not are skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 MESSAGE = "Request"
 COLUMNS = ("tenant", "resource_spans")
+CHUNK_BYTES = 1 << 20
 
 PROTO = """syntax = "proto3";
 message Request { repeated ResourceSpans resource_spans = 1; string tenant = 1004; }
@@ -63,12 +64,19 @@ REQUEST_SETTINGS: dict[str, Any] = {
 }
 
 
-def framed(requests: Iterable[bytes]) -> bytes:
-    """One after the other, each with its length before it."""
+def framed(requests: Iterable[bytes]) -> Iterator[bytes]:
+    """One after the other, each with its length before it. In chunks: memory for all at once would have to be asked of
+    the system anew for each batch."""
     pieces: list[bytes] = []
+    size = 0
     for request in requests:
         pieces += (_varint(len(request)), request)
-    return b"".join(pieces)
+        size += len(request)
+        if size >= CHUNK_BYTES:
+            yield b"".join(pieces)
+            pieces.clear()
+            size = 0
+    yield b"".join(pieces)
 
 
 def _varint(number: int) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -183,7 +183,7 @@ class Store:
             RetryableError, PermanentError: as `translated` says.
         """
         self._insert(
-            table, columns, stream, "ArrowStream", {"insert_deduplication_token": token} if token else {}
+            table, columns, [stream], "ArrowStream", {"insert_deduplication_token": token} if token else {}
         )
 
     @property
@@ -202,12 +202,17 @@ class Store:
         self._insert("requests", COLUMNS, framed(requests), "Protobuf", settings)
 
     def _insert(
-        self, table: str, columns: Sequence[str], stream: bytes, form: str, settings: Mapping[str, Any]
+        self,
+        table: str,
+        columns: Sequence[str],
+        stream: Iterable[bytes],
+        form: str,
+        settings: Mapping[str, Any],
     ) -> None:
         with translated():
             if self._directory is None:
                 self._writer().raw_insert(
-                    f"{DATABASE}.{table}", columns, stream, settings=dict(settings), fmt=form
+                    f"{DATABASE}.{table}", columns, b"".join(stream), settings=dict(settings), fmt=form
                 )
                 return
             # Straight into the engine: clickhouse-connect would go through a temporary file.
@@ -216,7 +221,8 @@ class Store:
             with self._writer().send_insert(
                 f"INSERT INTO {DATABASE}.{table} ({names})" + (f" SETTINGS {clause}" if clause else ""), form
             ) as insert:
-                insert.append(stream)
+                for chunk in stream:
+                    insert.append(chunk)
                 insert.finish()
 
     def _learn_requests(self) -> None:

@@ -33,7 +33,9 @@ def received(bodies: Sequence[bytes], owner: str) -> tuple[list[Span], Sent]:
             span.project = span.tenant = owner
         requests.add(request, found)
         spans += found
-    return spans, requests.take([False] * len(bodies))
+    sent = requests.take([False] * len(bodies))
+    assert sent is not None
+    return spans, sent
 
 
 def rows(store: Store, owner: str) -> list[list[tuple[str, Any]]]:
@@ -58,6 +60,11 @@ def rows(store: Store, owner: str) -> list[list[tuple[str, Any]]]:
     place = columns.index("Project")
     assert {row[place] for row in found} <= {owner}
     return [[pair for pair in zip(columns, row, strict=True) if pair[0] != "Project"] for row in found]
+
+
+@pytest.fixture(autouse=True)
+def however_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.sent.FEW_SPANS", 0)
 
 
 @pytest.fixture
@@ -296,3 +303,13 @@ def test_a_request_that_the_engine_does_not_read_is_stored_all_the_same(
     spans, sent = received([messages.serialized(request())], owner)
     sink.write(Batch(spans=spans, sent=Sent([*sent.requests, b"\x0a\xff"], ())))
     assert {dict(row)["SpanName"] for row in rows(store, owner)} == {"span"}
+
+
+def test_columns_are_made_of_few_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.sent.FEW_SPANS", 3)
+    for count, whole in ((2, False), (3, True)):
+        requests = Received()
+        for _ in range(count):
+            made = parse_traces(messages.serialized(request()))
+            requests.add(made, spans_of(made))
+        assert (requests.take([False] * count) is not None) == whole
