@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.25
 LONGEST_RETRY_S = 30.0
 IDLE_WAIT_S = 0.5
+SINK_CURSOR = "sink"
+"""The cursor of a pipeline in its journal."""
 FATAL_ATTEMPTS = 5
 """A batch that was being stored when the process died so often in a row is what kills it."""
 
@@ -128,7 +130,7 @@ class Pipeline(Generic[Item]):
         self._sink = sink
         self._dead_letters = dead_letters
         self._signal = signal
-        self._cursor: Cursor = journal.cursor(name="sink")
+        self._cursor: Cursor = journal.cursor(SINK_CURSOR)
         self._reader = journal.reader(self._cursor.position)
         self._unfinished = self._cursor.intent
         self._max_items = max_items
@@ -143,7 +145,7 @@ class Pipeline(Generic[Item]):
         self.flow = flow or Flow()
         self.settled_items = self._cursor.position.items
         """Items of all records that are dealt with; together with the journal's count this is what is queued."""
-        self.flow.replayed = journal.acknowledged_items - self.settled_items
+        self.flow.replayed = max(0, journal.inherited_items - self.settled_items)
         self.oldest_ns = 0
         """When the oldest record of the batch that is being stored came; 0: nothing is."""
         self.written: list[Callable[[Batch, float], None]] = []

@@ -13,11 +13,13 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from starlette.types import ASGIApp
 
 from collector.api.app import admin_app, api_app
 from collector.api.base import Api
@@ -46,7 +48,7 @@ from collector.metrics import Metrics, Sources
 from collector.notify import Notifier
 from collector.order import WriteOrder
 from collector.pace import Pace
-from collector.pipeline import Pipeline
+from collector.pipeline import SINK_CURSOR, Pipeline
 from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
 from collector.proxy.capture import installation_salt
@@ -155,15 +157,21 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         parts.callback(withdraw, directory)
         keys, gate = _gate(settings, token)
         parts.callback(keys.note_use)
+        # Telemetry is taken as soon as it can be kept: opening the store takes a second, and what exporters send to a
+        # port that is closed is lost. At the end these doors are the last that close.
+        intake = open_intake(settings, journals, gate)
+        health = Health()
+        try:
+            received = await _open_receivers(settings, intake, reloadable, health, parts)
+        except ListenError as error:
+            raise ServiceError(str(error), EX_UNAVAILABLE) from None
         store, _ = await asyncio.gather(
             asyncio.to_thread(_open_store, settings), asyncio.to_thread(load_price_list)
         )
         parts.callback(store.close)
         reader = Reader(store)
 
-        intake = open_intake(settings, journals, gate)
         reloadable.tell(lambda changed: _take_over(changed, intake, keys))
-        health = Health()
         totals = Totals(*await asyncio.to_thread(reader.totals))
         flows = {signal: Flow() for signal in journals}
         engine, unloaded = _loop_engine(settings)
@@ -316,7 +324,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
             pipeline.start()
         parts.push_async_callback(_drain, pipelines, settings.service.shutdown.timeout)
         try:
-            endpoints = await _open_doors(settings, intake, api, proxy, reloadable, health, parts)
+            endpoints = await _open_doors(settings, intake, api, proxy, received, parts)
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
         # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
@@ -381,6 +389,7 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
     try:
         with _writing(journal.directory):
             journal.open()
+            journal.cursor(SINK_CURSOR)
     except JournalLockedError as error:
         raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
     parts.callback(journal.close)
@@ -516,19 +525,21 @@ async def _drain(pipelines: dict[str, Pipeline[Any]], timeout: float) -> None:
 # --------------------------------------------------------------------------- doors
 
 
-async def _open_doors(
-    settings: Settings,
-    intake: Intake,
-    api: Api,
-    proxy: ProxyDoor,
-    reloadable: Reloadable,
-    health: Health,
-    parts: AsyncExitStack,
-) -> Endpoints:
+@dataclass(frozen=True, slots=True)
+class _Receivers:
+    """Where OTLP is received; None for a door that is off."""
+
+    grpc: str | None
+    http: str | None
+    application: ASGIApp
+    """Of OTLP/HTTP, for the doors that have it too."""
+
+
+async def _open_receivers(
+    settings: Settings, intake: Intake, reloadable: Reloadable, health: Health, parts: AsyncExitStack
+) -> _Receivers:
     """Raises: ListenError."""
     protocols = settings.receivers.otlp.protocols
-    # A name that is not loopback can only come from a page that made it point here.
-    api_door = api_app(api, gate=intake.gate, hosts=_api_hosts(settings))
     grpc_address = None
     if protocols.grpc.endpoint:
         receiver = open_grpc(protocols.grpc, intake)
@@ -546,22 +557,40 @@ async def _open_doors(
         grpc_address = protocols.grpc.endpoint if unix else f"{_host(protocols.grpc.endpoint)}:{port}"
     http, take_over = open_http(protocols.http, intake)
     reloadable.tell(take_over)
+    where = await listen("http", protocols.http.endpoint, http, parts, **http_options(protocols.http))
+    return _Receivers(grpc_address, where, http)
+
+
+async def _open_doors(
+    settings: Settings,
+    intake: Intake,
+    api: Api,
+    proxy: ProxyDoor,
+    received: _Receivers,
+    parts: AsyncExitStack,
+) -> Endpoints:
+    """Every other door.
+
+    Raises: ListenError.
+    """
+    # A name that is not loopback can only come from a page that made it point here.
+    api_door = api_app(api, gate=intake.gate, hosts=_api_hosts(settings))
     doors = {
-        "http": await listen("http", protocols.http.endpoint, http, parts, **http_options(protocols.http)),
+        "http": received.http,
         "api": await listen("api", settings.api.endpoint, api_door, parts),
         "admin": await listen("admin", settings.admin.endpoint, admin_app(api), parts),
     }
     doors["proxy"] = await proxy.open(
-        otlp=http,
+        otlp=received.application,
         ready=lambda: not intake.draining,
         own_ports={
             int(where.rpartition(":")[2])
-            for where in (*doors.values(), grpc_address)
+            for where in (*doors.values(), received.grpc)
             if where and not where.startswith(UNIX)
         },
         parts=parts,
     )
-    return Endpoints(grpc=grpc_address, pid=os.getpid(), **doors)
+    return Endpoints(grpc=received.grpc, pid=os.getpid(), **doors)
 
 
 def _api_hosts(settings: Settings) -> set[str]:

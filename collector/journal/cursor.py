@@ -27,6 +27,7 @@ class Cursor:
     """
 
     def __init__(self, path: Path, start: Position, released: Callable[[], None]) -> None:
+        self.name = path.stem
         self._released = released
         self._generation = 0
         self.position = start

@@ -88,6 +88,8 @@ class Journal:
         self.accounting = threading.Lock()
         self.acknowledged_items = 0
         """Items of all records ever acknowledged, those of earlier processes included."""
+        self.inherited_items = 0
+        """Those of earlier processes."""
         self.lost_items = 0
         """Items that were acknowledged with `ack: memory` and could not be written."""
         self.dropped_segments = 0
@@ -145,7 +147,7 @@ class Journal:
         self._ends = {segment: self.segment_path(segment).stat().st_size for segment in self._segments}
         if self._segments:
             self._recover(self._segments[-1])
-        self.acknowledged_items = self.next_items
+        self.acknowledged_items = self.inherited_items = self.next_items
         self._room.open()
         self._writer.start()
 
@@ -395,7 +397,10 @@ class Journal:
     # ------------------------------------------------------------------- reading
 
     def cursor(self, name: str) -> Cursor:
-        """The cursor of that name; at the oldest record if there is none yet."""
+        """The cursor of that name; at the oldest record if there is none yet. To be asked for the first time before
+        anything is appended: where segments are missing, it decides where the next record goes."""
+        if known := next((cursor for cursor in self._cursors if cursor.name == name), None):
+            return known
         oldest = self._segments[0] if self._segments else self.next_sequence
         start = Position(oldest, 0, oldest)
         cursor = Cursor(self.directory / f"{name}.cursor", start, self._release)
@@ -417,6 +422,7 @@ class Journal:
             )
         self.next_items = max(self.next_items, cursor.position.items)
         self.acknowledged_items = max(self.acknowledged_items, self.next_items)
+        self.inherited_items = max(self.inherited_items, cursor.position.items)
         return cursor
 
     def _items_before(self, start: Position) -> int:

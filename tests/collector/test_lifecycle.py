@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -268,4 +270,36 @@ def test_what_comes_while_others_learn_that_we_end_is_still_taken(data_dir: Path
     assert server.process.wait(30) == 0
     server.start()
     assert server.runs(project="late", include="all")
+    assert server.stop() == 0
+
+
+SLOW_STORE = """
+import time
+import collector.service
+from collector.cli import main
+opened = collector.service._open_store
+collector.service._open_store = lambda settings: (time.sleep(3), opened(settings))[1]
+main()
+"""
+
+
+def test_telemetry_is_taken_before_the_store_is_open(data_dir: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{probe.getsockname()[1]}"
+    server = Server(data_dir, "--http", where, command=[sys.executable, "-c", SLOW_STORE])
+    starting = threading.Thread(target=server.start)
+    starting.start()
+    headers = {"Content-Type": "application/x-protobuf", "X-Loop-Project": "early"}
+    while True:
+        with suppress(httpx.TransportError):
+            answer = httpx.post(f"http://{where}/v1/traces", content=PAYLOADS[0], headers=headers)
+            break
+        time.sleep(0.02)
+    assert answer.status_code == 200
+    assert not (data_dir / "endpoints.json").exists()
+    starting.join()
+    balance = server.settled()["pipeline"]
+    assert balance["accepted"] == balance["stored"] + balance["duplicates"] > 0
+    assert server.runs(project="early", include="all")
     assert server.stop() == 0

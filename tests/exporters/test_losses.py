@@ -72,10 +72,10 @@ def exporters() -> Iterator[Exporter]:
 
 
 def overload(server: Server) -> None:
-    """For three seconds the store takes nothing, and the journal is so small that it soon refuses."""
+    """For two seconds the store takes nothing, and the journal is so small that it soon refuses."""
     fault = server.environ["FAULT_FILE"]
     Path(fault).write_text("down")
-    time.sleep(3)
+    time.sleep(2)
     Path(fault).write_text("")
 
 
@@ -133,7 +133,7 @@ def test_losses(data_dir: Path, happens: Callable[[Server], None]) -> None:
         options: dict[str, Any] = {"environ": {"FAULT_FILE": str(data_dir.with_suffix(".fault"))}}
         if happens is overload:
             options["command"] = FAULTY
-            doors += ("--set", "journal.max_bytes=400KiB")
+            doors += ("--set", "journal.max_bytes=100KiB")
         elif happens is restart_behind_a_socket:
             http.listen(1024)
             options |= handed_down(http)
