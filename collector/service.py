@@ -389,10 +389,11 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
     try:
         with _writing(journal.directory):
             journal.open()
-            journal.cursor(SINK_CURSOR)
     except JournalLockedError as error:
         raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
     parts.callback(journal.close)
+    with _writing(journal.directory):
+        journal.cursor(SINK_CURSOR)  # before anything is appended
     return journal
 
 
