@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from tests.collector.receivers.test_http import post, request
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
 from tests.server import Server
@@ -111,3 +112,15 @@ def test_a_request_sent_again_byte_for_byte_is_a_duplicate_at_once(server: Serve
     )
     assert response.status_code == 200
     assert server.settled()["pipeline"]["stored"] - after["stored"] == spans
+
+
+def test_T19_a_batch_of_a_hundred_days_is_stored_like_any_other(server: Server) -> None:
+    made = request(0x6400001, spans=101)
+    for day, span in enumerate(made.resource_spans[0].scope_spans[0].spans):
+        span.start_time_unix_nano = (20_000 + day) * 86_400 * 10**9
+        span.end_time_unix_nano = span.start_time_unix_nano + 1
+    made.resource_spans[0].scope_spans[0].spans[0].end_time_unix_nano = 2**64 - 1
+    assert post(server, made.SerializeToString()).status_code == 200
+    server.settled()
+    run_id = made.resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
+    assert server.get(f"/runs/{run_id}")["counts"]["spans"] == 101
