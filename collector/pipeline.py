@@ -40,7 +40,9 @@ IDLE_WAIT_S = 0.5
 SINK_CURSOR = "sink"
 """The cursor of a pipeline in its journal."""
 FATAL_ATTEMPTS = 5
-"""A batch that was being stored when the process died so often in a row is what kills it."""
+"""A batch that was being stored when the process died so often in a row may be what kills it: its records are stored
+one by one, and the one with which it dies as often again is kept aside. Whoever kills the process from without, again
+and again as it starts, is not to cost a whole batch."""
 
 _CODE = re.compile(r"\bCode: (\d+)")
 """Of ClickHouse, within what it says."""
@@ -133,6 +135,8 @@ class Pipeline(Generic[Item]):
         self._cursor: Cursor = journal.cursor(SINK_CURSOR)
         self._reader = journal.reader(self._cursor.position)
         self._unfinished = self._cursor.intent
+        self._singly_until = Position(0, 0, 0)
+        """Up to here every record is a batch of its own."""
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._flush_timeout = flush_timeout
@@ -222,6 +226,10 @@ class Pipeline(Generic[Item]):
         size = 0
         deadline = 0.0
         unfinished, self._unfinished = self._unfinished, None
+        fatal = False
+        if unfinished is not None and self._is_fatal():
+            fatal = unfinished.sequence <= begin.sequence + 1
+            self._singly_until, unfinished = unfinished, unfinished if fatal else None
         while not self._stopping.is_set():
             record = self._patiently(self._reader.next)
             now = time.monotonic()
@@ -238,7 +246,9 @@ class Pipeline(Generic[Item]):
             deadline = deadline or now + self._flush_timeout
             size += len(record.body) or 1
             gathered.received_ns = gathered.received_ns or record.header.received_ns
-            self._take(record, gathered, fatal=unfinished is not None and self._is_fatal())
+            self._take(record, gathered, fatal=fatal)
+            if begin < self._singly_until:
+                return self._closed(gathered)
             if unfinished is not None:
                 # What was being stored when the last process ended is one batch again, with the same token.
                 if self._reader.position >= unfinished:

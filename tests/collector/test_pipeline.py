@@ -290,6 +290,24 @@ def test_a_batch_that_kills_the_process_is_kept_aside(journal: Journal, tmp_path
     assert "died 5 times" in letter.reason
 
 
+def test_a_batch_that_may_have_killed_the_process_is_stored_record_by_record(
+    journal: Journal, tmp_path: Path
+) -> None:
+    append(journal, BODY, BODY, BODY)
+    cursor = journal.cursor("sink")
+    reader = journal.reader(cursor.position)
+    for _ in range(3):
+        reader.next()
+    for _ in range(FATAL_ATTEMPTS):
+        cursor.begin(reader.position)
+    append(journal, BODY, BODY)
+    sink = Faulty()
+    pipeline, flow, _ = started(journal, sink, tmp_path, flush_timeout=5)
+    assert pipeline.drain(5)
+    assert [len(batch.spans) for batch in sink.batches] == [SPANS] * 3 + [2 * SPANS]
+    assert (flow.dead_lettered, flow.stored + flow.duplicates) == (0, 5 * SPANS)
+
+
 def test_failures_are_no_crashes(journal: Journal, tmp_path: Path) -> None:
     append(journal, BODY)
     for _ in range(FATAL_ATTEMPTS + 1):
