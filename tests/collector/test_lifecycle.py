@@ -278,7 +278,7 @@ import time
 import collector.service
 from collector.cli import main
 opened = collector.service._open_store
-collector.service._open_store = lambda settings: (time.sleep(3), opened(settings))[1]
+collector.service._open_store = lambda settings: (time.sleep(1), opened(settings))[1]
 main()
 """
 
