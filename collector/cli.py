@@ -60,6 +60,8 @@ COMMANDS: Mapping[str, Place] = {
         "Runs: list them, look at one, open its page, say what you think of it, delete some.",
     ),
     "serve": Place("running", "serve", "Run the collector until it is told to end (SIGTERM, Ctrl-C)."),
+    "sessions": Place("asking", "sessions", "Conversations over runs."),
+    "tail": Place("asking", "tail", "Show runs, events and warnings as they are stored."),
     "tap": Place("watching", "tap", "Show samples of what passes, as it comes."),
     "token": Place("keys", "token", "API keys: who may send, read, delete."),
     "top": Place("watching", "top", "Show rates, queues, lag, drops and spending, live."),

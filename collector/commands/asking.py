@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from collector.commands.client import Client, Query, segment
 from collector.commands.common import TOKEN, URL, Command, api_of, data_dir_option
 from collector.commands.deleting import rm
-from collector.commands.output import (
-    shown_as,
-    write_json,
-    write_rows,
-)
+from collector.commands.output import duration, money, shown_as, write_json, write_rows
 
 _DATA_DIR = data_dir_option("Where the collector that runs here keeps its data.")
 
 RUN_COLUMNS = (
     *("run_id", "started_at", "name", "status", "duration_ms", "usage.total", "cost_usd"),
     *("counts.llm_calls", "counts.tool_calls", "counts.warnings"),
+)
+SESSION_COLUMNS = (
+    *("session_id", "project", "last_run_at", "counts.runs", "counts.llm_calls"),
+    *("usage.input", "usage.output", "cost_usd", "counts.warnings"),
 )
 WARNING_COLUMNS = ("run_id", "last_at", "severity", "type", "count", "wasted_cost_usd", "message")
 
@@ -212,3 +214,109 @@ def list_warnings(
     }
     found = Client(*api_of(url, token, data_dir)).rows("/warnings", asked, None if everything else limit)
     write_rows(found, form, columns, empty="no warnings")
+
+
+@click.group()
+def sessions() -> None:
+    """Conversations over runs."""
+
+
+@sessions.command("ls")
+@click.argument("query", nargs=-1)
+@_listing(50)
+@shown_as(SESSION_COLUMNS)
+@_asking
+def list_sessions(
+    query: tuple[str, ...],
+    since: str,
+    until: str,
+    limit: int,
+    everything: bool,
+    form: str | None,
+    columns: str,
+    url: str,
+    token: str,
+    data_dir: Path | None,
+) -> None:
+    """List sessions of the runs that a search text finds, those with the latest runs first."""
+    asked: Query = {"q": " ".join(query), "since": since, "until": until}
+    found = Client(*api_of(url, token, data_dir)).rows("/sessions", asked, None if everything else limit)
+    write_rows(found, form, columns, empty="no sessions")
+
+
+@sessions.command("show")
+@click.argument("session_id")
+@click.option("--project", default="", help="The session's project, where several have a session of that id.")
+@shown_as(RUN_COLUMNS)
+@_asking
+def show_session(
+    session_id: str,
+    project: str,
+    form: str | None,
+    columns: str,
+    url: str,
+    token: str,
+    data_dir: Path | None,
+) -> None:
+    """List the runs of a session, the latest first."""
+    path = "/sessions" + segment(session_id)
+    found = Client(*api_of(url, token, data_dir)).rows(path, {"project": project}, None)
+    write_rows(found, form, columns, empty="no runs")
+
+
+@click.command()
+@click.argument("query", nargs=-1)
+@click.option("--types", default="", help="run, event, warning; several by commas. [all]")
+@click.option("--content", is_flag=True, help="With inputs and outputs.")
+@click.option("--run", "run_id", default="", help="Of this run alone.")
+@click.option("--count", type=click.IntRange(1), help="End after so many.")
+@click.option(
+    "--format", "form", type=click.Choice(["line", "json"]), help="[default: line on a terminal, else json]"
+)
+@_asking
+def tail(
+    query: tuple[str, ...],
+    types: str,
+    content: bool,
+    run_id: str,
+    count: int | None,
+    form: str | None,
+    url: str,
+    token: str,
+    data_dir: Path | None,
+) -> None:
+    """Show runs, events and warnings as they are stored.
+
+    QUERY narrows it as in `eddyline runs ls`.
+    """
+    as_json = (form or ("line" if sys.stdout.isatty() else "json")) == "json"
+    asked: Query = {"types": types, "fields": "io" if content else ""}
+    if not run_id:
+        asked = {**asked, "q": " ".join(query)}
+    path = f"/runs{segment(run_id)}/stream" if run_id else "/stream"
+    seen = 0
+    try:
+        for told in Client(*api_of(url, token, data_dir)).lines(path, asked):
+            click.echo(json.dumps(told, ensure_ascii=False) if as_json else told_line(told))
+            seen += 1
+            if seen == count:
+                return
+    except KeyboardInterrupt:
+        return
+
+
+def told_line(told: dict[str, Any]) -> str:
+    """What a stream tells, in one line."""
+    data = told["data"]
+    if "missed" in data:
+        return f"… {data['missed']} more"
+    parts = [
+        data.get("time") or data.get("started_at") or data.get("last_at"),
+        told["event"],
+        data.get("run_id", "")[:8],
+        data.get("message") or data.get("tool") or data.get("model") or data.get("name"),
+        data.get("status") or data.get("severity"),
+        duration(data["latency_ms"]) if data.get("latency_ms") is not None else None,
+        money(data["cost_usd"]) if data.get("cost_usd") else None,
+    ]
+    return "  ".join(" ".join(str(part).split()) for part in parts if part)

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from collector.cli import main
+from collector.commands.asking import told_line
 from collector.commands.output import brief, write_rows
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
@@ -140,6 +141,40 @@ def test_waiting_for_a_trace_ends_with_the_run(server: Server) -> None:
     assert (late.exit_code, "eddyline doctor" in late.stderr) == (6, True)
     known = asked(server, "wait-for-trace", "--project", "awaited", "--since", "-2000d", "--timeout", "1")
     assert known.exit_code == 0
+
+
+def test_sessions_are_listed_with_their_runs(server: Server) -> None:
+    for scenario in select("vercel_ai/*"):
+        for file in scenario.traces:
+            http_protobuf(server, renamed(file.read_bytes(), 93), "talked")
+    server.settled()
+    sessions = [json.loads(line) for line in asked(server, "sessions", "ls").stdout.splitlines()]
+    assert [session["session_id"] for session in sessions] == [
+        session["session_id"] for session in server.get("/sessions", limit=50)["data"]
+    ]
+    if sessions:
+        shown = asked(
+            server, "sessions", "show", sessions[0]["session_id"], "--project", sessions[0]["project"]
+        )
+        assert len(shown.stdout.splitlines()) == sessions[0]["counts"]["runs"]
+    assert asked(server, "sessions", "show", "no such session").exit_code == 3
+
+
+def test_a_tail_tells_what_is_stored_from_then_on(server: Server) -> None:
+    file = next(iter(next(iter(select("openinference/langchain/tools"))).traces))
+    address = ["--url", server.endpoints["api"], "--token", TOKEN]
+    command = [*COMMAND, "tail", "project:tailed", "--types", "run", "--count", "1", *address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for salt in range(150, 250):  # it may begin to listen after what was sent first
+            http_protobuf(server, renamed(file.read_bytes(), salt), "tailed")
+            time.sleep(0.2)
+            if process.poll() is not None:
+                break
+        process.kill()
+        told = json.loads(process.communicate()[0])
+    assert told["event"].startswith("run")
+    assert told["data"]["project"] == "tailed"
+    assert told_line(told).split("  ")[1] == told["event"]
 
 
 def test_a_spreadsheet_takes_no_cell_for_a_formula(capsys: pytest.CaptureFixture[str]) -> None:

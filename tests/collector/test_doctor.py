@@ -148,6 +148,12 @@ def test_no_collector_is_named_and_the_exit_code_says_so(tmp_path: Path) -> None
     assert by_check["OTLP"]["state"] == "skipped"
 
 
+def test_what_the_program_would_send_leaves_nothing_behind(server: Server) -> None:
+    assert found(doors(server), FAILED) == []
+    server.settled()
+    assert [run for run in server.runs(include="all") if run["services"] == ["eddyline-doctor"]] == []
+
+
 def test_a_host_that_is_no_address_does_not_end_the_search(server: Server) -> None:
     assert urlsplit(server.endpoints["http"]).port
     environ = {
