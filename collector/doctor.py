@@ -343,11 +343,12 @@ def _journey(doors: Doors, protocol: str, endpoint: str, headers: dict[str, str]
     if not may_ask:
         return Finding(check, WARNING, "taken; whether it can be asked for is not known without the API")
     run_id = trace_id.hex()
+    path = f"/api/v1/runs/{run_id}"
     while time.monotonic() - began < QUERYABLE_S:
         with contextlib.suppress(OSError):
-            if _ask("GET", doors.api, f"/api/v1/runs/{run_id}", _bearer(doors.token)).status == 200:
+            if _ask("GET", doors.api, path, _bearer(doors.token)).status == 200:
                 took_ms = (time.monotonic() - began) * 1000
-                _ask("DELETE", doors.api, f"/api/v1/runs/{run_id}", _bearer(doors.token))
+                _forget(doors, path)
                 return Finding(
                     check, OK, f"a span came through and could be asked for after {took_ms:.0f} ms"
                 )
@@ -358,6 +359,12 @@ def _journey(doors: Doors, protocol: str, endpoint: str, headers: dict[str, str]
         f"taken, but it can not be asked for after {QUERYABLE_S:.0f} s",
         "the store is behind: `eddyline top` shows by how much",
     )
+
+
+def _forget(doors: Doors, path: str) -> None:
+    """Takes the canary's run out again, if the token may."""
+    with contextlib.suppress(OSError):
+        _ask("DELETE", doors.api, path, _bearer(doors.token))
 
 
 def _heard(endpoint: str) -> str:
