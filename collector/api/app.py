@@ -38,6 +38,7 @@ from collector.api.problems import (
     on_store_error,
 )
 from collector.api.runs import RunRoutes
+from collector.api.search import SearchRoutes
 from collector.api.spans import SpanRoutes
 from collector.api.streaming import StreamRoutes
 from collector.api.structure import StructureRoutes
@@ -53,6 +54,7 @@ PARTS: tuple[type[Routes], ...] = (
     StatusRoutes,
     AnalysisRoutes,
     GroupRoutes,
+    SearchRoutes,
     RunRoutes,
     EventRoutes,
     StructureRoutes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -83,8 +84,11 @@ BODY_PARAMETERS = (Parameter("filter", "a filter as JSON"), Q, SINCE, UNTIL, *PA
 """Members of the body of a search."""
 
 
-def run_filter(request: Request, parameters: Parameters) -> RunFilter:
+def run_filter(request: Request, parameters: Parameters, apart: Collection[str] = ()) -> RunFilter:
     """The runs that the parameters choose, of those that the caller may see.
+
+    Args:
+        apart: parameters that mean something else here.
 
     Raises:
         Problem: as `read_filter`; 403 as `within_project`.
@@ -94,11 +98,11 @@ def run_filter(request: Request, parameters: Parameters) -> RunFilter:
         tenant=caller_of(request).tenant,
         since_ns=since_ns,
         until_ns=until_ns,
-        where=within_project(request, read_filter(parameters)),
+        where=within_project(request, read_filter(parameters, apart)),
     )
 
 
-def read_filter(parameters: Parameters) -> Condition:
+def read_filter(parameters: Parameters, apart: Collection[str] = ()) -> Condition:
     """What the parameters and the search text in `q` ask for, all together.
 
     Raises:
@@ -106,6 +110,8 @@ def read_filter(parameters: Parameters) -> Condition:
     """
     parts: list[Condition] = []
     for name in parameters.names():
+        if name in apart:
+            continue
         try:
             if name in BOUNDS:
                 field, operator = BOUNDS[name]

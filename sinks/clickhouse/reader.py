@@ -14,6 +14,7 @@ from sinks.clickhouse.queries.groups import GroupQueries
 from sinks.clickhouse.queries.outline import OutlineQueries
 from sinks.clickhouse.queries.records import RecordQueries
 from sinks.clickhouse.queries.runs import Order, Page, RunQueries
+from sinks.clickhouse.queries.search import SearchQueries
 from sinks.clickhouse.queries.selecting import RunFilter
 from sinks.clickhouse.queries.spans import SpanQueries
 from sinks.clickhouse.queries.sweeping import SweepQueries
@@ -32,6 +33,7 @@ class Reader(
     TraceQueries,
     RecordQueries,
     GroupQueries,
+    SearchQueries,
     WarningQueries,
     AnalysisQueries,
     SweepQueries,

@@ -231,6 +231,9 @@ def test_warnings_sums_and_what_was_said_keep_to_a_key(guarded: Guarded) -> None
     assert sums["values"] == {"runs": len(runs)}
 
     search = {"filter": {"field": "text", "op": "=", "value": "Paris"}}
+    assert guarded.api("reader", "GET", "/search?q=Paris").status_code == 403
+    assert guarded.api("admin", "GET", "/search?q=Paris&project=weather").json()["data"]
+    assert guarded.api("shop admin", "GET", "/search?q=Paris&project=weather").json()["data"] == []
     for who, allowed in (("admin", True), ("reader", False)):
         run = guarded.api(who, "GET", f"/runs/{mine}").json()
         batch = guarded.api(who, "POST", "/runs:batch", json={"ids": [mine]}).json()["data"]

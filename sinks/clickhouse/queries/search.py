@@ -1,0 +1,192 @@
+"""Full text: events by what they read and wrote.
+
+There is no index of words: words are not what Chinese is made of. Previews are read, newest first, in windows that grow
+as far as the time for one answer allows; a million of them take about a third of a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mappers.model import Event, Kind
+from sinks.clickhouse.columns import EVENTS, read_event, selection
+from sinks.clickhouse.conditions import Sql
+from sinks.clickhouse.queries.base import Queries
+from sinks.clickhouse.queries.selecting import RunFilter, of_matching_runs
+
+PLACES = ("input", "output", "tool", "error")
+"""Where to look: what events read, what they wrote, either of these of tools, and what went wrong."""
+
+SearchCursor = tuple[int, str, str, int]
+"""Start, run id, span id and number of the last hit; the rest empty where a page ended between two hits."""
+
+ENOUGH_S = 2.0
+"""No new window is begun after so long."""
+FIRST_WINDOW_NS = 3_600 * 10**9
+WINDOW_S = 0.4
+"""How long one window should take: the next is made larger or smaller by that."""
+MOST_GROWTH = 8.0
+
+_TOOL = f"Kind IN ('{Kind.TOOL}', '{Kind.HANDOFF}')"
+_COLUMNS = {
+    "input": ("Input",),
+    "output": ("Output",),
+    "tool": (f"if({_TOOL}, Input, '')", f"if({_TOOL}, Output, '')"),
+    "error": ("ErrorMessage", "ErrorType"),
+}
+
+
+_KEY = "toUnixTimestamp64Nano(StartTime), RunId, SpanId, Seq"
+_ORDER = "StartTime DESC, RunId DESC, SpanId DESC, Seq DESC"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    events: Sequence[Event]
+    next_cursor: SearchCursor | None
+    """Set if more may follow."""
+    searched_to_ns: int | None
+    """Events before that were not looked at; None: all that there are were."""
+
+
+class SearchQueries(Queries):
+    def search(
+        self,
+        terms: Sequence[str],
+        places: Sequence[str],
+        wanted: RunFilter,
+        limit: int,
+        cursor: SearchCursor | None,
+        now_ns: int,
+    ) -> SearchPage:
+        """Events that have every term in one of these places, in any letter case; the newest first.
+
+        Args:
+            wanted: whose events, and when they began.
+        """
+        oldest_ns, newest_ns = self._event_range()
+        until_ns = min(wanted.until_ns or newest_ns + 1, newest_ns + 1)
+        since_ns = max(wanted.since_ns or oldest_ns, oldest_ns)
+        if cursor is not None:
+            until_ns = min(until_ns, cursor[0] + 1)
+        width_ns = float(FIRST_WINDOW_NS)
+        found: list[Event] = []
+        began = time.monotonic()
+        while until_ns > since_ns:
+            from_ns = max(since_ns, until_ns - int(width_ns))
+            window = replace(wanted, since_ns=from_ns, until_ns=until_ns)
+            started = time.monotonic()
+            found += self._hits(terms, places, window, limit + 1 - len(found), cursor, now_ns)
+            took = max(time.monotonic() - started, 0.001)
+            until_ns = from_ns
+            if len(found) > limit or time.monotonic() - began > ENOUGH_S:
+                break
+            width_ns *= min(max(WINDOW_S / took, 0.5), MOST_GROWTH)
+        page = found[:limit]
+        if len(found) > limit:
+            last = page[-1]
+            return SearchPage(page, (last.start_ns, last.run_id, last.span_id, last.seq), last.start_ns)
+        if until_ns > since_ns:
+            return SearchPage(page, (until_ns - 1, "~", "", 0), until_ns)
+        return SearchPage(page, None, None)
+
+    def _event_range(self) -> tuple[int, int]:
+        """First and last start of all events; the engine knows it without reading."""
+        rows = self._store.query(
+            "SELECT toUnixTimestamp64Nano(min(StartTime)), toUnixTimestamp64Nano(max(StartTime)) FROM otel.run_events"
+        )
+        first, last = rows[0]
+        return int(first), int(last)
+
+    def _hits(
+        self,
+        terms: Sequence[str],
+        places: Sequence[str],
+        window: RunFilter,
+        limit: int,
+        cursor: SearchCursor | None,
+        now_ns: int,
+    ) -> list[Event]:
+        """The first hits of one window. Of all rows only what is looked through is read; an event that was written
+        again counts as it is now."""
+        found: list[Event] = []
+        while True:
+            rows = self._rows_with(terms, places, window, 2 * limit, cursor, now_ns)
+            if rows:
+                found += self._events_with(terms, places, window.tenant, rows)
+            if len(rows) < 2 * limit or len(found) >= limit:
+                return found[:limit]
+            cursor = rows[-1]  # most were old versions
+
+    def _rows_with(
+        self,
+        terms: Sequence[str],
+        places: Sequence[str],
+        window: RunFilter,
+        limit: int,
+        cursor: SearchCursor | None,
+        now_ns: int,
+    ) -> list[SearchCursor]:
+        of_runs, values = of_matching_runs(window, now_ns)
+        conditions = ["Tenant = {tenant:String}", of_runs, _matching(terms, places, Sql(values))]
+        if cursor is not None:
+            conditions.append(f"({_KEY}) < ({{at:Int64}}, {{run:String}}, {{span:String}}, {{seq:UInt16}})")
+            values |= {"at": cursor[0], "run": cursor[1], "span": cursor[2], "seq": cursor[3]}
+        rows = self._store.query(
+            f"SELECT {_KEY} FROM otel.run_events WHERE {' AND '.join(conditions)}"
+            f" ORDER BY {_ORDER} LIMIT {{limit:UInt32}}",
+            values | {"limit": limit},
+        )
+        return [(at, run_id, span_id, seq) for at, run_id, span_id, seq in rows]
+
+    def _events_with(
+        self, terms: Sequence[str], places: Sequence[str], tenant: str, rows: Sequence[SearchCursor]
+    ) -> list[Event]:
+        """The events of these rows that match in their newest version."""
+        values = {
+            "tenant": tenant,
+            "runs": [run_id for _, run_id, _, _ in rows],
+            "spans": [span_id for _, _, span_id, _ in rows],
+            "from_ns": rows[-1][0],
+            "to_ns": rows[0][0],
+        }
+        found = self._store.query(
+            f"""
+            SELECT {selection(EVENTS)} FROM
+            (
+                SELECT * FROM otel.run_events
+                WHERE Tenant = {{tenant:String}} AND RunId IN {{runs:Array(String)}}
+                    AND SpanId IN {{spans:Array(String)}}
+                    AND StartTime >= fromUnixTimestamp64Nano({{from_ns:Int64}}, 'UTC')
+                    AND StartTime <= fromUnixTimestamp64Nano({{to_ns:Int64}}, 'UTC')
+                ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq
+            )
+            WHERE DuplicateOf = '' AND Part = '' AND {_matching(terms, places, Sql(values))} ORDER BY {_ORDER}
+            """,
+            values,
+        )
+        wanted = set(rows)
+        events = [read_event(row) for row in found]
+        return [
+            event for event in events if (event.start_ns, event.run_id, event.span_id, event.seq) in wanted
+        ]
+
+
+def _matching(terms: Sequence[str], places: Sequence[str], sql: Sql) -> str:
+    if {"input", "output"} <= set(places):
+        places = [place for place in places if place != "tool"]  # has been looked at
+    columns = [column for place in places for column in _COLUMNS[place]]
+    found = []
+    for term in terms:
+        function, text = _position(term), sql.bind(term, "String")
+        found.append(f"({' OR '.join(f'{function}({column}, {text}) > 0' for column in columns)})")
+    return " AND ".join(found)
+
+
+def _position(term: str) -> str:
+    """The fastest search that finds the term in any letter case: most scripts have only one."""
+    if term.lower() == term.upper():
+        return "position"
+    return "positionCaseInsensitive" if term.isascii() else "positionCaseInsensitiveUTF8"
