@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from collector.mapping import stored_record, stored_span
@@ -14,6 +15,8 @@ from mappers.records import RecordReader
 from mappers.tree import Tree, agents_above
 from sinks.clickhouse import Reader
 
+MOST_BYTES = 64 << 20
+"""Content of calls that is read for one answer: each call repeats the conversation before it."""
 BATCH_BYTES = 8 << 20
 BATCH_EVENTS = 200
 """Content that is read at a time."""
@@ -91,6 +94,12 @@ class ContentReader:
             else:
                 found = next(whole)
                 yield Call(event, agent, found.read, found.wrote)
+
+
+def affordable(calls: Sequence[tuple[Event, str]]) -> Sequence[tuple[Event, str]]:
+    """The first calls, as many as may be read for one answer; one always may."""
+    sizes = accumulate((event.input_bytes or 0) + (event.output_bytes or 0) for event, _ in calls)
+    return calls[: sum(1 for size in sizes if size <= MOST_BYTES) or 1]
 
 
 def _batches(events: Iterable[Event]) -> Iterator[list[Event]]:

@@ -162,8 +162,6 @@ def changes(a: str, b: str) -> list[dict[str, Any]]:
 
 
 def _changes(a: Any, b: Any, path: str, depth: int) -> Iterator[dict[str, Any]]:
-    if a == b and type(a) is type(b):
-        return
     deeper = depth < MAX_DEPTH
     if deeper and isinstance(a, dict) and isinstance(b, dict):
         for name in {**a, **b}:
@@ -177,5 +175,5 @@ def _changes(a: Any, b: Any, path: str, depth: int) -> Iterator[dict[str, Any]]:
     elif deeper and isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
         for number, (left, right) in enumerate(zip(a, b, strict=True)):
             yield from _changes(left, right, f"{path}/{number}", depth + 1)
-    else:
+    elif a != b or isinstance(a, bool) != isinstance(b, bool):  # to Python, true is 1
         yield {"op": "replace", "path": path, "a": a, "b": b}

@@ -17,6 +17,8 @@ from collector.api.annotating import AnnotationRoutes
 from collector.api.answering import Numbered, OnePath, by_path
 from collector.api.assistants import AssistantRoutes
 from collector.api.base import READERS, Api, Routes, RouteTable
+from collector.api.comparison import ComparisonRoutes
+from collector.api.contents import ContentRoutes
 from collector.api.database import DatabaseRoutes
 from collector.api.deletions import DeletionRoutes
 from collector.api.discovery import DiscoveryRoutes
@@ -63,6 +65,8 @@ PARTS: tuple[type[Routes], ...] = (
     DeletionRoutes,
     ExportRoutes,
     ImportRoutes,
+    ContentRoutes,
+    ComparisonRoutes,
     SpanRoutes,
     WarningRoutes,
     ExchangeRoutes,

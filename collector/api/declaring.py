@@ -19,6 +19,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
 TEXT = "text/plain"
+MARKDOWN = "text/markdown"
 SSE = "text/event-stream"
 
 
@@ -99,6 +100,7 @@ PATH_PARAMETERS = {
     "event_id": "id of an entry of the run's timeline",
     "trace_id": "id of the trace: 32 hex digits, or in base64",
     "service": "name of the service",
+    "field": "input or output",
     "session_id": "id of the session",
     "span_id": "id of the span, 16 hex digits",
     "exchange_id": "id of the exchange, 26 characters",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import NotRequired
 
 from starlette.requests import Request
@@ -17,14 +16,12 @@ from collector.api.listing import list_response
 from collector.api.models import Paging, Time, described
 from collector.api.parameters import CURSOR, Parameter, Parameters, Type
 from collector.api.render import rfc3339
-from collector.content import ContentReader
+from collector.content import ContentReader, affordable
 from collector.keys import Scope
 from mappers.conversation import Said, conversation
 from mappers.messages import Part
 from mappers.model import Event, Run
 
-MOST_BYTES = 64 << 20
-"""Content of calls that is read for one answer: each call repeats the conversation before it."""
 VIEWS = ("new", "full")
 MESSAGE_PARAMETERS = (
     Parameter(
@@ -120,7 +117,7 @@ class MessageRoutes(Routes):
     def _conversation(self, run: Run, events: Sequence[Event], parameters: Parameters) -> Conversation:
         content = ContentReader(self.api.reader, self.api.normalizer(), run, events)
         calls = content.calls(parameters.text("agent") or "")
-        read = calls[: _affordable(event for event, _ in calls)]
+        read = affordable(calls)
         everything = parameters.choice("view") == "full"
         said = [one for one in conversation(content.conversation(read)) if one.new or everything]
         binding, limit = parameters.binding(), parameters.integer("limit")
@@ -142,12 +139,6 @@ class MessageRoutes(Routes):
                 "truncated": len(read) < len(calls),
             },
         }
-
-
-def _affordable(events: Iterable[Event]) -> int:
-    """How many of the first calls can be read; one always can."""
-    sizes = accumulate((event.input_bytes or 0) + (event.output_bytes or 0) for event in events)
-    return sum(1 for size in sizes if size <= MOST_BYTES) or 1
 
 
 def _document(said: Said, seq: int, max_chars: int) -> ConversationMessage:

@@ -8,9 +8,9 @@ from starlette.responses import Response
 
 from collector.api import cursors, models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, within_project
-from collector.api.declaring import NDJSON, Answer, Route, parameters_of
+from collector.api.declaring import MARKDOWN, NDJSON, Answer, Route, parameters_of
 from collector.api.grouping import RUN_FIELDS, run_groups
-from collector.api.listing import list_response
+from collector.api.listing import list_response, prefers
 from collector.api.parameters import Parameters
 from collector.api.queries import (
     BODY_PARAMETERS,
@@ -22,6 +22,12 @@ from collector.api.queries import (
     read_json,
 )
 from collector.api.render import run_document
+from collector.content import ContentReader, affordable
+from collector.keys import Scope
+from mappers.assemble import settle
+from mappers.conversation import conversation
+from mappers.model import Run
+from mappers.transcript import transcript
 from sinks.clickhouse import RunFilter
 from sinks.filter import Condition
 
@@ -43,7 +49,13 @@ class RunRoutes(Routes):
                 parameters=(RUN_FIELDS,),
                 body=models.RunIds,
             ),
-            Route("GET", RUN, self.run, models.Run | models.PartialRun, parameters=(RUN_FIELDS,)),
+            Route(
+                "GET",
+                RUN,
+                self.run,
+                (Answer(models.Run | models.PartialRun), Answer(media=MARKDOWN)),
+                parameters=(RUN_FIELDS,),
+            ),
         ]
 
     async def runs(self, request: Request) -> Response:
@@ -121,7 +133,19 @@ class RunRoutes(Routes):
         return await self.read(answer)
 
     async def run(self, request: Request) -> Response:
-        """One run."""
+        """One run; as `text/markdown` a short text for people and language models."""
         groups = run_groups(request, parameters_of(request))
         run = await self.run_of(request)
-        return json_response(groups.of(run_document(run, self.api.clock_ns(), content=groups.content)))
+        if not prefers(request, MARKDOWN):
+            return json_response(groups.of(run_document(run, self.api.clock_ns(), content=groups.content)))
+        text = await self.read(self._transcript, run, caller_of(request).may(Scope.CONTENT))
+        return Response(text, media_type=MARKDOWN, headers={"Cache-Control": "no-store"})
+
+    def _transcript(self, run: Run, content: bool) -> str:
+        said = None
+        if content:
+            events = self.api.reader.events(run, False)
+            reader = ContentReader(self.api.reader, self.api.normalizer(), run, events)
+            said = (one for one in conversation(reader.conversation(affordable(reader.calls()))) if one.new)
+        warnings = self.api.reader.warnings(run.tenant, run.run_id)
+        return transcript(run, settle(run, self.api.clock_ns()), warnings, said)

@@ -80,11 +80,11 @@ class Guarded:
                 return codes[error.code()]
             return "ok"
 
-    def api(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
+    def api(self, who: str, method: str, path: str, accept: str = "*/*", **options: Any) -> httpx.Response:
         return httpx.request(
             method,
             f"{self.server.endpoints['api']}/api/v1{path}",
-            headers={"Authorization": f"Bearer {self.secrets[who]}"},
+            headers={"Authorization": f"Bearer {self.secrets[who]}", "Accept": accept},
             **options,
         )
 
@@ -229,6 +229,14 @@ def test_warnings_sums_and_what_was_said_keep_to_a_key(guarded: Guarded) -> None
     assert projects <= {"shop"}
     [sums] = guarded.api("acme", "GET", "/aggregates?metrics=runs").json()["data"]
     assert sums["values"] == {"runs": len(runs)}
+
+    for who, allowed in (("admin", True), ("reader", False)):
+        markdown = guarded.api(who, "GET", f"/runs/{mine}", "text/markdown")
+        assert ("Paris" in markdown.text) == allowed
+        compared = guarded.api(who, "GET", f"/compare?a={mine}&b={mine}").json()
+        assert (compared["prompt_diff"] is None) == (compared["a"]["input"] is None) == (not allowed)
+    assert guarded.api("acme", "GET", f"/compare?a={run_id}&b={mine}").status_code == 404
+    assert guarded.api("shop admin", "GET", f"/compare?a={mine}&b={mine}").status_code == 404
 
     search = {"filter": {"field": "text", "op": "=", "value": "Paris"}}
     assert guarded.api("reader", "GET", "/search?q=Paris").status_code == 403
