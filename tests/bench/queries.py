@@ -1,6 +1,7 @@
-"""Times the API's questions against a store as `build_store` fills it: medians in milliseconds.
+"""Times the API's questions against a store as `build_store` fills it: median and longest in milliseconds, and the
+median of the processor time that they took, which other work on the machine disturbs less.
 
-python -m tests.bench.queries DIRECTORY [--repeat 9]
+    python -m tests.bench.queries DIRECTORY [--repeat 9]
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collector.query import read_text
 from sinks.aggregates import Asked
 from sinks.base import RetryableError
 from sinks.clickhouse import Reader, RunFilter, Store
+from sinks.clickhouse.queries.search import PLACES
 from sinks.clickhouse.reader import Order
 
 DAY_NS = 86_400 * 10**9
@@ -71,6 +73,14 @@ def questions(reader: Reader) -> dict[str, Callable[[], object]]:
     asked["cost, p95 and calls by model and hour, 24 h"] = lambda: reader.aggregate(
         series, ("model",), day, 3600, "UTC", now_ns
     )
+    asked["sessions"] = lambda: reader.sessions(RunFilter(), 50, None, now_ns)
+    asked["sessions, 24 h"] = lambda: reader.sessions(day, 50, None, now_ns)
+    for by in ("models", "users"):
+        asked[f"{by}, 24 h"] = lambda by=by: reader.groups(by, day, 50, now_ns)
+    for words in ("answer", "巴黎", "order 77777 of", "no such words"):
+        asked[f"search for {words}, 100,000 events"] = lambda words=words: reader.search(
+            [words], PLACES, RunFilter(since_ns=now_ns - DAY_NS // 7), 50, None, now_ns
+        )
     asked["runs by status and hour, 24 h"] = lambda: reader.aggregate(
         [Asked("runs")], ("status",), day, 3600, "UTC", now_ns
     )
@@ -84,16 +94,18 @@ def main() -> None:
     given = parser.parse_args()
     store = Store.open(given.directory)
     for name, ask in questions(Reader(store)).items():
-        took = []
+        took, worked = [], []
         for _ in range(given.repeat):
-            start = time.perf_counter()
+            start, work = time.perf_counter(), time.process_time()
             try:
                 ask()
             except RetryableError:  # longer than a query may take
                 took.append(math.inf)
                 break
             took.append((time.perf_counter() - start) * 1000)
-        print(f"{statistics.median(took):9.1f} {max(took):9.1f}  {name}", flush=True)
+            worked.append((time.process_time() - work) * 1000)
+        figures = (statistics.median(took), max(took), statistics.median(worked or [math.inf]))
+        print(*(f"{figure:9.1f}" for figure in figures), "", name, flush=True)
     store.close()
 
 
