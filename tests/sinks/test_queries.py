@@ -1,0 +1,162 @@
+"""Questions over many runs of many days, older versions of them among them, against what is right by plain Python."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from mappers.model import Counts, Event, Kind, Run, RunStatus
+from sinks.aggregates import Asked
+from sinks.base import Batch
+from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store
+from sinks.filter import ALWAYS, Compare, Not
+
+HOUR_NS = 3_600 * 10**9
+TENANT = "many days"
+NOW_NS = 1_790_000_000 * 10**9
+DAYS = 12
+
+
+@pytest.fixture(scope="module")
+def runs(store: Store) -> Sequence[Run]:
+    """The newest versions of runs, most of them of the last hours; many began earlier than was thought at first."""
+    chance = random.Random(3)
+    sink = ClickHouseSink(store)
+    newest = []
+    for number in range(60):
+        hours = chance.choice([chance.random(), chance.random() * 20, chance.random() * 24 * DAYS])
+        start_ns = NOW_NS - int(hours * HOUR_NS)
+        run = Run(
+            run_id=f"{number:032x}",
+            tenant=TENANT,
+            name=chance.choice(["a", "b"]),
+            project="p",
+            status=RunStatus.COMPLETED,
+            has_root=True,
+            start_ns=start_ns,
+            end_ns=start_ns + 10**9,
+            session_id=f"s{number % 11}" if number % 3 else "",
+            user_id=f"u{number % 5}",
+            counts=Counts(spans=3, events=3),
+            setup_only=number % 17 == 0,
+        )
+        versions = [run]
+        for earlier in range(chance.randrange(3)):
+            later_start = start_ns + int(chance.random() * 30 * HOUR_NS)
+            versions.append(
+                replace(
+                    run, start_ns=later_start, name="a", counts=Counts(spans=2 - earlier, events=2 - earlier)
+                )
+            )
+        event = Event(
+            run_id=run.run_id,
+            span_id=f"{number:016x}",
+            tenant=TENANT,
+            project="p",
+            kind=Kind.TOOL,
+            tool=run.name,
+            start_ns=start_ns,
+            end_ns=start_ns + 10**6,
+            input=f"the number is {number}.",
+        )
+        sink.write(Batch(runs=versions, events=[event]))
+        if number % 4 == 0:  # an older word on the event, which had other content
+            sink.write(Batch(events=[event]))
+        newest.append(run)
+    return newest
+
+
+@pytest.fixture
+def reader(store: Store) -> Reader:
+    return Reader(store)
+
+
+def paged(reader: Reader, wanted: RunFilter, limit: int) -> list[str]:
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = reader.runs(wanted, limit, cursor, NOW_NS)
+        assert len(page.runs) <= limit
+        found += [run.run_id for run in page.runs]
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+@pytest.mark.parametrize("limit", [9, 500])
+def test_pages_of_runs_are_those_of_the_newest_versions(
+    reader: Reader, runs: Sequence[Run], limit: int
+) -> None:
+    edges = NOW_NS - 40 * HOUR_NS, NOW_NS - 2 * HOUR_NS
+    twenties = {2, *range(20, 30)}
+    cases: list[tuple[RunFilter, Callable[[Run], bool]]] = [
+        (RunFilter(TENANT), lambda run: True),
+        (RunFilter(TENANT, include_all=True), lambda run: True),
+        (RunFilter(TENANT, where=Compare("name", "=", "b")), lambda run: run.name == "b"),
+        (RunFilter(TENANT, where=Not(Compare("name", "=", "b"))), lambda run: run.name == "a"),
+        (RunFilter(TENANT, where=Compare("text", "=", "is 2")), lambda run: int(run.run_id, 16) in twenties),
+        (RunFilter(TENANT, *edges), lambda run: edges[0] <= run.start_ns < edges[1]),
+        (RunFilter(TENANT, where=Compare("name", "=", "nobody")), lambda run: False),
+    ]
+    for wanted, fits in cases:
+        right = [
+            run.run_id for run in by_start(runs) if fits(run) and (wanted.include_all or not run.setup_only)
+        ]
+        assert paged(reader, wanted, limit) == right
+
+
+def by_start(runs: Sequence[Run]) -> list[Run]:
+    """The latest first."""
+    return sorted(runs, key=lambda run: (run.start_ns, run.run_id), reverse=True)
+
+
+def test_sessions_are_of_the_newest_versions_page_by_page(reader: Reader, runs: Sequence[Run]) -> None:
+    last: dict[str, int] = {}
+    for run in runs:
+        if run.session_id and not run.setup_only:
+            last[run.session_id] = max(last.get(run.session_id, 0), run.start_ns)
+    right = sorted(last, key=lambda session: (last[session], session), reverse=True)
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = reader.sessions(RunFilter(TENANT), 2, cursor, NOW_NS)
+        found += [session.session_id for session in page.sessions]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert found == right
+
+
+def test_sums_of_a_time_span_are_of_the_events_in_it(reader: Reader, runs: Sequence[Run]) -> None:
+    since, until = NOW_NS - 30 * HOUR_NS, NOW_NS - HOUR_NS
+    inside = [run for run in runs if since <= run.start_ns < until]
+    for name in ("", "b"):
+        where = Compare("name", "=", name) if name else ALWAYS
+        wanted = RunFilter(TENANT, since, until, where)
+        (row,) = reader.aggregate([Asked("runs"), Asked("tool_calls")], (), wanted, None, "UTC", NOW_NS)
+        right = sum(not run.setup_only and name in ("", run.name) for run in inside)
+        assert list(row.values) == [right, right]
+        assert sum(group.calls for group in reader.groups("tools", wanted, 10, NOW_NS)) == right
+    users = {
+        group.value: group.runs
+        for group in reader.groups("users", RunFilter(TENANT, since, until), 10, NOW_NS)
+    }
+    assert sum(users.values()) == sum(not run.setup_only for run in inside)
+
+
+@pytest.mark.parametrize("limit", [9, 200])
+def test_hits_of_a_search_come_once_and_in_order(reader: Reader, runs: Sequence[Run], limit: int) -> None:
+    found: list[str] = []
+    cursor = None
+    while True:
+        page = reader.search(
+            ["NUMBER"], ["input"], RunFilter(TENANT, include_all=True), limit, cursor, NOW_NS
+        )
+        found += [event.run_id for event in page.events]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert found == [run.run_id for run in by_start(runs)]
