@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mappers.model import Kind, RunStatus, Status
 from sinks.clickhouse.conditions import STATUS
 from sinks.clickhouse.queries.base import Queries
+from sinks.clickhouse.queries.runs import WIDTHS_NS
 from sinks.clickhouse.queries.selecting import RunFilter, newest_runs, of_matching_runs, run_conditions
 from sinks.groups import MOST_NAMED, Group, Session, Spread
 
@@ -47,22 +48,64 @@ _OF_RUNS: Mapping[str, str] = {"projects": "Project", "users": "UserId"}
 
 class GroupQueries(Queries):
     def sessions(
-        self, wanted: RunFilter, limit: int, cursor: SessionCursor | None, now_ns: int, session_id: str = ""
+        self, wanted: RunFilter, limit: int, cursor: SessionCursor | None, now_ns: int
     ) -> SessionPage:
         """Sessions with a run that matches, those whose matching runs are the latest first. All numbers are of the
         runs that match.
 
-        Args:
-            session_id: only sessions of that id, one for each project; "" for all.
+        A session's place is the start of its latest run, or where it was thought to be once: then it is told a little
+        too early, but once.
         """
+        found: list[tuple[SessionCursor, Session]] = []
+        after = cursor
+        while len(found) <= limit:
+            places = self._places(wanted, limit + 1, after, now_ns)
+            sessions = self._sessions(wanted, places, now_ns) if places else {}
+            found += ((place, sessions[place[1:]]) for place in places if place[1:] in sessions)
+            if len(places) <= limit:
+                break
+            after = places[-1]  # some of them match in an old version only
+        page = [session for _, session in found[:limit]]
+        return SessionPage(page, found[limit - 1][0] if len(found) > limit else None)
+
+    def _places(
+        self, wanted: RunFilter, limit: int, after: SessionCursor | None, now_ns: int
+    ) -> list[SessionCursor]:
+        """The next sessions of which some version of a run matches; most questions are answered by the last hour or
+        day."""
+        for width_ns in (*WIDTHS_NS, None):
+            window = wanted
+            if width_ns is not None:
+                since_ns = (now_ns if after is None else after[0]) - width_ns
+                if since_ns <= (wanted.since_ns or 0):
+                    continue
+                window = replace(wanted, since_ns=since_ns)
+            conditions, values = run_conditions(window, now_ns)
+            conditions.append("SessionId != ''")
+            later = ""
+            if after is not None:
+                later = "HAVING (LastNs, Project, SessionId) < ({last:Int64}, {project:String}, {id:String})"
+                values |= {"last": after[0], "project": after[1], "id": after[2]}
+            rows = self._store.query(
+                f"""
+                SELECT toUnixTimestamp64Nano(max(Start)) AS LastNs, Project, SessionId FROM otel.runs
+                WHERE {" AND ".join(conditions)} GROUP BY Project, SessionId {later}
+                ORDER BY LastNs DESC, Project DESC, SessionId DESC LIMIT {{limit:UInt32}}
+                """,
+                values | {"limit": limit},
+            )
+            if len(rows) == limit:
+                break
+        return [(last_ns, project, session_id) for last_ns, project, session_id in rows]
+
+    def _sessions(
+        self, wanted: RunFilter, places: Sequence[SessionCursor], now_ns: int
+    ) -> dict[tuple[str, str], Session]:
+        """Sessions of these ids by project and id, as they are now."""
         conditions, values = run_conditions(wanted, now_ns)
-        conditions.append("SessionId = {session:String}" if session_id else "SessionId != ''")
-        values |= {"session": session_id, "limit": limit + 1}
-        after = ""
-        if cursor is not None:
-            after = "HAVING (LastNs, Project, SessionId) < ({last:Int64}, {project:String}, {id:String})"
-            values |= {"last": cursor[0], "project": cursor[1], "id": cursor[2]}
-        names = ", ".join(
+        conditions.append("SessionId IN {sessions:Array(String)}")
+        values["sessions"] = [session_id for _, _, session_id in places]
+        columns = ", ".join(
             f"arraySort(groupUniqArrayArray({MOST_NAMED})({column}))"
             for column in ("Agents", "Models", "Tools")
         )
@@ -71,20 +114,16 @@ class GroupQueries(Queries):
             SELECT Project, SessionId, toUnixTimestamp64Nano(max(Start)) AS LastNs,
                 toUnixTimestamp64Nano(min(Start)), toUnixTimestamp64Nano(max(End)), count(),
                 mapFromArrays(sumMap([{STATUS}], [toUInt64(1)]).1, sumMap([{STATUS}], [toUInt64(1)]).2),
-                arraySort(groupUniqArrayIf({MOST_NAMED})(UserId, UserId != '')), {names},
+                arraySort(groupUniqArrayIf({MOST_NAMED})(UserId, UserId != '')), {columns},
                 sumOrNull(InputTokens), sumOrNull(OutputTokens), sumOrNull(CostUsd),
                 sum(LlmCalls), sum(ToolCalls), sum(Errors), sum(Warnings),
                 argMin(Input, Start), argMax(Output, Start)
-            FROM ({newest_runs(conditions, narrow=wanted.narrow or bool(session_id))})
-            GROUP BY Project, SessionId {after}
-            ORDER BY LastNs DESC, Project DESC, SessionId DESC LIMIT {{limit:UInt32}}
+            FROM ({newest_runs(conditions, narrow=True)})
+            GROUP BY Project, SessionId
             """,
             values,
         )
-        found = [_session(row) for row in rows[:limit]]
-        if len(rows) <= limit:
-            return SessionPage(found, None)
-        return SessionPage(found, (found[-1].last_start_ns, found[-1].project, found[-1].session_id))
+        return {(session.project, session.session_id): session for session in map(_session, rows)}
 
     def groups(self, by: str, wanted: RunFilter, limit: int, now_ns: int) -> list[Group]:
         """The values with the most calls, or runs; numbers are of the runs that match, and of their events within the

@@ -96,13 +96,14 @@ class RunQueries(Queries):
             window = self._rows(replace(wanted, since_ns=edge_ns), cursor, rows, now_ns)
             if len(window.run_ids) > limit:
                 return window if window.edge_ns is not None else replace(window, edge_ns=edge_ns)
-        # Only the key of the order is read of all rows, and only then more of those in front.
+        # Only the key of the order is read of all rows, and only then more of those in front. Rows far apart cost each
+        # a part of the table when they are read whole: no more of them than a page needs.
         conditions, values = run_conditions(wanted, now_ns)
         found = self._store.query(
             f"SELECT toUnixTimestamp64Nano(Start) FROM otel.runs"
             f" WHERE {' AND '.join([*conditions, *_older(cursor, values)])}"
             " ORDER BY Start DESC LIMIT 1 OFFSET {rows:UInt32}",
-            values | {"rows": rows},
+            values | {"rows": rows // SURPLUS + 1},
         )
         if not found:
             return self._rows(wanted, cursor, None, now_ns)
