@@ -109,7 +109,8 @@ class Server:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             status: dict[str, Any] = self.get("/status")
-            if status["pipeline"]["queued"] == 0:
+            pipeline = status["pipeline"]
+            if pipeline["queued"] == 0 and pipeline["logs"]["queued"] == 0:
                 return status
             time.sleep(0.05)
         raise AssertionError(f"still queued: {status}\n{self.log.read_text()}")

@@ -207,6 +207,9 @@ class Eraser:
                 self._store.command(f"ALTER TABLE otel.{table} APPLY DELETED MASK")
             left = self._parts("NOT active OR has_lightweight_delete", {})
             while left:
+                for table in {part.partition("/")[0] for part in left}:
+                    # Wakes what takes old parts away, which sleeps ever longer while there is nothing to merge.
+                    self._store.command(f"SYSTEM START MERGES otel.{table}")
                 if stop(LOOK_EVERY_S):
                     return False
                 left = self._parts("concat(table, '/', name) IN {parts:Array(String)}", {"parts": left})

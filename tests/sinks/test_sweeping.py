@@ -97,6 +97,7 @@ class Replica:
             lambda derived: None,
             number=self._batch,
             stored=self._batch - 1,
+            pressed=False,
             items=1,
         )
         prepared.before_write()
