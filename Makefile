@@ -12,7 +12,7 @@ demo: $(VENV)/.run
 	$(BIN)/eddyline demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # The JavaScript exporters against a real server; needs Node.js and the npm registry.
 test-js: $(VENV)/.dev
