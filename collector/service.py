@@ -122,9 +122,9 @@ async def serve(
 def calm_garbage_collection() -> None:
     """Events of recent runs are many, live long and form no cycles. Looking through all of them, as Python does
     by default every few thousand requests, holds up acknowledgements by 50 ms and more; young objects are still
-    looked through often."""
-    gc.collect()
+    looked through often. What was made at the start stays for good and is never looked through."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(20_000, 10, 200)
 
 

@@ -48,6 +48,7 @@ def serve(
 ) -> None:
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
     import asyncio
+    import gc
 
     from collector.config import load
     from collector.documents import ConfigError
@@ -56,6 +57,7 @@ def serve(
     def read() -> Settings:
         return load(configs, sets=sets, flags={"data_dir": data_dir, **flags})
 
+    gc.disable()  # until all has started: what is imported stays, and looking through it again and again takes a second
     try:
         settings = read()
     except ConfigError as error:
