@@ -108,7 +108,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """No request is being answered or on its way in."""
         return self.cycle is None or self.cycle.response_complete
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn declares a base class of ours
         super().connection_made(transport)
         self._peer = self.client[0] if self.client else "unix"
         self._names = certificate_names(transport.get_extra_info("peercert"))
@@ -179,7 +179,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes = self._head_bytes if self.cycle is None else 1
         super().on_message_begin()
         if self._names:
-            self.scope["client_names"] = self._names  # type: ignore[typeddict-unknown-key]
+            self.scope["client_names"] = self._names  # type: ignore[typeddict-unknown-key]  # an ASGI extension of our own
 
     def on_headers_complete(self) -> None:
         self._in_head = False

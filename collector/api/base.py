@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Api:
     """Makes one that redacts a signal as its pipeline does."""
 
 
-class Routes:
+class Routes(ABC):
     """A part of the API.
 
     Args:
@@ -82,9 +83,9 @@ class Routes:
         self.api = api
         self._pool = pool
 
+    @abstractmethod
     def table(self) -> RouteTable:
         """Every route of this part."""
-        raise NotImplementedError
 
     async def read(self, query: Callable[..., Result], *args: Any) -> Result:
         """Runs a query beside the event loop."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -227,6 +227,7 @@ def _delta(a: models.Run, b: models.Run) -> Iterator[tuple[str, float | None]]:
         ("duration_ms", a["duration_ms"], b["duration_ms"]),
         ("cost_usd", a["cost_usd"], b["cost_usd"]),
         ("health.score", a["health"]["score"], b["health"]["score"]),
+        # mypy takes no names of a TypedDict but literal ones, and these are its own.
         *((f"usage.{name}", a["usage"][name], b["usage"][name]) for name in a["usage"]),  # type: ignore[literal-required]
         *((f"counts.{name}", a["counts"][name], b["counts"][name]) for name in a["counts"]),  # type: ignore[literal-required]
     ):
@@ -276,8 +277,7 @@ def _diff(pair: Pair) -> list[Change]:
     if pair.a is None or pair.b is None:
         return []
     a, b = pair.a.event, pair.b.event
-    found: list[Change] = changes(a.input, b.input) or changes(a.output, b.output)  # type: ignore[assignment]
-    return found
+    return cast("list[Change]", changes(a.input, b.input) or changes(a.output, b.output))
 
 
 def _names(a: set[str], b: set[str]) -> Names:

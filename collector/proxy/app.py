@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,16 +38,16 @@ RUN = "/-/run/"
 """`/-/run/{trace id}/…` is `/…` with that trace, for programs that can be given a base URL and no header."""
 
 
-class Recorder:
+class Recorder(ABC):
     """Where finished tapes go; decides before a call whether it gets one."""
 
+    @abstractmethod
     def begin(self, scope: Scope, route: Route, context: Context) -> Tape | None:
         """A tape for the call; None if it is not recorded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, tape: Tape) -> None:
         """The call is over."""
-        raise NotImplementedError
 
     def document(self) -> dict[str, Any]:
         """What was recorded, for the status."""

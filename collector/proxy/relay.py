@@ -139,7 +139,7 @@ class Relay:
             if not exchange.client_gone:
                 exchange.note(Ending.OURS, Error.DRAINING.word)
                 raise
-            asyncio.current_task().uncancel()  # type: ignore[union-attr]
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # what is cancelled is a task
             exchange.note(Ending.CLIENT)
         except (ClientGoneError, aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError) as error:
             if exchange.client_gone:

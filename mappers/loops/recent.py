@@ -185,6 +185,7 @@ class Recent:
         count = len(step.units)
         new = new_bare = 0
         if count and not same_answer:
+            # Where there are units, they are arrays; only what has none is the empty tuple.
             new = self._units.add(step.units)  # type: ignore[arg-type]
             new_bare = self._bare_units.add(step.bare_units)  # type: ignore[arg-type]
         step.repeated, step.near = repeated, near

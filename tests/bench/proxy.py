@@ -74,7 +74,7 @@ async def _provider(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         writer.close()
 
 
-def _serve(port: multiprocessing.Queue) -> None:  # type: ignore[type-arg]
+def _serve(port: multiprocessing.Queue) -> None:  # type: ignore[type-arg]  # not generic at run time
     async def run() -> None:
         server = await asyncio.start_server(_provider, "127.0.0.1", 0)
         port.put(server.sockets[0].getsockname()[1])

@@ -35,7 +35,7 @@ def faulty(sink: ClickHouseSink, batch: Batch) -> None:
         raise RetryableError("Code: 209. Timed out, after all was stored")
 
 
-ClickHouseSink.write = faulty  # type: ignore[method-assign]
+ClickHouseSink.write = faulty  # type: ignore[method-assign]  # the fault is put in
 
 if __name__ == "__main__":
     main()

@@ -213,7 +213,7 @@ def test_all_mistakes_are_named_at_once() -> None:
 )
 def test_mistakes_on_the_command_line_are_named(arguments: dict[str, list[str]], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        load(**arguments)  # type: ignore[arg-type]
+        load(**arguments)  # type: ignore[arg-type]  # from a table of cases
 
 
 def test_a_variable_that_is_no_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

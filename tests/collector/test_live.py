@@ -141,7 +141,7 @@ def test_batches_cost_nothing_when_nobody_listens(live: Live) -> None:
         def __getattr__(self, name: str) -> Any:
             raise AssertionError(name)
 
-    live.written(Untouched())  # type: ignore[arg-type]
+    live.written(Untouched())  # type: ignore[arg-type]  # fails if it is looked at
 
 
 def test_a_batch_that_can_not_be_told_is_no_fault_of_the_pipeline(live: Live) -> None:

@@ -263,7 +263,7 @@ def test_T4_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
             tokens.append((batch.token, len(batch.spans)))
             write(batch)
 
-        replay.write = watched  # type: ignore[method-assign]
+        replay.write = watched  # type: ignore[method-assign]  # watches the real one
         again, _, _ = started(journal, replay, tmp_path, max_items=100)
         assert again.drain(5)
     first, retried, rest = tokens

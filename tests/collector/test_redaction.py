@@ -233,7 +233,7 @@ def test_what_was_understood_stays_known_where_content_is_not_kept() -> None:
 def test_an_item_that_can_not_be_masked_is_stored_without_what_it_holds() -> None:
     one = redaction()
     spans = decode_traces(traces(KEY))
-    spans[0].attributes = None  # type: ignore[assignment]
+    spans[0].attributes = None  # type: ignore[assignment]  # what must not break it
     one.saw(traces(KEY), spans)
     one.mask()
     assert one.failures == 1

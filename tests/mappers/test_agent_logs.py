@@ -194,7 +194,7 @@ def test_a_session_of_gemini_cli_is_a_run(prefix: str) -> None:
 
 def test_records_without_a_session_are_no_events() -> None:
     record = claude(1, "api_request", **REQUEST)
-    del record.attributes["session.id"]  # type: ignore[attr-defined]
+    del record.attributes["session.id"]  # type: ignore[attr-defined]  # it is a dict here
     assert events_of(record) == []
 
 

@@ -30,7 +30,7 @@ STREAMED = {**ASKED, "stream": True}
 
 
 def plugin(type_: str, **more: Any) -> ProxyPlugin:
-    return ProxyPlugin(id=more.pop("id", "p"), type=type_, **more)  # type: ignore[arg-type]
+    return ProxyPlugin(id=more.pop("id", "p"), type=type_, **more)  # type: ignore[arg-type]  # any member may be given
 
 
 def with_plugins(provider: Provider, *plugins: ProxyPlugin) -> RunningProxy:
@@ -81,7 +81,7 @@ def test_a_request_is_changed_recorded_so_and_marked(provider: Provider) -> None
         span = proxy.collected.wait(1, "chat")[0]
         assert attributes(span)["eddyline.proxy.mutations"] == ["swap", "brief"]
         assert said(span, "gen_ai.input.messages")[0]["parts"][0]["content"] == "tell me of dogs Be brief."
-        assert proxy.door.document()["plugins"] == {"source": "configuration", "changed": 1, "failed": 0}  # type: ignore[index]
+        assert proxy.door.document()["plugins"] == {"source": "configuration", "changed": 1, "failed": 0}  # type: ignore[index]  # a document
 
 
 @pytest.mark.parametrize(

@@ -364,7 +364,7 @@ def test_a_second_collector_goes_without_a_proxy_unless_one_was_asked_for() -> N
     async def open_on(settings: ProxySettings) -> str | None:
         async with AsyncExitStack() as parts:
             door = ProxyDoor(settings, RetryingOutlet(lambda *_: None), b"salt")
-            return await door.open(otlp=None, ready=lambda: True, own_ports=set(), parts=parts)  # type: ignore[arg-type]
+            return await door.open(otlp=None, ready=lambda: True, own_ports=set(), parts=parts)  # type: ignore[arg-type]  # no OTLP here
 
     with socket.socket() as first:
         with contextlib.suppress(OSError):  # or somebody else has it already

@@ -32,7 +32,7 @@ def through(
     """What a client gets for its messages, the close code, and the subprotocol."""
 
     async def run() -> tuple[list[str | bytes], int | None, str | None]:
-        async with serve(_echo, "127.0.0.1", 0, subprotocols=["realtime"]) as provider:  # type: ignore[list-item]
+        async with serve(_echo, "127.0.0.1", 0, subprotocols=["realtime"]) as provider:  # type: ignore[list-item]  # a NewType of str
             port = provider.sockets[0].getsockname()[1]
             loop = asyncio.get_running_loop()
             proxy = RunningProxy(upstreams={"openai": {"url": f"http://127.0.0.1:{port}"}})
@@ -43,7 +43,7 @@ def through(
                     uri,
                     additional_headers={"Authorization": "Bearer k", "X-Loop-Project": "p"},
                     subprotocols=protocols,
-                ) as client:  # type: ignore[arg-type]
+                ) as client:  # type: ignore[arg-type]  # a NewType of str
                     received = [await client.recv()]
                     for message in messages:
                         await client.send(message)

@@ -357,7 +357,7 @@ def test_a_full_disk_ends_the_capture_and_nothing_else(file: Path, provider: Pro
             assert httpx.post(f"{running.url}/openai/v1/chat/completions", json=ASKED).status_code == 200
         running.collected.wait(2, "chat")
         deadline = time.monotonic() + 5
-        while (wire := running.door.document()["recorder"]["wire"])["dropped"] < 8:  # type: ignore[index]
+        while (wire := running.door.document()["recorder"]["wire"])["dropped"] < 8:  # type: ignore[index]  # a document
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert "space" in wire["error"]

@@ -54,7 +54,7 @@ class Held:
 
 def test_F2_nobody_is_answered_before_it_is_safe() -> None:
     journal = Held()
-    intake = Intake({"traces": journal})  # type: ignore[dict-item]
+    intake = Intake({"traces": journal})  # type: ignore[dict-item]  # a journal that stands still
     outcomes: list[Outcome] = []
     intake.take(Submission(Signal.TRACES, traced().SerializeToString(), "grpc"), outcomes.append)
     assert (len(journal.waiting), outcomes) == (1, [])

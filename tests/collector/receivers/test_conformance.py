@@ -116,7 +116,7 @@ def test_J7_numbers_that_are_none_are_taken(written: str) -> None:
     span = json.dumps(IDS)[:-1] + f', "attributes": [{{"key": "k", "value": {{"doubleValue": {written}}}}}]}}'
     body = '{"resourceSpans": [{"scopeSpans": [{"spans": [' + span + "]}]}]}"
     [decoded] = decode_traces(transcode(Signal.TRACES, body.encode()).body)
-    assert math.isnan(decoded.attributes["k"])  # type: ignore[arg-type]
+    assert math.isnan(decoded.attributes["k"])  # type: ignore[arg-type]  # a number, by what was sent
     assert valued({"doubleValue": "-Infinity"}) == -math.inf
     assert valued({"doubleValue": None}) is None
 
@@ -526,7 +526,7 @@ def test_G11_a_call_is_answered_before_its_deadline() -> None:
         def append(self, *_: Any) -> None:
             """Never done."""
 
-    receiver = GrpcReceiver(Intake({"traces": Stuck()}), max_message_bytes=1 << 20, workers=1)  # type: ignore[dict-item]
+    receiver = GrpcReceiver(Intake({"traces": Stuck()}), max_message_bytes=1 << 20, workers=1)  # type: ignore[dict-item]  # a journal that stands still
     port = receiver.start("127.0.0.1:0")
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as error:

@@ -230,7 +230,7 @@ def test_G9_a_clients_certificate_says_its_project(
     projects = {"client@example.com": "shop"}
     settings = written(authority, tmp_path, clients=True)
     journal = Projects()
-    intake = Intake({"traces": journal})  # type: ignore[dict-item]
+    intake = Intake({"traces": journal})  # type: ignore[dict-item]  # a journal in memory
     headers = {"x-loop-project": "another"}
     certificates = [authority.issue_cert(name) for name in ("client@example.com", "other@example.com")]
     if transport == "http":

@@ -58,7 +58,7 @@ def test_every_detector_and_threshold_is_documented_with_its_default() -> None:
     text = README.read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.+) \|$", text, re.MULTILINE))
     for detector in BUILTIN:
-        for threshold in fields(detector):  # type: ignore[arg-type]
+        for threshold in fields(detector):  # type: ignore[arg-type]  # every detector is a dataclass
             default = getattr(detector, threshold.name)
             said = f"{default:g}" if isinstance(default, float) else str(default)
             shown = (

@@ -376,5 +376,5 @@ class Plain:
 
 
 def test_a_detector_that_does_not_say_what_it_needs_sees_everything() -> None:
-    engine = configured({}, (), [Plain()])  # type: ignore[list-item]
+    engine = configured({}, (), [Plain()])  # type: ignore[list-item]  # a plugin that lacks a part
     assert outlined([], engine)
