@@ -6,6 +6,7 @@ import json
 import sys
 import webbrowser
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,16 @@ SESSION_COLUMNS = (
 WARNING_COLUMNS = ("run_id", "last_at", "severity", "type", "count", "wasted_cost_usd", "message")
 
 
-def _asking(command: Command) -> Command:
-    """The options of every command that asks a collector."""
+def _asking(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the `client` that asks the collector of its options."""
+
+    @wraps(command)
+    def asked(url: str, token: str, data_dir: Path | None, **given: Any) -> None:
+        command(client=Client(*api_of(url, token, data_dir)), **given)
+
     for option in (_DATA_DIR, TOKEN, URL):
-        command = option(command)
-    return command
+        asked = option(asked)
+    return asked
 
 
 def _listing(default: int) -> Callable[[Command], Command]:
@@ -80,16 +86,14 @@ def list_runs(
     sort: str,
     form: str | None,
     columns: str,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """List runs that a search text finds, the newest first.
 
     QUERY is what the page's search box takes: `model:gpt-4o* status:failed cost>0.05 warn:exact_repeat`.
     """
     asked: Query = {"q": " ".join(query), "since": since, "until": until, "sort": f"-{sort}"}
-    found = Client(*api_of(url, token, data_dir)).rows("/runs", asked, None if everything else limit)
+    found = client.rows("/runs", asked, None if everything else limit)
     write_rows(found, form, columns, empty="no runs")
 
 
@@ -97,9 +101,8 @@ def list_runs(
 @click.argument("run_id")
 @click.option("--json", "as_json", is_flag=True, help="The run, its warnings and its events as one document.")
 @_asking
-def show(run_id: str, as_json: bool, url: str, token: str, data_dir: Path | None) -> None:
+def show(run_id: str, as_json: bool, client: Client) -> None:
     """Show a run: what it cost, what is wrong with it, and step by step what happened."""
-    client = Client(*api_of(url, token, data_dir))
     path = "/runs" + segment(run_id)
     run = client.get(path)
     warnings = client.get(path + "/warnings")["data"]
@@ -117,18 +120,16 @@ def show(run_id: str, as_json: bool, url: str, token: str, data_dir: Path | None
 @runs.command("open")
 @click.argument("run_id")
 @_asking
-def open_run(run_id: str, url: str, token: str, data_dir: Path | None) -> None:
+def open_run(run_id: str, client: Client) -> None:
     """Open a run's page in the browser."""
-    client = Client(*api_of(url, token, data_dir))
     client.get("/runs" + segment(run_id))
     _open(client, "/runs" + segment(run_id))
 
 
 @click.command("open")
 @_asking
-def open_page(url: str, token: str, data_dir: Path | None) -> None:
+def open_page(client: Client) -> None:
     """Open the collector's page in the browser, signed in."""
-    client = Client(*api_of(url, token, data_dir))
     client.get("")
     _open(client, "/")
 
@@ -152,12 +153,9 @@ def annotate(
     untags: tuple[str, ...],
     note: str | None,
     pinned: bool | None,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """Give a run tags or a note, or pin it so that retention leaves it."""
-    client = Client(*api_of(url, token, data_dir))
     path = "/runs" + segment(run_id)
     body: dict[str, object] = {}
     if tags or untags:
@@ -199,9 +197,7 @@ def list_warnings(
     project: str,
     form: str | None,
     columns: str,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """List warnings, the latest first."""
     asked: Query = {
@@ -212,7 +208,7 @@ def list_warnings(
         "category": category,
         "project": project,
     }
-    found = Client(*api_of(url, token, data_dir)).rows("/warnings", asked, None if everything else limit)
+    found = client.rows("/warnings", asked, None if everything else limit)
     write_rows(found, form, columns, empty="no warnings")
 
 
@@ -234,13 +230,11 @@ def list_sessions(
     everything: bool,
     form: str | None,
     columns: str,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """List sessions of the runs that a search text finds, those with the latest runs first."""
     asked: Query = {"q": " ".join(query), "since": since, "until": until}
-    found = Client(*api_of(url, token, data_dir)).rows("/sessions", asked, None if everything else limit)
+    found = client.rows("/sessions", asked, None if everything else limit)
     write_rows(found, form, columns, empty="no sessions")
 
 
@@ -254,13 +248,11 @@ def show_session(
     project: str,
     form: str | None,
     columns: str,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """List the runs of a session, the latest first."""
     path = "/sessions" + segment(session_id)
-    found = Client(*api_of(url, token, data_dir)).rows(path, {"project": project}, None)
+    found = client.rows(path, {"project": project}, None)
     write_rows(found, form, columns, empty="no runs")
 
 
@@ -281,9 +273,7 @@ def tail(
     run_id: str,
     count: int | None,
     form: str | None,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """Show runs, events and warnings as they are stored.
 
@@ -296,7 +286,7 @@ def tail(
     path = f"/runs{segment(run_id)}/stream" if run_id else "/stream"
     seen = 0
     try:
-        for told in Client(*api_of(url, token, data_dir)).lines(path, asked):
+        for told in client.lines(path, asked):
             click.echo(json.dumps(told, ensure_ascii=False) if as_json else told_line(told))
             seen += 1
             if seen == count:

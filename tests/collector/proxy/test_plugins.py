@@ -134,7 +134,9 @@ def test_only_what_is_said_is_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"no json cats", b'["cats"]', b"", gzip.compress(json.dumps(ASKED).encode())]
+    "body",
+    [b"no json cats", b'["cats"]', b"", gzip.compress(json.dumps(ASKED).encode())],
+    ids=["no-json", "no-object", "empty", "gzip"],
 )
 def test_what_can_not_be_changed_passes(provider: Provider, body: bytes) -> None:
     with with_plugins(provider, plugin("text-replace", find="cats", replace="dogs")) as proxy:
