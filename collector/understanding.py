@@ -1,0 +1,69 @@
+"""What telemetry means to this collector: its conventions and loop detectors with those of plugins, prices, and what
+is masked before anything is stored."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from collector.config import Settings
+from collector.plugins import load_conventions, load_detectors
+from collector.redaction import Redaction
+from mappers.agent_logs import AGENTS
+from mappers.conventions import BUILTIN
+from mappers.cost import Prices
+from mappers.loops.configure import configured
+from mappers.normalize import Normalizer
+from mappers.records import RecordReader
+
+
+class Understanding:
+    """Made once, from settings that `meaning.not_understood` has nothing against. Makes readers that agree."""
+
+    def __init__(self, settings: Settings, prices: Prices) -> None:
+        self.prices = prices
+        plugged_in, self._unloaded_conventions = load_conventions()
+        conventions = [*BUILTIN, *plugged_in]
+        detectors, self._unloaded_detectors = load_detectors()
+        self.engine = configured(settings.loops.detectors, settings.loops.disabled, detectors)
+        self._conventions = {
+            "traces": conventions,
+            "logs": [*conventions, *(agent.convention() for agent in AGENTS)],
+        }
+        self._redaction = settings.redaction
+        self.normalizers: Mapping[str, Normalizer] = {
+            signal: self.normalizer() for signal in self._conventions
+        }
+        """Those of the pipelines, by signal: whose faults are told."""
+        self.redactions: Mapping[str, Redaction] = {
+            signal: self.redaction(signal) for signal in self._conventions
+        }
+        """Those of the pipelines, by signal."""
+
+    def normalizer(self) -> Normalizer:
+        """One that reads spans as those of the pipelines do; for one thread, like each."""
+        return Normalizer(self._conventions["traces"], self.prices, self.engine)
+
+    def record_reader(self, normalizer: Normalizer) -> RecordReader:
+        return RecordReader(normalizer, self.prices)
+
+    def redaction(self, signal: str) -> Redaction:
+        """What masks "traces" or "logs"; for one thread."""
+        return Redaction(self._redaction, self._conventions[signal])
+
+    def mappers(self) -> dict[str, Any]:
+        """Faults by convention and by loop detector, and plugins that could not be loaded."""
+        faults = sum((normalizer.faults for normalizer in self.normalizers.values()), Counter[str]())
+        return {
+            "faults": dict(faults),
+            "not_loaded": self._unloaded_conventions,
+            "detectors": {"faults": dict(self.engine.faults), "not_loaded": self._unloaded_detectors},
+        }
+
+    def masked(self) -> dict[str, Any]:
+        """Spans and log records whose values were looked through, and those that could not be masked."""
+        return {
+            "masked": sum(redaction.masked for redaction in self.redactions.values()),
+            "failures": sum(redaction.failures for redaction in self.redactions.values()),
+        }
