@@ -20,6 +20,7 @@ from mappers.conventions.fields import milliseconds, text
 from mappers.cost import Prices
 from mappers.messages import read_messages
 from mappers.messages.document import compact, hash64, parse
+from mappers.messages.part import text_of
 from mappers.messages.requests import tool_requests
 from mappers.model import SESSION_END, Event, Kind, LogRecord, Span, Status
 from mappers.normalize import PREVIEW, Normalizer
@@ -217,10 +218,10 @@ def _shown(body: Any, role: str) -> str:
 
 def _as_span(record: LogRecord) -> Span:
     """The record as a span below the one that it belongs to. Its id is made of its content, so that a record
-    that is sent again is the same event."""
-    content = compact([record.trace_id, record.span_id, event_name(record), record.time_ns, record.body])
-    attributes = compact(dict(record.attributes))
+    that is sent again is the same event, and so is one that is read back from a store, which keeps values as texts."""
     time_ns = record.time_ns or record.observed_ns
+    content = compact([record.trace_id, record.span_id, event_name(record), time_ns, _as_text(record.body)])
+    attributes = compact({key: _as_text(value) for key, value in record.attributes.items()})
     return Span(
         trace_id=record.trace_id,
         span_id=f"{hash64(content + attributes):016x}",
@@ -240,3 +241,10 @@ def _as_span(record: LogRecord) -> Span:
         tenant=record.tenant,
         source="log",
     )
+
+
+def _as_text(value: Any) -> str:
+    """Equal for a value and for what is written for it; 3.0 is written as 3."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        value = int(value)
+    return text_of(value)

@@ -22,6 +22,7 @@ from collector.api.contents import ContentRoutes
 from collector.api.database import DatabaseRoutes
 from collector.api.deletions import DeletionRoutes
 from collector.api.discovery import DiscoveryRoutes
+from collector.api.event_ids import EventIdRoutes
 from collector.api.events import EventRoutes
 from collector.api.exchanges import ExchangeRoutes
 from collector.api.exporting import ExportRoutes
@@ -39,6 +40,7 @@ from collector.api.problems import (
     on_problem,
     on_store_error,
 )
+from collector.api.raw import RawRoutes
 from collector.api.runs import RunRoutes
 from collector.api.search import SearchRoutes
 from collector.api.spans import SpanRoutes
@@ -66,6 +68,8 @@ PARTS: tuple[type[Routes], ...] = (
     ExportRoutes,
     ImportRoutes,
     ContentRoutes,
+    RawRoutes,
+    EventIdRoutes,
     ComparisonRoutes,
     SpanRoutes,
     WarningRoutes,

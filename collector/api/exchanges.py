@@ -43,6 +43,8 @@ _BY = Parameter("by", "what sums are split by", choices=tuple(DIMENSIONS), defau
 _ALL = Parameter("all", "`1`: however many there are", choices=_SWITCH)
 _SPEED = Parameter("speed", "how many times as fast as recorded: above 0, at most 100", default="1")
 _NO_DELAY = Parameter("nodelay", "`1`: without any pause", choices=_SWITCH)
+PACE = (_SPEED, _NO_DELAY)
+"""How a recorded stream is played."""
 MOST_EXPORTED = 50_000
 MOST_EXPORTED_BYTES = 2 << 30
 MAX_SPEED = 100.0
@@ -77,7 +79,7 @@ class ExchangeRoutes(Routes):
                 self.replay_exchange,
                 Answer(media="text/event-stream"),
                 scope=Scope.CONTENT,
-                parameters=(_SPEED, _NO_DELAY),
+                parameters=PACE,
             ),
         ]
 
@@ -146,34 +148,7 @@ class ExchangeRoutes(Routes):
 
     async def replay_exchange(self, request: Request) -> Response:
         """A recorded stream, sent again as it came: at its own pace, `speed` times as fast, or with `nodelay=1`."""
-        parameters = parameters_of(request)
-        speed = _speed(parameters.text("speed"))
-        at_once = parameters.choice("nodelay") in YES
-        found = await self._one(request)
-        if not found.streamed:
-            raise Problem(
-                400, "The answer was not streamed, so there is nothing to replay.", kind="not-streaming"
-            )
-        if not found.chunk_ends or found.response_body is None:
-            raise Problem(
-                400, "The pieces of the stream are not kept, so it can not be replayed.", kind="not-kept"
-            )
-        body = found.response_body.encode()
-
-        async def pieces() -> AsyncIterator[bytes]:
-            begun = asyncio.get_running_loop().time()
-            start = 0
-            for end, at_ns in zip(found.chunk_ends, found.chunk_times, strict=True):
-                due = begun + max(0, at_ns - found.head_ns) / 1e9 / speed
-                wait = due - asyncio.get_running_loop().time()
-                if not at_once and wait > 0:
-                    await asyncio.sleep(wait)
-                yield body[start:end]
-                start = end
-
-        given = orjson.loads(found.response_headers)
-        media_type = next((value for name, value in given if name == "content-type"), "text/event-stream")
-        return StreamingResponse(pieces(), headers={"Cache-Control": "no-store", "Content-Type": media_type})
+        return played(await self._one(request), parameters_of(request))
 
     # ------------------------------------------------------------------- shared
 
@@ -193,6 +168,39 @@ class ExchangeRoutes(Routes):
         if found is None or caller.project not in ("", found.project):
             raise Problem(404, f"There is no exchange {given!r}. Ids are listed at /api/v1/exchanges.")
         return found
+
+
+def played(found: StoredExchange, parameters: Parameters) -> Response:
+    """A recorded stream, at the pace that the parameters (`PACE`) ask for.
+
+    Raises: Problem (400).
+    """
+    speed = _speed(parameters.text("speed"))
+    at_once = parameters.choice("nodelay") in YES
+    if not found.streamed:
+        raise Problem(
+            400, "The answer was not streamed, so there is nothing to replay.", kind="not-streaming"
+        )
+    if not found.chunk_ends or found.response_body is None:
+        raise Problem(
+            400, "The pieces of the stream are not kept, so it can not be replayed.", kind="not-kept"
+        )
+    body = found.response_body.encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        begun = asyncio.get_running_loop().time()
+        start = 0
+        for end, at_ns in zip(found.chunk_ends, found.chunk_times, strict=True):
+            due = begun + max(0, at_ns - found.head_ns) / 1e9 / speed
+            wait = due - asyncio.get_running_loop().time()
+            if not at_once and wait > 0:
+                await asyncio.sleep(wait)
+            yield body[start:end]
+            start = end
+
+    given = orjson.loads(found.response_headers)
+    media_type = next((value for name, value in given if name == "content-type"), "text/event-stream")
+    return StreamingResponse(pieces(), headers={"Cache-Control": "no-store", "Content-Type": media_type})
 
 
 def read_filter(parameters: Parameters, request: Request) -> ExchangeFilter:

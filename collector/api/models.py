@@ -553,6 +553,34 @@ class Exchange(ExchangeSummary):
     resp: ExchangeResponse
 
 
+class Otlp(TypedDict):
+    """OTLP/JSON: a request of traces, of logs, or both side by side, as `eddyline import` takes it."""
+
+    resourceSpans: NotRequired[list[dict[str, Any]]]
+    resourceLogs: NotRequired[list[dict[str, Any]]]
+
+
+class HarCreator(TypedDict):
+    """The program that made the archive."""
+
+    name: str
+    version: str
+
+
+class HarLog(TypedDict):
+    """HTTP calls as browsers' tools write them down; here one."""
+
+    version: str
+    creator: HarCreator
+    entries: list[dict[str, Any]]
+
+
+class Har(TypedDict):
+    """An HTTP archive (HAR 1.2)."""
+
+    log: HarLog
+
+
 class ExchangeSumUsage(TypedDict):
     """Tokens, of calls whose provider counted them."""
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from collector.api import models
-from collector.api.base import RUN, Routes, RouteTable, json_response
+from collector.api.base import RUN, Api, Routes, RouteTable, json_response
 from collector.api.declaring import Route
 from collector.api.problems import Problem
 from collector.api.render import span_document
 from collector.keys import Scope
 from collector.mapping import explanation_document, stored_span
-from mappers.model import Event, Span
+from mappers.model import Run
 
 
 class SpanRoutes(Routes):
@@ -46,14 +45,22 @@ class SpanRoutes(Routes):
     async def mapping(self, request: Request) -> Response:
         """How a span was understood: conventions, kind, where each field came from, what was left unread."""
         run = await self.run_of(request)
-        span_id = request.path_params["span_id"].lower()
-        row = await self.read(self.api.reader.span, run, span_id)
-        if row is None:
-            raise Problem(404, f"The run has no span {span_id!r}. A span's id is 16 hex digits.")
-        events = await self.read(self.api.reader.event_rows, run.tenant, run.run_id, [(span_id, 0)])
-        return json_response(await self.read(self._explanation, stored_span(row), events))
+        return json_response(
+            await self.read(explained, self.api, run, request.path_params["span_id"].lower())
+        )
 
-    def _explanation(self, span: Span, events: Sequence[Event]) -> dict[str, Any]:
-        normalizer = self.api.normalizer()
-        event = events[0] if events else normalizer.normalize(span)
-        return explanation_document(span, event, normalizer.explain(span))
+
+def explained(api: Api, run: Run, span_id: str) -> dict[str, Any]:
+    """How a span of the run was understood.
+
+    Raises: Problem (404).
+    """
+    row = api.reader.span(run, span_id)
+    if row is None:
+        raise Problem(404, f"The run has no span {span_id!r}. A span's id is 16 hex digits.")
+    span = stored_span(row)
+    events = api.reader.event_rows(run.tenant, run.run_id, [(span_id, 0)])
+    normalizer = api.normalizer()
+    return explanation_document(
+        span, events[0] if events else normalizer.normalize(span), normalizer.explain(span)
+    )

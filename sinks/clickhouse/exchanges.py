@@ -288,6 +288,18 @@ class Exchanges:
         )
         return _read_whole(rows[0]) if rows else None
 
+    def of_span(self, tenant: str, trace_id: str, span_id: str) -> StoredExchange | None:
+        """The call that this span tells of, with everything."""
+        rows = self._store.query(
+            f"""
+            SELECT {_WHOLE} FROM otel.{TABLE}
+            WHERE Tenant = {{tenant:String}} AND TraceId = {{trace:String}} AND SpanId = {{span:String}}
+            ORDER BY IngestedAt DESC LIMIT 1
+            """,
+            {"tenant": tenant, "trace": trace_id, "span": span_id},
+        )
+        return _read_whole(rows[0]) if rows else None
+
     def _by_id(self, tenant: str, summaries: Sequence[StoredExchange]) -> Iterator[StoredExchange]:
         if not summaries:
             return

@@ -81,3 +81,16 @@ class SpanQueries(Queries):
         )
         names = [name for name, _ in SPAN_FIELDS]
         return dict(zip(names, rows[0], strict=True)) if rows else None
+
+    def runs_of_span(self, tenant: str, project: str, span_id: str) -> list[str]:
+        """Ids of runs with an event of this span, two at most; of one project, unless it is ""."""
+        rows = self._store.query(
+            """
+            SELECT DISTINCT RunId FROM otel.run_events
+            WHERE Tenant = {tenant:String} AND SpanId = {span:String}
+                AND ({project:String} = '' OR Project = {project:String})
+            LIMIT 2
+            """,
+            {"tenant": tenant, "project": project, "span": span_id},
+        )
+        return [run_id for (run_id,) in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -415,3 +416,27 @@ def test_an_id_holds_its_time() -> None:
     assert exchange_id(at + 10**9, "ab" * 8) > found
     assert started_ms("x") is None
     assert started_ms("z" * 26) is None
+
+
+def test_the_event_of_a_call_is_shown_as_it_passed(server: Server, calls: list[dict[str, Any]]) -> None:
+    server.settled()
+    whole, streamed = (f"/api/v1/events/{call['span_id']}.end" for call in (calls[4], calls[3]))
+    get = server.api.get
+    command = get(f"{whole}/raw", params={"format": "curl"}).text
+    assert '-H "authorization: Bearer $API_KEY"' in command
+    arguments = shlex.split(command)
+    assert arguments[:2] == ["curl", "-sS"]
+    assert f"http://{calls[4]['server']}/v1/chat/completions" in arguments
+    assert json.loads(arguments[arguments.index("--data-raw") + 1]) == ASKED
+    assert SECRET not in command
+    entry = get(f"{streamed}/raw", params={"format": "har"}).json()["log"]["entries"][0]
+    assert json.loads(entry["request"]["postData"]["text"]) == STREAMED
+    assert entry["response"]["status"] == 200
+    assert "data: [DONE]" in entry["response"]["content"]["text"]
+    passed = get(f"{streamed}/raw", params={"format": "http"}).json()
+    assert passed["id"] == calls[3]["id"]
+    assert "".join(text for _, text in passed["resp"]["chunks"]) == entry["response"]["content"]["text"]
+    again = get(f"{streamed}/replay", params={"nodelay": "1"})
+    assert again.headers["content-type"].startswith("text/event-stream")
+    assert again.text == entry["response"]["content"]["text"]
+    assert get(f"{whole}/replay").status_code == 400
