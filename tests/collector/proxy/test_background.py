@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
+from tests.collector.proxy import sdks
 from tests.collector.proxy.collected import Collected, attributes, said
 from tests.collector.proxy.running import RunningProxy
 from tests.provider import Answer, Provider, response
@@ -36,7 +36,7 @@ def queued(id_: str, status: str = "queued") -> dict[str, Any]:
 def test_a_call_gets_the_answer_that_is_fetched_later(
     proxy: RunningProxy, provider: Provider, collected: Collected
 ) -> None:
-    client = openai.OpenAI(base_url=f"{proxy.url}/openai/v1", api_key="k")
+    client = sdks.openai.OpenAI(base_url=f"{proxy.url}/openai/v1", api_key="k")
     whole = response({}) | {"id": "resp_bg", "background": True}
     provider.script += [
         Answer.json(queued("resp_bg")),

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import openai
 import pytest
 from click.testing import CliRunner
 
@@ -25,6 +24,7 @@ from collector.proxy.sessions import Resolver
 from collector.redaction import ProjectRules
 from sinks.base import RetryableError
 from sinks.clickhouse.exchanges import StoredExchange
+from tests.collector.proxy import sdks
 from tests.collector.proxy.tapes import cut, tape
 from tests.provider import CUT, TEXT, Answer, Provider, chat, chat_stream
 from tests.server import COMMAND, Server
@@ -261,7 +261,7 @@ def test_recorded_calls_are_a_provider(server: Server, calls: list[dict[str, Any
     file = tmp_path / "calls.jsonl"
     file.write_bytes(server.api.get("/api/v1/exchanges/export", params={"project": "ex"}).content)
     with mocked(str(file), "--no-delay") as url:
-        client = openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
+        client = sdks.openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0)
         said: Any = ASKED["messages"]
         answer = client.chat.completions.create(model="o3", messages=said)
         assert (answer.model, answer.choices[0].message.content) == ("o3-2024-07-18", TEXT)
@@ -269,7 +269,7 @@ def test_recorded_calls_are_a_provider(server: Server, calls: list[dict[str, Any
             client.chat.completions.create(model="gpt-4o-mini", messages=said).choices[0].message.content
             == TEXT
         )
-        with pytest.raises(openai.RateLimitError, match="slow down"):
+        with pytest.raises(sdks.openai.RateLimitError, match="slow down"):
             client.chat.completions.create(model="gpt-4o-mini", messages=said)
         stream = client.chat.completions.create(
             model="gpt-4o-mini", messages=said, stream=True, stream_options={"include_usage": True}
@@ -279,15 +279,15 @@ def test_recorded_calls_are_a_provider(server: Server, calls: list[dict[str, Any
         cut_off = client.chat.completions.create(
             model="gpt-4o-mini", messages=said, stream=True, stream_options={"include_usage": True}
         )
-        with pytest.raises(openai.APIConnectionError):
+        with pytest.raises(sdks.openai.APIConnectionError):
             for _ in cut_off:
                 pass
-        with pytest.raises(openai.NotFoundError, match="no recorded call"):
+        with pytest.raises(sdks.openai.NotFoundError, match="no recorded call"):
             client.embeddings.create(model="m", input="x")
     with mocked(str(file), "--strict") as url:
-        client = openai.OpenAI(base_url=f"{url}/other/v1", api_key="k", max_retries=0)
+        client = sdks.openai.OpenAI(base_url=f"{url}/other/v1", api_key="k", max_retries=0)
         assert client.chat.completions.create(model="o3", messages=said).model == "o3-2024-07-18"
-        with pytest.raises(openai.NotFoundError):
+        with pytest.raises(sdks.openai.NotFoundError):
             client.chat.completions.create(model="o4", messages=said)
 
 

@@ -8,9 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
 
 from collector.config import ProxyCapture, ProxyPlugin
@@ -19,6 +17,7 @@ from collector.proxy.door import ProxyDoor
 from collector.proxy.observing import Observed, Observers
 from collector.proxy.plugins import PluginError, Plugins, read_plugins
 from collector.proxy.recorder import ExchangeRecorder, RetryingOutlet
+from tests.collector.proxy import sdks
 from tests.collector.proxy.collected import Collected, attributes, said
 from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import cut
@@ -73,7 +72,7 @@ def test_a_request_is_changed_recorded_so_and_marked(provider: Provider) -> None
     idle = plugin("text-replace", id="idle", find="nowhere", replace="x")
     off = plugin("text-append", id="off", text="never", enabled=False)
     with with_plugins(provider, swap, add, idle, off) as proxy:
-        client = openai.OpenAI(base_url=f"{proxy.url}/openai/v1", api_key="k")
+        client = sdks.openai.OpenAI(base_url=f"{proxy.url}/openai/v1", api_key="k")
         client.chat.completions.create(**ASKED)
         (seen,) = provider.seen
         assert seen.json["messages"][0]["content"] == "tell me of dogs Be brief."
@@ -163,7 +162,7 @@ SHOUT = plugin("text-replace", where="response", find=WORD[:3], replace="<>")
 
 def test_an_answer_is_changed_for_sdks(provider: Provider) -> None:
     with with_plugins(provider, SHOUT) as proxy:
-        client = openai.OpenAI(base_url=f"{proxy.url}/openai/v1", api_key="k")
+        client = sdks.openai.OpenAI(base_url=f"{proxy.url}/openai/v1", api_key="k")
         expected = TEXT.replace(WORD[:3], "<>")
         assert client.chat.completions.create(**ASKED).choices[0].message.content == expected
         text = "".join(
@@ -172,7 +171,7 @@ def test_an_answer_is_changed_for_sdks(provider: Provider) -> None:
             for choice in chunk.choices
         )
         assert text == expected
-        other = anthropic.Anthropic(base_url=f"{proxy.url}/anthropic", api_key="k")
+        other = sdks.anthropic.Anthropic(base_url=f"{proxy.url}/anthropic", api_key="k")
         with other.messages.stream(model="m", max_tokens=9, messages=ASKED["messages"]) as stream:
             assert stream.get_final_text() == expected
         assert {seen.header("accept-encoding") for seen in provider.seen} == {"identity"}

@@ -6,11 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import anthropic
 import httpx
-import openai
 import pytest
 
+from tests.collector.proxy import sdks
 from tests.provider import TEXT, Answer, Provider, call, chat, chat_stream
 from tests.server import Server
 
@@ -31,7 +30,7 @@ def run_of(server: Server, project: str, **expected: int) -> dict[str, Any]:
 
 
 def test_a_tool_loop_of_openais_sdk_is_a_run(server: Server, provider: Provider) -> None:
-    client = openai.OpenAI(
+    client = sdks.openai.OpenAI(
         base_url=f"{base(server, provider)}/v1",
         api_key="k",
         default_headers={"X-Loop-Project": "proxy-openai"},
@@ -82,7 +81,7 @@ def test_a_tool_loop_of_openais_sdk_is_a_run(server: Server, provider: Provider)
 
 
 def test_anthropics_sdk_with_a_retry_is_a_run(server: Server, provider: Provider) -> None:
-    client = anthropic.Anthropic(
+    client = sdks.anthropic.Anthropic(
         base_url=base(server, provider), api_key="k", default_headers={"X-Loop-Project": "proxy-anthropic"}
     )
     provider.script.append(
@@ -135,9 +134,9 @@ def test_a_loop_in_traffic_is_warned_of_and_no_secret_is_stored(server: Server, 
 
 
 def test_errors_reach_the_sdk_as_from_the_provider(server: Server, provider: Provider) -> None:
-    client = openai.OpenAI(base_url=f"{base(server, provider)}/v1", api_key="k", max_retries=0)
+    client = sdks.openai.OpenAI(base_url=f"{base(server, provider)}/v1", api_key="k", max_retries=0)
     provider.script.append(Answer.json({"error": {"message": "bad", "type": "invalid_request_error"}}, 400))
-    with pytest.raises(openai.BadRequestError, match="bad"):
+    with pytest.raises(sdks.openai.BadRequestError, match="bad"):
         client.chat.completions.create(model="m", messages=[])
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import openai
 import pytest
 
 from collector.proxy.usage import WithoutUsage, asking_for_usage
+from tests.collector.proxy import sdks
 from tests.collector.proxy.collected import attributes
 from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import cut
@@ -39,7 +39,7 @@ def post(proxy: RunningProxy, body: Any, upstream: str = "openai", **headers: st
 def test_the_tokens_of_a_stream_are_counted_and_the_client_sees_what_it_asked_for(
     asking: RunningProxy, provider: Provider
 ) -> None:
-    client = openai.OpenAI(base_url=f"{asking.url}/openai/v1", api_key="k")
+    client = sdks.openai.OpenAI(base_url=f"{asking.url}/openai/v1", api_key="k")
     chunks = [*client.chat.completions.create(**STREAMED)]
     assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == TEXT
     assert all(chunk.choices for chunk in chunks)
