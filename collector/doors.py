@@ -13,7 +13,7 @@ from collector.api.app import admin_app, api_app
 from collector.api.base import Api
 from collector.config import Settings
 from collector.endpoints import Endpoints
-from collector.exposure import LOOPBACK_HOSTS
+from collector.exposure import LOOPBACK_HOSTS, exposed
 from collector.intake import Intake
 from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, listen
 from collector.proxy.door import ProxyDoor
@@ -72,7 +72,9 @@ async def open_others(
     Raises: ListenError.
     """
     # A name that is not loopback can only come from a page that made it point here.
-    api_door = api_app(api, gate=intake.gate, hosts=_api_hosts(settings))
+    api_door = api_app(
+        api, gate=intake.gate, hosts=_api_hosts(settings), local="api" not in exposed(settings)
+    )
     doors = {
         "http": received.http,
         "api": await listen("api", settings.api.endpoint, api_door, parts),

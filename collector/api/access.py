@@ -12,7 +12,8 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.api.problems import Problem
-from collector.gate import Gate, UnauthenticatedError, key_in
+from collector.gate import ForbiddenError, Gate, UnauthenticatedError, key_in
+from collector.keys import Scope as Ability
 from collector.web.page import is_page
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -24,12 +25,16 @@ class Access:
     Args:
         gate: knows the keys and the API token.
         hosts: names under which the API may be addressed, without port; empty allows all.
+        takes: paths at which telemetry is taken, from whom the receivers take it too.
     """
 
-    def __init__(self, app: ASGIApp, *, gate: Gate, hosts: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, gate: Gate, hosts: Collection[str], takes: Collection[str] = ()
+    ) -> None:
         self._app = app
         self._gate = gate
         self._hosts = frozenset(hosts)
+        self._takes = frozenset(takes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -52,7 +57,12 @@ class Access:
         api_key = key_in(lambda name: headers.get(name.encode(), b"").decode("latin-1"))
         peer = (scope.get("client") or ("",))[0]
         try:
-            scope["caller"] = self._gate.identify(authorization, api_key, peer)
+            if scope["method"] == "POST" and scope["path"] in self._takes:
+                scope["caller"] = self._gate.admit(Ability.INGEST, authorization, api_key, peer)
+            else:
+                scope["caller"] = self._gate.identify(authorization, api_key, peer)
+        except ForbiddenError as error:
+            return Problem(403, f"{str(error).capitalize()}.")
         except UnauthenticatedError:
             await asyncio.sleep(self._gate.pause_s(peer))
             return Problem(

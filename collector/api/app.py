@@ -30,6 +30,7 @@ from collector.api.groups import GroupRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
 from collector.api.importing import ImportRoutes
 from collector.api.jaeger.routes import JaegerRoutes
+from collector.api.looplens.routes import TAKES, LoopLensRoutes
 from collector.api.messages import MessageRoutes
 from collector.api.plugins import PluginRoutes
 from collector.api.problems import (
@@ -80,6 +81,7 @@ PARTS: tuple[type[Routes], ...] = (
     StreamRoutes,
     TapRoutes,
     JaegerRoutes,
+    LoopLensRoutes,
     AssistantRoutes,
     HealthRoutes,
 )
@@ -93,9 +95,9 @@ def routes_of(api: Api) -> RouteTable:
     return DiscoveryRoutes(api, pool, routes).table() + routes
 
 
-def api_app(api: Api, *, gate: Gate, hosts: Collection[str]) -> ASGIApp:
-    """The API and the page; see `Access` for `gate` and `hosts`."""
-    guard = [Middleware(Access, gate=gate, hosts=hosts)]
+def api_app(api: Api, *, gate: Gate, hosts: Collection[str], local: bool) -> ASGIApp:
+    """The API and the page; see `Access` for `gate` and `hosts`. `local`: only this machine reaches it."""
+    guard = [Middleware(Access, gate=gate, hosts=hosts, takes=TAKES if local else frozenset())]
     return _application(routes_of(api), api.clock_ns, guard, page_routes())
 
 

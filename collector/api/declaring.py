@@ -102,6 +102,7 @@ PATH_PARAMETERS = {
     "service": "name of the service",
     "field": "input or output",
     "session_id": "id of the session",
+    "looplens_run_id": "id of the run, as here or as its SDK gave it",
     "span_id": "id of the span, 16 hex digits",
     "exchange_id": "id of the exchange, 26 characters",
     "plugin_id": "id of the plugin",

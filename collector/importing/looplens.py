@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -37,17 +37,186 @@ class _Open:
     at_ns: int
 
 
-@dataclass(slots=True)
-class _Run:
-    events: list[tuple[int, Document]] = field(default_factory=list)
-    """(time in ns, event)"""
+def trace_id_of(run_id: str) -> str:
+    """The trace id of a run that LoopLens calls so."""
+    known = _TRACE.fullmatch(run_id.lower())
+    return known[1] if known else sha256(run_id.encode(errors="replace")).hexdigest()[:32]
+
+
+def read(document: Document) -> int:
+    """When the event happened, ns.
+
+    Raises: NotImportableError: it is none of LoopLens'.
+    """
+    run_id, kind = document.get("run_id"), document.get("type")
+    if not isinstance(run_id, str) or not run_id or not isinstance(kind, str):
+        raise NotImportableError("run_id and type are no texts")
+    try:
+        return nanoseconds(document["timestamp"])
+    except (KeyError, TypeError, ValueError):
+        raise NotImportableError("timestamp is no RFC 3339 time") from None
+
+
+class Assembly:
+    """Makes spans of one run's events, taken in their order.
+
+    Args:
+        name, project: as the run was announced, before its first event.
+    """
+
+    def __init__(self, run_id: str, name: str = "", project: str = "") -> None:
+        self.run_id, self.trace_id = run_id, trace_id_of(run_id)
+        self.name, self.project = name, project
+        self.ended = False
+        self.held = 0
+        """Events that are held for what comes later."""
+        self.events = 0
+        self._seen: set[str] = set()
+        self._root_id = self._id("root")
+        self._begin, self._end = 0, 0
+        self._said: list[Document] = []
+        self._status: Document = {}
+        self._waiting: dict[str, list[_Open]] = {}
+        self._agents: list[str] = []
+        self._taken: tuple[str, str, _Open | None] = ("", "", None)
+        """Of the latest event: its identity, what it ended, and that one's start."""
+
+    def take(self, at_ns: int, event: Document) -> list[Document]:
+        """Spans that the event completes."""
+        identity = str(event.get("event_id") or f"#{self.events}")
+        if identity in self._seen:  # sent again
+            return []
+        self._seen.add(identity)
+        self.events += 1
+        self._taken = identity, "", None
+        self._begin = min(self._begin or at_ns, at_ns)
+        self._end = max(self._end, at_ns)
+        self.project = self.project or _text(event.get("project"))
+        told = _TYPE.fullmatch(event["type"])
+        what, how = (told[1], told[2]) if told else ("", "")
+        span_id = self._id(identity)
+        if what == "run":
+            self._run(how, event)
+            return []
+        if what == "handoff":
+            target = _text(event.get("name") or event.get("output") or event.get("tool") or "unknown")
+            handoff = {**event, "tool": f"transfer_to_{target}"}
+            return [self._span("tool_call", self._parent(), _Open(span_id, handoff, at_ns), handoff, at_ns)]
+        if what not in _KINDS:
+            self.held += 1
+            self._said.append(
+                {"timeUnixNano": str(at_ns), "name": event["type"], "attributes": _attributes(_plain(event))}
+            )
+            return []
+        if how == "started":
+            self.held += 1
+            self._waiting.setdefault(what, []).append(_Open(span_id, event, at_ns))
+            if what == "agent":
+                self._agents.append(span_id)
+            return []
+        started = self._started(what, event)
+        if started is None:
+            started = _Open(span_id, {}, at_ns - round(_number(event.get("latency_ms")) * 10**6))
+        else:
+            self._taken = identity, what, started
+        if started.span_id in self._agents:
+            self._agents.remove(started.span_id)
+        return [self._span(what, self._parent(), started, event, at_ns, failed=how == "failed")]
+
+    def undo(self) -> Callable[[], None]:
+        """What makes the event that was taken last one that did not come, so that it may be sent again."""
+        identity, what, started = self._taken
+
+        def undone() -> None:
+            self._seen.discard(identity)
+            if started is not None:
+                self._waiting[what].insert(0, started)
+                self.held += 1
+
+        return undone
+
+    def close(self) -> list[Document]:
+        """Calls whose end never came, and the run's root."""
+        spans = [
+            self._span(what, self._root_id, left, {}, self._end)
+            for what, waiting in self._waiting.items()
+            for left in waiting
+        ]
+        root = {
+            "traceId": self.trace_id,
+            "spanId": self._root_id,
+            "name": self.name or self.run_id,
+            "kind": 1,
+            "startTimeUnixNano": str(self._begin),
+            "attributes": _attributes({"openinference.span.kind": "CHAIN"}),
+            "events": self._said,
+            "status": self._status,
+        }
+        if self.ended:
+            root["endTimeUnixNano"] = str(self._end)
+        return [root, *spans]
+
+    def request(self, spans: list[Document]) -> Document:
+        """Spans as a request."""
+        resource = {"service.name": "looplens", "loop.project": self.project}
+        return {
+            "resourceSpans": [
+                {
+                    "resource": {"attributes": _attributes(resource)},
+                    "scopeSpans": [{"scope": {"name": SCOPE}, "spans": spans}],
+                }
+            ]
+        }
+
+    def _run(self, how: str, event: Document) -> None:
+        if how == "started":
+            self.name = _text(event.get("name")) or self.name
+            return
+        self.ended = True
+        if how == "failed" or event.get("status") in ("failed", "error"):
+            self._status = {"code": 2, "message": _text(event.get("error"))}
+
+    def _started(self, what: str, event: Document) -> _Open | None:
+        """The earliest open start that this end can belong to: what both tell of span, tool, agent and name is equal.
+        LoopLens' decorator gives the end of a tool's call its name only."""
+        waiting = self._waiting.get(what, [])
+        for place, begun in enumerate(waiting):
+            if all(_agree(names, begun.event, event) for names in _SAME[what]):
+                self.held -= 1
+                return waiting.pop(place)
+        return None
+
+    def _parent(self) -> str:
+        return self._agents[-1] if self._agents else self._root_id
+
+    def _span(
+        self, what: str, parent: str, started: _Open, ended: Document, at_ns: int, *, failed: bool = False
+    ) -> Document:
+        return _call(self.trace_id, parent, what, started, ended, at_ns, failed=failed)
+
+    def _id(self, of: str) -> str:
+        return sha256(f"{self.run_id}\0{of}".encode(errors="replace")).hexdigest()[:16]
+
+
+_SAME: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "llm_call": (("span_id",), ("name",), ("agent",)),
+    "tool_call": (("span_id",), ("tool", "name")),
+    "agent": (("span_id",), ("agent", "name")),
+}
+"""Members in which the start and the end of a call are the same, of several the first that is there."""
+
+
+def _agree(names: tuple[str, ...], begun: Document, ended: Document) -> bool:
+    first, second = (next((one[name] for name in names if one.get(name)), None) for one in (begun, ended))
+    return first is None or second is None or first == second
 
 
 class LoopLens:
     """Gathers events by run."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._runs: OrderedDict[str, list[tuple[int, Document]]] = OrderedDict()
+        """(time in ns, event) by run"""
         self._held = 0
 
     def take(self, document: Document) -> Iterator[Document]:
@@ -55,16 +224,10 @@ class LoopLens:
 
         Raises: NotImportableError.
         """
-        run_id, kind = document["run_id"], document["type"]
-        if not isinstance(run_id, str) or not run_id or not isinstance(kind, str):
-            raise NotImportableError("run_id and type are no texts")
-        try:
-            at_ns = nanoseconds(document["timestamp"])
-        except (KeyError, TypeError, ValueError):
-            raise NotImportableError("timestamp is no RFC 3339 time") from None
-        self._runs.setdefault(run_id, _Run()).events.append((at_ns, document))
+        run_id = document["run_id"]
+        self._runs.setdefault(run_id, []).append((read(document), document))
         self._held += 1
-        if kind in ("run_completed", "run_failed"):
+        if document["type"] in ("run_completed", "run_failed"):
             yield self._ended(run_id)
         while self._held > MOST_EVENTS:
             yield self._ended(next(iter(self._runs)))
@@ -75,95 +238,17 @@ class LoopLens:
             yield self._ended(next(iter(self._runs)))
 
     def _ended(self, run_id: str) -> Document:
-        run = self._runs.pop(run_id)
-        self._held -= len(run.events)
-        return _request(run_id, run)
+        events = self._runs.pop(run_id)
+        self._held -= len(events)
+        assembly = Assembly(run_id)
+        spans: list[Document] = []
+        for at_ns, event in sorted(events, key=lambda told: (_number(told[1].get("sequence")), told[0])):
+            spans += assembly.take(at_ns, event)
+        return assembly.request([*assembly.close(), *spans])
 
 
-def _request(run_id: str, run: _Run) -> Document:
-    events = sorted(run.events, key=lambda told: (told[1].get("sequence") or 0, told[0]))
-    known = _TRACE.fullmatch(run_id.lower())
-    trace_id = known[1] if known else sha256(run_id.encode(errors="replace")).hexdigest()[:32]
-    root_id = sha256(f"{run_id}\0root".encode(errors="replace")).hexdigest()[:16]
-    begin = min(at_ns for at_ns, _ in events)
-    end = max(at_ns for at_ns, _ in events)
-    root: Document = {
-        "traceId": trace_id,
-        "spanId": root_id,
-        "name": next(
-            (event["name"] for _, event in events if event.get("name") and event["type"] == "run_started"),
-            run_id,
-        ),
-        "kind": 1,
-        "startTimeUnixNano": str(begin),
-        "attributes": _attributes({"openinference.span.kind": "CHAIN"}),
-        "events": [],
-        "status": {},
-    }
-    spans = [root]
-    waiting: dict[tuple[str, str], list[_Open]] = {}
-    agents: list[str] = []
-    for place, (at_ns, event) in enumerate(events):
-        told = _TYPE.fullmatch(event["type"])
-        what, how = (told[1], told[2]) if told else ("", "")
-        identity = event.get("event_id") or place
-        span_id = sha256(f"{run_id}\0{identity}".encode(errors="replace")).hexdigest()[:16]
-        parent = agents[-1] if agents else root_id
-        if what == "run":
-            if how != "started":
-                root["endTimeUnixNano"] = str(max(at_ns, end))
-                if how == "failed" or event.get("status") in ("failed", "error"):
-                    root["status"] = {"code": 2, "message": _text(event.get("error"))}
-        elif what in _KINDS and how == "started":
-            waiting.setdefault(_key(what, event), []).append(_Open(span_id, event, at_ns))
-            if what == "agent":
-                agents.append(span_id)
-        elif what in _KINDS:
-            begun = waiting.get(_key(what, event), [])
-            started = (
-                begun.pop(0)
-                if begun
-                else _Open(span_id, {}, at_ns - round((event.get("latency_ms") or 0) * 10**6))
-            )
-            if started.span_id in agents:
-                agents.remove(started.span_id)
-                parent = agents[-1] if agents else root_id
-            spans.append(_call(trace_id, parent, what, started, event, at_ns, failed=how == "failed"))
-        elif what == "handoff":
-            target = _text(event.get("name") or event.get("output") or event.get("tool") or "unknown")
-            handoff = {**event, "tool": f"transfer_to_{target}"}
-            spans.append(
-                _call(
-                    trace_id,
-                    parent,
-                    "tool_call",
-                    _Open(span_id, handoff, at_ns),
-                    handoff,
-                    at_ns,
-                    failed=False,
-                )
-            )
-        else:
-            root["events"].append(
-                {"timeUnixNano": str(at_ns), "name": event["type"], "attributes": _attributes(_plain(event))}
-            )
-    for (what, _), left in waiting.items():
-        for begun_one in left:
-            span = _call(trace_id, root_id, what, begun_one, {}, end, failed=False)
-            spans.append(span)
-    return {
-        "resourceSpans": [
-            {
-                "resource": {"attributes": _attributes({"service.name": "looplens"})},
-                "scopeSpans": [{"scope": {"name": SCOPE}, "spans": spans}],
-            }
-        ]
-    }
-
-
-def _key(what: str, event: Document) -> tuple[str, str]:
-    named = event.get("span_id") or (event.get("tool") if what == "tool_call" else event.get("agent")) or ""
-    return what, str(named)
+def _number(sequence: Any) -> float:
+    return sequence if isinstance(sequence, (int, float)) else 0
 
 
 def _call(
