@@ -47,6 +47,7 @@ def _duration(value: object) -> object:
     return value
 
 
+_SERVER_URL = re.compile(r"^https?://[^/\s]+(?:/\S*)?$")
 MAX_SOCKET_PATH = 100
 """Bytes; the system takes no more than 107."""
 _ENDPOINT = re.compile(r"^(?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]*):)?(?P<port>\d{1,5})$")
@@ -70,6 +71,18 @@ def _or_unix_socket(value: object) -> object:
             raise ValueError(f"a Unix socket is unix:/ABSOLUTE/PATH, of at most {MAX_SOCKET_PATH} bytes")
         return f"unix:{path}"
     return _endpoint(value)
+
+
+def _bare_off(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    if isinstance(value, dict):
+        return {key: _bare_off(item) for key, item in value.items()}
+    return "off" if value is False else value
+
+
+def _text(value: object) -> object:
+    """YAML reads a bare number as one."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _mode(value: object) -> object:
@@ -265,11 +278,79 @@ class DeadLetterSettings(Section):
     """Bytes of what can not be stored that are kept; when it is full, the rest waits in the journal."""
 
 
+class ClientTlsSettings(Section):
+    """Towards a server."""
+
+    ca_file: str = ""
+    """PEM file with the authorities that its certificate must be signed by; empty: the system's."""
+    cert_file: str = ""
+    """PEM file with a certificate to show it."""
+    key_file: str = ""
+    """PEM file with that certificate's private key."""
+
+    @model_validator(mode="after")
+    def _both_files(self) -> ClientTlsSettings:
+        if bool(self.cert_file) != bool(self.key_file):
+            raise ValueError("cert_file and key_file belong together")
+        return self
+
+
+Name = Annotated[str, Field(pattern=r"^[\w.{}-]*$")]
+"""Of something that a server knows."""
+
+
+class ClickHouseCluster(Section):
+    name: Name = ""
+    """Cluster to make tables on, with the macros `shard` and `replica`; empty: one server, or ClickHouse Cloud."""
+    layout: Literal["sharded", "replicated"] = "sharded"
+    """Whether rows are spread over its shards by trace, or all of them lie on every server."""
+    insert_quorum: Annotated[str, Field(pattern=r"^(auto|[1-9]\d{0,3})?$"), BeforeValidator(_text)] = ""
+    """Replicas that must have a row before it counts as stored: a number, or `auto` for most; empty: one."""
+
+
+class ClickHouseStorage(Section):
+    policy: Name = ""
+    """Storage policy of the server for tables that are made; empty: its usual one."""
+    cold_volume: Name = ""
+    """Volume of the policy, such as one on S3, to which old rows move."""
+    cold_after_days: Annotated[int, Field(ge=1)] = 7
+    """How old, counted from when they were written."""
+
+    @model_validator(mode="after")
+    def _of_a_policy(self) -> ClickHouseStorage:
+        if self.cold_volume and not self.policy:
+            raise ValueError("cold_volume needs policy")
+        return self
+
+
 class ClickHouseSink(Section):
     url: str = ""
     """`http(s)://user:password@host:port` of a server; empty: the embedded engine, in the data directory."""
+    username: str = ""
+    """Instead of the URL's."""
+    password: Annotated[str, Field(repr=False)] = ""
+    """Instead of the URL's."""
+    tls: ClientTlsSettings = ClientTlsSettings()
+    connect_timeout: Seconds = 10.0
+    """Longest wait for a connection to the server."""
+    timeout: Seconds = 60.0
+    """Longest silence of the server while an answer is awaited."""
+    compression: Annotated[Literal["zstd", "gzip", "off"], BeforeValidator(_bare_off)] = "zstd"
+    """Of what is sent to the server and answered."""
+    create_schema: bool = True
+    """Whether the server's tables are made and changed at the start; otherwise `eddyline db migrate` does that."""
+    cluster: ClickHouseCluster = ClickHouseCluster()
+    storage: ClickHouseStorage = ClickHouseStorage()
     batch: BatchSettings = BatchSettings()
     dead_letter: DeadLetterSettings = DeadLetterSettings()
+
+    @model_validator(mode="after")
+    def _of_a_server(self) -> ClickHouseSink:
+        if not self.url and (self.cluster.name or self.storage.policy):
+            raise ValueError("a cluster and a storage policy are those of a server: url is missing")
+        if self.url and not _SERVER_URL.match(self.url):
+            raise ValueError("url is http(s)://[user:password@]host[:port]")
+        return self
 
     @property
     def embedded(self) -> bool:
@@ -387,13 +468,6 @@ class ProxyLocal(Section):
     """Servers beside this machine's: names, addresses and networks, each with or without `:port`."""
     paths: list[str] = ["/v1", "/v1beta", "/api", "/openai", "/health", "/props", "/tokenize"]
     """Beginnings of the paths that are open on such a server."""
-
-
-def _bare_off(value: object) -> object:
-    """YAML reads a bare `off` as false."""
-    if isinstance(value, dict):
-        return {key: _bare_off(item) for key, item in value.items()}
-    return "off" if value is False else value
 
 
 class ProxyCapture(Section):

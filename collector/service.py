@@ -46,6 +46,7 @@ from collector.reload import Reloadable
 from collector.retention import Retention
 from collector.states import States
 from collector.status import status_of
+from collector.store import EMBEDDED, server_of
 from collector.tap import Taps
 from collector.telemetry import Health
 from collector.understanding import Understanding
@@ -306,10 +307,10 @@ def _has_room(journal: Journal) -> bool:
 
 def _open_store(settings: Settings) -> Store:
     clickhouse = settings.sinks.clickhouse
-    where = settings.data_dir / "clickhouse"
+    where = settings.data_dir / EMBEDDED
     try:
         with _writing(where):
-            return Store.open(clickhouse.url or where)
+            return Store.open(server_of(clickhouse) or where)
     except SinkError as error:
         raise ServiceError(f"the store can not be opened: {error}", EX_UNAVAILABLE) from error
 

@@ -45,6 +45,9 @@ NOT_SETTINGS = frozenset(
 STATUS = {36: 400, 62: 400, 47: 404, 60: 404, 81: 404, 159: 408, 192: 403, 497: 403, 516: 403, 202: 503}
 """HTTP status by the engine's error code; others are 500."""
 INSERT = re.compile(rb"\s*(INSERT\s+INTO\s+.*?)\bFORMAT\s+(\w+)[ \t]*(?:;?\s*$|\r?\n)", re.I | re.S)
+LITERAL = re.compile(r"'(?:\\.|[^'\\])*'", re.S)
+SECOND_STATEMENT = re.compile(r";\s*\w")
+"""The engine would run it too; a server does not."""
 FORMAT = re.compile(r"\bFORMAT\s+(\w+)\s*;?\s*$", re.I)
 
 
@@ -62,6 +65,7 @@ class Front:
         users: passwords by name; a name that begins with `reader` may only read. Without any, everybody may all.
         cert, key: PEM files; with them it speaks TLS.
         alone: false: takes statements for a cluster as if each table lived on this server alone.
+        config: more of the engine's configuration, in XML.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Front:
         cert: Path | None = None,
         key: Path | None = None,
         alone: bool = True,
+        config: str = "",
         port: int = 0,
     ) -> None:
         self.directory = directory
@@ -80,6 +85,7 @@ class Front:
             "cert": str(cert or ""),
             "key": str(key or ""),
             "alone": alone,
+            "config": config,
             "port": port,
         }
         self._tls = cert is not None
@@ -139,7 +145,7 @@ class Front:
         return [one for one in found if re.search(match, one["sql"])]
 
     def query(self, sql: str) -> list[list[Any]]:
-        """Rows, as their own user would get them."""
+        """Rows of a SELECT, from somebody who may all."""
         answer = self._control("POST", "/-/query", {"sql": sql})
         rows: list[list[Any]] = answer["data"]
         return rows
@@ -165,14 +171,15 @@ class Front:
 class Engine:
     """Handles of the engine: one for each request, or for each session."""
 
-    def __init__(self, directory: Path, *, alone: bool) -> None:
+    def __init__(self, directory: Path, *, alone: bool, more: str) -> None:
         import chdb
 
         from sinks.clickhouse.store import ENGINE_CONFIG
 
         directory.mkdir(parents=True, exist_ok=True)
         config = directory / "server.xml"
-        config.write_text(ENGINE_CONFIG.format(memory=2 << 30), encoding="utf-8")
+        usual = ENGINE_CONFIG.format(memory=2 << 30)
+        config.write_text(usual.replace("</clickhouse>", f"{more}</clickhouse>"), encoding="utf-8")
         self._connect = chdb.connect
         self._place = f"{os.path.realpath(directory)}?config-file={config}"
         self._kept = chdb.connect(self._place)  # the engine stays open with it
@@ -243,6 +250,10 @@ class Engine:
                 done = inserting.finish()
             return b"", "", {"written_rows": done.rows_written, "written_bytes": done.bytes_written}
         sql = statement.decode()
+        if SECOND_STATEMENT.search(LITERAL.sub("''", sql)):
+            raise EngineError(
+                "Code: 62. DB::Exception: Syntax error (Multi-statements are not allowed). (SYNTAX_ERROR)"
+            )
         if not self._alone:
             sql = as_one_server(sql)
         parameters = {name[6:]: value for name, value in url.items() if name.startswith("param_")}
@@ -274,7 +285,7 @@ def as_one_server(sql: str) -> str:
         r" ENGINE = Alias('\1', '\2')",
         sql,
     )
-    return re.sub(r"clusterAllReplicas\('[^']*', ([\w.]+)\)", r"\1", sql)
+    return re.sub(r"\bcluster(?:AllReplicas)?\('[^']*', ([\w.]+)\)", r"\1", sql)
 
 
 class Fault:
@@ -469,7 +480,7 @@ def main() -> None:
     parser.add_argument("options", type=json.loads)
     given = parser.parse_args()
     options = given.options
-    Handler.engine = Engine(given.directory, alone=options["alone"])
+    Handler.engine = Engine(given.directory, alone=options["alone"], more=options["config"])
     Handler.users = options["users"]
     ThreadingHTTPServer.daemon_threads = True
     ThreadingHTTPServer.request_queue_size = 128

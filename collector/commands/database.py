@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.commands.common import FINDING, TOKEN, URL, Command, api_of, data_dir_option, fail
+from collector.commands.servers import migrate
 
 if TYPE_CHECKING:
     from collector.commands.client import Client
@@ -100,6 +101,9 @@ def remap(since: str, url: str, token: str, data_dir: Path | None) -> None:
     """Map stored spans again, after an upgrade of the mappers. A restart of the collector goes on where it was."""
     client = _client(url, token, data_dir)
     _follow(client, client.post("/db/remap", {"since": since}), "runs")
+
+
+db.add_command(migrate)
 
 
 def _follow(client: Client, job: dict[str, Any], what: str) -> None:

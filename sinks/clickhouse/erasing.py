@@ -207,12 +207,13 @@ class Eraser:
                 self._store.command(f"ALTER TABLE otel.{table} APPLY DELETED MASK")
             left = self._parts("NOT active OR has_lightweight_delete", {})
             while left:
-                for table in {part.partition("/")[0] for part in left}:
+                for table in {table for _, table, _ in left}:
                     # Wakes what takes old parts away, which sleeps ever longer while there is nothing to merge.
                     self._store.command(f"SYSTEM START MERGES otel.{table}")
                 if stop(LOOK_EVERY_S):
                     return False
-                left = self._parts("concat(table, '/', name) IN {parts:Array(String)}", {"parts": left})
+                names = [name for _, _, name in left]
+                left &= self._parts("name IN {parts:Array(String)}", {"parts": names})
         finally:
             for table in _ALL:
                 self._store.command(
@@ -221,13 +222,15 @@ class Eraser:
                 )
         return True
 
-    def _parts(self, condition: str, values: Mapping[str, Any]) -> list[str]:
+    def _parts(self, condition: str, values: Mapping[str, Any]) -> set[tuple[str, str, str]]:
+        """(server, table, part)"""
+        layout = self._store.layout
         rows = self._store.query(
-            "SELECT concat(table, '/', name) FROM system.parts"
+            f"SELECT hostName(), table, name FROM {layout.system('parts', every_replica=True)}"
             f" WHERE database = 'otel' AND table IN {{tables:Array(String)}} AND ({condition})",
-            {"tables": _ALL, **values},
+            {"tables": [layout.physical(table) for table in _ALL], **values},
         )
-        return [part for (part,) in rows]
+        return {(server, layout.logical(table), name) for server, table, name in rows}
 
 
 def _values(deletion: Deletion) -> dict[str, str]:

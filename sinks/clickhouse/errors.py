@@ -33,6 +33,8 @@ WRONG_STORE_CODES = frozenset(
         60,  # UNKNOWN_TABLE
         62,  # SYNTAX_ERROR
         81,  # UNKNOWN_DATABASE
+        115,  # UNKNOWN_SETTING
+        164,  # READONLY
         497,  # ACCESS_DENIED
         516,  # AUTHENTICATION_FAILED
     }

@@ -49,12 +49,13 @@ class Expiry:
         return sum(self._sizes().values())
 
     def _sizes(self) -> dict[str, int]:
+        layout = self._store.layout
         rows = self._store.query(
-            "SELECT table, sum(bytes_on_disk) FROM system.parts"
+            f"SELECT table, sum(bytes_on_disk) FROM {layout.system('parts')}"
             " WHERE active AND database = 'otel' AND table IN {tables:Array(String)} GROUP BY table",
-            {"tables": _TABLES},
+            {"tables": [layout.physical(table) for table in _TABLES]},
         )
-        return {table: int(size) for table, size in rows}
+        return {layout.logical(table): int(size) for table, size in rows}
 
     def expired(self, kind: str, before_s: int) -> int:
         """Rows that were written before then, in seconds since 1970, and are not of a pinned run."""
@@ -98,6 +99,8 @@ class Expiry:
 
     def _drop_parts(self, kept: Kept, before_s: int) -> None:
         """Drops parts of which all has expired."""
+        if self._store.layout.spreads:
+            return  # shards have parts of the same name
         rows = self._store.query(
             f"""
             SELECT _part FROM otel.{kept.table} GROUP BY _part

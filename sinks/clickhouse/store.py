@@ -15,8 +15,10 @@ from urllib.parse import urlencode
 
 from sinks.base import RetryableError
 from sinks.clickhouse.errors import translated
-from sinks.clickhouse.migrations import DATABASE, migrate
+from sinks.clickhouse.layout import DATABASE, Layout
+from sinks.clickhouse.migrations import SchemaError, migrate, migrations, pending, statements
 from sinks.clickhouse.requests import COLUMNS, MESSAGE, PROTO, REQUEST_SETTINGS, framed
+from sinks.clickhouse.server import COMMAND_TIMEOUT_S, Server
 
 ENGINE_CONFIG = """<clickhouse>
     <max_server_memory_usage>{memory}</max_server_memory_usage>
@@ -70,9 +72,13 @@ READ_SETTINGS = {
 class Store:
     """Handles of one database. Use `Store.open`."""
 
-    def __init__(self, target: Mapping[str, Any], directory: Path | None) -> None:
+    def __init__(
+        self, target: Mapping[str, Any], directory: Path | None, server: Server | None = None
+    ) -> None:
         self._target = target
         self._directory = directory
+        self._server = server
+        self.layout = server.layout if server is not None else Layout()
         self._request_settings: dict[str, Any] = {}
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -82,33 +88,21 @@ class Store:
         self._commander: Any = None
 
     @classmethod
-    def open(cls, where: str | Path) -> Store:
+    def open(cls, where: Server | Path) -> Store:
         """Opens the database and brings its schema up to date.
 
-        `where` is the directory of an embedded database, or the URL of a server:
-        `http(s)://user:password@host:port`.
+        `where` is a server, or the directory of an embedded database.
 
         Raises:
-            SchemaError: the database is newer than this code.
+            SchemaError: the database is newer than this code, or older and not to be changed here.
             RetryableError: it can not be reached, or another process has the directory open.
+            PermanentError: it can not be used like this.
         """
-        if isinstance(where, Path):
-            where.mkdir(parents=True, exist_ok=True, mode=0o700)
-            config = where / "engine.xml"
-            config.write_text(ENGINE_CONFIG.format(memory=ENGINE_MEMORY_BYTES), encoding="utf-8")
-            options = {"config-file": str(config)}
-            store = cls({"interface": "chdb", "path": str(where), "chdb_options": options}, where)
-        else:
-            store = cls({"dsn": where}, None)
+        store = cls.unprepared(where)
         try:
             with translated():
                 _settle_pandas()
-                client = store._client({})
-                migrate(
-                    client.command,
-                    lambda sql: client.query(sql).result_rows,
-                    app_version=version("eddyline"),
-                )
+                store._migrate()
                 store._learn_requests()
         except Exception as error:
             store.close()
@@ -117,10 +111,75 @@ class Store:
             raise
         return store
 
-    def _client(self, settings: Mapping[str, Any]) -> Any:
+    @classmethod
+    def unprepared(cls, where: Server | Path) -> Store:
+        """The database as it is, whatever its schema.
+
+        Raises: PermanentError, if that is no place for one.
+        """
+        if isinstance(where, Server):
+            with translated():
+                return cls(where.target, None, where)
+        where.mkdir(parents=True, exist_ok=True, mode=0o700)
+        config = where / "engine.xml"
+        config.write_text(ENGINE_CONFIG.format(memory=ENGINE_MEMORY_BYTES), encoding="utf-8")
+        options = {"config-file": str(config)}
+        return cls({"interface": "chdb", "path": str(where), "chdb_options": options}, where)
+
+    @classmethod
+    def planned(cls, where: Server | Path, *, every: bool = False) -> list[str]:
+        """What `open` would run to bring the schema up to date, or, with `every`, on an empty database; without asking
+        this one.
+
+        Raises: as `open` does.
+        """
+        layout = where.layout if isinstance(where, Server) else Layout()
+        if every:
+            return statements(migrations(), layout)
+        store = cls.unprepared(where)
+        try:
+            with translated():
+                client = store._client({})
+                steps = pending(
+                    lambda sql: client.query(sql).result_rows,
+                    app_version=version("eddyline"),
+                )
+        finally:
+            store.close()
+        return statements(steps, layout) if steps else []
+
+    def _migrate(self) -> None:
+        """Raises: SchemaError, RetryableError, PermanentError."""
+        app_version = version("eddyline")
+        client = self._commanding_client() if self._server is not None else self._client({})
+
+        def query(sql: str) -> Sequence[Sequence[Any]]:
+            rows: Sequence[Sequence[Any]] = client.query(sql).result_rows
+            return rows
+
+        if self._server is not None and not self._server.create_schema:
+            if missing := pending(query, app_version=app_version):
+                raise SchemaError(
+                    f"schema {missing[0].version} is not in the database, and create_schema is off:"
+                    " `eddyline db migrate` brings it there"
+                )
+            return
+        migrate(
+            client.command, query, app_version=app_version, layout=self.layout, shared=self._directory is None
+        )
+        if self._directory is None:
+            tables = query(f"SELECT name, engine_full FROM system.tables WHERE database = '{DATABASE}'")
+            for statement in self.layout.tiering(dict(list(map(tuple, tables)))):
+                client.command(statement)
+
+    @property
+    def _command_settings(self) -> dict[str, Any]:
+        return COMMAND_SETTINGS | dict(self.layout.command_settings)
+
+    def _client(self, settings: Mapping[str, Any], **changes: Any) -> Any:
         import clickhouse_connect
 
-        client = clickhouse_connect.get_client(**self._target, settings=dict(settings))
+        client = clickhouse_connect.get_client(**{**self._target, **changes}, settings=dict(settings))
         with self._lock:
             self._open.append(client)
         return client
@@ -143,7 +202,7 @@ class Store:
         try:
             client = self._idle_readers.pop()
         except IndexError:
-            client = self._client(READ_SETTINGS)
+            client = self._client(READ_SETTINGS | dict(self.layout.read_settings))
         try:
             yield client
         finally:
@@ -159,8 +218,12 @@ class Store:
         """
         with translated(), self._commanding:
             if self._commander is None:
-                self._commander = self._client(COMMAND_SETTINGS)
-            self._commander.command(sql, parameters=dict(parameters or {}))
+                self._commander = self._commanding_client()
+            self._commander.command(self.layout.command(sql), parameters=dict(parameters or {}))
+
+    def _commanding_client(self) -> Any:
+        patience = {"send_receive_timeout": COMMAND_TIMEOUT_S} if self._directory is None else {}
+        return self._client(self._command_settings, **patience)
 
     def insert_columns(self, table: str, columns: Mapping[str, Any], token: str = "") -> None:
         """Inserts Arrow arrays by the names of their columns.
@@ -211,9 +274,15 @@ class Store:
         settings: Mapping[str, Any],
     ) -> None:
         with translated():
-            if self._directory is None:
+            if self._server is not None:
+                body, encoding = self._server.packed(stream)
                 self._writer().raw_insert(
-                    f"{DATABASE}.{table}", columns, b"".join(stream), settings=dict(settings), fmt=form
+                    f"{DATABASE}.{table}",
+                    columns,
+                    body,
+                    settings=dict(settings),
+                    fmt=form,
+                    compression=encoding,
                 )
                 return
             # Straight into the engine: clickhouse-connect would go through a temporary file.
@@ -246,7 +315,9 @@ class Store:
         writer = getattr(self._local, "writer", None)
         if writer is None:
             writer = self._local.writer = (
-                self._client(WRITE_SETTINGS) if self._directory is None else self._engine_writer()
+                self._client(WRITE_SETTINGS | dict(self._server.write_settings))
+                if self._server is not None
+                else self._engine_writer()
             )
         return writer
 

@@ -63,7 +63,7 @@ def test_a_door_can_be_switched_off(door: str) -> None:
     [
         (
             "sinks: {clickhouse: {ulr: x}}",
-            "sinks.clickhouse.ulr: unknown key; did you mean 'url'? There are url, batch",
+            "sinks.clickhouse.ulr: unknown key; did you mean 'url'? There are url, username",
         ),
         ("api: {endpoint: nonsense:port}", "api.endpoint: an endpoint is HOST:PORT"),
         ("api: {endpoint: 127.0.0.1:99999}", "api.endpoint: an endpoint is HOST:PORT"),

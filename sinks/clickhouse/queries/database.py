@@ -10,19 +10,20 @@ from sinks.clickhouse.queries.base import Queries
 class DatabaseQueries(Queries):
     def tables(self) -> list[dict[str, Any]]:
         """Every table with its rows, bytes on the disk and parts. Until a merge, a row may be there twice."""
+        layout = self._store.layout
         rows = self._store.query(
-            """
+            f"""
             SELECT t.name, p.Rows, p.Bytes, p.Parts FROM system.tables AS t
             LEFT JOIN
             (
-                SELECT table, sum(rows) AS Rows, sum(bytes_on_disk) AS Bytes, count() AS Parts FROM system.parts
-                WHERE active AND database = 'otel' GROUP BY table
+                SELECT table, sum(rows) AS Rows, sum(bytes_on_disk) AS Bytes, count() AS Parts
+                FROM {layout.system("parts")} WHERE active AND database = 'otel' GROUP BY table
             ) AS p ON p.table = t.name
             WHERE t.database = 'otel' AND t.engine LIKE '%MergeTree' ORDER BY p.Bytes DESC, t.name
             """
         )
         return [
-            {"table": table, "rows": int(count), "bytes": int(size), "parts": int(parts)}
+            {"table": layout.logical(table), "rows": int(count), "bytes": int(size), "parts": int(parts)}
             for table, count, size, parts in rows
         ]
 
@@ -36,9 +37,12 @@ class DatabaseQueries(Queries):
 
     def busy(self) -> tuple[int, int]:
         """Merges that run, and mutations that are not done."""
-        merges = self._store.query("SELECT count() FROM system.merges WHERE database = 'otel'")
+        merging, mutating = (
+            self._store.layout.system(table, every_replica=True) for table in ("merges", "mutations")
+        )
+        merges = self._store.query(f"SELECT count() FROM {merging} WHERE database = 'otel'")
         mutations = self._store.query(
-            "SELECT count() FROM system.mutations WHERE database = 'otel' AND NOT is_done"
+            f"SELECT count() FROM {mutating} WHERE database = 'otel' AND NOT is_done"
         )
         return int(merges[0][0]), int(mutations[0][0])
 
