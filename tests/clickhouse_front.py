@@ -108,6 +108,7 @@ class Front:
                     str(self.directory),
                     json.dumps(self._options),
                 ],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -490,7 +491,14 @@ def main() -> None:
         context.load_cert_chain(options["cert"], options["key"])
         server.socket = context.wrap_socket(server.socket, server_side=True)
     print(server.server_port, flush=True)
+    threading.Thread(target=end_with_parent, daemon=True).start()
     server.serve_forever()
+
+
+def end_with_parent() -> None:
+    """A test that failed may have left it running: its end of the pipe closes when it is gone."""
+    sys.stdin.read()
+    os._exit(0)
 
 
 if __name__ == "__main__":
