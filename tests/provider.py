@@ -1,4 +1,5 @@
-"""A provider on loopback: records exactly what it gets, answers as OpenAI, Anthropic, Gemini, Ollama and Cohere do.
+"""A provider on loopback: records exactly what it gets, answers as OpenAI, Anthropic, Gemini, Ollama, Cohere and
+Bedrock do.
 
 It speaks HTTP from raw sockets, so that what it saw and what it sent are known byte for byte.
 """
@@ -6,9 +7,11 @@ It speaks HTTP from raw sockets, so that what it saw and what it sent are known 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,6 +196,8 @@ def answer_by_path(seen: Seen) -> Answer:
     path = seen.target.partition("?")[0]
     body = json.loads(seen.body) if seen.body[:1] == b"{" else {}
     stream = body.get("stream") is True
+    if "/model/" in path:
+        return bedrock(seen)
     if path.endswith("/chat/completions"):
         return Answer.sse(list(chat_stream(body))) if stream else Answer.json(chat(body))
     if path.endswith("/responses"):
@@ -506,3 +511,87 @@ def ollama_stream(body: dict[str, Any]) -> Iterator[bytes]:
     for start in range(0, len(TEXT), 4):
         yield json.dumps(ollama(body, TEXT[start : start + 4], done=False)).encode() + b"\n"
     yield json.dumps(ollama(body, "", done=True)).encode() + b"\n"
+
+
+# --------------------------------------------------------------------------- Bedrock
+
+BEDROCK_USAGE = {"inputTokens": 20, "outputTokens": 6, "totalTokens": 30, "cacheReadInputTokens": 4}
+
+
+def amazon_message(payload: Any, **headers: str) -> bytes:
+    """One message of Amazon's event stream encoding; `event_type="x"` is the header `:event-type`."""
+    written = b"".join(
+        bytes([len(name) + 1])
+        + f":{name.replace('_', '-')}".encode()
+        + b"\x07"
+        + len(value).to_bytes(2)
+        + value.encode()
+        for name, value in {"message_type": "event", **headers}.items()
+    )
+    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    prelude = (16 + len(written) + len(body)).to_bytes(4) + len(written).to_bytes(4)
+    message = prelude + zlib.crc32(prelude).to_bytes(4) + written + body
+    return message + zlib.crc32(message).to_bytes(4)
+
+
+def bedrock(seen: Seen) -> Answer:
+    """Bedrock's runtime: Converse for every model, and Anthropic's own requests."""
+    path = seen.target.partition("?")[0]
+    if path.endswith("/converse"):
+        return Answer.json(converse(), x_amzn_requestid="req-1")
+    if path.endswith("/converse-stream"):
+        return _amazon_stream(list(converse_stream()))
+    if path.endswith("/invoke"):
+        return Answer.json(message(seen.json))
+    return _amazon_stream(list(invoked_stream(seen.json)))
+
+
+def _amazon_stream(pieces: list[Piece]) -> Answer:
+    return Answer(pieces, 200, [("content-type", "application/vnd.amazon.eventstream")])
+
+
+def converse(*calls: dict[str, Any], text: str = TEXT) -> dict[str, Any]:
+    content = [{"text": text}, *({"toolUse": made} for made in calls)]
+    return {
+        "output": {"message": {"role": "assistant", "content": content}},
+        "stopReason": "tool_use" if calls else "end_turn",
+        "usage": BEDROCK_USAGE,
+        "metrics": {"latencyMs": 12},
+    }
+
+
+def converse_stream(*calls: dict[str, Any], text: str = TEXT) -> Iterator[bytes]:
+    def said(event_type: str, **payload: Any) -> bytes:
+        return amazon_message(payload, event_type=event_type, content_type="application/json")
+
+    yield said("messageStart", role="assistant")
+    for index in range(0, len(text), 4):
+        yield said("contentBlockDelta", contentBlockIndex=0, delta={"text": text[index : index + 4]})
+    yield said("contentBlockStop", contentBlockIndex=0)
+    for index, made in enumerate(calls, 1):
+        start = {"toolUse": {key: made[key] for key in ("toolUseId", "name")}}
+        yield said("contentBlockStart", contentBlockIndex=index, start=start)
+        written = json.dumps(made["input"])
+        for piece in (written[:5], written[5:]):
+            yield said("contentBlockDelta", contentBlockIndex=index, delta={"toolUse": {"input": piece}})
+        yield said("contentBlockStop", contentBlockIndex=index)
+    yield said("messageStop", stopReason="tool_use" if calls else "end_turn")
+    yield said("metadata", usage=BEDROCK_USAGE, metrics={"latencyMs": 12})
+
+
+def invoked(payload: Any) -> bytes:
+    """A vendor's event within InvokeModel's."""
+    wrapped = {"bytes": base64.b64encode(json.dumps(payload).encode()).decode(), "p": "abc"}
+    return amazon_message(wrapped, event_type="chunk", content_type="application/json")
+
+
+def invoked_stream(body: dict[str, Any]) -> Iterator[bytes]:
+    """Anthropic's stream, of which the last event counts the tokens."""
+    events = [
+        json.loads(written.partition(b"data: ")[2])
+        for written in messages_stream(body)
+        if b"data: " in written
+    ]
+    metrics = {"inputTokenCount": 9, "outputTokenCount": 5, "invocationLatency": 12, "firstByteLatency": 3}
+    events[-1]["amazon-bedrock-invocationMetrics"] = metrics
+    yield from map(invoked, events)

@@ -305,4 +305,6 @@ def family_by_path(path: str) -> str:
         return "anthropic"
     if path.endswith(("/api/chat", "/api/generate", "/api/embed")):
         return "ollama"
+    if "/model/" in path:
+        return "bedrock"
     return "gemini" if ":" in path.rpartition("/")[2] else "openai"

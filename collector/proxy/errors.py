@@ -51,6 +51,8 @@ def answer(
         body = {"error": message}
     elif family == "cohere":
         body = {"message": message}
+    elif family == "bedrock":
+        body = {"message": message, "__type": "ProxyError"}
     else:
         body = {"error": {"message": message, "type": "proxy_error", "param": None, "code": error.word}}
     written = orjson.dumps(body)

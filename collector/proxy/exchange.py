@@ -13,6 +13,7 @@ import orjson
 from collector.proxy.decoding import NotDecodableError, Pieces, decoded
 from collector.proxy.formats import Answered, Asked, Document, Format, Part, format_of
 from collector.proxy.formats.base import error_of, mapped, string
+from collector.proxy.formats.bedrock import usage_in_headers
 from collector.proxy.framing import FRAMINGS, Events, json_array
 from collector.proxy.headers import by_name
 from collector.proxy.tape import Ending, Tape
@@ -239,6 +240,8 @@ def _read_response(exchange: Exchange, format_: Format) -> bool:
         exchange.answered = format_.answered(exchange.document)
     except Exception:
         faults.append("response")
+    if not exchange.answered.usage.known:
+        exchange.answered.usage = usage_in_headers(exchange.got)
     _note_times(exchange, content_ns)
     _note_calls(exchange, assembler.call_ended_ns if assembler is not None else None)
     if assembler is None:
@@ -298,9 +301,9 @@ def _judge(exchange: Exchange, *, finished: bool) -> None:
     exchange.error_type, exchange.error_message = answered.error_type, answered.error_message[:MAX_MESSAGE]
     if tape.status >= 400:
         exchange.outcome = Outcome.PROVIDER_ERROR
-        exchange.error_type = (
-            exchange.error_type if exchange.error_type not in ("", "error") else str(tape.status)
-        )
+        if exchange.error_type in ("", "error"):
+            named = exchange.got.get(b"x-amzn-errortype", "").partition(":")[0]
+            exchange.error_type = named or str(tape.status)
     elif answered.error_type:
         exchange.outcome = Outcome.MID_STREAM_ERROR if exchange.streamed else Outcome.PROVIDER_ERROR
     elif finished or (exchange.format is None and tape.ending is Ending.WHOLE):

@@ -6,12 +6,18 @@ An event's time is that of the piece in which its first byte came. Each framing 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
+
+import orjson
 
 from collector.proxy.decoding import Pieces
 
 MAX_EVENT = 4 << 20
 """Bytes of one event; what is longer is not read as events any more."""
+
+EXCEPTION = "exception:"
+"""Before the type of an error that comes as an event of Amazon's framing."""
 
 Events = Iterator[tuple[int, str, bytes]]
 BOM = b"\xef\xbb\xbf"
@@ -113,11 +119,74 @@ def json_array(pieces: Pieces) -> Events:
                     element.clear()
 
 
+def amazon_event_stream(pieces: Pieces) -> Events:
+    """Amazon's event stream encoding (AWS SDK specification, `application/vnd.amazon.eventstream`): lengths of the
+    message and its headers, a checksum of both, headers, payload, a checksum of all; the name is `:event-type`.
+
+    Raises:
+        ValueError: a checksum is wrong, and so is everything after it.
+    """
+    rest, began = bytearray(), 0
+    for at, piece in pieces:
+        if not rest:
+            began = at
+        rest += piece
+        while len(rest) >= _PRELUDE:
+            length = int.from_bytes(rest[:4])
+            if zlib.crc32(rest[:8]) != int.from_bytes(rest[8:12]):
+                raise ValueError("the checksum of a message's lengths is wrong")
+            if length > MAX_EVENT:
+                raise EventTooLongError
+            if len(rest) < length:
+                break
+            message = bytes(rest[:length])
+            del rest[:length]
+            if length < _PRELUDE + 4 or zlib.crc32(message[:-4]) != int.from_bytes(message[-4:]):
+                raise ValueError("the checksum of a message is wrong")
+            headers_end = _PRELUDE + int.from_bytes(message[4:8])
+            headers = _amazon_headers(message[_PRELUDE:headers_end])
+            payload = message[headers_end:-4]
+            kind = headers.get(":message-type", "event")
+            if kind == "event":
+                yield began, headers.get(":event-type", ""), payload
+            elif kind == "exception":
+                yield began, EXCEPTION + headers.get(":exception-type", ""), payload
+            else:
+                told = {"message": headers.get(":error-message", "")}
+                yield began, EXCEPTION + headers.get(":error-code", "error"), orjson.dumps(told)
+            began = at
+
+
+_PRELUDE = 12
+_TEXT_HEADER = 7
+_SIZES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+"""Bytes of a header's value by its type; types 6 and 7, bytes and text, say how many."""
+
+
+def _amazon_headers(raw: bytes) -> dict[str, str]:
+    """The headers whose values are texts."""
+    found: dict[str, str] = {}
+    at = 0
+    while at < len(raw):
+        name_end = at + 1 + raw[at]
+        name = raw[at + 1 : name_end].decode("utf-8", "replace")
+        type_ = raw[name_end]
+        start = name_end + 1
+        if type_ in _SIZES:
+            at = start + _SIZES[type_]
+            continue
+        at = start + 2 + int.from_bytes(raw[start : start + 2])
+        if type_ == _TEXT_HEADER:
+            found[name] = raw[start + 2 : at].decode("utf-8", "replace")
+    return found
+
+
 FRAMINGS: dict[str, Callable[[Pieces], Events]] = {
     "text/event-stream": server_sent_events,
     "application/x-ndjson": json_lines,
     "application/ndjson": json_lines,
     "application/jsonl": json_lines,
     "application/stream+json": json_lines,
+    "application/vnd.amazon.eventstream": amazon_event_stream,
 }
 """By media type of the response."""

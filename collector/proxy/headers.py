@@ -118,7 +118,7 @@ _KEPT = re.compile(
     r"content-(?:type|length|encoding)|accept(?:-encoding)?|user-agent|date|server|via|traceparent"
     r"|(?:anthropic|openai)-(?:version|beta|organization|project|processing-ms|organization-id|workspace-id)"
     r"|x-stainless-.+|(?:retry-after|x-should-retry)(?:-ms)?|.*ratelimit-.+|(?:x-)?request-id|apim-request-id"
-    r"|x-ms-region|server-timing|cf-ray|transfer-encoding",
+    r"|x-amzn-(?:requestid|errortype|bedrock-.+)|x-ms-region|server-timing|cf-ray|transfer-encoding",
 )
 
 

@@ -26,7 +26,8 @@ class Upstream:
     """Scheme and authority, perhaps with a path; no slash at the end."""
     provider: str
     family: str = "openai"
-    """openai | anthropic | gemini | ollama | cohere: shape of its errors, and of bodies where paths do not tell."""
+    """openai | anthropic | gemini | ollama | cohere | bedrock: shape of its errors, and of bodies where paths do not
+    tell."""
     timeouts: ProxyTimeouts | None = None
     tls: ssl.SSLContext | None = None
     keep_prefix: bool = False
@@ -189,7 +190,9 @@ def _regional(name: str, rest: str, query: str) -> Route:
         host = "aiplatform.googleapis.com" if region == "global" else f"{region}-aiplatform.googleapis.com"
         upstream = Upstream("vertex", f"https://{host}", "gcp.vertex_ai", "gemini")
     else:
-        upstream = Upstream("bedrock", f"https://bedrock-runtime.{region}.amazonaws.com", "aws.bedrock")
+        upstream = Upstream(
+            "bedrock", f"https://bedrock-runtime.{region}.amazonaws.com", "aws.bedrock", "bedrock"
+        )
     return _route(upstream, slash + path, query)
 
 

@@ -236,6 +236,7 @@ _RESPONSE_HEADERS = {
     b"x-request-id": "eddyline.request_id",
     b"request-id": "anthropic.request.id",
     b"apim-request-id": "eddyline.request_id",
+    b"x-amzn-requestid": "eddyline.request_id",
     b"anthropic-organization-id": "anthropic.organization.id",
     b"openai-processing-ms": "eddyline.provider_ms",
     b"x-ms-region": "eddyline.azure.region",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collector.proxy.formats.base import Answered, Asked, Assembler, Document, Format, Message, Part, Usage
+from collector.proxy.formats.bedrock import bedrock_format
 from collector.proxy.formats.chat import Chat
 from collector.proxy.formats.cohere import CohereChat, CohereEmbed, Rerank
 from collector.proxy.formats.completions import Completions
@@ -64,4 +65,6 @@ def format_of(path: str, family: str = "") -> Format | None:
         return None
     if family == "ollama" and path.endswith("/api/embeddings"):
         return OllamaEmbed()
+    if found := bedrock_format(path):
+        return found
     return next((format_ for end, format_ in _BY_END if path.endswith(end)), None)

@@ -22,10 +22,12 @@ from tests.provider import (
     call,
     chat,
     chat_stream,
+    converse_stream,
     embeddings,
     event,
     gemini,
     gemini_stream,
+    invoked_stream,
     message,
     messages_stream,
     ollama_stream,
@@ -39,6 +41,8 @@ TOOL = {
     "name": "get_weather",
     "input": {"city": "São Paulo", "n": [1, 2]},
 }
+TOOL_USE = {"toolUseId": "tooluse_1", "name": "get_weather", "input": {"city": "São Paulo"}}
+AMAZON = "application/vnd.amazon.eventstream"
 CALLS = [call("call_1", "get_weather", '{"city":"Paris"}'), call("call_2", "get_time", '{"zone":"Z"}')]
 ASKED = {"model": "gpt-4o-mini", "stream": True, "stream_options": {"include_usage": True}}
 
@@ -56,6 +60,12 @@ STREAMS: dict[str, tuple[str, bytes, str]] = {
         "/v1beta/models/g:streamGenerateContent",
         json.dumps([gemini(TEXT[:5], last=False), gemini(TEXT[5:])], indent=2, ensure_ascii=False).encode(),
         "application/json",
+    ),
+    "converse": ("/model/m/converse-stream", b"".join(converse_stream(TOOL_USE)), AMAZON),
+    "invoked claude": (
+        "/model/anthropic.c/invoke-with-response-stream",
+        b"".join(invoked_stream({})),
+        AMAZON,
     ),
     "ollama": ("/api/chat", b"".join(ollama_stream({})), "application/x-ndjson"),
 }
@@ -97,7 +107,9 @@ def test_a_stream_reads_the_same_byte_by_byte(name: str) -> None:
     assert told(bytewise) == told(once)
 
 
-@pytest.mark.parametrize("name", [name for name in STREAMS if "array" not in name and name != "ollama"])
+@pytest.mark.parametrize(
+    "name", [name for name, stream in STREAMS.items() if stream[2].startswith("text/event-stream")]
+)
 @pytest.mark.parametrize(
     "rewritten",
     [
