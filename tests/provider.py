@@ -198,6 +198,8 @@ def answer_by_path(seen: Seen) -> Answer:
     stream = body.get("stream") is True
     if "/model/" in path:
         return bedrock(seen)
+    if body.get("model") in MOODS:
+        return _in_a_mood(body["model"], seen, body)
     if path.endswith("/chat/completions"):
         return Answer.sse(list(chat_stream(body))) if stream else Answer.json(chat(body))
     if path.endswith("/responses"):
@@ -222,6 +224,29 @@ def answer_by_path(seen: Seen) -> Answer:
     if path.endswith("/models"):
         return Answer.json({"object": "list", "data": []})
     return Answer.json({"path": path})
+
+
+MOODS = frozenset({"no-such-model", "busy-at-first", "breaks-off", "fails-within"})
+"""Models with which things go wrong."""
+
+
+def _in_a_mood(model: str, seen: Seen, body: dict[str, Any]) -> Answer:
+    is_messages = seen.target.partition("?")[0].endswith("/messages")
+    refused = {"type": "not_found_error", "message": "no such model"}
+    overloaded = {"type": "overloaded_error", "message": "later"}
+    whole = list(messages_stream(body) if is_messages else chat_stream(body))
+    match model:
+        case "no-such-model":
+            return Answer.json({"type": "error", "error": refused}, 404, request_id="req_404")
+        case "busy-at-first" if seen.header("x-stainless-retry-count") == "0":
+            return Answer.json({"type": "error", "error": overloaded}, 429, retry_after_ms="5")
+        case "breaks-off":
+            return Answer.sse([*whole[:4], 0.05, CUT])
+        case "fails-within":
+            return Answer.sse([*whole[:4], event({"type": "error", "error": overloaded}, "error")])
+    if body.get("stream") is True:
+        return Answer.sse(list(whole))
+    return Answer.json(message(body) if is_messages else chat(body))
 
 
 TEXT = "Bonjour 👋🏽 là-bas — 你好"

@@ -3,7 +3,7 @@ import Anthropic from "@anthropic-ai/sdk";
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { generateText, streamText } from "ai";
-import OpenAI from "openai";
+import OpenAI, { toFile } from "openai";
 
 const [openaiBase, anthropicBase] = process.argv.slice(2);
 const messages = [{ role: "user", content: "hello" }];
@@ -18,6 +18,18 @@ async function collected(stream) {
   return found;
 }
 
+// What a program sees of a failure.
+async function told(call) {
+  try {
+    return await call();
+  } catch (error) {
+    return [error.constructor.name, error.status, String(error.message)];
+  }
+}
+
+const weather = { type: "object", properties: { city: { type: "string" } } };
+const chatTools = [{ type: "function", function: { name: "get_weather", parameters: weather } }];
+
 const calls = {
   openai_chat: () => openai.chat.completions.create({ model: "m", messages }),
   openai_stream: async () =>
@@ -30,6 +42,32 @@ const calls = {
     const stream = await openai.chat.completions.create({ model: "m", messages, stream: true });
     for await (const chunk of stream) return chunk;
   },
+  openai_tools: () => openai.chat.completions.create({ model: "m", messages, tools: chatTools }),
+  openai_retry: () => openai.chat.completions.create({ model: "busy-at-first", messages }),
+  openai_error: () => told(() => openai.chat.completions.create({ model: "no-such-model", messages })),
+  openai_fails_within: () =>
+    told(async () =>
+      collected(await openai.chat.completions.create({ model: "fails-within", messages, stream: true })),
+    ),
+  openai_upload: async () =>
+    openai.audio.transcriptions.create({ model: "whisper-1", file: await toFile(Buffer.alloc(20000, "a"), "a.wav") }),
+  anthropic_tools: () =>
+    anthropic.messages.create({
+      model: "claude",
+      max_tokens: 9,
+      messages,
+      tools: [{ name: "get_weather", input_schema: weather }],
+    }),
+  anthropic_retry: () => anthropic.messages.create({ model: "busy-at-first", max_tokens: 9, messages }),
+  anthropic_error: () => told(() => anthropic.messages.create({ model: "no-such-model", max_tokens: 9, messages })),
+  anthropic_fails_within: () =>
+    told(async () =>
+      collected(
+        await anthropic.messages.create({ model: "fails-within", max_tokens: 9, messages, stream: true }),
+      ),
+    ),
+  anthropic_count: () => anthropic.messages.countTokens({ model: "claude", messages }),
+  ai_retry: async () => (await generateText({ model: ai.chat("no-such-model"), prompt: "hello" }).catch(String)),
   anthropic_create: () => anthropic.messages.create({ model: "claude", max_tokens: 9, messages }),
   anthropic_stream: async () =>
     (await anthropic.messages.stream({ model: "claude", max_tokens: 9, messages }).finalMessage()).content,

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.clients.test_python import comparable
 from tests.collector.proxy.running import RunningProxy
 from tests.provider import Provider
 
@@ -24,9 +25,9 @@ def results(openai: str, anthropic: str) -> dict[str, Any]:
 
 def test_programs_see_no_difference(proxy: RunningProxy, provider: Provider) -> None:
     direct = results(f"{provider.url}/v1", provider.url)
-    sent = [(seen.method, seen.target, seen.body) for seen in provider.seen]
+    sent = [comparable(seen) for seen in provider.seen]
     provider.seen.clear()
     through = results(f"{proxy.url}/openai/v1", f"{proxy.url}/anthropic")
     assert [name for name, result in direct.items() if isinstance(result, dict) and "error" in result] == []
     assert through == direct
-    assert [(seen.method, seen.target, seen.body) for seen in provider.seen] == sent
+    assert [comparable(seen) for seen in provider.seen] == sent

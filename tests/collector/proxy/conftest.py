@@ -25,6 +25,6 @@ def provider(_provider: Provider) -> Provider:
 @pytest.fixture(scope="module")
 def proxy(_provider: Provider) -> Iterator[RunningProxy]:
     """With the well-known providers at the fake one's address."""
-    names = ("openai", "anthropic", "gemini", "openrouter", "ollama", "groq", "cohere")
+    names = ("openai", "anthropic", "gemini", "openrouter", "ollama", "groq", "cohere", "bedrock")
     with RunningProxy(upstreams={name: {"url": _provider.url} for name in names}) as running:
         yield running
