@@ -25,6 +25,7 @@ from mappers.conventions.base import (
     Quirk,
     Seconds,
     Source,
+    TimeOffset,
 )
 from mappers.conventions.fields import FIELDS
 from mappers.conventions.reading import FlatFamily, Reading
@@ -179,6 +180,8 @@ def _source(source: Source) -> str:
             return f"time of the span event {event}"
         case Seconds(key):
             return f"{key} (seconds)"
+        case TimeOffset(key):
+            return f"{key} (a time)"
         case NameMatch(regex):
             return f"the span's name, by {regex}"
         case Const(value):

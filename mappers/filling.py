@@ -1,13 +1,14 @@
 """What a call's own span left open and others know: log records with its content, and its twins.
 
-A span never loses a value of its own. What was filled in is remembered by name (`Event.filled`) and taken out
-again before the run is settled anew, so that the result does not depend on what came first. A cost that was only
-computed is no such value: a reported one replaces it, and what was filled in is priced.
+A span never loses a value of its own but its library's guess at the usage, where a twin reports it. What was
+filled in is remembered by name (`Event.filled`) and taken out again before the run is settled anew, so that the
+result does not depend on what came first. A cost that was only computed is no such value: a reported one
+replaces it, and what was filled in is priced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -27,6 +28,8 @@ USAGE = (
     "audio_output_tokens",
     "usage_source",
 )
+_GUESSED = frozenset({"input_tokens", "output_tokens", "usage_source"})
+_OWN = ("own_input_tokens", "own_output_tokens")
 ANSWER = ("response_model", "response_id", *_LISTS, "streaming", "ttft_ms", "service_tier")
 MONEY = ("cost_usd", "cost_source", "price_version")
 FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, "attempts")
@@ -55,25 +58,50 @@ def take_out(events: Iterable[Event], price: Price) -> None:
     """Leaves the events with what their own spans say."""
     for event in events:
         if event.filled:
+            guessed = guesses_usage(event)
             for name in event.filled:
-                if name != "own_input_tokens":
+                if name not in _OWN:
                     setattr(event, name, _EMPTY[name])
             repriced = "cost_usd" in event.filled
             if event.own_input_tokens is not None:
                 event.input_tokens, event.own_input_tokens = event.own_input_tokens, None
+            if event.own_output_tokens is not None:
+                event.output_tokens, event.own_output_tokens = event.own_output_tokens, None
+            if guessed:
+                event.usage_source = "estimated"
             event.filled = ()
             if repriced and event.kind in MODEL_KINDS:
                 price(event)
 
 
-def fill(event: Event, source: Event, names: Iterable[str]) -> None:
-    """Gives the event what it lacks of these fields and the source has."""
+def guesses_usage(event: Event) -> bool:
+    """Whether the token counts of its own span are its library's guess."""
+    if "usage_source" not in event.filled:
+        return event.usage_source == "estimated"
+    return event.own_input_tokens is not None or event.own_output_tokens is not None
+
+
+def fill(event: Event, source: Event, names: Collection[str]) -> None:
+    """Gives the event what it lacks of these fields and the source has; a guess at the usage yields to a report."""
+    if event.usage_source == "estimated" and _reports(source) and _GUESSED.issubset(names):
+        own = event.input_tokens, event.output_tokens
+        _take(event, source, USAGE)
+        event.own_input_tokens, event.own_output_tokens = own
+        event.filled = (*event.filled, *_OWN)
     found = [name for name in names if _lacks(event, name) and not _lacks(source, name)]
     if "session_id" in found:
         found.append("session_is_weak")
     if not _CACHE.isdisjoint(found) and event.input_tokens is not None:
         found = _with_cache(event, source, found)
     _take(event, source, found)
+
+
+def _reports(source: Event) -> bool:
+    return (
+        source.usage_source == "reported"
+        and source.input_tokens is not None
+        and source.output_tokens is not None
+    )
 
 
 def _with_cache(event: Event, source: Event, names: Sequence[str]) -> list[str]:

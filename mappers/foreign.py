@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mappers.filling import guesses_usage
 from mappers.model import PROXY_SCOPE, Event, Kind
 from mappers.tree import MODEL_KINDS
 
@@ -234,6 +235,9 @@ def _differ(one: Event, other: Event, name: str) -> bool:
 
 
 def _own(event: Event, name: str) -> int | None:
+    """What its own span counted; None where it did not, or only guessed."""
+    if guesses_usage(event):
+        return None
     if name == "input_tokens" and event.own_input_tokens is not None:
         return event.own_input_tokens
     value: int | None = None if name in event.filled else getattr(event, name)

@@ -263,9 +263,12 @@ class Event:
     input_tokens: int | None = None
     """Everything the model read, cache reads and writes included."""
     own_input_tokens: int | None = None
-    """What its own span says instead, where a twin shows that it leaves the cache out; None: nothing else."""
+    """What its own span says instead, where a twin shows that it leaves the cache out, or that it guessed; None:
+    nothing else."""
     output_tokens: int | None = None
     """Everything the model wrote, reasoning included."""
+    own_output_tokens: int | None = None
+    """What its own span guessed instead, where a twin knows; None: nothing else."""
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None

@@ -22,7 +22,7 @@ from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import compact, hash64, written
 from mappers.messages.requests import requests_of, tool_requests
 from mappers.model import AttributeValue, Event, Kind, Resource, Scope, Span, Status, StatusCode, ToolRequest
-from mappers.outcome import MAX_MESSAGE, TELLING, settle_outcome
+from mappers.outcome import BROKEN_OFF, MAX_MESSAGE, TELLING, settle_outcome
 from mappers.usage import make_inclusive
 
 MAPPER_VERSION = 1
@@ -140,7 +140,12 @@ class Normalizer:
         values = plan.fields[traits.kind].read(span, layout.families)
         event.kind = traits.kind
         event.is_setup = traits.setup
-        if event.status == Status.ERROR or span.events or not values.keys().isdisjoint(TELLING):
+        if (
+            event.status == Status.ERROR
+            or span.events
+            or not values.keys().isdisjoint(TELLING)
+            or values.get("finish_reasons") == BROKEN_OFF
+        ):
             settle_outcome(span, event, values)
         if traits.kind in _MODEL_CALLS:
             _tell_model_call(event, values, traits)

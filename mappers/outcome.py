@@ -22,6 +22,8 @@ _EXCEPTION_IN_MESSAGE = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Timeout|
 _STATUS_IN_MESSAGE = re.compile(
     r"(?:Error code|HTTP(?: status)?|status(?:_code)?|Status)[ :=]{1,3}([45]\d\d)\b"
 )
+BROKEN_OFF = ("error",)
+"""The finish reason of an answer that broke off (GenAI conventions; the AI SDK and what is built on it)."""
 _FAILURES = frozenset({"error", "failure", "failed"})
 _OUTSIDE = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER, Kind.TOOL, Kind.HANDOFF, Kind.RETRIEVER})
 """Kinds whose spans end in a failure where they name one; others may tell that of something within."""
@@ -68,7 +70,7 @@ def settle_outcome(span: Span, event: Event, values: dict[str, Any]) -> None:
 def _failed(span: Span, event: Event, values: dict[str, Any]) -> bool:
     """Whether a span that does not call itself an error is one all the same. A span that calls itself a success
     is believed."""
-    if values.get("outcome", "").lower() in _FAILURES:
+    if values.get("outcome", "").lower() in _FAILURES or values.get("finish_reasons") == BROKEN_OFF:
         return True
     if span.status_code == StatusCode.OK or event.kind not in _OUTSIDE:
         return False

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from collector.loops.store import LoopStore
 from collector.loops.threads import Job, Member, RunKey
-from mappers.assemble import assemble
 from mappers.loops.warnings import Bearer, session_thread
-from mappers.model import Event, Kind, Run
-
-log = logging.getLogger(__name__)
+from mappers.model import Kind, Run
 
 SessionKey = tuple[str, str, str]
 """(tenant, project, session id)"""
@@ -63,15 +59,6 @@ def session_of(run: Run) -> SessionKey | None:
     if not run.session_id or run.setup_only or run.duplicate_of:
         return None
     return run.tenant, run.project, run.session_id
-
-
-def run_of(events: Sequence[Event]) -> Run | None:
-    """The run of stored events; None if none can be made of them, which must not keep the others waiting."""
-    try:
-        return assemble(list(events)).run
-    except Exception:
-        log.exception("run %s can not be assembled and is not looked at", events[0].run_id)
-        return None
 
 
 def window(ordered: Sequence[Member]) -> list[Member]:
@@ -188,9 +175,11 @@ class Sessions:
             }
             found: dict[SessionKey, list[Member]] = {}
             if place:
-                for run_id, events in self._store.events_of(tenant, list(place)).items():
-                    run = run_of(events)
-                    if run is not None and session_of(run) == place[run_id]:
+                # As they were settled: what other traces know of them, and what calls cost, is not in the events.
+                runs = self._store.runs_by_id(tenant, list(place))
+                for run_id, events in self._store.events_of(tenant, list(runs)).items():
+                    run = runs[run_id]
+                    if session_of(run) == place[run_id]:
                         found.setdefault(place[run_id], []).append(Member(run, events))
                         self._of_run[tenant, run_id] = place[run_id]
             for key in sessions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mappers.model import Event, Warning
+from mappers.model import Event, Run, Warning
 
 
 class LoopStore(Protocol):
@@ -20,6 +20,9 @@ class LoopStore(Protocol):
     ) -> Mapping[tuple[str, str], Sequence[tuple[str, int]]]:
         """(id, number of spans) of the latest runs of sessions that began since then, the latest first, by (project,
         session id). Set-ups and duplicates are left out."""
+
+    def runs_by_id(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Run]:
+        """Runs as they were last stored, by id; those that are not are left out."""
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
         """Stored events by run id."""

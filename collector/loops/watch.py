@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from collector.loops.sessions import Sessions, run_of
+from collector.loops.sessions import Sessions
 from collector.loops.store import LoopStore
 from collector.loops.threads import MAX_THREADS, Job, Member, RunKey, ThreadKey, Threads
 from mappers.loops.evaluator import Engine
@@ -202,8 +202,7 @@ class LoopWatch:
 
     def _read_run(self, key: RunKey) -> Run | None:
         tenant, run_id = key
-        events = self._store.events_of(tenant, [run_id]).get(run_id)
-        return run_of(events) if events else None
+        return self._store.runs_by_id(tenant, [run_id]).get(run_id)
 
     def _forget(self) -> None:
         while len(self._said) > MAX_REMEMBERED:

@@ -77,6 +77,13 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeOffset:
+    """Milliseconds from the span's start to the time that an attribute tells in RFC 3339, plain or as a JSON text."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class NameMatch:
     """The first group of a regular expression that matches the span's name from its start."""
 
@@ -107,6 +114,7 @@ Source = (
     | EventMessages
     | EventOffset
     | Seconds
+    | TimeOffset
     | NameMatch
     | Const
     | Computed

@@ -31,6 +31,11 @@ def text(value: AttributeValue) -> str | None:
     return None
 
 
+def model(value: AttributeValue) -> str | None:
+    """The name of a model. "unknown" is what some libraries write where they do not know it."""
+    return text(value) if value != "unknown" else None
+
+
 def count(value: AttributeValue) -> int | None:
     """A whole number from 0 on; floats and digits in a text count, bools do not."""
     if type(value) is int:
@@ -130,8 +135,8 @@ FIELDS: Mapping[str, Field] = {
     "error_type": Field(text, _ALL),
     "error_message": Field(text, _ALL),
     "provider": Field(text, _MODEL),
-    "response_model": Field(text, _MODEL),
-    "request_model": Field(text, _MODEL),
+    "response_model": Field(model, _MODEL),
+    "request_model": Field(model, _MODEL),
     "response_id": Field(text, _MODEL),
     "finish_reasons": Field(reasons, _MODEL),
     "streaming": Field(flag, _MODEL),

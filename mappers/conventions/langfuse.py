@@ -1,6 +1,6 @@
 """Langfuse SDKs (v3 and later, Python and JavaScript): `langfuse.observation.*`, one JSON document an attribute."""
 
-from mappers.conventions.base import Below, Convention, Json, KindByValue, NameMatch
+from mappers.conventions.base import Below, Convention, Json, KindByValue, NameMatch, TimeOffset
 from mappers.model import Kind
 from mappers.usage_object import from_usage
 
@@ -40,6 +40,7 @@ CONVENTION = Convention(
         "provider": [Json("langfuse.observation.metadata.ls_provider")],
         "response_model": ["langfuse.observation.model.name"],
         "request_model": [Json("langfuse.observation.metadata.ls_model_name")],
+        "ttft_ms": [TimeOffset("langfuse.observation.completion_start_time")],
         "input_tokens": [from_usage(_USAGE, "input_tokens")],
         "output_tokens": [from_usage(_USAGE, "output_tokens")],
         "total_tokens": [from_usage(_USAGE, "total_tokens")],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +13,9 @@ from mappers.messages import first_text, last_text
 from mappers.messages.document import member, parse, written
 from mappers.messages.flattened import place_of, unflatten
 from mappers.model import AttributeValue, Span, SpanEvent
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
@@ -111,6 +115,20 @@ class Reading:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         return float(value) if integers_are_ms and isinstance(value, int) else value * 1000.0
+
+    def time_offset_ms(self, key: str) -> float | None:
+        """Milliseconds from the span's start to a time that an attribute tells."""
+        told = self.get(key)
+        if not isinstance(told, str):
+            return None
+        try:
+            time = datetime.fromisoformat(told.strip('"'))
+            time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+            since_ms = ((time - _EPOCH) // _MICROSECOND * 1_000 - self.span.start_ns) / 1e6
+        except (ValueError, OverflowError):
+            return None
+        # A time in whole milliseconds may lie before the span's start in nanoseconds.
+        return 0.0 if -1.0 < since_ms < 0.0 else since_ms
 
     def name_match(self, pattern: re.Pattern[str]) -> str | None:
         """First group of the pattern in the span's name."""

@@ -33,6 +33,7 @@ from mappers.conventions.base import (
     Quirk,
     Seconds,
     Source,
+    TimeOffset,
 )
 from mappers.conventions.fields import FIELDS
 from mappers.conventions.reading import Family, Reading, families_of
@@ -355,6 +356,8 @@ class ScopePlans:
                 return lambda reading: reading.event_offset_ms(event)
             case Seconds(key, integers_are_ms):
                 return lambda reading: reading.milliseconds(key, integers_are_ms)
+            case TimeOffset(key):
+                return lambda reading: reading.time_offset_ms(key)
             case NameMatch(regex):
                 pattern = one.names[regex]
                 return lambda reading: reading.name_match(pattern)
@@ -479,7 +482,7 @@ def keys_of(source: Source) -> tuple[str, ...]:
     """The attributes without which a source has no value."""
     if isinstance(source, str):
         return (source,)
-    if isinstance(source, (Json, Seconds)):
+    if isinstance(source, (Json, Seconds, TimeOffset)):
         return (source.key,)
     return source.keys if isinstance(source, Computed) else ()
 

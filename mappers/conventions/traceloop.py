@@ -77,6 +77,14 @@ CONVENTION = Convention(
     },
     quirks=(
         Quirk(scope=r"\.bedrock@", input_excludes_cache=True, total_is_own_sum=True),
+        # It tells the making of a client, and a look at a model's description, as completions.
+        Quirk(
+            scope=r"\.watsonx@",
+            name=r"watsonx\.(model_init|get_details)$",
+            when=Kind.LLM,
+            kind=Kind.OTHER,
+            setup=True,
+        ),
         Quirk(scope=r"\.(google_generativeai|vertexai)@", output_excludes_reasoning=True),
         # The CrewAI package calls crews and tasks agents too.
         Quirk(scope=r"\.crewai\b", name=r"(^crewai\.workflow|\.task)$", when=Kind.AGENT, kind=Kind.WORKFLOW),

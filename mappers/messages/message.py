@@ -79,6 +79,8 @@ _ROLES = {
     "function": "tool",
 }
 
+_SPEAKERS = frozenset({"system", "user", "assistant"})
+
 
 def _tail(value: Any, depth: int) -> Iterator[Any]:
     """Candidates for the last message, the last one first."""
@@ -165,6 +167,9 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
                 return
         if isinstance(value.get("text"), str) and value["text"]:
             yield from _with_parts("", [value])
+            return
+        if len(value) == 1 and (named := next(iter(value))) in _SPEAKERS and isinstance(value[named], str):
+            yield from _with_parts(named, [value[named]])  # OpenLLMetry's Replicate and Watsonx
             return
     role = _role(value.get("role") or (kind if kind in ("human", "ai", "system", "tool") else ""))
     blocks: list[Any] = []

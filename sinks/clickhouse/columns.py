@@ -107,6 +107,7 @@ EVENTS: Sequence[Column] = (
     Column("InputTokens", "input_tokens", INTEGER),
     Column("OwnInputTokens", "own_input_tokens", INTEGER),
     Column("OutputTokens", "output_tokens", INTEGER),
+    Column("OwnOutputTokens", "own_output_tokens", INTEGER),
     Column("CacheReadTokens", "cache_read_tokens", INTEGER),
     Column("CacheWriteTokens", "cache_write_tokens", INTEGER),
     Column("CacheWrite1hTokens", "cache_write_1h_tokens", INTEGER),

@@ -6,17 +6,17 @@ import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from collector.deriver import Deriver, compact
 from collector.loops import LoopWatch
-from mappers.assemble import Assembly, assemble
 from mappers.loops.configure import configured
 from mappers.loops.detectors import LOOP, WASTE
 from mappers.loops.evaluator import Engine
-from mappers.model import Event, LogRecord, Span, Warning
+from mappers.model import LogRecord, Span, Warning
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from sinks.base import RetryableError
@@ -330,6 +330,20 @@ def test_a_loop_over_the_runs_of_a_session_is_carried_by_the_latest(
     assert sum(run.counts.warnings for run in collector.store.runs.values()) == 1
 
 
+def test_a_run_that_is_only_judged_again_keeps_what_it_was_settled_to() -> None:
+    """Prices of one's own and what other traces know are not in a run's events."""
+    collector = Collector()
+    for number in range(1, 4):
+        collector.take(turn(number, "talk"))
+    bearer = collector.store.runs[f"{3:032x}"]
+    assert bearer.counts.warnings == 1
+    bearer.cost_usd, bearer.cost_source = Decimal(7), "override"
+    collector.restart()
+    collector.take(turn(4, "talk"))  # the warning moves on to it
+    judged = collector.store.runs[f"{3:032x}"]
+    assert (judged.counts.warnings, judged.cost_usd, judged.cost_source) == (0, Decimal(7), "override")
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_loop_in_a_conversation_is_carried_by_its_latest_call(seed: int) -> None:
     (scenario,) = (one for one in scenarios() if one.name == "openinference/openai/loop")
@@ -435,19 +449,12 @@ def test_a_run_that_turns_out_to_be_of_another_session_takes_its_part_of_the_loo
     assert collector.loops() == []
 
 
-def test_a_run_of_which_nothing_can_be_made_does_not_keep_its_session_waiting(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def settled(events: list[Event]) -> Assembly:
-        if events[0].run_id == f"{2:032x}":
-            raise ValueError("nothing but parts")
-        return assemble(events)
-
+def test_a_run_of_which_nothing_could_be_made_does_not_keep_its_session_waiting() -> None:
     collector = Collector()
     for number in range(1, 5):
         collector.take(turn(number, "talk"))
     collector.restart()
-    monkeypatch.setattr("collector.loops.sessions.assemble", settled)
+    del collector.store.runs[f"{2:032x}"]
     collector.take(turn(5, "talk"))
     (warning,) = collector.loops()
     assert (warning.run_id, warning.count) == (f"{5:032x}", 4)

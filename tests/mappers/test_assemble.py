@@ -128,6 +128,28 @@ def test_a_twin_that_knows_of_the_cache_corrects_what_was_read() -> None:
     assert (run_of(event("r"), outer).usage.input, outer.cache_read_tokens) == (100, None)
 
 
+def test_a_guess_at_usage_yields_to_what_a_twin_reports_and_is_given_back() -> None:
+    guessed: dict[str, Any] = {"input_tokens": 14, "output_tokens": 7, "usage_source": "estimated"}
+    outer = event("outer", "r", Kind.LLM, 1, provider="openai", request_model="gpt-4o-mini", **guessed)
+    inner = event("inner", "outer", Kind.LLM, 2, input_tokens=100, output_tokens=20, cache_read_tokens=64)
+    inner.usage_source = "reported"
+    for _ in range(2):
+        run = run_of(event("r"), outer, inner)
+        assert (run.usage.input, run.usage.output, run.usage.cache_read) == (100, 20, 64)
+        assert (outer.usage_source, run.cost_source) == ("reported", "computed")
+    run = run_of(event("r"), outer)
+    assert (run.usage.input, run.usage.output, run.usage.cache_read) == (14, 7, None)
+    assert outer.usage_source == "estimated"
+
+
+@pytest.mark.parametrize("told", [{"output_tokens": None}, {"usage_source": "estimated"}], ids=str)
+def test_a_guess_at_usage_stays_where_no_twin_reports_both_ends(told: dict[str, Any]) -> None:
+    outer = event("outer", "r", Kind.LLM, 1, input_tokens=14, output_tokens=7, usage_source="estimated")
+    known = {"input_tokens": 100, "output_tokens": 20, "usage_source": "reported", **told}
+    run = run_of(event("r"), outer, event("inner", "outer", Kind.LLM, 2, **known))
+    assert (run.usage.input, run.usage.output) == (14, 7)
+
+
 def test_a_twin_that_counts_otherwise_adds_no_cache() -> None:
     outer = event("outer", "r", Kind.LLM, 1, input_tokens=100, output_tokens=20)
     inner = event("inner", "outer", Kind.LLM, 2, input_tokens=90, cache_read_tokens=50)

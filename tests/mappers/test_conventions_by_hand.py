@@ -287,6 +287,32 @@ def test_attempts_that_a_client_made_within_its_span_are_counted() -> None:
     assert event.attempts == 3
 
 
+@pytest.mark.parametrize(
+    ("time", "ttft_ms"),
+    [
+        ('"1970-01-01T00:00:01.250000Z"', 250.0),
+        ("1970-01-01T01:00:01.500+01:00", 500.0),
+        ("1970-01-01T00:00:00Z", None),
+        ("soon", None),
+        ('"0001-01-01T00:00:00+23:59"', None),
+        (1_250, None),
+    ],
+    ids=["quoted", "zone", "before", "text", "first", "number"],
+)
+def test_the_first_token_may_be_told_as_a_time(time: Any, ttft_ms: float | None) -> None:
+    attributes = {
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.completion_start_time": time,
+    }
+    event = Normalizer().normalize(span_of(attributes, start_ns=10**9, end_ns=3 * 10**9))
+    assert event.ttft_ms == ttft_ms
+
+
+def test_an_answer_that_broke_off_is_a_failure_whatever_its_span_says() -> None:
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.response.finish_reasons": ["error"]}
+    assert Normalizer().normalize(span_of(attributes, status_code=1)).status == Status.ERROR
+
+
 def test_no_two_conventions_have_one_name_or_one_place() -> None:
     assert len({convention.id for convention in BUILTIN}) == len(BUILTIN)
     assert len({convention.priority for convention in BUILTIN}) == len(BUILTIN)

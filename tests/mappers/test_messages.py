@@ -36,6 +36,7 @@ SHAPES: dict[str, tuple[Any, list[Message]]] = {
         ],
         [ASKED, Message("assistant", (CALLED,)), Message("tool", (ANSWERED,))],
     ),
+    "named by the speaker": ([{"user": "Weather in Paris?"}], [ASKED]),
     "openai request": (
         {"model": "m", "messages": [{"role": "user", "content": "Weather in Paris?"}]},
         [ASKED],
