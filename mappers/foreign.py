@@ -1,10 +1,10 @@
 """One call told in two traces: instrumentations that do not set the context put their span in a trace of its own.
 
-Two events are of one call if they share the provider's response id and overlap in time; where one of them has no
-id, if one lies within the other in time and they are of one process, by two instrumentations; or if one is the
-mere end of the other, told when its stream had been read. A log record of a coding agent is of one call with a span
-if they are of one session and one time and nothing contradicts. Which of them counts is decided by what they are,
-not by which came first (conventions.md §3 (3)).
+Two events are of one call if they share the provider's response id and overlap in time; where one of them has no id,
+if one lies within the other in time and they are of one process, by two instrumentations; or if one is the mere end
+of the other, told when its stream had been read. A log record is of one call with a span if they share the response
+id or, as a coding agent's, are of one session, at one time and with nothing that contradicts. Which of them counts is
+decided by what they are, not by which came first (conventions.md §3 (3)).
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from dataclasses import dataclass
 from mappers.filling import guesses_usage
 from mappers.model import PROXY_SCOPE, Event, Kind
 from mappers.tree import MODEL_KINDS
+from mappers.twins import RECORD_DELAY_NS
 
 LONGEST_PAUSE_NS = 10 * 60 * 1_000_000_000
 """Longest time from the end of a request to the word that its stream has been read."""
-
-RECORD_DELAY_NS = 2_000_000_000
-"""Longest time between the end of a call's span and the log record that tells of the same call."""
 
 Cost = tuple[int, int]
 """(sort of evidence, best first; how far apart in ns)"""
@@ -184,15 +182,17 @@ def _as_end(end: Event, begun: Event) -> Cost | None:
 
 def _as_record(one: Event, other: Event) -> Cost | None:
     """One is a log record, made about when the call ended; the other must be a span."""
-    if one.source == other.source or not one.session_id or one.session_id != other.session_id:
+    if one.source == other.source or abs(one.end_ns - other.end_ns) > RECORD_DELAY_NS:
         return None
-    if abs(one.end_ns - other.end_ns) > RECORD_DELAY_NS or _contradict(one, other):
+    if own_id(one) and own_id(one) == own_id(other):
+        return 0, _apart(one, other)
+    if not one.session_id or one.session_id != other.session_id or _contradict(one, other):
         return None
     if one.kind == Kind.TOOL and (one.tool_call_id != other.tool_call_id or one.tool != other.tool):
         return None
     if _differ(one, other, "output_tokens"):
         return None
-    return 0 if own_id(one) and own_id(one) == own_id(other) else 1, _apart(one, other)
+    return 1, _apart(one, other)
 
 
 def _contradict(one: Event, other: Event) -> bool:

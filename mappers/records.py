@@ -2,7 +2,10 @@
 
 GenAI instrumentations send content as log records: one for each message (`gen_ai.user.message`, `gen_ai.choice`,
 …) or one for the call (`gen_ai.client.inference.operation.details`). Each becomes an event below its span, a
-`part` that `assemble` puts into the call, whichever came first.
+`part` that `assemble` puts into the call, whichever came first. Where a record for the call names no span, the
+provider's response id says which call it is: the record is a call by itself, a twin of the span that tells it too.
+Single messages that name no span are kept as log records only: that they are of a call's time and library does not say
+that they are of that call.
 
 Coding agents tell whole sessions as log records (`agent_logs`). What they tell becomes the events of a run, which is
 the session.
@@ -24,8 +27,11 @@ from mappers.messages.part import text_of
 from mappers.messages.requests import tool_requests
 from mappers.model import SESSION_END, Event, Kind, LogRecord, Span, Status
 from mappers.normalize import PREVIEW, Normalizer
+from mappers.tree import MODEL_KINDS
 
 DETAILS = "gen_ai.client.inference.operation.details"
+RESPONSE_ID = "gen_ai.response.id"
+SESSIONS = ("session.id", "gen_ai.conversation.id")
 CHOICE = "gen_ai.choice"
 ASSISTANT = "gen_ai.assistant.message"
 TOOL = "gen_ai.tool.message"
@@ -67,7 +73,11 @@ class RecordReader:
                     return self._details(record)
                 if name == CHOICE or name in ROLES:
                     return self._message(record, name)
-            return self._of_an_agent(record, name)
+            found = self._session_of(record, name)
+            if found is not None:
+                return self._of_an_agent(record, name, *found)
+            if name == DETAILS:
+                return self._call(record)
         except Exception:  # Hostile input must cost no more than its own meaning.
             self._normalizer.faults[""] += 1
         return None
@@ -86,8 +96,11 @@ class RecordReader:
 
     def run_of(self, record: LogRecord) -> str:
         """The run that a record belongs to, whether it tells something of it or not; "" if none is known."""
-        found = self._session_of(record, event_name(record))
-        return _session_run(record, found[3]) if found is not None and found[3] else record.trace_id
+        name = event_name(record)
+        found = self._session_of(record, name)
+        if found is not None:
+            return _session_run(record, found[3]) if found[3] else record.trace_id
+        return record.trace_id or (_run_of_call(record) if name == DETAILS else "")
 
     def _session_of(self, record: LogRecord, name: str) -> tuple[AgentLogs, re.Pattern[str], str, str] | None:
         """The agent that tells its session by this record, its other scopes, its own name of what happened, and the
@@ -101,11 +114,15 @@ class RecordReader:
                 return agent, secondary, own_name, session
         return None
 
-    def _of_an_agent(self, record: LogRecord, name: str) -> Event | None:
-        found = self._session_of(record, name)
-        if found is None:
-            return None
-        agent, secondary, own_name, session = found
+    def _of_an_agent(
+        self,
+        record: LogRecord,
+        name: str,
+        agent: AgentLogs,
+        secondary: re.Pattern[str],
+        own_name: str,
+        session: str,
+    ) -> Event | None:
         happening = _happening(agent, record, own_name or name)
         if agent.kinds.get(happening) is None or not session:
             return None
@@ -137,6 +154,15 @@ class RecordReader:
             event.error_message = (text(record.attributes.get("error")) or "")[:PREVIEW]
         if happening in agent.ends:
             event.operation = SESSION_END
+        return event
+
+    def _call(self, record: LogRecord) -> Event | None:
+        """A call that only its response id places."""
+        event = self._normalizer.normalize(_as_span(record))
+        if event.kind not in MODEL_KINDS or not event.response_id:
+            return None
+        event.run_id, event.trace_id, event.is_root = self.run_of(record), record.trace_id, False
+        event.name = f"{event.operation} {event.request_model}".strip()
         return event
 
     def _details(self, record: LogRecord) -> Event:
@@ -177,6 +203,13 @@ def _body(record: LogRecord) -> Any:
 
 def _session_run(record: LogRecord, session: str) -> str:
     return sha256(f"{record.project}\0{session}".encode(errors="replace")).hexdigest()[:32]
+
+
+def _run_of_call(record: LogRecord) -> str:
+    """The run of a call without a trace: its conversation, else the call alone; "" if it has no response id."""
+    response_id = text(record.attributes.get(RESPONSE_ID))
+    named = (text(record.attributes.get(key)) for key in SESSIONS)
+    return _session_run(record, next(filter(None, named), response_id)) if response_id else ""
 
 
 def _own_name(agent: AgentLogs, name: Any) -> str:

@@ -12,6 +12,8 @@ from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
 
 BARE_RECORD_NS = 100_000_000
 """Longest time between two records of the end of one answer."""
+RECORD_DELAY_NS = 2_000_000_000
+"""Longest time between the end of a call's span and the log record that tells of the same call."""
 MOST_BESIDE = 1_000
 """Executions of a tool that are looked at for one call that traffic tells."""
 
@@ -74,14 +76,17 @@ def _is_suffix(short: str, long: str) -> bool:
 
 
 def _add_same_response(tree: Tree, twins: dict[str, str]) -> None:
-    """Overlap is asked for because a stubbed provider may give all its answers one id."""
+    """Overlap is asked for because a stubbed provider may give all its answers one id. Log records are made when the
+    call is over."""
     newest: dict[tuple[str, str], Event] = {}
     for event in tree.events:
         if event.kind not in MODEL_KINDS or not event.response_id or event.span_id in twins:
             continue
         identity = (event.kind, event.response_id)
         other = newest.get(identity)
-        if other is None or event.start_ns > other.end_ns:
+        if other is None or event.start_ns > other.end_ns + (
+            RECORD_DELAY_NS if _is_record(event, other) else 0
+        ):
             newest[identity] = event
             continue
         if other.span_id == event.span_id:
@@ -172,7 +177,13 @@ def _lies_within(event: Event, bounds: Event) -> bool:
     )
 
 
+def _is_record(event: Event, other: Event) -> bool:
+    return event.source == "log" or other.source == "log"
+
+
 def _knows_more(event: Event, other: Event) -> bool:
+    if event.source != other.source:
+        return other.source == "log"
     return _knowledge(event) > _knowledge(other)
 
 

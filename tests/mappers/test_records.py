@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from mappers.assemble import assemble
+from mappers.foreign import join
 from mappers.model import Event, Kind, LogRecord, Resource, Scope
 from mappers.normalize import Normalizer
-from mappers.records import RecordReader
+from mappers.records import DETAILS, RecordReader
 from tests.corpus import select
 from tests.mappers.spans import captured_logs, captured_spans, span_of
 
@@ -153,3 +154,67 @@ def test_a_record_sent_again_is_the_same_event_and_others_are_not() -> None:
 )
 def test_a_record_that_tells_of_no_call_is_no_event(record: LogRecord) -> None:
     assert read(record) is None
+
+
+UNPLACED: dict[str, Any] = {"trace_id": "", "span_id": "", "time_ns": 2_100_000_000}
+ANSWER = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "gpt-4o-mini",
+    "gen_ai.response.id": "chatcmpl-1",
+    "gen_ai.usage.input_tokens": 100,
+    "gen_ai.usage.output_tokens": 20,
+}
+
+
+def test_a_record_of_a_call_that_names_no_span_is_the_call_of_its_response_id() -> None:
+    event = read(record_of(DETAILS, attributes=ANSWER, **UNPLACED))
+    assert event is not None
+    assert (event.kind, event.name, event.input_tokens, event.part) == (Kind.LLM, "chat gpt-4o-mini", 100, "")
+    span = call(response__id="chatcmpl-1", usage__input_tokens=100)
+    span.end_ns = 2_000_000_000
+    twins = join([span, event])
+    assert twins[event.run_id, event.span_id].counted_as == span.span_id
+    assert assemble([event], {event.span_id: twins[event.run_id, event.span_id]}).run.duplicate_of == TRACE
+
+
+@pytest.mark.parametrize("change", [{"response__id": "chatcmpl-2"}, {"late": 10**10}], ids=["id", "time"])
+def test_a_record_is_of_no_other_call(change: dict[str, Any]) -> None:
+    late = change.pop("late", 0)
+    event = read(record_of(DETAILS, attributes=ANSWER, **UNPLACED | {"time_ns": 2_100_000_000 + late}))
+    span = call(**{"response__id": "chatcmpl-1"} | change)
+    span.end_ns = 2_000_000_000
+    assert event is not None
+    assert not join([span, event])
+
+
+def test_calls_that_only_records_tell_are_a_run_of_their_conversation() -> None:
+    attributes = ANSWER | {"gen_ai.conversation.id": "talk"}
+    first, again, second = (
+        read(record_of(DETAILS, attributes=attributes | told, **UNPLACED))
+        for told in ({}, {"gen_ai.output.messages": "[]"}, {"gen_ai.response.id": "chatcmpl-2"})
+    )
+    assert first is not None
+    assert again is not None
+    assert second is not None
+    assert first.run_id == again.run_id == second.run_id
+    run = assemble([first, again, second]).run
+    assert (run.counts.llm_calls, run.usage.input, run.session_id) == (2, 200, "talk")
+
+
+def test_a_record_within_a_trace_that_names_no_span_is_its_call_once_more() -> None:
+    event = read(record_of(DETAILS, attributes=ANSWER, **UNPLACED | {"trace_id": TRACE}))
+    span = call(response__id="chatcmpl-1")
+    span.end_ns = 2_000_000_000
+    assert event is not None
+    run = assemble([event, span]).run
+    assert (run.counts.llm_calls, run.usage.input, event.duplicate_of) == (1, 100, span.span_id)
+
+
+@pytest.mark.parametrize("left_out", ["gen_ai.response.id", "gen_ai.operation.name"])
+def test_a_record_of_which_nobody_can_say_whose_it_is_is_no_event(left_out: str) -> None:
+    attributes = {
+        key: value for key, value in ANSWER.items() if key not in (left_out, "gen_ai.request.model")
+    }
+    assert read(record_of(DETAILS, attributes=attributes, **UNPLACED)) is None
+    choice = {"message": {"content": "18C"}, "finish_reason": "stop"}
+    assert read(record_of("gen_ai.choice", choice, ANSWER, **UNPLACED)) is None
