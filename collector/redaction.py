@@ -117,6 +117,7 @@ class Redaction:
     """
 
     def __init__(self, settings: RedactionSettings, conventions: Iterable[Convention]) -> None:
+        self.settings = settings
         self._rules = ProjectRules(settings)
         self._content = Content(conventions)
         self._seen: list[tuple[bytes, Sequence[Item]]] = []

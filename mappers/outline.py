@@ -37,6 +37,10 @@ class Node(NamedTuple):
     handoff_from: str
     handoff_to: str
     handoff_source: str
+    ttft_ms: float | None = None
+    """Of a model call: from its start to the first token."""
+    same: int = 0
+    """Equal for events that did the same with the same content, 0 where that is not known: a hash."""
 
     @property
     def id(self) -> str:

@@ -33,6 +33,7 @@ from collector.api.jaeger.routes import JaegerRoutes
 from collector.api.looplens.routes import TAKES, LoopLensRoutes
 from collector.api.messages import MessageRoutes
 from collector.api.plugins import PluginRoutes
+from collector.api.previews import PreviewRoutes
 from collector.api.problems import (
     Problem,
     on_error,
@@ -71,6 +72,7 @@ PARTS: tuple[type[Routes], ...] = (
     ContentRoutes,
     RawRoutes,
     EventIdRoutes,
+    PreviewRoutes,
     ComparisonRoutes,
     SpanRoutes,
     WarningRoutes,

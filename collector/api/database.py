@@ -39,6 +39,7 @@ class DatabaseRoutes(Routes):
                 parameters=(DRY_RUN,),
                 body=models.RetentionPolicy,
             ),
+            Route("GET", DB + "/redaction", self.redaction, models.Redaction, scope=admin),
             Route("GET", DB + "/job", self.job, models.LastJob, scope=admin),
             Route(
                 "POST", DB + "/compact", self.compact, Answer(models.Job, 202), scope=admin, problems=(409,)
@@ -87,6 +88,11 @@ class DatabaseRoutes(Routes):
         if not parameters_of(request).flag("dry_run"):
             await self.read(self._retention.set, policy, caller_of(request).key_id)
         return json_response(document)
+
+    async def redaction(self, request: Request) -> Response:
+        """What is masked and what is not stored at all, as the configuration says."""
+        _need_everything(request)
+        return json_response(self.api.redaction("traces").settings.model_dump(mode="json"))
 
     async def job(self, request: Request) -> Response:
         """The job that runs, else the last one."""

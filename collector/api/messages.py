@@ -31,6 +31,7 @@ MESSAGE_PARAMETERS = (
     Parameter(
         "max_chars", "characters of a text that are shown", Type.INTEGER, low=1, high=1 << 20, default=20_000
     ),
+    Parameter("calls", "model calls that are read, the first of the run", Type.INTEGER, low=1, high=1 << 20),
     Parameter("limit", "entries of a page", Type.INTEGER, low=1, high=1000, default=200),
     CURSOR,
 )
@@ -82,7 +83,7 @@ class ConversationMeta(TypedDict):
     calls: int
     """Model calls of the run, or of the agent."""
     calls_read: int
-    """Those that were read for this; the later ones are left out if it would be too much."""
+    """Those that were read for this; the later ones are left out if it would be too much, or more than `calls`."""
     truncated: bool
 
 
@@ -118,6 +119,8 @@ class MessageRoutes(Routes):
         content = ContentReader(self.api.reader, self.api.normalizer(), run, events)
         calls = content.calls(parameters.text("agent") or "")
         read = affordable(calls)
+        if parameters.text("calls") is not None:
+            read = read[: parameters.integer("calls")]
         everything = parameters.choice("view") == "full"
         said = [one for one in conversation(content.conversation(read)) if one.new or everything]
         binding, limit = parameters.binding(), parameters.integer("limit")

@@ -879,6 +879,22 @@ class Retention(TypedDict):
     last: RetentionRound | None
 
 
+class RedactionOfProject(TypedDict):
+    """What is masked and not stored."""
+
+    mask: list[Literal["email", "phone", "card"]]
+    """Personal data, beside secrets, which always are."""
+    capture_input: bool
+    capture_output: bool
+
+
+class Redaction(RedactionOfProject):
+    """What is masked and not stored, by the configuration."""
+
+    projects: dict[str, RedactionOfProject]
+    """By name or pattern; the first that fits holds alone."""
+
+
 @described
 class Job(TypedDict):
     """Long work on the database."""

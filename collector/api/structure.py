@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -56,6 +57,8 @@ class TreeColumns(TypedDict):
     agent: list[str | None]
     model: list[str | None]
     tool: list[str | None]
+    handoff: list[str | None]
+    """The agent that takes over."""
     start_us: list[int]
     """Since the run's start."""
     duration_us: list[int | None]
@@ -63,6 +66,10 @@ class TreeColumns(TypedDict):
     status: list[str]
     tokens: list[int | None]
     cost_usd: list[float | None]
+    ttft_us: list[int | None]
+    """From the start of a model call to its first token."""
+    same: list[int]
+    """Equal numbers for nodes that did the same with the same content; 0: none like it, or content is not known."""
     flags: list[int]
     """Sum of the bits that `meta.flags` names."""
 
@@ -192,6 +199,7 @@ def _tree_document(run: Run, found: Outline, warned: Collection[str]) -> Tree:
             "agent": [node.agent or None for node in nodes],
             "model": [node.model or None for node in nodes],
             "tool": [node.tool or None for node in nodes],
+            "handoff": [node.handoff_to or None for node in nodes],
             "start_us": [(node.start_ns - run.start_ns) // 1000 for node in nodes],
             "duration_us": [
                 None if node.status == Status.RUNNING else max(0, node.end_ns - node.start_ns) // 1000
@@ -200,6 +208,8 @@ def _tree_document(run: Run, found: Outline, warned: Collection[str]) -> Tree:
             "status": [node.status for node in nodes],
             "tokens": [node.tokens for node in nodes],
             "cost_usd": [money(node.cost_usd) for node in nodes],
+            "ttft_us": [None if node.ttft_ms is None else round(node.ttft_ms * 1000) for node in nodes],
+            "same": _same(nodes),
             "flags": [_flags(node, warned) for node in nodes],
         },
         "folded": [
@@ -222,6 +232,16 @@ def _tree_document(run: Run, found: Outline, warned: Collection[str]) -> Tree:
             "flags": FLAGS,
         },
     }
+
+
+def _same(nodes: Sequence[Node]) -> list[int]:
+    """Small numbers from 1 for hashes that come more than once: JavaScript reads no 64 bits."""
+    times = Counter(node.same for node in nodes)
+    numbers: dict[int, int] = {}
+    return [
+        numbers.setdefault(node.same, len(numbers) + 1) if node.same and times[node.same] > 1 else 0
+        for node in nodes
+    ]
 
 
 def _flags(node: Node, warned: Collection[str]) -> int:

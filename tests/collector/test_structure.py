@@ -57,6 +57,49 @@ def test_a_tree_shows_the_loop_folded_and_marked(server: Server, runs: list[dict
     assert folded["meta"]["shown"] + hidden == folded["meta"]["total"] == whole["meta"]["shown"]
 
 
+def test_a_tree_tells_which_steps_did_the_same(server: Server, runs: list[dict[str, Any]]) -> None:
+    looping = max(runs, key=lambda run: run["counts"]["warnings"])
+    columns = server.get(f"/runs/{looping['run_id']}/tree", collapse_repeats=0)["data"]
+    said: dict[int, set[tuple[str, str, str]]] = {}
+    for node_id, kind, same in zip(columns["id"], columns["kind"], columns["same"], strict=True):
+        if kind == "TOOL" and same:
+            [preview] = server.get(f"/runs/{looping['run_id']}/previews", ids=node_id)["data"]
+            said.setdefault(same, set()).add((kind, preview["input"], preview["output"]))
+    assert said
+    assert all(len(contents) == 1 for contents in said.values())
+
+
+def test_previews_tell_what_the_events_of_some_nodes_read_and_wrote(
+    server: Server, runs: list[dict[str, Any]]
+) -> None:
+    run_id = runs[0]["run_id"]
+    entries = server.get(f"/runs/{run_id}/events", fields="io")["data"]
+    ended = {one["span_id"]: one for one in entries if one["span_id"] and one["event_id"].endswith(".end")}
+    found = server.get(f"/runs/{run_id}/previews", ids=",".join([*ended, "0" * 16]))["data"]
+    assert {one["id"] for one in found} == set(ended)
+    for one in found:
+        entry = ended[one["id"]]
+        assert (one["input"], one["output"]) == (entry["input"], entry["output"])
+    refused = [{"ids": ",".join(["0" * 16] * 201)}, {"ids": f"{'0' * 16}.x"}, {}]
+    for wrong in refused:
+        assert server.api.get(f"/api/v1/runs/{run_id}/previews", params=wrong).status_code == 400
+
+
+def test_a_conversation_can_be_told_of_the_first_calls_alone(
+    server: Server, runs: list[dict[str, Any]]
+) -> None:
+    run = max(runs, key=lambda run: run["counts"]["llm_calls"])
+    path = f"/runs/{run['run_id']}/messages"
+    few, whole = server.get(path, calls=2), server.get(path)
+    assert (few["meta"]["calls_read"], few["meta"]["calls"]) == (2, whole["meta"]["calls"])
+    assert few["data"] == whole["data"][: len(few["data"])]
+
+
+def test_what_is_masked_can_be_read(server: Server) -> None:
+    rules = {"mask": [], "capture_input": True, "capture_output": True}
+    assert server.get("/db/redaction") == {**rules, "projects": {}}
+
+
 def test_a_subtree_begins_at_its_span(server: Server, runs: list[dict[str, Any]]) -> None:
     run_id = max(runs, key=lambda run: run["counts"]["spans"])["run_id"]
     columns = server.get(f"/runs/{run_id}/tree")["data"]

@@ -26,6 +26,13 @@ _FIELDS = {
     "handoff_from": "HandoffFrom",
     "handoff_to": "HandoffTo",
     "handoff_source": "HandoffSource",
+    "ttft_ms": "TtftMs",
+    # A model reads a longer conversation each time: it repeats itself where it asks for, or says, the same again.
+    "same": """multiIf(
+        Kind IN ('LLM', 'EMBEDDING') AND notEmpty(ToolRequests),
+            cityHash64(Kind, Name, Status, arrayMap(one -> (one.Name, one.ArgsHash), ToolRequests)),
+        ResultHash = 0 AND (ArgsHash = 0 OR Kind = 'LLM'), 0,
+        cityHash64(Kind, Name, Tool, Status, if(Kind = 'LLM', 0, ArgsHash), ResultHash))""",
 }
 
 
