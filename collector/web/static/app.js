@@ -4,6 +4,7 @@
 import { html, render, useEffect, useState } from "./vendor/preact.js";
 import { ApiError, get, setToken, takeToken, token } from "./lib/api.js";
 import { activeKeys, useKeys } from "./lib/keys.js";
+import { startListening } from "./lib/live.js";
 import { Link, go, usePlace } from "./lib/router.js";
 import { useAsked } from "./lib/use.js";
 import { Compare } from "./pages/compare.js";
@@ -103,4 +104,5 @@ function Help({ close }) {
 }
 
 takeToken();
+startListening();
 render(html`<${App} />`, /** @type {HTMLElement} */ (document.getElementById("app")));

@@ -84,22 +84,27 @@ export async function send(method, path, body) {
 }
 
 /**
- * Documents of a stream of lines, until it ends or is aborted.
+ * Documents of an endless stream of lines: one promise for its beginning, one for its end.
  * @param {string} path
  * @param {Query} query
- * @param {AbortSignal} signal
  * @param {(document: any) => void} take
+ * @returns {{ begun: Promise<Response>, ended: Promise<void> }}
  */
-export async function listen(path, query, signal, take) {
-  const response = await ask(path, query, { signal, headers: { Accept: "application/x-ndjson" } });
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
-  const decoder = new TextDecoder();
-  let rest = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
-    rest = /** @type {string} */ (lines.pop());
-    for (const line of lines) if (line.trim()) take(JSON.parse(line));
-  }
+export function listen(path, query, take) {
+  const begun = ask(path, query, { headers: { Accept: "application/x-ndjson" } });
+  const all = async () => {
+    const reader = /** @type {ReadableStream<Uint8Array>} */ ((await begun).body).getReader();
+    const decoder = new TextDecoder();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const lines = (rest + decoder.decode(value, { stream: true })).split("\n");
+      rest = /** @type {string} */ (lines.pop());
+      for (const line of lines) if (line.trim()) take(JSON.parse(line));
+    }
+  };
+  const ended = all();
+  ended.catch(() => {}); // who waits for the beginning hears of it there
+  return { begun, ended };
 }

@@ -2,6 +2,12 @@
 /** Hooks: data that is asked for, and asked for again while somebody looks. */
 
 import { useCallback, useEffect, useRef, useState } from "../vendor/preact.js";
+import { hear, isLive } from "./live.js";
+
+/** What is heard makes it ask again at most so often. */
+const PACE_MS = 500;
+/** Words may get lost on the way. */
+const SELDOM_MS = 30_000;
 
 /**
  * @template T
@@ -13,10 +19,11 @@ import { useCallback, useEffect, useRef, useState } from "../vendor/preact.js";
  * @template T
  * @param {(signal: AbortSignal) => Promise<T>} ask
  * @param {any[]} reasons
- * @param {{ everyMs?: number }} [options] ask again so often, unless the tab is hidden
+ * @param {{ everyMs?: number, hears?: (word: import("./live.js").Word) => boolean }} [options] ask again so often, unless
+ *   the tab is hidden; where words of what is stored come, when one is heard that concerns it, and else seldom
  * @returns {Asked<T>}
  */
-export function useAsked(ask, reasons, { everyMs = 0 } = {}) {
+export function useAsked(ask, reasons, { everyMs = 0, hears } = {}) {
   const [state, setState] = useState(/** @type {any} */ ({ data: undefined, error: null, loading: true }));
   const [turn, setTurn] = useState(0);
   const key = JSON.stringify(reasons);
@@ -25,7 +32,15 @@ export function useAsked(ask, reasons, { everyMs = 0 } = {}) {
     const leaving = new AbortController();
     /** @type {any} */
     let timer;
+    let dueAt = Infinity;
+    let askedAt = 0;
+    let isAsking = false;
+    let isStale = false;
     const once = async () => {
+      dueAt = Infinity;
+      askedAt = Date.now();
+      isAsking = true;
+      isStale = false;
       if (shown.current !== key) setState((/** @type {any} */ before) => ({ ...before, loading: true }));
       try {
         const data = await ask(leaving.signal);
@@ -37,65 +52,33 @@ export function useAsked(ask, reasons, { everyMs = 0 } = {}) {
             data: shown.current === key ? before.data : undefined, error, loading: false,
           }));
       }
-      if (everyMs && !leaving.signal.aborted) timer = setTimeout(whenSeen, everyMs);
+      isAsking = false;
+      if (isStale) within(PACE_MS);
+      else if (everyMs) within(hears && isLive() ? SELDOM_MS : everyMs);
     };
     const whenSeen = () => {
       if (document.hidden) document.addEventListener("visibilitychange", once, { once: true, signal: leaving.signal });
       else once();
     };
+    const within = (/** @type {number} */ ms) => {
+      if (leaving.signal.aborted || Date.now() + ms >= dueAt) return;
+      clearTimeout(timer);
+      dueAt = Date.now() + ms;
+      timer = setTimeout(whenSeen, ms);
+    };
+    const stopHearing = hears && hear((word) => {
+      if (word && !hears(word)) return;
+      if (isAsking) isStale = true;
+      else within(Math.max(0, askedAt + PACE_MS - Date.now()));
+    });
     once();
     return () => {
       leaving.abort();
       clearTimeout(timer);
+      stopHearing?.();
     };
   }, [key, turn, everyMs]);
   return { ...state, again: useCallback(() => setTurn((/** @type {number} */ before) => before + 1), []) };
-}
-
-/**
- * All rows of a list, shown as their pages come. Where they are asked for again, the old rows stay until all of the new
- * ones are there, so that nothing jumps.
- * @param {(cursor: string | null, signal: AbortSignal) => Promise<any>} ask for one page
- * @param {any[]} place what list it is: another one begins empty
- * @param {any[]} reasons to ask again
- * @returns {Asked<any[]> & { complete: boolean }}
- */
-export function usePages(ask, place, reasons) {
-  const [state, setState] = useState(/** @type {any} */ ({ key: "", data: undefined, error: null, complete: false }));
-  const [turn, setTurn] = useState(0);
-  const key = JSON.stringify(place);
-  useEffect(() => {
-    const leaving = new AbortController();
-    const all = async () => {
-      /** @type {any[]} */
-      let rows = [];
-      let cursor = null;
-      try {
-        do {
-          const page = await ask(cursor, leaving.signal);
-          if (leaving.signal.aborted) return;
-          rows = rows.concat(page.data);
-          cursor = page.page.next_cursor;
-          const data = rows;
-          const complete = cursor === null;
-          setState((/** @type {any} */ before) =>
-            complete || before.key !== key || !before.complete ? { key, data, error: null, complete } : before);
-        } while (cursor);
-      } catch (error) {
-        if (!leaving.signal.aborted) setState((/** @type {any} */ before) => ({ ...before, error }));
-      }
-    };
-    all();
-    return () => leaving.abort();
-  }, [key, JSON.stringify(reasons), turn]);
-  const isHere = state.key === key;
-  return {
-    data: isHere ? state.data : undefined,
-    error: state.error,
-    complete: isHere && state.complete,
-    loading: !isHere,
-    again: useCallback(() => setTurn((/** @type {number} */ before) => before + 1), []),
-  };
 }
 
 /** The element's size in pixels. @param {any} element a ref @returns {{ width: number, height: number }} */
@@ -119,4 +102,29 @@ export function useSettled(value, ms) {
     return () => clearTimeout(timer);
   }, [value, ms]);
   return settled;
+}
+
+/** How often a value has changed since it was first known. @param {string | undefined} value */
+export function useChanges(value) {
+  const held = useRef({ value, times: 0 }).current;
+  if (value !== undefined && value !== held.value) {
+    if (held.value !== undefined) held.times++;
+    held.value = value;
+  }
+  return held.times;
+}
+
+/** A value that changes at most so often. @template T @param {T} value @param {number} ms @returns {T} */
+export function usePaced(value, ms) {
+  const held = useRef({ value, key: JSON.stringify(value), changedAt: 0 }).current;
+  const [, setTurn] = useState(0);
+  const key = JSON.stringify(value);
+  const waitMs = key === held.key ? 0 : held.changedAt + ms - Date.now();
+  if (key !== held.key && waitMs <= 0) Object.assign(held, { value, key, changedAt: Date.now() });
+  useEffect(() => {
+    if (waitMs <= 0) return;
+    const timer = setTimeout(() => setTurn((/** @type {number} */ before) => before + 1), waitMs);
+    return () => clearTimeout(timer);
+  }, [key]);
+  return held.value;
 }

@@ -3,22 +3,20 @@
 
 import { html, useEffect, useMemo } from "../vendor/preact.js";
 import { address, get, getText } from "../lib/api.js";
-import { count, duration, line, moment, money, plural, time, whole } from "../lib/format.js";
+import { count, duration, line, moment, money, plural, whole } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { Link, addressOf, choose, go, usePlace } from "../lib/router.js";
-import { useAsked, usePages } from "../lib/use.js";
+import { useAsked, useChanges, usePaced } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
-import { Badge, Kind } from "../parts/badges.js";
+import { Badge } from "../parts/badges.js";
 import { Copy, asCurl } from "../parts/copy.js";
 import { EventPanel } from "../parts/event.js";
+import { Events } from "../parts/events.js";
 import { Graph } from "../parts/graph.js";
 import { Timeline } from "../parts/timeline.js";
 import { Transcript } from "../parts/transcript.js";
-import { Windowed } from "../parts/windowed.js";
 
 const LOOK_EVERY_MS = 2000;
-const FIRST_PAGE = 200;
-const PAGE = 1000;
 /** @type {[string, string][]} */
 const TABS = [["transcript", "Transcript"], ["timeline", "Timeline"], ["events", "Events"], ["graph", "Graph"], ["raw", "Raw"]];
 
@@ -26,8 +24,10 @@ const TABS = [["transcript", "Transcript"], ["timeline", "Timeline"], ["events",
 export function RunPage({ id }) {
   const { query } = usePlace();
   const path = `/runs/${encodeURIComponent(id)}`;
-  const run = useAsked((signal) => get(path, {}, signal), [id], { everyMs: LOOK_EVERY_MS });
-  const version = run.data ? [run.data.status, run.data.counts, run.data.ended_at, run.data.usage] : null;
+  const run = useAsked((signal) => get(path, {}, signal), [id], { everyMs: LOOK_EVERY_MS, hears: (word) => word.data.run_id === id });
+  // A run of very many events that goes on is read anew less often than it grows.
+  const state = run.data && JSON.stringify([run.data.status, run.data.counts, run.data.ended_at, run.data.usage]);
+  const version = usePaced(useChanges(state), (run.data?.counts.spans ?? 0) / 10);
   const warnings = useAsked(async (signal) => (await get(path + "/warnings", {}, signal)).data, [id, version]);
   const tab = TABS.some(([name]) => name === query.tab) ? query.tab : "transcript";
   /** @type {any[]} */
@@ -50,7 +50,7 @@ export function RunPage({ id }) {
   useEffect(() => {
     if (run.data) document.title = `${run.data.name || id.slice(0, 8)} · Eddyline`;
   }, [run.data?.name]);
-  if (!run.data) return html`<main class="page"><${Waiting} asked=${run} /></main>`;
+  if (run.error && !run.data) return html`<main class="page"><${Waiting} asked=${run} /></main>`;
   const tabs = html`
     <div class="tabs" role="tablist" aria-label="Views of the run">
       ${TABS.map(([name, label]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="view" onClick=${() => choose({ tab: name })}>${label}</button>`)}
@@ -58,7 +58,7 @@ export function RunPage({ id }) {
   const props = { run: run.data, path, version, evidence, event: query.event ?? "" };
   return html`
     <main class="run">
-      <${Header} run=${run.data} warnings=${found} path=${path} />
+      ${run.data ? html`<${Header} run=${run.data} warnings=${found} path=${path} />` : html`<header class="verdict"><${Waiting} asked=${run} /></header>`}
       ${found.length > 0 && html`<${WarningStrip} warnings=${found} step=${step} />`}
       ${tabs}
       <div class="split">
@@ -69,7 +69,7 @@ export function RunPage({ id }) {
           ${tab === "graph" && html`<${Graph} ...${props} />`}
           ${tab === "raw" && html`<${Raw} ...${props} />`}
         </section>
-        ${query.event && html`<${EventPanel} key=${query.event} run=${run.data} path=${path} id=${query.event} view=${query.panel ?? "content"} />`}
+        ${query.event && run.data && html`<${EventPanel} key=${query.event} run=${run.data} path=${path} id=${query.event} view=${query.panel ?? "content"} />`}
       </div>
     </main>`;
 }
@@ -131,47 +131,6 @@ function WarningStrip({ warnings, step }) {
           <span class="dim">${plural(warning.evidence.length, "event")} as evidence${warning.wasted_tokens !== null ? ` · ${count(warning.wasted_tokens)} tokens wasted` : ""}</span>
         </button>`)}
     </section>`;
-}
-
-// --------------------------------------------------------------------------- events
-
-const NUMBERS = new Set(["At", "Took", "Tokens", "Cost"]);
-const HEAD = ["At", "Kind", "What", "Status", "Took", "Tokens", "Cost"]
-  .map((name) => html`<span role="columnheader" class=${NUMBERS.has(name) ? "number" : ""}>${name}</span>`);
-
-/** Every entry of the timeline, page by page. @param {{ path: string, version: any, evidence: Set<string>, event: string, run: any }} props */
-function Events({ path, version, evidence, event, run }) {
-  const { query } = usePlace();
-  const find = (query.find ?? "").toLowerCase();
-  const asked = usePages((cursor, signal) => get(path + "/events", { limit: cursor ? PAGE : FIRST_PAGE, cursor }, signal), [path], [version]);
-  /** @type {any[]} */
-  const rows = useMemo(() => (asked.data ?? []).filter((/** @type {any} */ row) =>
-    !find || [row.name, row.tool, row.model, row.agent, row.type, row.error?.message].some((text) => text?.toLowerCase().includes(find))), [asked.data, find]);
-  const at = rows.findIndex((row) => row.event_id === event);
-  const move = (/** @type {number} */ by) => rows.length && choose({ event: rows[Math.max(0, Math.min(rows.length - 1, at + by))].event_id }, { replace: true });
-  useKeys({
-    j: ["next event", () => move(1)], ArrowDown: ["next event", () => move(1)],
-    k: ["event before", () => move(-1)], ArrowUp: ["event before", () => move(-1)],
-    e: ["next error", () => {
-      const next = rows.findIndex((row, index) => index > at && row.status === "error");
-      if (next >= 0) choose({ event: rows[next].event_id }, { replace: true });
-    }],
-  });
-  if (!asked.data) return html`<${Waiting} asked=${asked} />`;
-  const start = time(run.started_at);
-  return html`
-    <label class="find">Find in this run <input type="search" value=${query.find ?? ""} onInput=${(/** @type {any} */ input) => choose({ find: input.target.value }, { replace: true })} /></label>
-    ${rows.length ? html`<${Windowed} rows=${rows} height=${30} label="Events" active=${at} class="grid-events" head=${HEAD}
-      keyOf=${(/** @type {any} */ row) => row.event_id} onSelect=${(/** @type {number} */ index) => choose({ event: rows[index].event_id }, { replace: true })}
-      render=${(/** @type {any} */ row) => html`
-        <span role="gridcell" class="number">${duration(time(row.time) - start)}</span>
-        <span role="gridcell"><${Kind} kind=${row.kind} /></span>
-        <span role="gridcell" class="name">${evidence.has(row.event_id) && html`<b class="warn" title="evidence of a warning">▲ </b>`}${line(row.tool || row.model || row.name, 80)} <span class="dim">${row.type.replaceAll("_", " ")}</span></span>
-        <span role="gridcell"><${Badge} state=${row.status} /></span>
-        <span role="gridcell" class="number">${duration(row.latency_ms)}</span>
-        <span role="gridcell" class="number">${row.usage ? count(row.usage.total) : ""}</span>
-        <span role="gridcell" class="number">${row.cost_usd === null ? "" : money(row.cost_usd)}</span>`} />`
-      : html`<p class="dim">${find ? "No event is like this." : "This run has no events yet."}</p>`}`;
 }
 
 // --------------------------------------------------------------------------- raw

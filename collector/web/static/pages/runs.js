@@ -74,7 +74,7 @@ export function Runs() {
           : list.error && !rows.length ? html`<${Waiting} asked=${list} />`
           : !rows.length ? (isFiltered ? html`<${Nothing} filter=${filter} />` : html`<${Welcome} />`)
           : html`<${Windowed} rows=${rows} height=${38} label="Runs" active=${at} class="grid-runs" head=${HEAD}
-              keyOf=${(/** @type {any} */ run) => run.run_id} onNearEnd=${list.more} onSelect=${setActive}
+              keyOf=${(/** @type {any} */ run) => run.run_id} onSeen=${(/** @type {number} */ _, /** @type {number} */ last) => last === rows.length && list.more()} onSelect=${setActive}
               render=${(/** @type {any} */ run) => html`<${Row} run=${run} marked=${run.run_id === marked} />`} />`}
       </section>
     </main>`;
@@ -130,7 +130,7 @@ function useList(filter, sort) {
   const key = JSON.stringify([filter, sort]);
   const [state, setState] = useState(/** @type {any} */ ({ key: "", rows: [], cursor: null, waiting: [], error: null }));
   const loading = useRef(false);
-  const newest = useAsked((signal) => get("/runs", { ...filter, sort, limit: PAGE }, signal), [filter, sort], { everyMs: LOOK_EVERY_MS });
+  const newest = useAsked((signal) => get("/runs", { ...filter, sort, limit: PAGE }, signal), [filter, sort], { everyMs: LOOK_EVERY_MS, hears: () => true });
   useEffect(() => {
     const page = newest.data;
     if (!page) return;

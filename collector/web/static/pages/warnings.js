@@ -15,7 +15,7 @@ const PICKS = [["category", "Category", ["loop", "waste"]], ["severity", "Severi
 export function Warnings() {
   const { query } = usePlace();
   const limit = Number(query.limit ?? 100);
-  const asked = useAsked((signal) => get("/warnings", { ...query, limit }, signal), [query], { everyMs: 5000 });
+  const asked = useAsked((signal) => get("/warnings", { ...query, limit }, signal), [query], { everyMs: 5000, hears: (word) => word.event === "warning" });
   /** @type {any[]} */
   const rows = asked.data?.data ?? [];
   return html`

@@ -6,6 +6,7 @@ import { get } from "../lib/api.js";
 import { count, duration, line, money } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { choose } from "../lib/router.js";
+import { eventOf, nodeOf } from "../lib/tree.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "./asked.js";
 import { Kind } from "./badges.js";
@@ -19,10 +20,10 @@ export function Timeline({ path, version, evidence, event }) {
   const [closed, setClosed] = useState(/** @type {Set<string>} */ (new Set()));
   const asked = useAsked((signal) => get(path + "/tree", { collapse_repeats: folding ? 5 : 0 }, signal), [path, folding, version]);
   const tree = asked.data;
-  const warned = useMemo(() => new Set([...evidence].map((id) => id.split(".")[0])), [evidence]);
+  const warned = useMemo(() => new Set([...evidence].map(nodeOf)), [evidence]);
   /** @type {Line[]} */
   const lines = useMemo(() => (tree ? linesOf(tree, closed) : []), [tree, closed]);
-  const selected = event.split(".")[0];
+  const selected = nodeOf(event);
   const at = tree ? lines.findIndex((one) => !one.fold && tree.data.id[one.at] === selected) : -1;
   const pick = (/** @type {number} */ index) => {
     const one = lines[index];
@@ -61,9 +62,6 @@ export function Timeline({ path, version, evidence, event }) {
       keyOf=${(/** @type {Line} */ one) => (one.fold ? `fold-${one.fold.at}` : data.id[one.at])} onSelect=${pick}
       render=${(/** @type {Line} */ one) => (one.fold ? Folded(one.fold, data, whole) : Span(data, one.at, whole, warned, closed))} />`;
 }
-
-/** The event that tells of a node. @param {any} data @param {number} at */
-const eventOf = (data, at) => `${data.id[at]}${data.flags[at] & 4 ? ".handoff" : data.duration_us[at] === null ? ".start" : ".end"}`;
 
 /** @param {any} tree @param {Set<string>} closed @returns {Line[]} */
 function linesOf(tree, closed) {
@@ -108,7 +106,7 @@ function Span(data, at, whole, warned, closed) {
       ${warned.has(data.id[at]) && html`<b class="warn" title="evidence of a warning">▲ </b>`}<${Kind} kind=${kind} /> ${name}
       ${data.status[at] === "error" && html`<b class="bad" title="failed"> ✗</b>`}</span>
     <span role="gridcell" class="track"><span class=${`bar ${kind.toLowerCase()} ${data.status[at]}`} style=${{ left: `${left}%`, width: `max(2px, ${width}%)` }}></span>
-      ${data.ttft_us?.[at] ? html`<span class="mark" title="first token" style=${{ left: `${left + (100 * data.ttft_us[at]) / whole}%` }}></span>` : ""}</span>
+      ${data.ttft_us[at] ? html`<span class="mark" title="first token" style=${{ left: `${left + (100 * data.ttft_us[at]) / whole}%` }}></span>` : ""}</span>
     <span role="gridcell" class="number">${took === null ? "running" : duration(took / 1000)}</span>
     <span role="gridcell" class="number dim">${data.tokens[at] === null ? "" : count(data.tokens[at])}</span>
     <span role="gridcell" class="number dim">${data.cost_usd[at] === null ? "" : money(data.cost_usd[at])}</span>`;

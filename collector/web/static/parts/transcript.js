@@ -1,97 +1,131 @@
 // @ts-check
-/** What was said and done, in order: calls of models, the tools they asked for, and handoffs between agents. A step
- * that only repeats the one before is folded. */
+/** What was said and done, in order: each message once, each call of a tool with its result, and handoffs between
+ * agents. Steps that only repeat the ones before are folded. */
 
 import { html, useMemo, useState } from "../vendor/preact.js";
-import { get } from "../lib/api.js";
-import { count, duration, line, money } from "../lib/format.js";
+import { count, duration, line, money, plural } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { choose } from "../lib/router.js";
-import { usePages } from "../lib/use.js";
+import { useMessages, usePreviews } from "../lib/said.js";
+import { agentsAbove, eventOf, folded, nameOf, nodeOf, stepsOf, useTree } from "../lib/tree.js";
 import { Waiting } from "./asked.js";
 import { Badge, Kind } from "./badges.js";
 import { Windowed } from "./windowed.js";
 
-const FIRST_PAGE = 200;
-const PAGE = 1000;
-const STEPS = new Set(["LLM", "TOOL", "HANDOFF", "RETRIEVER", "EMBEDDING", "RERANKER"]);
-const FOLDED_FROM = 3;
+const USUAL_HEIGHT = 96;
+const INDENT = 22;
+const DEEPEST = 6;
 
-/** @typedef {{ event: any, times?: number, number: number }} Step */
+/** @typedef {import("../lib/tree.js").Step} Step */
 
 /** @param {{ run: any, path: string, version: any, evidence: Set<string>, event: string }} props */
 export function Transcript({ run, path, version, evidence, event }) {
-  const [open, setOpen] = useState(/** @type {Set<string>} */ (new Set()));
-  const asked = usePages((cursor, signal) => get(path + "/events", { fields: "io", limit: cursor ? PAGE : FIRST_PAGE, cursor }, signal), [path], [version]);
-  const steps = useMemo(() => folded(told(asked.data ?? []), open), [asked.data, open]);
-  const at = steps.findIndex((step) => step.event.event_id === event);
-  const move = (/** @type {number} */ by) => steps.length && choose({ event: steps[Math.max(0, Math.min(steps.length - 1, at + by))].event.event_id }, { replace: true });
-  const toggle = (/** @type {Step} */ step) => {
-    const next = new Set(open);
-    next.add(step.event.event_id);
-    setOpen(next);
+  const [open, setOpen] = useState(/** @type {Set<number>} */ (new Set()));
+  const asked = useTree(path, version);
+  const messages = useMessages(path, version, asked.data?.meta.total);
+  const { previews, want } = usePreviews(path);
+  const data = asked.data?.data;
+  const places = useMemo(() => (data ? stepsOf(asked.data) : []), [data]);
+  const steps = useMemo(() => (data ? folded(places, data.same, open) : []), [places, open]);
+  const indents = useMemo(() => (data ? agentsAbove(data) : []), [data]);
+  const tools = useMemo(() => new Set(data?.tool), [data]);
+  const warned = useMemo(() => new Set([...evidence].map(nodeOf)), [evidence]);
+  const selected = nodeOf(event);
+  const holds = (/** @type {Step} */ step) => (step.hidden ? step.hidden.some((at) => data.id[at] === selected) : data.id[step.at] === selected);
+  const active = event ? steps.findIndex(holds) : -1;
+  const pick = (/** @type {number} */ index) => {
+    const step = steps[Math.max(0, Math.min(steps.length - 1, index))];
+    if (step) choose({ event: eventOf(data, step.at) }, { replace: true });
   };
+  const unfold = (/** @type {Step} */ step) => setOpen(new Set([...open, step.at]));
   useKeys({
-    j: ["next step", () => move(1)], ArrowDown: ["next step", () => move(1)],
-    k: ["step before", () => move(-1)], ArrowUp: ["step before", () => move(-1)],
-    l: ["open what is folded", () => at >= 0 && steps[at].times && toggle(steps[at])],
+    j: ["next step", () => pick(active + 1)], ArrowDown: ["next step", () => pick(active + 1)],
+    k: ["step before", () => pick(active - 1)], ArrowUp: ["step before", () => pick(active - 1)],
+    l: ["open what is folded", () => steps[active]?.hidden && unfold(steps[active])],
     e: ["next error", () => {
-      const next = steps.findIndex((step, index) => index > at && step.event.status === "error");
-      if (next >= 0) choose({ event: steps[next].event.event_id }, { replace: true });
+      const next = steps.findIndex((step, index) => index > active && data.status[step.at] === "error");
+      if (next >= 0) pick(next);
     }],
   });
-  if (!asked.data) return html`<${Waiting} asked=${asked} />`;
-  if (!steps.length && asked.complete) return html`<p class="dim">${run.status === "running" ? "No call has ended yet." : "No model and no tool was called in this run."}</p>`;
-  return html`<${Windowed} rows=${steps} height=${78} label="Transcript" active=${at} class="grid-transcript"
-    keyOf=${(/** @type {Step} */ step) => step.event.event_id} onSelect=${(/** @type {number} */ index) => choose({ event: steps[index].event.event_id }, { replace: true })}
-    render=${(/** @type {Step} */ step) => html`<${Shown} step=${step} marked=${evidence.has(step.event.event_id)} open=${() => toggle(step)} />`} />`;
+  if (!data) return html`<${Waiting} asked=${asked} />`;
+  if (!steps.length) return html`<p class="dim">${run?.status === "running" ? "No call has been told of yet." : "No model and no tool was called in this run."}</p>`;
+  /** @param {number} at */
+  const keyOf = (at) => `${data.id[at]} ${data.status[at]}`;
+  return html`<${Windowed} rows=${steps} height=${USUAL_HEIGHT} flows label="Transcript" active=${active} class="grid-transcript"
+    keyOf=${(/** @type {Step} */ step) => data.id[step.at] + (step.hidden ? " folded" : "")} onSelect=${pick}
+    onSeen=${(/** @type {number} */ first, /** @type {number} */ last) => want(steps.slice(first, last).filter((step) => !step.hidden && !messages?.has(data.id[step.at])).map((step) => keyOf(step.at)))}
+    render=${(/** @type {Step} */ step) => {
+      const above = Math.min(indents[step.at], DEEPEST) * INDENT;
+      if (step.hidden) return html`<${Folded} step=${step} data=${data} above=${above} open=${() => unfold(step)} />`;
+      const said = messages?.get(data.id[step.at]);
+      return html`
+        <div role="gridcell" class=${`step ${data.kind[step.at].toLowerCase()} ${data.status[step.at]}`} style=${{ marginLeft: `${above}px` }}>
+          <${Head} data=${data} at=${step.at} warned=${warned.has(data.id[step.at])} />
+          ${said ? html`<${Messages} said=${said} tools=${tools} />` : html`<${Preview} preview=${previews.get(keyOf(step.at))} kind=${data.kind[step.at]} />`}
+        </div>`;
+    }} />`;
 }
 
-/** The entries that tell of steps: a call stands where it ended; one that has not, where it began. @param {any[]} entries */
-function told(entries) {
-  const steps = entries.filter((one) => STEPS.has(one.kind) && !one.duplicate_of && one.type !== "retry_triggered");
-  const ended = new Set(steps.filter((one) => one.event_id.endsWith(".end")).map((one) => one.event_id.slice(0, -4)));
-  return steps.filter((one) => !one.event_id.endsWith(".start") || !ended.has(one.event_id.slice(0, -6)));
-}
-
-/** Whether two steps say the same. @param {any} one @param {any} other */
-const alike = (one, other) => one.kind === other.kind && one.tool === other.tool && one.name === other.name && one.input === other.input && one.output === other.output && one.status === other.status;
-
-/**
- * Steps with runs of the same folded to the first of them. What comes between two calls of a tool is often only the
- * model's word that asks for it again, so every second step may repeat as well.
- * @param {any[]} events @param {Set<string>} open @returns {Step[]}
- */
-function folded(events, open) {
-  /** @type {Step[]} */
-  const steps = [];
-  for (let at = 0; at < events.length; ) {
-    let end = at + 1;
-    while (end < events.length && alike(events[at], events[end])) end++;
-    if (end - at >= FOLDED_FROM && !open.has(events[at].event_id)) steps.push({ event: events[at], times: end - at, number: at });
-    else for (let one = at; one < end; one++) steps.push({ event: events[one], number: one });
-    at = end;
-  }
-  return steps;
-}
-
-/** @param {{ step: Step, marked: boolean, open: () => void }} props */
-function Shown({ step, marked, open }) {
-  const { event, times } = step;
-  const call = event.kind === "LLM";
-  const asks = call && event.tool_requests?.length ? `asks for ${event.tool_requests.map((/** @type {any} */ one) => one.name).join(", ")}` : "";
-  const title = event.handoff ? `${event.handoff.from ?? "?"} → ${event.handoff.to ?? "?"}` : event.tool || event.model || event.name;
+/** @param {{ data: any, at: number, warned: boolean }} props */
+function Head({ data, at, warned }) {
+  const numbers = [
+    data.duration_us[at] !== null && duration(data.duration_us[at] / 1000),
+    data.tokens[at] !== null && `${count(data.tokens[at])} tokens`, data.cost_usd[at] !== null && money(data.cost_usd[at]),
+  ].filter(Boolean).join(" · ");
   return html`
-    <div role="gridcell" class=${`step ${event.kind.toLowerCase()} ${event.status}`}>
-      <p class="what">${marked && html`<b class="warn" title="evidence of a warning">▲ </b>`}<${Kind} kind=${event.kind} /> <strong>${line(title, 60)}</strong>
-        ${event.agent && html`<span class="dim">${line(event.agent, 30)}</span>`}
-        ${event.status !== "ok" && html`<${Badge} state=${event.status} />`}
-        ${times && html`<button type="button" class="quiet" onClick=${(/** @type {Event} */ click) => {
+    <p class="what">${warned && html`<b class="warn" title="evidence of a warning">▲</b>`}<${Kind} kind=${data.kind[at]} /> <strong>${line(nameOf(data, at), 60)}</strong>
+      ${data.agent[at] && !data.handoff[at] && html`<span class="dim">${line(data.agent[at], 40)}</span>`}
+      ${data.status[at] !== "ok" && html`<${Badge} state=${data.status[at]} />`}
+      <span class="grow"></span><span class="dim numbers">${numbers}</span></p>`;
+}
+
+/** Steps that repeat those above. @param {{ step: Step, data: any, above: number, open: () => void }} props */
+function Folded({ step, data, above, open }) {
+  const hidden = /** @type {number[]} */ (step.hidden);
+  const pattern = /** @type {number} */ (step.pattern);
+  const sum = (/** @type {string} */ field) => hidden.reduce((all, at) => (data[field][at] === null ? all : (all ?? 0) + data[field][at]), /** @type {number | null} */ (null));
+  const tokens = sum("tokens");
+  const cost = sum("cost_usd");
+  const what = hidden.slice(0, pattern).map((at) => line(nameOf(data, at), 30)).join(", ");
+  return html`
+    <div role="gridcell" class="step again" style=${{ marginLeft: `${above}px` }}>
+      <p class="what"><span><b>∞ ${plural(hidden.length / pattern, "more time")}</b> the same: ${what}</span>
+        <button type="button" class="quiet" onClick=${(/** @type {Event} */ click) => {
           click.stopPropagation();
           open();
-        }}>× ${times} the same</button>`}
-        <span class="grow"></span><span class="dim">${duration(event.latency_ms)}${event.usage?.total ? ` · ${count(event.usage.total)} tokens` : ""}${event.cost_usd ? ` · ${money(event.cost_usd)}` : ""}</span></p>
-      <p class="said in"><span class="dim" aria-label="in">→</span> ${line(event.input, 240) || html`<span class="dim">not captured</span>`}</p>
-      <p class="said out"><span class="dim" aria-label="out">←</span> ${event.error ? html`<span class="bad">${line([event.error.type, event.error.message].filter(Boolean).join(": "), 240)}</span>` : line(event.output, 240) || html`<span class="dim">${asks || "not captured"}</span>`}${asks && event.output ? html` <span class="dim">${asks}</span>` : ""}</p>
+        }}>Show</button>
+        <span class="grow"></span><span class="dim numbers">${[tokens !== null && `${count(tokens)} tokens`, cost !== null && money(cost)].filter(Boolean).join(" · ")}</span></p>
     </div>`;
+}
+
+/** What a call read that is new, and what it wrote. @param {{ said: import("../lib/said.js").Said, tools: Set<string> }} props */
+function Messages({ said, tools }) {
+  const messages = [...said.read, ...said.wrote];
+  const lines = messages.flatMap((message) => message.parts
+    // A tool's result stands at the tool's own step.
+    .filter((/** @type {any} */ part) => part.type !== "tool_result" || !tools.has(part.name))
+    .map((/** @type {any} */ part) => ({ role: message.role, part })));
+  return html`${lines.map(({ role, part }) => html`<${Part} role=${role} part=${part} />`)}
+    ${!said.wrote.length && html`<p class="said dim">the answer was not captured</p>`}`;
+}
+
+/** @param {{ role: string, part: any }} props */
+function Part({ role, part }) {
+  const stay = (/** @type {Event} */ click) => click.stopPropagation();
+  if (part.type === "reasoning" || role === "system" || role === "developer")
+    return html`<details class="said" onClick=${stay}><summary><span class="role">${part.type === "reasoning" ? "reasoning" : role}</span> <span class="dim">${line(part.text, 90)}</span></summary><p class="words">${part.text}</p></details>`;
+  if (part.type === "tool_call") return html`<p class="said"><span class="role">asks for</span> <code>${part.name ?? "a tool"}(${line(part.arguments, 300)})</code></p>`;
+  if (part.type === "media") return html`<p class="said"><span class="role">${role}</span> <span class="dim">${part.media_type ?? "media"}</span></p>`;
+  return html`<p class="said"><span class="role">${part.type === "tool_result" ? "result" : role}</span> <span class="words">${part.text}</span></p>`;
+}
+
+/** The beginnings of what an event read and wrote; as high while they are on their way. @param {{ preview: any, kind: string }} props */
+function Preview({ preview, kind }) {
+  const { input, output, error } = preview ?? {};
+  const asks = preview?.tool_requests?.length ? `asks for ${preview.tool_requests.join(", ")}` : "";
+  if (kind === "HANDOFF" && !input && !output) return null;
+  return html`
+    <p class="said"><span class="role">in</span> <span class=${input ? "words" : "dim"}>${input ?? (preview ? "not captured" : "…")}</span></p>
+    <p class="said"><span class="role">out</span> ${error ? html`<span class="bad words">${[error.type, error.message].filter(Boolean).join(": ")}</span>`
+      : html`<span class=${output ? "words" : "dim"}>${output ?? (asks || (preview ? "not captured" : "…"))}</span>`}</p>`;
 }
