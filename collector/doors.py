@@ -1,13 +1,9 @@
-"""Every door of the collector: those that take OTLP, and the API's, the administrator's and the proxy's."""
+"""The doors of the collector but for the receivers': the API's, the administrator's and the proxy's."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-
-from starlette.types import ASGIApp
 
 from collector.api.app import admin_app, api_app
 from collector.api.base import Api
@@ -15,48 +11,9 @@ from collector.config import Settings
 from collector.endpoints import Endpoints
 from collector.exposure import LOOPBACK_HOSTS, exposed
 from collector.intake import Intake
-from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, listen
+from collector.listening import UNIX, listen
 from collector.proxy.door import ProxyDoor
-from collector.receivers.opening import http_options, open_grpc, open_http
-from collector.reload import Reloadable
-from collector.telemetry import Health
-from collector.tls import TlsError, grpc_credentials
-
-
-@dataclass(frozen=True, slots=True)
-class Receivers:
-    """Where OTLP is received; None for a door that is off."""
-
-    grpc: str | None
-    http: str | None
-    application: ASGIApp
-    """Of OTLP/HTTP, for the doors that have it too."""
-
-
-async def open_receivers(
-    settings: Settings, intake: Intake, reloadable: Reloadable, health: Health, parts: AsyncExitStack
-) -> Receivers:
-    """Raises: ListenError."""
-    protocols = settings.receivers.otlp.protocols
-    grpc_address = None
-    if protocols.grpc.endpoint:
-        receiver = open_grpc(protocols.grpc, intake)
-        try:
-            tls = protocols.grpc.tls
-            credentials = grpc_credentials(tls) if tls.cert_file else None
-            port = receiver.start(
-                protocols.grpc.endpoint, credentials, socket_mode=protocols.grpc.socket_mode
-            )
-        except (OSError, TlsError) as error:
-            raise ListenError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}") from None
-        health.leaving.append(receiver.leave)
-        parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
-        unix = protocols.grpc.endpoint.startswith(UNIX)
-        grpc_address = protocols.grpc.endpoint if unix else f"{_host(protocols.grpc.endpoint)}:{port}"
-    http, take_over = open_http(protocols.http, intake)
-    reloadable.tell(take_over)
-    where = await listen("http", protocols.http.endpoint, http, parts, **http_options(protocols.http))
-    return Receivers(grpc_address, where, http)
+from collector.receiving import Receivers
 
 
 async def open_others(
@@ -67,7 +24,7 @@ async def open_others(
     received: Receivers,
     parts: AsyncExitStack,
 ) -> Endpoints:
-    """Opens every door but the receivers'.
+    """Opens them, and says where every door is.
 
     Raises: ListenError.
     """

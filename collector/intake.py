@@ -144,6 +144,11 @@ class Submission:
     """Memory held for the body; `take` lets it go when the request has ended."""
 
 
+def _not_kept(request: Submission, reason: str) -> None:
+    """While the collector starts there is no place yet for what can not be read."""
+    raise OSError("the collector is starting")
+
+
 class Intake:
     """Takes requests of all signals.
 
@@ -179,8 +184,8 @@ class Intake:
         """Refuse everything: the collector is about to end."""
         self.taken: Callable[[str, Header, bytes], None] = lambda signal, header, body: None
         """Told of each request that is safe. Must neither fail nor wait."""
-        self.given_up: Callable[[Submission, str], None] = lambda request, reason: None
-        """Told of a request that a fault of ours keeps us from reading, before its client is told so.
+        self.given_up: Callable[[Submission, str], None] = _not_kept
+        """Keeps a request that a fault of ours keeps us from reading, before its client is told so.
 
         Raises: DeadLettersFullError, OSError: it is not kept; the client is asked to come back.
         """

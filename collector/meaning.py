@@ -1,12 +1,16 @@
 """Settings that only the parts which use them understand: looked at before anything is opened, the same way by
-`serve`, `proxy` and `validate`."""
+`serve`, `proxy` and `validate`.
+
+Where all is as it comes nothing can be wrong, and the part is not asked: it would have to be imported before any door
+is open.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from collector.config import Settings
+from collector.config import ProxySettings, Settings
 
 
 def not_understood(settings: Settings) -> list[str]:
@@ -23,6 +27,8 @@ def not_understood(settings: Settings) -> list[str]:
 
 def _proxy(settings: Settings) -> None:
     """Raises: ValueError."""
+    if settings.proxy.model_copy(update={"endpoint": None}) == ProxySettings(endpoint=None):
+        return
     from collector.proxy.gate import Gate
     from collector.proxy.plugins import checked
     from collector.proxy.routes import Routes
@@ -44,14 +50,15 @@ def _capture(settings: Settings) -> None:
 
 def _loops(settings: Settings) -> None:
     """Raises: ValueError."""
-    from collector.plugins import load_detectors
-    from mappers.loops.configure import configured
+    if settings.loops.detectors or settings.loops.disabled:
+        from collector.plugins import load_detectors
+        from mappers.loops.configure import configured
 
-    others, _ = load_detectors()
-    try:
-        configured(settings.loops.detectors, settings.loops.disabled, others)
-    except ValueError as error:
-        raise ValueError(f"loops: {error}") from None
+        others, _ = load_detectors()
+        try:
+            configured(settings.loops.detectors, settings.loops.disabled, others)
+        except ValueError as error:
+            raise ValueError(f"loops: {error}") from None
     if settings.loops.replicas > 1 and not settings.sinks.clickhouse.url:
         raise ValueError(
             "loops.replicas: the embedded database belongs to one collector; several need sinks.clickhouse.url"

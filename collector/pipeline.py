@@ -26,7 +26,7 @@ from collector.breaker import Breaker
 from collector.deadletter import DeadLetters, DeadLettersFullError, Letter
 from collector.flow import Flow
 from collector.isolation import unfit
-from collector.journal import Cursor, Journal, Position, Record
+from collector.journal import SINK_CURSOR, Cursor, Journal, Position, Record
 from collector.order import WriteOrder
 from collector.otlp.cut import count, cut
 from mappers.model import Event, LogRecord, Run, Span, Warning
@@ -37,8 +37,6 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.25
 LONGEST_RETRY_S = 30.0
 IDLE_WAIT_S = 0.5
-SINK_CURSOR = "sink"
-"""The cursor of a pipeline in its journal."""
 FATAL_ATTEMPTS = 5
 """A batch that was being stored when the process died so often in a row may be what kills it: its records are stored
 one by one, and the one with which it dies as often again is kept aside. Whoever kills the process from without, again

@@ -64,7 +64,7 @@ def serve(
         fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
 
-    from collector.service import ServiceError
+    from collector.exits import ServiceError
     from collector.service import serve as run
 
     try:

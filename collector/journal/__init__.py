@@ -1,12 +1,13 @@
 """The journal: what was acknowledged, on disk, until every sink has it. See README.md for the format."""
 
 from collector.journal.atrest import Files
-from collector.journal.cursor import Cursor
+from collector.journal.cursor import SINK_CURSOR, Cursor
 from collector.journal.journal import Journal, JournalError, JournalFullError, JournalLockedError
 from collector.journal.reader import Reader
 from collector.journal.record import Header, Position, Record
 
 __all__ = [
+    "SINK_CURSOR",
     "Cursor",
     "Files",
     "Header",

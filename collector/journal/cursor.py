@@ -10,6 +10,8 @@ from pathlib import Path
 
 from collector.journal.record import Position
 
+SINK_CURSOR = "sink"
+"""The cursor of a pipeline in its journal."""
 SLOT_SIZE = 4096
 _SLOT = struct.Struct("<10Q")
 """Generation, position (segment, offset, sequence, items), the same of the intent (zeros: none), attempts."""

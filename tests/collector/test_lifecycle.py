@@ -275,10 +275,10 @@ def test_what_comes_while_others_learn_that_we_end_is_still_taken(data_dir: Path
 
 SLOW_STORE = """
 import time
-import collector.service
+import collector.working
 from collector.cli import main
-opened = collector.service._open_store
-collector.service._open_store = lambda settings: (time.sleep(1), opened(settings))[1]
+opened = collector.working._open_store
+collector.working._open_store = lambda settings: (time.sleep(1), opened(settings))[1]
 main()
 """
 

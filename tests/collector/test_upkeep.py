@@ -18,7 +18,7 @@ from collector.intake import Intake, Outcome, Submission, Verdict
 from collector.journal import Header, Journal, Record
 from collector.keys import Keys, Scope, keys_file
 from collector.otlp import Signal
-from collector.service import _keep_aside
+from collector.working import _keep_aside
 from tests.collector.receivers.test_http import request
 from tests.corpus import select
 from tests.listening import serving
@@ -191,6 +191,17 @@ def test_a_replay_waits_for_a_collector_that_is_busy(two_tenants: Path) -> None:
     with serving(busy) as url:
         replayed = run("journal", "replay", "--to", url, str(two_tenants))
     assert (replayed.exit_code, replayed.output, answers) == (0, "3 records sent\n", [])
+
+
+def test_nothing_is_called_kept_before_there_is_a_place_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.intake.check", lambda *_: 1 / 0)
+    intake = Intake({})  # as it is while the store opens
+    outcomes: list[Outcome] = []
+    for _ in range(6):
+        intake.take(
+            Submission(Signal.TRACES, request(0x6200003).SerializeToString(), "http"), outcomes.append
+        )
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.REFUSED] * 6
 
 
 @pytest.mark.parametrize("transport", ["protobuf", "json"])

@@ -1,0 +1,191 @@
+"""What becomes of telemetry once it is safe: the store, the ways into it, and all that reads from it.
+
+It is imported and opened while telemetry is already taken (`receiving`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from functools import partial
+from importlib.metadata import version
+
+from collector.api.base import Api
+from collector.balance import balanced
+from collector.config import Settings
+from collector.deadletter import DEAD_LETTERS, DeadLetters, Letter
+from collector.doors import open_others
+from collector.endpoints import Endpoints, publish
+from collector.erasure import Erasures, Places
+from collector.exits import EX_UNAVAILABLE, ServiceError, making
+from collector.intake import Intake, Submission
+from collector.jobs import Jobs
+from collector.journal import Header, Journal, Record
+from collector.listening import ListenError
+from collector.live import Live
+from collector.metrics import Metrics, Sources
+from collector.notify import Notifier
+from collector.processing import Processing
+from collector.proxy.capture import installation_salt
+from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, wire_capture
+from collector.receiving import Receiving
+from collector.reload import Reloadable
+from collector.retention import Retention
+from collector.states import States
+from collector.status import status_of
+from collector.store import EMBEDDED, server_of
+from collector.tap import Taps
+from collector.understanding import Understanding
+from mappers.cost import Prices
+from sinks.base import SinkError
+from sinks.clickhouse import Exchanges, Reader, Store, StoredSettings
+from sinks.clickhouse.erasing import Eraser
+from sinks.clickhouse.expiry import Expiry
+
+NOTIFY_S = 2.0
+"""Longest wait at the end for notifications to be sent."""
+
+
+async def open_working(
+    settings: Settings, prices: Prices, receiving: Receiving, reloadable: Reloadable, parts: AsyncExitStack
+) -> Endpoints:
+    """Opens all of it, and says where every door is.
+
+    Args:
+        parts: gets the closing of each.
+
+    Raises:
+        ServiceError: a port is taken, the store can not be opened.
+    """
+    directory = settings.data_dir
+    journals, intake, health = receiving.journals, receiving.intake, receiving.health
+    store = await asyncio.to_thread(_open_store, settings)
+    parts.callback(store.close)
+    reader = Reader(store)
+    understanding = Understanding(settings, prices)
+    dead_letters = DeadLetters(
+        directory / DEAD_LETTERS,
+        understanding.redactions["traces"].masked_request,
+        settings.sinks.clickhouse.dead_letter.max_bytes,
+    )
+    intake.given_up = partial(_keep_aside, dead_letters, intake)
+    notifier = Notifier(settings.notifications.webhooks)
+    parts.callback(notifier.close, NOTIFY_S)
+    processing = await asyncio.to_thread(
+        Processing, settings, understanding, journals, dead_letters, store, reader, notifier
+    )
+    parts.push_async_callback(asyncio.to_thread, processing.end)
+    live, taps = Live(), Taps()
+    intake.taken = taps.received
+    processing.told_to(live, taps)
+    pipelines, tombstones = processing.pipelines, processing.tombstones
+    kept_settings = StoredSettings(store)
+    erasures = Erasures(
+        Eraser(store),
+        reader,
+        tombstones,
+        processing.derivation,
+        processing.rewriter,
+        Places(
+            journals,
+            directory / DEAD_LETTERS,
+            understanding.record_reader(understanding.normalizer()).run_of,
+            live.forget,
+            processing.refused,
+        ),
+    )
+    retention = Retention(Expiry(store), kept_settings, processing.derivation)
+    jobs = Jobs(reader, kept_settings, processing.rewriter, understanding.normalizer)
+    health.checks = {f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()} | {
+        f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()
+    }
+    metrics = Metrics(
+        Sources(
+            version("eddyline"),
+            intake,
+            journals,
+            processing.stages,
+            pipelines,
+            lambda signal: balanced(intake, journals[signal], pipelines[signal]),
+            dead_letters,
+            processing.breaker,
+            processing.totals,
+            reloadable,
+        )
+    )
+    lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
+    parts.callback(lag.cancel)
+    archive = archive_in(settings, store, tombstones)
+    with making(directory):
+        salt = installation_salt(directory)
+    proxy = ProxyDoor(settings.proxy, into(intake), salt, wire_capture(settings), archive)
+    api = Api(
+        reader,
+        status_of(intake, journals, processing, dead_letters, understanding, proxy, notifier, directory),
+        health,
+        normalizer=understanding.normalizer,
+        keys=receiving.keys,
+        metrics=metrics.text,
+        taps=taps,
+        exchanges=Exchanges(store),
+        live=live,
+        plugins=await asyncio.to_thread(plugin_control, proxy, kept_settings),
+        intake=intake,
+        erasures=erasures,
+        retention=retention,
+        jobs=jobs,
+        tombstones=tombstones,
+        redaction=understanding.redaction,
+        components=States(health, lambda: intake.draining, journals, pipelines, dead_letters).document,
+    )
+
+    processing.start()
+    parts.push_async_callback(processing.drain, settings.service.shutdown.timeout)
+    try:
+        endpoints = await open_others(settings, intake, api, proxy, receiving.receivers, parts)
+    except ListenError as error:
+        raise ServiceError(str(error), EX_UNAVAILABLE) from None
+    # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
+    # finds nobody there may not.
+    parts.push_async_callback(processing.drain, settings.service.shutdown.timeout)
+    for work in (erasures, retention, jobs):
+        parts.push_async_callback(asyncio.to_thread, work.stop)
+        work.start()
+    parts.push_async_callback(_leave, receiving, taps, live, settings.service.shutdown.drain_delay)
+    health.ready = True
+    publish(directory, endpoints)
+    return endpoints
+
+
+async def _leave(receiving: Receiving, taps: Taps, live: Live, drain_delay: float) -> None:
+    """The first step of the end: says that nobody is to be sent here, waits until that is known, refuses."""
+    receiving.health.leave()
+    await asyncio.sleep(drain_delay)
+    receiving.intake.draining = True
+    taps.end()
+    live.end()
+
+
+def _has_room(journal: Journal) -> bool:
+    return not journal.room()
+
+
+def _open_store(settings: Settings) -> Store:
+    clickhouse = settings.sinks.clickhouse
+    where = settings.data_dir / EMBEDDED
+    try:
+        with making(where):
+            return Store.open(server_of(clickhouse) or where)
+    except SinkError as error:
+        raise ServiceError(f"the store can not be opened: {error}", EX_UNAVAILABLE) from error
+
+
+def _keep_aside(dead_letters: DeadLetters, intake: Intake, request: Submission, reason: str) -> None:
+    """Keeps a request that can not be read.
+
+    Raises: DeadLettersFullError, OSError.
+    """
+    body = intake.inflated(request)
+    header = Header(time.time_ns(), request.tenant, request.project, request.transport)
+    dead_letters.keep([Letter(Record(0, header, body), request.signal, reason, json=request.json)])
