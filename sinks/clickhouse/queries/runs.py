@@ -29,6 +29,10 @@ class Order(StrEnum):
     WARNINGS = "Warnings"
 
 
+INDEXED = 20
+"""From so many ids on, to look each up in the index takes longer than to read the ids of all runs (of a million: 20 ms
+of processor time against 5)."""
+
 Cursor = tuple[int | float, str]
 """Sort key and run id of the last run of a page."""
 
@@ -141,6 +145,7 @@ class RunQueries(Queries):
             SELECT {" AND ".join([*conditions, *_older(cursor, values)])}, {selection(RUNS)} FROM otel.runs
             WHERE Tenant = {{tenant:String}} AND RunId IN {{among:Array(String)}}
             ORDER BY Version DESC LIMIT 1 BY RunId
+            SETTINGS use_skip_indexes = {int(len(window.run_ids) < INDEXED)}
             """,
             values,
         )
@@ -190,7 +195,8 @@ class RunQueries(Queries):
         """The runs that there are, by id."""
         rows = self._store.query(
             f"SELECT {selection(RUNS)} FROM otel.runs WHERE Tenant = {{tenant:String}}"
-            " AND RunId IN {runs:Array(String)} ORDER BY Version DESC LIMIT 1 BY RunId",
+            " AND RunId IN {runs:Array(String)} ORDER BY Version DESC LIMIT 1 BY RunId"
+            f" SETTINGS use_skip_indexes = {int(len(run_ids) < INDEXED)}",
             {"tenant": tenant, "runs": list(run_ids)},
         )
         return {run.run_id: run for run in map(self._read, rows)}
