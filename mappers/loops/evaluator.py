@@ -12,7 +12,7 @@ from mappers.loops.outline import Outline
 from mappers.loops.recent import Novelty, Recent
 from mappers.loops.step import Step, StepKind
 
-ENGINE_VERSION = "2"
+ENGINE_VERSION = "3"
 """Grows when the same steps give other findings than before."""
 MAX_FINDINGS = 8
 """Of one category in one run; further ones would say the same."""

@@ -53,4 +53,5 @@ class NearRepeat:
 
 
 def _varies(step: Step) -> bool:
-    return step.near and (step.soft or step.quiet)
+    """Something that was done with other details, and is said to have been, was no attempt at the same."""
+    return step.near and (step.soft or step.quiet) and not step.acknowledges

@@ -11,6 +11,9 @@ from mappers.loops.outline import Outline
 from mappers.loops.recent import Recent
 from mappers.loops.step import Step, StepKind
 
+FEW_WORDS = 3
+"""Of arguments, keys included, that name an item rather than say something."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SameResult:
@@ -20,6 +23,8 @@ class SameResult:
     """The same answer within the window."""
     length: int = 60
     """Shorter answers are the same by chance."""
+    long: int = 200
+    """Shorter answers may well hold for several items that are asked for one by one."""
 
     name: ClassVar[str] = "same_result"
     category: ClassVar[str] = LOOP
@@ -46,6 +51,7 @@ class SameResult:
             other
             for other in recent.of_tool
             if other.has_result and other.outcome == step.outcome and not other.quiet
+            if not self._asks_of_another(step, other)
         ]
         chain = [other for other in same if other.progress == step.progress]
         if len(chain) + 1 >= self.chain:
@@ -53,6 +59,14 @@ class SameResult:
         if len(same) + 1 >= self.total:
             return Hit(step.outcome, len(same) + 1, same)
         return None
+
+    def _asks_of_another(self, step: Step, other: Step) -> bool:
+        """A short answer that holds for each of many items, which the calls number or name, is no answer again."""
+        return (
+            step.result_length < self.long
+            and other.exact != step.exact
+            and (other.shape == step.shape or max(len(step.sketch), len(other.sketch)) <= FEW_WORDS)
+        )
 
     def describe(self, tool: str, count: int, facts: Mapping[str, str]) -> str:
         return f"`{tool}` gave the same answer {count} times"

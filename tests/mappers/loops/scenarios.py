@@ -271,6 +271,37 @@ def filling_in_a_form(script: Script) -> None:
 
 
 @work
+def one_answer_for_each_of_many_items(script: Script) -> None:
+    for number in range(10):
+        answer = (
+            '{"in_stock": false, "warehouse": "north", "restock_date": null, "colour": "none in particular"}'
+        )
+        script.tool("check_stock", {"sku": f"S{number * 31}"}, answer)
+
+
+@work
+def a_list_of_tasks_that_is_kept(script: Script) -> None:
+    tasks = [script.words(3) for _ in range(8)]
+    for done in range(8):
+        written = [{"task": task, "done": number < done} for number, task in enumerate(tasks)]
+        answer = "The list has been updated successfully. Keep using it and go on with the current task."
+        script.tool("write_tasks", {"tasks": written}, answer)
+
+
+@work
+def fields_that_are_filled_in(script: Script) -> None:
+    for number in range(8):
+        answer = "The text was typed into the field; nothing else on this page has changed since then."
+        script.tool("browser_type", {"field": number, "text": script.words(1)}, answer)
+
+
+@work
+def directories_that_are_walked(script: Script) -> None:
+    for _ in range(10):
+        script.tool("shell", {"command": "ls -a"}, ".\n..\n" + script.page(4))
+
+
+@work
 def many_calls_without_content(script: Script) -> None:
     for _ in range(30):
         script.tool("search", None, None)
@@ -414,3 +445,48 @@ def a_file_that_only_grows(script: Script) -> None:
 def polling_that_never_ends(script: Script) -> None:
     for _ in range(25):
         script.tool("get_job_status", {"id": 7}, '{"status": "running"}')
+
+
+@loop("same_error")
+def edits_without_effect(script: Script) -> None:
+    failures = [f"FAILED test_{number} - AssertionError: {script.words(4)}" for number in range(3)]
+    for number in range(6):
+        script.tool("edit", {"old": script.words(5), "new": script.words(5)}, "The file was edited.")
+        script.tool("run_tests", {}, "\n".join([*failures, f"3 failed in 0.4{number}s"]))
+
+
+@loop("exact_repeat")
+def a_page_with_a_clock(script: Script) -> None:
+    page = [script.words(5) for _ in range(40)]
+    for number in range(7):
+        shown = "\n".join([f"It is 12:{number:02}:13", script.words(3), *page])
+        script.tool("click", {"element": "submit"}, shown)
+
+
+@loop("cycle")
+def scrolling_to_and_fro(script: Script) -> None:
+    top, bottom = script.page(20), script.page(20)
+    for _ in range(5):
+        script.tool("scroll", {"to": "bottom"}, bottom).tool("scroll", {"to": "top"}, top)
+
+
+@loop("handoff_loop")
+def three_agents_in_turn(script: Script) -> None:
+    for _ in range(4):
+        for agent in ("planner", "researcher", "writer"):
+            script.hands_to(agent, "please find the revenue of the harbour company for 2023")
+
+
+@loop("repeated_output")
+def the_same_question_whatever_is_answered(script: Script) -> None:
+    for _ in range(5):
+        script.says(
+            "Could you please say which revenue of the harbour company you mean?", told="yes, please do"
+        )
+
+
+@loop("same_error")
+def the_same_mistake_in_other_code(script: Script) -> None:
+    for number in range(6):
+        trace = f'Traceback (most recent call last):\n  File "<stdin>", line {number + 2}, in <module>\n'
+        script.tool("python", {"code": script.words(20)}, trace + "NameError: name 'harbour' is not defined")

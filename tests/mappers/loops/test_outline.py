@@ -23,6 +23,7 @@ from mappers.model import Event, Span, StatusCode
 from mappers.normalize import Normalizer
 from tests.corpus import captured, scenarios
 from tests.mappers.loops.scenarios import LOOPS, WORK, Script
+from tests.mappers.loops.telling import TELLINGS, Telling
 from tests.mappers.spans import captured_spans, span_of
 
 SECOND = 10**9
@@ -64,6 +65,7 @@ class Spans(Script):
     """The same agents, told in spans."""
 
     spans: list[Span] = field(default_factory=list)
+    telling: Telling = TELLINGS["gen_ai"]
 
     def tool(
         self,
@@ -76,34 +78,18 @@ class Spans(Script):
         beside: bool = False,
     ) -> Script:
         super().tool(name, arguments, result, error, takes=takes, beside=beside)
-        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
-        if arguments is not None:
-            attributes["gen_ai.tool.call.arguments"] = json.dumps(arguments)
-        if result is not None:
-            attributes["gen_ai.tool.call.result"] = result
-        self._tell(attributes, error)
+        self._tell(self.telling.tool(name, arguments, result), error)
         return self
 
     def says(self, text: str, agent: str = "worker", told: str = "", tokens: int | None = 50) -> Script:
         super().says(text, agent, told, tokens)
-        answer = [{"role": "assistant", "parts": [{"type": "text", "content": text}]}]
-        attributes = {"gen_ai.operation.name": "chat", "gen_ai.output.messages": json.dumps(answer)}
-        if told:
-            attributes["gen_ai.input.messages"] = json.dumps(
-                [{"role": "user", "parts": [{"type": "text", "content": told}]}]
-            )
-        self._tell(attributes)
+        self._tell(self.telling.says(text, told))
         return self
 
     def hands_to(self, agent: str, instruction: str) -> Script:
         super().hands_to(agent, instruction)
-        self._tell(
-            {
-                "gen_ai.operation.name": "execute_tool",
-                "gen_ai.tool.name": f"transfer_to_{agent}",
-                "gen_ai.tool.call.arguments": json.dumps({"task": instruction}) if instruction else "",
-            }
-        )
+        task = {"task": instruction} if instruction else None
+        self._tell(self.telling.tool(f"transfer_to_{agent}", task, None))
         return self
 
     def _tell(self, attributes: Mapping[str, Any], error: str | None = None) -> None:
@@ -121,19 +107,21 @@ class Spans(Script):
         )
 
 
+@pytest.mark.parametrize("telling", TELLINGS)
 @pytest.mark.parametrize("name", LOOPS)
-def test_a_loop_that_is_told_in_spans_is_possible_and_found(name: str) -> None:
+def test_a_loop_that_is_told_in_spans_is_possible_and_found(name: str, telling: str) -> None:
     detector, build = LOOPS[name]
-    script = Spans()
+    script = Spans(telling=TELLINGS[telling])
     build(script)
     found = happenings(events_of(script.spans))
     assert outlined(found, Engine())
     assert detector in evaluated(found, Engine())
 
 
+@pytest.mark.parametrize("telling", TELLINGS)
 @pytest.mark.parametrize("name", WORK)
-def test_work_that_is_told_in_spans_is_no_loop(name: str) -> None:
-    script = Spans()
+def test_work_that_is_told_in_spans_is_no_loop(name: str, telling: str) -> None:
+    script = Spans(telling=TELLINGS[telling])
     WORK[name](script)
     names = evaluated(happenings(events_of(script.spans)), Engine())
     assert not names & {detector.name for detector in BUILTIN if detector.category == LOOP}
