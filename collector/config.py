@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -47,6 +48,7 @@ def _duration(value: object) -> object:
     return value
 
 
+_HEADER = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 _SERVER_URL = re.compile(r"^https?://[^/\s]+(?:/\S*)?$")
 MAX_SOCKET_PATH = 100
 """Bytes; the system takes no more than 107."""
@@ -364,8 +366,72 @@ class ClickHouseSink(Section):
         return 0.2 if self.embedded else 1.0
 
 
+class ForwardBatch(Section):
+    max_items: Annotated[int, Field(ge=1)] = 2048
+    """Spans or log records sent at once, but a request that came is never cut."""
+    max_bytes: ByteSize = ByteSize(4 << 20)
+    """Journal bytes sent at once."""
+    flush_timeout: Seconds = 1.0
+    """Longest wait for a request to fill."""
+
+
+class ForwardSettings(Section):
+    """What all sinks have that telemetry is passed on to."""
+
+    signals: Annotated[list[Literal["traces", "logs"]], Field(min_length=1)] = ["traces", "logs"]
+    """What is passed on."""
+    attributes: Literal["received", "gen_ai"] = "received"
+    """Whether spans go as they came, or also carry the attributes of the GenAI conventions that they lack."""
+    max_waiting_bytes: Annotated[ByteSize, Field(ge=1 << 10)] = ByteSize(1 << 30)
+    """Bytes of the journal that wait for this sink; of more, the oldest are not passed on."""
+    batch: ForwardBatch = ForwardBatch()
+
+
+class OtlpSink(ForwardSettings):
+    """One entry of `sinks.otlp`."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
+    """`http(s)://host[:port]`; over HTTP a path may follow, below which `/v1/traces` and `/v1/logs` are."""
+    protocol: Literal["http", "grpc"] = "http"
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Sent along, such as the target's API key."""
+    compression: Annotated[Literal["gzip", "zstd", "off"], BeforeValidator(_bare_off)] = "gzip"
+    timeout: Seconds = 10.0
+    """Longest wait for an answer."""
+    tls: ClientTlsSettings = ClientTlsSettings()
+
+    @model_validator(mode="after")
+    def _of_its_protocol(self) -> OtlpSink:
+        if self.protocol == "grpc" and self.compression == "zstd":
+            raise ValueError("compression: zstd is for protocol: http")
+        if self.protocol == "grpc" and urlsplit(self.endpoint).path.strip("/"):
+            raise ValueError("over gRPC the endpoint has no path")
+        for name, value in self.headers.items():
+            if not _HEADER.match(name) or not value.isprintable() or not value.isascii():
+                raise ValueError(f"headers: {name!r} can not be sent")
+        return self
+
+
+class JsonlSink(ForwardSettings):
+    """One entry of `sinks.jsonl`."""
+
+    path: Path
+    """Directory of the files."""
+    max_bytes: Annotated[ByteSize, Field(ge=1 << 10)] = ByteSize(100 << 20)
+    """Size at which a file is closed and the next one begun."""
+    max_files: Annotated[int, Field(ge=0)] = 10
+    """Closed files of a signal that are kept."""
+
+
+SinkName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+
 class Sinks(Section):
     clickhouse: ClickHouseSink = ClickHouseSink()
+    otlp: dict[SinkName, OtlpSink] = {}
+    """Collectors and backends that telemetry is passed on to by OTLP, by name; see below."""
+    jsonl: dict[SinkName, JsonlSink] = {}
+    """Directories that it is written to as OTLP/JSON, by name; see below."""
 
 
 class DeriverSettings(Section):

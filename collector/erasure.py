@@ -245,7 +245,7 @@ class Erasures:
 
         Raises: StoppedError.
         """
-        written = journal.next_sequence
+        journal.wanted_gone = written = journal.next_sequence
         while journal.holds_before(written):
             journal.rotate()
             if self._stopping.wait(JOURNAL_LOOK_S):

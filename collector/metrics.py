@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from collector.breaker import Breaker
 from collector.deadletter import DeadLetters
+from collector.forwarding.opening import Forwards
 from collector.intake import Intake
 from collector.journal import Journal
 from collector.pipeline import Pipeline
@@ -63,6 +64,7 @@ class Sources:
     breaker: Breaker
     totals: Totals
     reloadable: Reloadable
+    forwards: Forwards
 
 
 class Metrics(Collector):
@@ -266,14 +268,26 @@ class Metrics(Collector):
                 fates.add_metric([signal, fate], value)
             queue.add_metric(["clickhouse", signal], balance["queued"])
             name = ITEMS[signal]
+            passed_on = [one for one in self._sources.forwards.forwarders if one.signal == signal]
+            for forwarder in passed_on:
+                queue.add_metric([forwarder.name, signal], forwarder.waiting_items)
             for what, value in (
                 ("sent", balance["stored"] + balance["duplicates"]),
                 ("send_failed", balance["dead_lettered"]),
+                ("enqueue_failed", 0),
             ):
                 family = CounterMetricFamily(
                     f"otelcol_exporter_{what}_{name}", "Since the start.", labels=["exporter"]
                 )
                 family.add_metric(["clickhouse"], value)
+                for forwarder in passed_on:
+                    told = forwarder.told
+                    of_forward = {
+                        "sent": told.sent - told.rejected,
+                        "send_failed": told.failed + told.rejected,
+                        "enqueue_failed": told.given_up,
+                    }
+                    family.add_metric([forwarder.name], of_forward[what])
                 yield family
         yield fates
         yield queue

@@ -19,6 +19,7 @@ from collector.documents import ConfigError
 from collector.endpoints import api_token, withdraw
 from collector.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, ServiceError, making
 from collector.exposure import ExposureError, ingest_needs_key
+from collector.forwarding.naming import cursor_name, forwards_of
 from collector.gate import Gate
 from collector.intake import Intake
 from collector.journal import SINK_CURSOR, Journal, JournalLockedError
@@ -133,7 +134,13 @@ def _take_over(settings: Settings, intake: Intake, keys: Keys) -> None:
 def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
     journal = Journal(
         settings.data_dir / "journal" / signal,
-        segment_bytes=settings.journal.segment_size,
+        # Who is passed on to and can not keep up gives whole segments up.
+        segment_bytes=min(
+            [
+                settings.journal.segment_size,
+                *(forward.max_waiting_bytes // 4 for _, forward in forwards_of(settings.sinks)),
+            ]
+        ),
         ack=settings.journal.ack,
         max_queue_bytes=settings.journal.max_queue_size,
         max_bytes=settings.journal.max_bytes,
@@ -148,7 +155,11 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
         raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
     parts.callback(journal.close)
     with making(journal.directory):
-        journal.cursor(SINK_CURSOR)  # before anything is appended
+        # Before anything is appended.
+        journal.cursor(SINK_CURSOR)
+        for name, forward in forwards_of(settings.sinks):
+            if signal in forward.signals:
+                journal.cursor(cursor_name(name), counts=False)
     return journal
 
 

@@ -100,6 +100,11 @@ class ProjectRules:
         self._settings = settings
         self._known: dict[str, Rules] = {}
 
+    @property
+    def secrets_only(self) -> bool:
+        """Whether no project has rules of its own, or others than that secrets are masked."""
+        return _compiled(self._settings) == Rules(frozenset(), ()) and not self._settings.projects
+
     def of(self, project: str) -> Rules:
         rules = self._known.get(project)
         if rules is None:
@@ -125,6 +130,11 @@ class Redaction:
         """Items that were looked through value by value."""
         self.failures = 0
         """Items that could not be masked; they were stored without what they held."""
+
+    @property
+    def secrets_only(self) -> bool:
+        """Whether nothing but secrets is masked, in any project: what has no mark of one stays as it is."""
+        return self._rules.secrets_only
 
     def saw(self, body: bytes, items: Sequence[Item]) -> None:
         """Remembers what was decoded from a record, until `mask`."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from collector.deadletter import DeadLetters
+from collector.forwarding.opening import Forwards
 from collector.journal import Journal
 from collector.pipeline import Pipeline
 from collector.telemetry import Health
@@ -25,12 +26,14 @@ class States:
         journals: Mapping[str, Journal],
         pipelines: Mapping[str, Pipeline[Any]],
         dead_letters: DeadLetters,
+        forwards: Forwards,
     ) -> None:
         self._health = health
         self._draining = draining
         self._journals = journals
         self._pipelines = pipelines
         self._dead_letters = dead_letters
+        self._forwards = forwards
 
     def document(self) -> dict[str, Any]:
         found: dict[str, tuple[str, str]] = {"receivers": (self._receivers(), "")}
@@ -43,6 +46,9 @@ class States:
             else:
                 state = RECOVERABLE if pipeline.last_error else OK
             found[f"pipeline/{signal}"] = (state, pipeline.last_error)
+        for forwarder in self._forwards.forwarders:
+            error = forwarder.told.last_error
+            found[f"{forwarder.name}/{forwarder.signal}"] = (RECOVERABLE if error else OK, error)
         full = self._dead_letters.is_full
         found["dead_letters"] = (PERMANENT, "the file is full") if full else (OK, "")
         return {

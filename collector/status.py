@@ -10,6 +10,7 @@ from pathlib import Path
 from collector.balance import balanced
 from collector.deadletter import DeadLetters
 from collector.endpoints import find
+from collector.forwarding.opening import Forwards
 from collector.intake import Intake
 from collector.journal import Journal
 from collector.notify import Notifier
@@ -24,6 +25,7 @@ def status_of(
     journals: Mapping[str, Journal],
     processing: Processing,
     dead_letters: DeadLetters,
+    forwards: Forwards,
     understanding: Understanding,
     proxy: ProxyDoor,
     notifier: Notifier,
@@ -61,5 +63,6 @@ def status_of(
                 signal: {"last_error": pipeline.last_error or None, "lag_s": round(pipeline.lag_s, 3)}
                 for signal, pipeline in pipelines.items()
             },
+            "forwards": forwards.document,
         },
     )

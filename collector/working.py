@@ -19,6 +19,8 @@ from collector.doors import open_others
 from collector.endpoints import Endpoints, publish
 from collector.erasure import Erasures, Places
 from collector.exits import EX_UNAVAILABLE, ServiceError, making
+from collector.forwarding.opening import open_forwards
+from collector.forwarding.passage import Passage
 from collector.intake import Intake, Submission
 from collector.jobs import Jobs
 from collector.journal import Header, Journal, Record
@@ -80,6 +82,18 @@ async def open_working(
     intake.taken = taps.received
     processing.told_to(live, taps)
     pipelines, tombstones = processing.pipelines, processing.tombstones
+    run_of = understanding.record_reader(understanding.normalizer()).run_of
+    forwards = open_forwards(
+        settings.sinks,
+        journals,
+        lambda signal, forward: Passage(
+            signal,
+            understanding.redaction(signal),
+            tombstones,
+            run_of,
+            understanding.normalizer() if forward.attributes == "gen_ai" else None,
+        ),
+    )
     kept_settings = StoredSettings(store)
     erasures = Erasures(
         Eraser(store),
@@ -90,7 +104,7 @@ async def open_working(
         Places(
             journals,
             directory / DEAD_LETTERS,
-            understanding.record_reader(understanding.normalizer()).run_of,
+            run_of,
             live.forget,
             processing.refused,
         ),
@@ -112,6 +126,7 @@ async def open_working(
             processing.breaker,
             processing.totals,
             reloadable,
+            forwards,
         )
     )
     lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
@@ -122,7 +137,9 @@ async def open_working(
     proxy = ProxyDoor(settings.proxy, into(intake), salt, wire_capture(settings), archive)
     api = Api(
         reader,
-        status_of(intake, journals, processing, dead_letters, understanding, proxy, notifier, directory),
+        status_of(
+            intake, journals, processing, dead_letters, forwards, understanding, proxy, notifier, directory
+        ),
         health,
         normalizer=understanding.normalizer,
         keys=receiving.keys,
@@ -137,10 +154,14 @@ async def open_working(
         jobs=jobs,
         tombstones=tombstones,
         redaction=understanding.redaction,
-        components=States(health, lambda: intake.draining, journals, pipelines, dead_letters).document,
+        components=States(
+            health, lambda: intake.draining, journals, pipelines, dead_letters, forwards
+        ).document,
     )
 
     processing.start()
+    forwards.start()
+    parts.push_async_callback(forwards.drain, settings.service.shutdown.timeout)
     parts.push_async_callback(processing.drain, settings.service.shutdown.timeout)
     try:
         endpoints = await open_others(settings, intake, api, proxy, receiving.receivers, parts)

@@ -20,6 +20,14 @@ class RetryableError(SinkError):
     """The same batch may succeed later: the store is away, busy or out of memory."""
 
 
+class BusyError(RetryableError):
+    """The same batch may succeed later, and not before `after_s` seconds."""
+
+    def __init__(self, message: str, after_s: float) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
 class PermanentError(SinkError):
     """The same batch will never succeed: a row does not fit."""
 
@@ -70,3 +78,27 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Releases what the sink holds. Nothing may be written afterwards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Items of a request that a target took, but for these."""
+
+    items: int = 0
+    why: str = ""
+
+
+class Outlet(Protocol):
+    """Where telemetry is passed on to, as it is: in OTLP requests. Called from one thread at a time; only `close` may
+    come from another, and ends what is being waited for."""
+
+    def send(self, signal: str, request: bytes, project: str) -> Rejected:
+        """Passes on a request in protobuf; `project` is what its sender named beside it, "" for nothing.
+
+        Raises:
+            BusyError, RetryableError: try the same request again.
+            PermanentError: it will never be taken.
+        """
+
+    def close(self) -> None:
+        """Releases what is held; sending again takes it anew."""

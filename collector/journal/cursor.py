@@ -28,8 +28,12 @@ class Cursor:
     `released` is called when the position has left a segment, so that the journal can let go of what lies before.
     """
 
-    def __init__(self, path: Path, start: Position, released: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, start: Position, released: Callable[[], None], *, counts: bool = True
+    ) -> None:
         self.name = path.stem
+        self.counts = counts
+        """Whether what it has not passed is what the journal waits for, and refuses more for in the end."""
         self._released = released
         self._generation = 0
         self.position = start

@@ -95,6 +95,8 @@ class Journal:
         self.dropped_segments = 0
         """Segments given up to make room (`on_full: drop_oldest`)."""
         self.quarantine = Quarantine(directory / "quarantine", mask)
+        self.wanted_gone = 0
+        """Records before this sequence hold something that was deleted."""
         self.sync_seconds: Callable[[float], None] = lambda _: None
         """Told how long each sync took."""
         # Segments leave whole, so there must be several of them within the bound.
@@ -396,14 +398,15 @@ class Journal:
 
     # ------------------------------------------------------------------- reading
 
-    def cursor(self, name: str) -> Cursor:
+    def cursor(self, name: str, *, counts: bool = True) -> Cursor:
         """The cursor of that name; at the oldest record if there is none yet. To be asked for the first time before
-        anything is appended: where segments are missing, it decides where the next record goes."""
+        anything is appended: where segments are missing, it decides where the next record goes. One that does not
+        count keeps segments, too, but has to go on when they are too many."""
         if known := next((cursor for cursor in self._cursors if cursor.name == name), None):
             return known
         oldest = self._segments[0] if self._segments else self.next_sequence
         start = Position(oldest, 0, oldest)
-        cursor = Cursor(self.directory / f"{name}.cursor", start, self._release)
+        cursor = Cursor(self.directory / f"{name}.cursor", start, self._release, counts=counts)
         self._cursors.append(cursor)
         place = cursor.position
         if place == start:
@@ -466,14 +469,37 @@ class Journal:
 
     @property
     def waiting_bytes(self) -> int:
-        """Bytes that wait for the slowest reader, or for the disk."""
+        """Bytes that wait for the slowest cursor that counts, or for the disk."""
+        return self.bytes_after(self.counted) + self._queued_bytes
+
+    @property
+    def counted(self) -> Position:
+        """Where the slowest cursor that counts is."""
+        return min((cursor.position for cursor in self._cursors if cursor.counts), default=Position(0, 0, 0))
+
+    @property
+    def end(self) -> Position:
+        """After the last record that is written."""
         with self._readable_changed:
-            waiting = sum(self._ends.values())
-            if self._cursors:
-                # What lies before the slowest cursor's segment is unlinked already.
-                behind = min(cursor.position for cursor in self._cursors)
-                waiting -= behind.offset if behind.segment in self._ends else 0
-        return waiting + self._queued_bytes
+            segment = self._segments[-1] if self._segments else self.next_sequence
+            return Position(segment, self._ends.get(segment, 0), self.next_sequence, self.next_items)
+
+    def bytes_after(self, position: Position) -> int:
+        """Bytes of all records that are written from there on."""
+        with self._readable_changed:
+            after = sum(end for segment, end in self._ends.items() if segment >= position.segment)
+            return after - (position.offset if position.segment in self._ends else 0)
+
+    def newest_within(self, max_bytes: int) -> Position:
+        """The beginning of the oldest segment from which on there are no more bytes than that; else of the newest."""
+        with self._readable_changed:
+            begin, size = self._segments[-1] if self._segments else self.next_sequence, 0
+            for segment in reversed(self._segments):
+                size += self._ends[segment]
+                if size > max_bytes:
+                    break
+                begin = segment
+        return Position(begin, 0, begin)
 
     def _all_stored(self) -> bool:
         """Every cursor is at the end of what there is."""

@@ -118,8 +118,13 @@ def decode_logs(body: bytes) -> list[LogRecord]:
     Raises:
         ValueError: it is not one.
     """
+    return records_of(_parsed(messages.LogsRequest, body))
+
+
+def records_of(request: Any) -> list[LogRecord]:
+    """Log records over the parsed message."""
     records: list[LogRecord] = []
-    for resource_logs in _parsed(messages.LogsRequest, body).resource_logs:
+    for resource_logs in request.resource_logs:
         resource = Resource(Attributes(resource_logs.resource.attributes), resource_logs.schema_url)
         for scope_logs in resource_logs.scope_logs:
             scope = _scope(scope_logs)
