@@ -27,9 +27,8 @@ from collector.documents import ConfigError
 from collector.forwarding import forwarder as forwarder_module
 from collector.forwarding.forwarder import Forwarder
 from collector.forwarding.passage import Passage
-from collector.journal import Header, Journal
+from collector.journal import SINK_CURSOR, Header, Journal
 from collector.mapping import mapping_document, read_items
-from collector.pipeline import SINK_CURSOR
 from collector.redaction import Redaction
 from collector.tombstones import Tombstones
 from mappers.conventions import BUILTIN
