@@ -45,15 +45,12 @@ def ingest_needs_key(settings: Settings, *, keys: int) -> bool:
     """
     doors = exposed(settings)
     auth = settings.auth
-    if "proxy" in doors and not auth.insecure:
-        raise ExposureError(
-            f"proxy would listen on {doors['proxy']}: it takes no keys of ours; put a gateway before it and set "
-            "auth.insecure, or let it listen on 127.0.0.1"
-        )
     ingest = [f"{name} on {doors[name]}" for name in ("grpc", "http") if name in doors]
     needed = bool(ingest) if auth.required is None else auth.required
+    if "proxy" in doors:
+        ingest.append(f"proxy on {doors['proxy']}")
     if ingest and not auth.insecure:
-        if not needed:
+        if auth.required is False:
             raise ExposureError(
                 f"auth.required is off, and {' and '.join(ingest)} are open to other machines"
             )
@@ -63,3 +60,9 @@ def ingest_needs_key(settings: Settings, *, keys: int) -> bool:
                 "are served; make a key with `eddyline token create NAME`, or set auth.insecure"
             )
     return needed and not (auth.insecure and auth.required is None)
+
+
+def proxy_needs_key(settings: Settings) -> bool:
+    """Whether the LLM proxy relays only for those who have a key: it is open to other machines. On this machine it is
+    used as if it were the provider."""
+    return "proxy" in exposed(settings) and not settings.auth.insecure

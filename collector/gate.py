@@ -89,6 +89,12 @@ class Gate:
         self.failures = 0
         """Requests that needed a key and had none that holds."""
 
+    def of_another_door(self, *, needs_key: bool) -> Gate:
+        """With the same keys, for a door that asks for them when this one does not, or the other way round."""
+        gate = Gate(self._keys, ingest_needs_key=needs_key)
+        gate._token = self._token
+        return gate
+
     def admit(self, scope: Scope, authorization: str, api_key: str, peer: str) -> Caller:
         """Whom the request comes from.
 

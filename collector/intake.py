@@ -224,10 +224,12 @@ class Intake:
         self._count(signal, transport, outcome, 0)
         return outcome
 
-    def submit(self, signal: Signal, body: bytes, *, project: str, done: Callable[[Outcome], None]) -> None:
+    def submit(
+        self, signal: Signal, body: bytes, *, tenant: str, project: str, done: Callable[[Outcome], None]
+    ) -> None:
         """Takes a request that the collector made by itself, in protobuf. It is judged like any other, but taken
         until the end."""
-        self.take(Submission(signal, body, INSIDE, project=project), done)
+        self.take(Submission(signal, body, INSIDE, tenant=tenant, project=project), done)
 
     def take(self, request: Submission, done: Callable[[Outcome], None]) -> None:
         """Inflates, judges and journals a request. `done` is called once, now or from the journal's thread."""

@@ -19,6 +19,7 @@ from collector.doors import open_others
 from collector.endpoints import Endpoints, publish
 from collector.erasure import Erasures, Places
 from collector.exits import EX_UNAVAILABLE, ServiceError, making
+from collector.exposure import proxy_needs_key
 from collector.forwarding.opening import open_forwards
 from collector.forwarding.passage import Passage
 from collector.intake import Intake, Submission
@@ -134,7 +135,14 @@ async def open_working(
     archive = archive_in(settings, store, tombstones)
     with making(directory):
         salt = installation_salt(directory)
-    proxy = ProxyDoor(settings.proxy, into(intake), salt, wire_capture(settings), archive)
+    proxy = ProxyDoor(
+        settings.proxy,
+        into(intake),
+        salt,
+        wire_capture(settings),
+        archive,
+        keys=intake.gate.of_another_door(needs_key=proxy_needs_key(settings)),
+    )
     api = Api(
         reader,
         status_of(

@@ -15,7 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.config import ProxySettings
 from collector.exposure import LOOPBACK_HOSTS
+from collector.gate import Caller
+from collector.gate import Gate as KeyGate
 from collector.proxy import websocket
+from collector.proxy.admission import OTEL, Admission
 from collector.proxy.changing import AnswerChanges, changed_request, gathered, giving
 from collector.proxy.context import Context, read_context
 from collector.proxy.errors import Error, RelayError, answer
@@ -32,7 +35,6 @@ from collector.proxy.usage import asking_for_usage, may_be_asked
 
 log = logging.getLogger(__name__)
 
-OTEL = "/otel/"
 OWN = "/-/"
 RUN = "/-/run/"
 """`/-/run/{trace id}/…` is `/…` with that trace, for programs that can be given a base URL and no header."""
@@ -73,6 +75,7 @@ class Proxy:
         recorder: None relays without taking notes.
         ready: whether `/-/readyz` says yes.
         own_ports: ports of our own doors, which are no targets.
+        keys: knows our keys, and whether one is needed; nobody needs one if None.
         plugins: which calls are not recorded, and what is changed in calls; those of the settings if None.
 
     Raises:
@@ -88,7 +91,9 @@ class Proxy:
         ready: Callable[[], bool] = lambda: True,
         own_ports: Callable[[], set[int]] = set,
         plugins: Plugins | None = None,
+        keys: KeyGate | None = None,
     ) -> None:
+        self._admission = Admission(keys)
         self._plugins = plugins or Plugins(settings.plugins)
         gate = Gate(
             enabled=settings.local.enabled,
@@ -100,7 +105,8 @@ class Proxy:
         self._asks_for_usage = settings.usage.inject == "auto"
         self._gate = gate
         self.routes = Routes(settings, gate)
-        self._guard = Guard((*LOOPBACK_HOSTS, *settings.hosts), settings.origins)
+        needs_key = keys is not None and keys.ingest_needs_key
+        self._guard = Guard(None if needs_key else (*LOOPBACK_HOSTS, *settings.hosts), settings.origins)
         self._otlp = otlp
         self._recorder = recorder
         self._ready = ready
@@ -116,10 +122,11 @@ class Proxy:
         if kind not in ("http", "websocket"):
             return
         path: str = scope["raw_path"].decode("latin-1")
-        family = "openai"
+        family = family_by_path(path)
         body_is_read = False
         try:
             self._guard.check(scope["headers"])
+            caller, path, key = self._admission.admit(scope, path)
             trace_id, path = _split_run(path)
             if path.startswith(OWN) or (
                 path == "/" and scope.get("method") == "GET" and not self._settings.upstream
@@ -127,6 +134,10 @@ class Proxy:
                 await self._own(path, send)
                 return
             if path.startswith(OTEL):
+                if key:
+                    headers = with_header(scope["headers"], b"x-api-key", key.encode("latin-1"))
+                    raw_path = path.encode("latin-1")
+                    scope = {**scope, "path": path, "raw_path": raw_path, "headers": headers}
                 await self._otlp(scope, receive, send)
                 return
             family = family_by_path(path)
@@ -138,11 +149,13 @@ class Proxy:
             self.counts.open += 1
             body_is_read = True
             try:
-                await self._forward(scope, receive, send, route, trace_id)
+                await self._forward(scope, receive, send, route, trace_id, caller)
             finally:
                 self.counts.open -= 1
         except RelayError as error:
             self.counts.errors[error.error.word] += 1
+            if error.error is Error.KEY:
+                await self._admission.hold_back(scope)
             if kind == "websocket":
                 await websocket.refuse(send, error, family)
                 return
@@ -152,10 +165,12 @@ class Proxy:
             await send({"type": "http.response.start", "status": error.error.status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
-    async def _forward(self, scope: Scope, receive: Receive, send: Send, route: Route, trace_id: str) -> None:
+    async def _forward(
+        self, scope: Scope, receive: Receive, send: Send, route: Route, trace_id: str, caller: Caller
+    ) -> None:
         if self._relay is None:
             self._relay = Relay(self._gate, self._settings.timeouts)
-        context = read_context(scope["headers"], self._settings.project, trace_id)
+        context = read_context(scope["headers"], self._settings.project, trace_id, caller)
         if scope["type"] == "websocket":
             if not websocket.is_served(route.path):
                 raise RelayError(Error.UPGRADE, "there is no WebSocket here; use HTTP")

@@ -22,7 +22,6 @@ from collector.proxy.exchange import Exchange, Outcome
 from collector.proxy.headers import kept
 from collector.proxy.sessions import Resolved
 from collector.redaction import ProjectRules, marked
-from mappers.model import DEFAULT_TENANT
 from mappers.redact import Mask
 from sinks.base import PermanentError, RetryableError
 from sinks.clickhouse.exchanges import StoredExchange
@@ -183,7 +182,7 @@ def _row(exchange: Exchange, resolved: Resolved, policy: Policy) -> StoredExchan
     }
     return StoredExchange(
         exchange_id=exchange_id(tape.started_ns, tape.span_id),
-        tenant=DEFAULT_TENANT,
+        tenant=tape.context.tenant,
         project=tape.context.project or "default",
         trace_id=session.trace_id,
         span_id=tape.span_id,

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from collector.gate import ANYBODY, Caller
+
 MAX_PROJECT = 128
 MAX_VALUE = 512
 MAX_LABELS = 64
@@ -23,6 +25,8 @@ class Context:
     """ "" and empty where the client said nothing."""
 
     project: str = ""
+    tenant: str = ""
+    """Of the key that came along."""
     trace_id: str = ""
     """32 hex digits, given or made of what was given."""
     external_trace: str = ""
@@ -41,12 +45,21 @@ class Context:
     labels: dict[str, str] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
 
+    @property
+    def owner(self) -> str:
+        """What nothing is shared beyond: the project, within its tenant."""
+        return f"{self.tenant}\0{self.project}" if self.tenant else self.project
+
 
 def read_context(
-    headers: Iterable[tuple[bytes, bytes]], default_project: str = "", default_trace: str = ""
+    headers: Iterable[tuple[bytes, bytes]],
+    default_project: str = "",
+    default_trace: str = "",
+    caller: Caller = ANYBODY,
 ) -> Context:
-    """The context of a request. Precedence of the trace: `X-Loop-TraceID`, then `traceparent`, then the default."""
-    context = Context(project=default_project)
+    """The context of a request. Precedence of the trace: `X-Loop-TraceID`, then `traceparent`, then the default; of
+    the project: the key's, then `X-Loop-Project`, then the default."""
+    context = Context(project=default_project, tenant=caller.tenant)
     given_trace = given_parent = traceparent = ""
     for name, value in headers:
         if name == b"traceparent":
@@ -72,6 +85,7 @@ def read_context(
                 context.capture = _lower(context.capture, text.lower())
         elif name.startswith(b"helicone-"):
             _read_alias(context, name[9:], value.decode("utf-8", "replace").strip()[:MAX_VALUE])
+    context.project = caller.project or context.project
     _place(context, given_trace, given_parent, traceparent)
     context.trace_id = context.trace_id or default_trace
     return context

@@ -12,13 +12,14 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from collector.config import ProxySettings, Settings
+from collector.gate import Gate
 from collector.intake import Intake, Outcome, Verdict
 from collector.listening import ListenError, listen
 from collector.otlp import Signal
 from collector.proxy.app import Proxy, Recorder
 from collector.proxy.archive import Archive
 from collector.proxy.plugins import SETTING, PluginControl, Plugins
-from collector.proxy.recorder import ExchangeRecorder, Outlet, RetryingOutlet
+from collector.proxy.recorder import ExchangeRecorder, Outlet, Owner, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
 from collector.proxy.wire import WireCapture
 from collector.redaction import ProjectRules
@@ -43,6 +44,7 @@ class ProxyDoor:
     wire: is told of every call; None if nothing is captured. It is closed with the door.
     archive: keeps calls as they passed; None if there is no store. It is closed with the door.
     recorder: instead of the one that reads calls, for tests.
+    keys: knows our keys, and whether one is needed; nobody needs one if None.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class ProxyDoor:
         wire: WireCapture | None = None,
         archive: Archive | None = None,
         recorder: Recorder | None = None,
+        keys: Gate | None = None,
     ) -> None:
         self._settings = settings
+        self._keys = keys
         self.plugins = Plugins(settings.plugins)
         self._recorder = recorder or ExchangeRecorder(settings.capture, outlet, salt, wire, archive)
         self._proxy: Proxy | None = None
@@ -78,6 +82,7 @@ class ProxyDoor:
             ready=ready,
             own_ports=lambda: own_ports,
             plugins=self.plugins,
+            keys=self._keys,
         )
         if self._settings.endpoint is None:
             return None
@@ -149,10 +154,12 @@ def plugin_control(door: ProxyDoor, settings: StoredSettings) -> PluginControl:
 def into(intake: Intake) -> RetryingOutlet:
     """The outlet into the intake of this process."""
 
-    def take(project: str, body: bytes, done: Callable[[bool, bool], None]) -> None:
+    def take(owner: Owner, body: bytes, done: Callable[[bool, bool], None]) -> None:
+        tenant, project = owner
+
         def settled(outcome: Outcome) -> None:
             done(outcome.verdict is Verdict.ACCEPTED, outcome.verdict is Verdict.REFUSED)
 
-        intake.submit(Signal.TRACES, body, project=project, done=settled)
+        intake.submit(Signal.TRACES, body, tenant=tenant, project=project, done=settled)
 
     return RetryingOutlet(take)

@@ -15,6 +15,7 @@ class Error(Enum):
 
     ROUTE = ("route", 404, True)
     DENIED = ("denied", 403, True)
+    KEY = ("key", 401, True)
     DNS = ("dns", 502, False)
     CONNECT = ("connect", 502, False)
     TLS = ("tls", 502, True)

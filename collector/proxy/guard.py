@@ -13,19 +13,19 @@ from collector.proxy.errors import Error, RelayError
 
 class Guard:
     """Args:
-    hosts: names, without port, under which we may be addressed.
+    hosts: names, without port, under which we may be addressed; None: any, since a key is needed that no page has.
     origins: web origins that may call; none by default.
     """
 
-    def __init__(self, hosts: Collection[str], origins: Collection[str] = ()) -> None:
-        self._hosts = frozenset(host.lower().encode() for host in hosts)
+    def __init__(self, hosts: Collection[str] | None, origins: Collection[str] = ()) -> None:
+        self._hosts = frozenset(host.lower().encode() for host in hosts) if hosts is not None else None
         self._origins = frozenset(origin.lower().rstrip("/").encode() for origin in origins)
 
     def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Raises: RelayError (denied) for what only a browser sends."""
         for name, value in headers:
             if name == b"host":
-                if _without_port(value.lower()) not in self._hosts:
+                if self._hosts is not None and _without_port(value.lower()) not in self._hosts:
                     raise RelayError(
                         Error.DENIED, "this proxy is not served under that host name (proxy.hosts)"
                     )

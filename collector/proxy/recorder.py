@@ -43,10 +43,14 @@ BATCH_BYTES = 1 << 20
 """Spans that are handed on together: what comes after handles each request by itself."""
 
 
+Owner = tuple[str, str]
+"""(tenant, project) of spans"""
+
+
 class Outlet(Protocol):
     """Where spans go. Takes them now or keeps them for another try, within bounds; never raises."""
 
-    def send(self, project: str, body: bytes) -> None: ...
+    def send(self, owner: Owner, body: bytes) -> None: ...
 
     def close(self, timeout: float) -> None:
         """Waits, for so many seconds at most, until what was taken is safe."""
@@ -95,7 +99,7 @@ class ExchangeRecorder(Recorder):
         self._observers = observers or Observers()
         self._resolver = Resolver()
         self._background = Background()
-        self._gathered: dict[str, bytearray] = {}
+        self._gathered: dict[Owner, bytearray] = {}
         self._version = version("eddyline")
         self._waiting: deque[Tape] = deque()
         self._wake = threading.Condition()
@@ -182,7 +186,7 @@ class ExchangeRecorder(Recorder):
                 return
             resolved = self._resolver.resolve(exchange)
             self._capture(exchange, resolved.session.id or resolved.session.trace_id, policy)
-            self._gather(tape.context.project, spans_of(exchange, resolved, policy, self._version))
+            self._gather(tape.context, spans_of(exchange, resolved, policy, self._version))
             if self._archive is not None:
                 self._archive.keep(exchange, resolved, policy)
             self._background.note(exchange, resolved)
@@ -203,18 +207,19 @@ class ExchangeRecorder(Recorder):
             self._resolver.learn(exchange, resolved.session)
             policy = self.capture.policy(exchange.tape.context)
             spans = spans_of(exchange, resolved, policy, self._version)
-            self._gather(exchange.tape.context.project, spans)
+            self._gather(exchange.tape.context, spans)
 
-    def _gather(self, project: str, spans: bytes) -> None:
+    def _gather(self, context: Context, spans: bytes) -> None:
         """Keeps spans for `_hand_on`, or until there are enough of their project."""
-        gathered = self._gathered.setdefault(project, bytearray())
+        owner = (context.tenant, context.project)
+        gathered = self._gathered.setdefault(owner, bytearray())
         gathered += spans  # requests one after the other are one request
         if len(gathered) >= BATCH_BYTES:
-            self._outlet.send(project, bytes(self._gathered.pop(project)))
+            self._outlet.send(owner, bytes(self._gathered.pop(owner)))
 
     def _hand_on(self) -> None:
-        for project, gathered in self._gathered.items():
-            self._outlet.send(project, bytes(gathered))
+        for owner, gathered in self._gathered.items():
+            self._outlet.send(owner, bytes(gathered))
         self._gathered.clear()
 
     def _capture(self, exchange: Exchange, session: str | None, policy: Policy) -> None:
@@ -248,8 +253,8 @@ class ExchangeRecorder(Recorder):
         }
 
 
-Take = Callable[[str, bytes, Callable[[bool, bool], None]], None]
-"""(project, OTLP request, what is called with (whether it is safe, whether another try makes sense))"""
+Take = Callable[[Owner, bytes, Callable[[bool, bool], None]], None]
+"""(owner, OTLP request, what is called with (whether it is safe, whether another try makes sense))"""
 
 
 class RetryingOutlet:
@@ -260,7 +265,7 @@ class RetryingOutlet:
 
     def __init__(self, take: Take) -> None:
         self._take = take
-        self._refused: deque[tuple[str, bytes]] = deque()
+        self._refused: deque[tuple[Owner, bytes]] = deque()
         self._refused_bytes = 0
         self._on_the_way = 0
         self._changed = threading.Condition()
@@ -270,7 +275,7 @@ class RetryingOutlet:
         self._thread = threading.Thread(target=self._retry, name="proxy-outlet", daemon=True)
         self._thread.start()
 
-    def send(self, project: str, body: bytes) -> None:
+    def send(self, owner: Owner, body: bytes) -> None:
         with self._changed:
             self._on_the_way += 1
 
@@ -280,19 +285,19 @@ class RetryingOutlet:
                 if safe:
                     self.sent += 1
                 elif again:
-                    self._keep(project, body)
+                    self._keep(owner, body)
                 else:
                     self.lost += 1
                 self._changed.notify_all()
 
         try:
-            self._take(project, body, done)
+            self._take(owner, body, done)
         except Exception:
             log.exception("spans of the proxy could not be handed on")
             done(False, False)
 
-    def _keep(self, project: str, body: bytes) -> None:
-        self._refused.append((project, body))
+    def _keep(self, owner: Owner, body: bytes) -> None:
+        self._refused.append((owner, body))
         self._refused_bytes += len(body)
         while self._refused_bytes > self.MAX_BYTES:
             self._refused_bytes -= len(self._refused.popleft()[1])
@@ -305,8 +310,8 @@ class RetryingOutlet:
                 if self._closing and not self._refused:
                     return
                 tries, self._refused, self._refused_bytes = list(self._refused), deque(), 0
-            for project, body in tries:
-                self.send(project, body)
+            for owner, body in tries:
+                self.send(owner, body)
 
     def close(self, timeout: float) -> None:
         with self._changed:

@@ -61,7 +61,6 @@ class Session:
 
     id: str
     """"" where only the trace is known: that is no name of a conversation."""
-    project: str
     trace_id: str
     root_id: str
     """Span id of the run's root; "" where the root is somebody else's."""
@@ -119,7 +118,7 @@ class Resolver:
     # ------------------------------------------------------------------- looking up
 
     def _find(self, exchange: Exchange, marks: _Marks) -> Resolved:
-        context, project = exchange.tape.context, exchange.tape.context.project
+        context, project = exchange.tape.context, exchange.tape.context.owner
         if context.trace_id:
             method = "traceparent" if context.from_traceparent else "trace_id"
             return Resolved(self._of_trace(exchange, context.trace_id), method, 1.0)
@@ -159,7 +158,7 @@ class Resolver:
         return session
 
     def _of_trace(self, exchange: Exchange, trace_id: str) -> Session:
-        key = ("trace", trace_id)
+        key = (exchange.tape.context.tenant, "trace", trace_id)
         session = self._get(key, exchange)
         if session is None:
             context = exchange.tape.context
@@ -171,7 +170,7 @@ class Resolver:
         return session
 
     def _new(self, exchange: Exchange, key: Hashable = None, name: str = "") -> Session:
-        project = exchange.tape.context.project
+        project = exchange.tape.context.owner
         if name:
             trace_id = sha256(f"{project}\0{name}".encode()).hexdigest()[:32]
             session = self._session(exchange, name, trace_id)
@@ -186,12 +185,12 @@ class Resolver:
         # The start is part of it: a session that goes on after we were restarted gets a root of its own.
         root = sha256(f"{trace_id}\0{started}".encode()).hexdigest()[:16]
         context = exchange.tape.context
-        return Session(identity, context.project, trace_id, root, started, started, context.run_name)
+        return Session(identity, trace_id, root, started, started, context.run_name)
 
     # ------------------------------------------------------------------- remembering
 
     def _learn(self, exchange: Exchange, session: Session, marks: _Marks) -> None:
-        project = session.project
+        project = exchange.tape.context.owner
         self._put(("span", exchange.tape.span_id), session)
         for key, unique in marks.left():
             whole = (project, *key)

@@ -18,14 +18,16 @@ from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from collector.config import ProxyExport, Settings
-from collector.exposure import LOOPBACK_HOSTS
+from collector.exposure import proxy_needs_key
+from collector.gate import Gate
+from collector.keys import Keys, KeysError, keys_file
 from collector.listening import ListenError
 from collector.meaning import not_understood
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, wire_capture
 from collector.proxy.errors import RelayError, answer
-from collector.proxy.gate import Gate
-from collector.proxy.recorder import RetryingOutlet
+from collector.proxy.gate import Gate as TargetGate
+from collector.proxy.recorder import Owner, RetryingOutlet
 from collector.proxy.relay import Relay
 from collector.proxy.routes import Route, Upstream
 
@@ -58,8 +60,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     endpoint = settings.proxy.endpoint
     if endpoint is None:
         raise SidecarError("proxy.endpoint is off; there is nothing to run")
-    if endpoint.rpartition(":")[0] not in LOOPBACK_HOSTS:
-        raise SidecarError(f"the proxy would listen on {endpoint}: only loopback addresses are served")
+    keys = _keys(settings, endpoint)
     if found := not_understood(settings):
         raise SidecarError("\n".join(found))
     sys.setswitchinterval(SWITCH_S)
@@ -72,7 +73,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         parts.push_async_callback(forward.close)
         exporter = Exporter(settings.proxy.export)
         outlet = RetryingOutlet(exporter.take)
-        door = ProxyDoor(settings.proxy, outlet, _salt(settings), wire_capture(settings))
+        door = ProxyDoor(settings.proxy, outlet, _salt(settings), wire_capture(settings), keys=keys)
         try:
             url = await door.open(otlp=forward, ready=lambda: True, own_ports=set(), parts=parts)
         except ListenError as error:
@@ -90,8 +91,23 @@ def _salt(settings: Settings) -> bytes:
         return secrets.token_bytes(32)
 
 
-_Item = tuple[str, bytes, Callable[[bool, bool], None]]
-"""(project, OTLP request, what is told how it went)"""
+def _keys(settings: Settings, endpoint: str) -> Gate:
+    """Raises: SidecarError: other machines could use the proxy, and there is no key for them."""
+    try:
+        keys = Keys(keys_file(settings.data_dir))
+    except KeysError as error:
+        raise SidecarError(str(error)) from None
+    needed = proxy_needs_key(settings)
+    if needed and not len(keys):
+        raise SidecarError(
+            f"the proxy would listen on {endpoint}: without API keys only loopback addresses are served; make a key "
+            "with `eddyline token create NAME`, or set auth.insecure"
+        )
+    return Gate(keys, ingest_needs_key=needed)
+
+
+_Item = tuple[Owner, bytes, Callable[[bool, bool], None]]
+"""(owner, OTLP request, what is told how it went)"""
 
 
 class Exporter:
@@ -116,9 +132,9 @@ class Exporter:
         self._failing = False
         threading.Thread(target=self._run, name="proxy-export", daemon=True).start()
 
-    def take(self, project: str, body: bytes, done: Callable[[bool, bool], None]) -> None:
+    def take(self, owner: Owner, body: bytes, done: Callable[[bool, bool], None]) -> None:
         try:
-            self._waiting.put_nowait((project, body, done))
+            self._waiting.put_nowait((owner, body, done))
         except queue.Full:
             done(False, True)
 
@@ -135,7 +151,7 @@ class Exporter:
                     break
                 batch.append(item)
                 size += len(item[1])
-            safe, again = self._send(batch[0][0], batch)
+            safe, again = self._send(batch[0][0][1], batch)
             for _, _, done in batch:
                 done(safe, again)
 
@@ -179,7 +195,7 @@ class _Forward:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._relay is None:
-            self._relay = Relay(Gate(), self._settings.proxy.timeouts)
+            self._relay = Relay(TargetGate(), self._settings.proxy.timeouts)
         path = scope["raw_path"].decode("latin-1").removeprefix("/otel")
         route = Route(self._upstream, URL(self._upstream.url + path, encoded=True), path)
         try:

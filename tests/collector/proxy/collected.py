@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from collector.otlp import Signal, check, decode_traces
+from collector.proxy.recorder import Owner
 from mappers.assemble import Assembly, assemble
 from mappers.model import Event, Span
 from mappers.normalize import Normalizer
@@ -20,9 +21,12 @@ class Collected:
     def __init__(self) -> None:
         self.spans: dict[str, Span] = {}
         self.requests: list[tuple[str, bytes]] = []
+        self.owners: set[Owner] = set()
         self.refuse = False
 
-    def take(self, project: str, body: bytes, done: Callable[[bool, bool], None]) -> None:
+    def take(self, owner: Owner, body: bytes, done: Callable[[bool, bool], None]) -> None:
+        project = owner[1]
+        self.owners.add(owner)
         if self.refuse:
             done(False, True)
             return
@@ -37,6 +41,7 @@ class Collected:
     def clear(self) -> None:
         self.spans.clear()
         self.requests.clear()
+        self.owners.clear()
 
     def named(self, beginning: str) -> list[Span]:
         """Spans whose names begin so, in order of their start."""

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from collector.config import ProxySettings
+from collector.gate import Gate
 from collector.proxy.app import Recorder
 from collector.proxy.door import ProxyDoor
 from collector.proxy.recorder import RetryingOutlet
@@ -19,12 +20,18 @@ class RunningProxy:
     """Listens while it is entered."""
 
     def __init__(
-        self, recorder: Recorder | None = None, wire: WireCapture | None = None, **settings: Any
+        self,
+        recorder: Recorder | None = None,
+        wire: WireCapture | None = None,
+        keys: Gate | None = None,
+        **settings: Any,
     ) -> None:
+        self._keys = keys
         self.url = ""
         self.collected = Collected()
         self.door: ProxyDoor
         self.otlp: list[tuple[str, bytes]] = []
+        self.otlp_headers: dict[bytes, bytes] = {}
         self._recorder = recorder
         self._wire = wire
         self._settings = ProxySettings(**{"endpoint": "127.0.0.1:0", **settings})
@@ -50,6 +57,7 @@ class RunningProxy:
                 b"salt",
                 self._wire,
                 recorder=self._recorder,
+                keys=self._keys,
             )
             url = await self.door.open(otlp=self._take_otlp, ready=lambda: True, own_ports=set(), parts=parts)
             self.url = url or ""
@@ -59,5 +67,6 @@ class RunningProxy:
     async def _take_otlp(self, scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
         self.otlp.append((scope["path"], message["body"]))
+        self.otlp_headers = dict(scope["headers"])
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
