@@ -101,6 +101,8 @@ class Erasures:
         self._waiting: queue.Queue[Deletion | None] = queue.Queue()
         self._stopping = threading.Event()
         self._refused = 0
+        self._waits: dict[str, str] = {}
+        """What a deletion waits for, by its id."""
         self._thread = threading.Thread(target=self._work, name="erasure")
 
     def start(self) -> None:
@@ -158,6 +160,12 @@ class Erasures:
         """How a deletion stands. Raises: SinkError."""
         return self._eraser.deletion(tenant, deletion_id)
 
+    def waits_for(self, deletion: Deletion) -> str | None:
+        """What a deletion that goes on waits for; None: nothing, as far as this process knows."""
+        if deletion.state == State.PURGED:
+            return None
+        return self._waits.get(deletion.deletion_id, "its turn")
+
     # ------------------------------------------------------------------- step by step
 
     def _hidden(self, deletion: Deletion, run_ids: Sequence[str]) -> Deletion:
@@ -180,21 +188,24 @@ class Erasures:
 
     def _work(self) -> None:
         while (deletion := self._next()) is not None:
-            while not self._stopping.is_set():
-                try:
-                    self._purge(deletion)
-                    break
-                except StoppedError:
-                    break
-                except (SinkError, OSError) as error:
-                    log.warning("deletion %s goes on later: %s", deletion.deletion_id, error)
-                except Exception:
-                    log.exception("deletion %s goes on later", deletion.deletion_id)
-                self._stopping.wait(RETRY_S)
+            try:
+                self._purge(deletion)
+                self._waits.pop(deletion.deletion_id, None)
+                continue
+            except StoppedError:
+                return
+            except (SinkError, OSError) as error:
+                log.warning("deletion %s goes on later: %s", deletion.deletion_id, error)
+                self._waits[deletion.deletion_id] = f"another try; the last failed: {error}"
+            except Exception:
+                log.exception("deletion %s goes on later", deletion.deletion_id)
+                self._waits[deletion.deletion_id] = "another try"
+            self._stopping.wait(RETRY_S)
+            self._waiting.put(deletion)  # behind the others, which need not fail as well
 
     def _next(self) -> Deletion | None:
         """The next to be purged; None at the end. What came late in the meantime leaves the journals, too."""
-        while True:
+        while not self._stopping.is_set():
             try:
                 return self._waiting.get(timeout=LATE_S)
             except queue.Empty:
@@ -202,22 +213,30 @@ class Erasures:
                     self._refused = refused
                     for journal in self._places.journals.values():
                         journal.rotate()
+        return None
 
     def _purge(self, deletion: Deletion) -> None:
         run_ids = self._eraser.buried_by(deletion)
         keys = {(deletion.tenant, run_id) for run_id in run_ids}
+
+        def waits_for(what: str) -> None:
+            self._waits[deletion.deletion_id] = what
+
         if deletion.state == State.ACCEPTED:
             with self._asking:
                 deletion = self._hidden(deletion, run_ids)
+        waits_for("the store")
         touched = self._neighbours(deletion.tenant, run_ids)
         self._eraser.erase(deletion)
         if touched:
+            waits_for("runs that knew calls of these to be derived anew")
             self._rewriter.rewrite([], [(deletion.tenant, run_id) for run_id in touched - set(run_ids)])
-        for journal in self._places.journals.values():
+        for name, journal in self._places.journals.items():
+            waits_for(f"what is in the journal of {name} to be stored")
             self._pass(journal)
         letters = self._scrub_letters(keys)
         quarantined = sum(_scrub_quarantine(journal, run_ids) for journal in self._places.journals.values())
-        if not self._eraser.purge(self._stopping.wait):
+        if not self._eraser.purge(self._stopping.wait, waits_for):
             return
         verified = self._eraser.rows(deletion) | {"journal": 0, "quarantine": 0, "dead_letters": 0}
         if any(verified.values()):

@@ -65,7 +65,7 @@ class DeletionRoutes(Routes):
         while deletion.state != State.PURGED and time.monotonic() < give_up_at:
             await asyncio.sleep(LOOK_S)
             deletion = await self.read(self._of_tenant, deletion.tenant, deletion.deletion_id)
-        return _receipt(deletion, 200 if deletion.state == State.PURGED else 202)
+        return self._receipt(deletion, 200 if deletion.state == State.PURGED else 202)
 
     async def delete_runs(self, request: Request) -> Response:
         """Deletes the runs of a user, session or project, of before a time, or some by id; `dry_run` only counts."""
@@ -91,7 +91,7 @@ class DeletionRoutes(Routes):
             return json_response(
                 {"dry_run": True, "matched": await self.read(self._erasures.expected, asked)}
             )
-        return _receipt(await self.read(self._erasures.ask, asked), 202)
+        return self._receipt(await self.read(self._erasures.ask, asked), 202)
 
     async def deletion(self, request: Request) -> Response:
         """The receipt of a deletion: what matched, how far it is, and what is verified to be gone."""
@@ -100,12 +100,15 @@ class DeletionRoutes(Routes):
         deletion = await self.read(self._erasures.deletion, caller.tenant, deletion_id)
         if deletion is None or caller.project not in ("", deletion.project):
             raise Problem(404, f"There is no deletion {deletion_id!r}.")
-        return _receipt(deletion)
+        return self._receipt(deletion)
 
     def _of_tenant(self, tenant: str, deletion_id: str) -> Deletion:
         deletion = self._erasures.deletion(tenant, deletion_id)
         assert deletion is not None
         return deletion
+
+    def _receipt(self, deletion: Deletion, status: int = 200) -> Response:
+        return _receipt(deletion, self._erasures.waits_for(deletion), status)
 
     @property
     def _erasures(self) -> Erasures:
@@ -145,7 +148,7 @@ class DeletionRoutes(Routes):
         return chosen, RunFilter(until_ns=before_ns, where=Every(parts), run_ids=run_ids)
 
 
-def _receipt(deletion: Deletion, status: int = 200) -> Response:
+def _receipt(deletion: Deletion, waits_for: str | None, status: int = 200) -> Response:
     document = deletion.document
     times = {
         f"{what}_at": rfc3339(document[f"{what}_at_ns"]) if f"{what}_at_ns" in document else None
@@ -159,6 +162,7 @@ def _receipt(deletion: Deletion, status: int = 200) -> Response:
             "reason": document["reason"],
             "requested_by": document["requested_by"],
             **times,
+            "waits_for": waits_for,
             "matched": document.get("matched"),
             "verified": document.get("verified"),
             "not_covered": document["not_covered"],

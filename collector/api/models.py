@@ -994,6 +994,8 @@ class Deletion(TypedDict):
     requested_at: str | None
     hidden_at: str | None
     purged_at: str | None
+    waits_for: str | None
+    """What a deletion that goes on waits for."""
     matched: DeletedRows | None
     verified: RemainingRows | None
     not_covered: list[str]

@@ -14,6 +14,7 @@ from collector.commands.common import NOT_FOUND, TOKEN, URL, api_of, data_dir_op
 if TYPE_CHECKING:
     from collector.commands.client import Client
 
+TELL_EVERY_S = 5.0
 LOOK_S = 0.3
 
 
@@ -66,9 +67,16 @@ def rm(
 
 
 def _purged(client: Client, receipt: dict[str, Any]) -> dict[str, Any]:
-    """The receipt once nothing is left."""
+    """The receipt once nothing is left. Nobody can read the runs meanwhile; what is waited for is told."""
+    told_at = time.monotonic()
     while receipt["state"] != "purged":
         time.sleep(LOOK_S)
+        if time.monotonic() - told_at > TELL_EVERY_S:
+            told_at = time.monotonic()
+            click.echo(
+                f"{receipt['deletion_id']} is {receipt['state']} and waits for {receipt['waits_for']}",
+                err=True,
+            )
         receipt = client.get(f"/deletions/{receipt['deletion_id']}")
     return receipt
 

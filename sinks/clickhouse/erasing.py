@@ -7,11 +7,12 @@ without them. Each step may be done again, so that what a crash cut short is sim
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sinks.base import RunKey
+from sinks.base import RetryableError, RunKey
 from sinks.clickhouse.columns import TEXT, arrow_array
 from sinks.clickhouse.queries.selecting import RunFilter, run_conditions
 from sinks.clickhouse.store import Store
@@ -31,6 +32,9 @@ VISIBLE = ("runs", "warnings")
 TIMES = "otel_traces_trace_id_ts"
 """Knows traces by their id alone, whoever sent them."""
 LOOK_EVERY_S = 0.5
+PURGE_S = 60.0
+"""For so long parts are waited for at a time."""
+POSTPONED_MS = 2000
 _ALL = [*(table for table, _ in TABLES.values()), TIMES]
 _THEIRS = (
     "(SELECT RunId FROM otel.tombstones WHERE Tenant = {tenant:String} AND DeletionId = {deletion:String})"
@@ -192,21 +196,30 @@ class Eraser:
                 _values(deletion),
             )
 
-    def purge(self, stop: Callable[[float], bool]) -> bool:
+    def purge(self, stop: Callable[[float], bool], waits_for: Callable[[str], None]) -> bool:
         """Writes the parts that hold hidden rows anew, and waits until the old ones are off the disk. False if it was
-        stopped before: `stop` waits for so many seconds and says whether to.
+        stopped before: `stop` waits for so many seconds and says whether to. `waits_for` is told what is left.
+
+        Raises: RetryableError, too, if that took longer than `PURGE_S`.
         """
+        give_up_at = time.monotonic() + PURGE_S
         for table in _ALL:
             # Old parts are kept for minutes otherwise, against a loss of power before new ones are on the disk.
             self._store.command(
                 f"ALTER TABLE otel.{table} MODIFY SETTING old_parts_lifetime = 1,"
-                " min_compressed_bytes_to_fsync_after_merge = 1, fsync_part_directory = 1"
+                " min_compressed_bytes_to_fsync_after_merge = 1, fsync_part_directory = 1,"
+                # What failed, for want of memory as a rule, is put off for up to five minutes otherwise.
+                f" max_postpone_time_for_failed_mutations_ms = {POSTPONED_MS}"
             )
         try:
             for table in _ALL:
                 self._store.command(f"ALTER TABLE otel.{table} APPLY DELETED MASK")
             left = self._parts("NOT active OR has_lightweight_delete", {})
             while left:
+                waiting = f"{len(left)} parts of tables{self._failure()}"
+                waits_for(f"{waiting} to leave the disk")
+                if time.monotonic() > give_up_at:
+                    raise RetryableError(f"after {PURGE_S:.0f} s there are still {waiting}")
                 for table in {table for _, table, _ in left}:
                     # Wakes what takes old parts away, which sleeps ever longer while there is nothing to merge.
                     self._store.command(f"SYSTEM START MERGES otel.{table}")
@@ -221,6 +234,17 @@ class Eraser:
                     " min_compressed_bytes_to_fsync_after_merge, fsync_part_directory"
                 )
         return True
+
+    def _failure(self) -> str:
+        """Why parts could not be written anew, if the engine says so."""
+        layout = self._store.layout
+        rows = self._store.query(
+            f"SELECT latest_fail_reason FROM {layout.system('mutations', every_replica=True)}"
+            " WHERE database = 'otel' AND NOT is_done AND latest_fail_reason != ''"
+            " AND table IN {tables:Array(String)} ORDER BY latest_fail_time DESC LIMIT 1",
+            {"tables": [layout.physical(table) for table in _ALL]},
+        )
+        return f" (the store: {rows[0][0][:200]})" if rows else ""
 
     def _parts(self, condition: str, values: Mapping[str, Any]) -> set[tuple[str, str, str]]:
         """(server, table, part)"""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from sinks.clickhouse import Store
-from sinks.clickhouse.erasing import TABLES, TIMES
+import time
+
+import pytest
+
+from sinks.base import Batch, RetryableError
+from sinks.clickhouse import ClickHouseSink, Store, erasing
+from sinks.clickhouse.erasing import TABLES, TIMES, Deletion, Eraser
+from tests.sinks.test_clickhouse import full_event
 
 
 def test_every_table_with_rows_of_runs_is_looked_after(store: Store) -> None:
@@ -12,3 +18,26 @@ def test_every_table_with_rows_of_runs_is_looked_after(store: Store) -> None:
         " AND table IN (SELECT name FROM system.tables WHERE database = 'otel' AND engine LIKE '%MergeTree')"
     )
     assert {table for (table,) in rows} == {*(table for table, _ in TABLES.values()), TIMES, "tombstones"}
+
+
+def test_a_purge_that_takes_too_long_says_what_is_left_and_may_be_done_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eraser = Eraser(store)
+    deletion = Deletion("del_slow", "", "p", "hidden", {})
+    ClickHouseSink(store).write(Batch(events=[full_event("ab" * 16)]))
+    eraser.bury("", ["ab" * 16], deletion.deletion_id)
+    eraser.erase(deletion)
+    told: list[str] = []
+    monkeypatch.setattr(erasing, "PURGE_S", 0.0)
+    with pytest.raises(RetryableError, match=r"after 0 s there are still \d+ parts of tables"):
+        eraser.purge(_wait, told.append)
+    assert "to leave the disk" in told[0]
+    monkeypatch.undo()
+    assert eraser.purge(_wait, told.append)
+    assert eraser.rows(deletion)["events"] == 0
+
+
+def _wait(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False

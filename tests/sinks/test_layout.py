@@ -122,7 +122,7 @@ def test_a_deleted_run_leaves_every_part(store: Store, front: Front, trace_id: s
     eraser.erase(deletion)
 
     assert eraser.rows(deletion)["events"] == 0
-    assert eraser.purge(lambda seconds: time.sleep(seconds) or False)
+    assert eraser.purge(lambda seconds: time.sleep(seconds) or False, lambda what: None)
     deleted = front.seen(r"DELETE FROM otel.run_events")[-1]
     assert deleted["sql"].startswith("DELETE FROM otel.run_events_local ON CLUSTER 'main' WHERE")
     assert deleted["settings"]["mutations_execute_subqueries_on_initiator"] == "1"
