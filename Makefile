@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Without bytecode every start compiles all modules again, which takes half a second of the processor.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run demo test test-js test-page test-clients chaos soak test-exporters reference test-api lint types format check clean
+.PHONY: run demo test test-js test-page test-clients chaos soak test-exporters reference test-api test-deploy lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -53,6 +53,12 @@ reference: $(VENV)/.dev
 # The running API against its own OpenAPI document: minutes.
 test-api: $(VENV)/.dev
 	EDDYLINE_EXAMPLES=200 $(BIN)/python -m pytest -o addopts=-q tests/collector/api/test_schemathesis.py
+
+# Manifests, units and images by the validators of those who run them; needs kubectl, and of Debian systemd, prometheus
+# (for promtool), nginx and caddy.
+test-deploy: $(VENV)/.dev
+	$(BIN)/pip install --quiet --group deploy
+	$(BIN)/python -m pytest -o addopts=-q tests/deploy/validators
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -29,6 +29,9 @@ COMMANDS: Mapping[str, Place] = {
     ),
     "doctor": Place("diagnosing", "doctor", "Find out why nothing arrives, and say what to do."),
     "export": Place("moving", "export_runs", "Write runs to FILE (- is the output), the newest first."),
+    "healthcheck": Place(
+        "diagnosing", "healthcheck", "Ask the collector that runs here whether it is ready, for containers."
+    ),
     "import": Place(
         "moving",
         "import_files",
@@ -78,6 +81,12 @@ COMMANDS: Mapping[str, Place] = {
 
 class Commands(click.Group):
     """Commands that are imported when they are called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`eddyline --config=…` is `eddyline serve --config=…`: so the OpenTelemetry operator starts collectors."""
+        if args and args[0].startswith("--config"):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)

@@ -227,11 +227,24 @@ class Receivers(Section):
     otlp: OtlpReceiver = OtlpReceiver()
 
 
+class GivenKey(Section):
+    """One entry of `auth.keys`."""
+
+    key: Annotated[str, Field(repr=False, pattern=r"^edl_[!-~]{32,}$")]
+    """The key's text: `edl_` and at least 32 characters that nobody can guess."""
+    scopes: list[Literal["ingest", "read", "content", "delete", "admin"]] = ["ingest"]
+    project: str = ""
+    """What it sends and reads belongs to this project; any if empty."""
+    tenant: str = ""
+
+
 class AuthSettings(Section):
     required: bool | None = None
     """Whether telemetry is only taken with a key; unless set, only where a door is open to other machines."""
     insecure: bool = False
     """Whether doors may be open to other machines without keys."""
+    keys: dict[str, GivenKey] = {}
+    """API keys by name, each with its `key`, beside those of the data directory: for collectors that share them."""
 
 
 class MemorySettings(Section):

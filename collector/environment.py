@@ -10,12 +10,13 @@ from collector.config import DOORS, Settings
 from collector.endpoints import find
 from collector.exposure import ExposureError, endpoints_of, ingest_needs_key
 from collector.keys import Keys, KeysError, keys_file
+from collector.meaning import no_engine
 from collector.tls import TlsError, server_context
 
 
 def problems(settings: Settings) -> list[str]:
     """What is in the way, each with the path of its setting; [] if nothing is."""
-    found: list[str] = []
+    found = no_engine(settings)
     directory = _existing(settings.data_dir)
     if not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
         found.append(f"data_dir: {settings.data_dir} can not be written")
@@ -27,7 +28,7 @@ def problems(settings: Settings) -> list[str]:
             except TlsError as error:
                 found.append(f"receivers.otlp.protocols.{name}.tls: {error}")
     try:
-        ingest_needs_key(settings, keys=len(Keys(keys_file(settings.data_dir))))
+        ingest_needs_key(settings, keys=len(Keys(keys_file(settings.data_dir), settings.auth.keys)))
     except (KeysError, ExposureError) as error:
         found.append(f"auth: {error}")
     if find(settings.data_dir) is None:  # else it is the collector that runs who has the ports

@@ -1,6 +1,7 @@
 """API keys: who may do what, in which project. A file in the data directory, so that they hold while the store is away.
 
 A key is `edl_`, eight hex digits that name it, and 256 random bits. The file (0600) has only a keyed BLAKE2b of it.
+Beside these there are the keys of the configuration, which collectors that share a store have in common.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collector.config import GivenKey
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +79,17 @@ class Key:
 class Keys:
     """The keys in a file. Several processes may change it; each sees the others' changes within a second.
 
+    Args:
+        given: keys of the configuration by name: they hold as long as they stand there, and are in no file.
+
     Raises:
         KeysError: the file is there and can not be read.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, given: Mapping[str, GivenKey] | None = None) -> None:
         self._file = file
+        self._given_pepper = secrets.token_bytes(32)
+        self.give(given or {})
         self._lock = threading.Lock()
         self._pepper = b""
         self._keys: dict[str, Key] = {}
@@ -91,10 +100,23 @@ class Keys:
 
     def __len__(self) -> int:
         self._refresh()
-        return len(self._keys)
+        return len(self._keys) + len(self._given)
+
+    def give(self, given: Mapping[str, GivenKey]) -> None:
+        """From now on these keys of the configuration hold, and no others of it."""
+        found = {}
+        for name, entry in given.items():
+            digest = _digest(entry.key, self._given_pepper)
+            scopes = tuple(Scope(scope) for scope in entry.scopes)
+            # The same in every collector that has the key; it tells nothing of 256 bits.
+            key_id = blake2b(entry.key.encode(), digest_size=4).hexdigest()
+            found[digest] = Key(key_id, name, scopes, digest, entry.project, entry.tenant)
+        self._given = found
 
     def find(self, secret: str) -> Key | None:
         """The key with this text; None if there is none. The time does not depend on how much of it is right."""
+        if given := self._given.get(_digest(secret, self._given_pepper)):
+            return given
         self._refresh()
         key = self._keys.get(secret[len(PREFIX) : len(PREFIX) + 8])
         digest = self._digest(secret) if self._pepper else ""
@@ -126,7 +148,7 @@ class Keys:
         return key, secret
 
     def all(self) -> list[Key]:
-        """Every key, oldest first."""
+        """Every key of the file, oldest first."""
         with self._changing() as keys:
             return sorted(keys.values(), key=lambda key: key.created_at)
 
@@ -144,7 +166,7 @@ class Keys:
     # ------------------------------------------------------------------- the file
 
     def _digest(self, secret: str) -> str:
-        return blake2b(secret.encode(), key=self._pepper, digest_size=32).hexdigest()
+        return _digest(secret, self._pepper)
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Key]]:
@@ -224,6 +246,10 @@ class Keys:
             self._stamp = None
             raise KeysError(f"{self._file} can not be written: {error.strerror}") from None
         self._stamp = (found.st_mtime_ns, found.st_ino)
+
+
+def _digest(secret: str, pepper: bytes) -> str:
+    return blake2b(secret.encode(), key=pepper, digest_size=32).hexdigest()
 
 
 def keys_file(data_dir: Path) -> Path:

@@ -25,6 +25,15 @@ def not_understood(settings: Settings) -> list[str]:
     return found
 
 
+def no_engine(settings: Settings) -> list[str]:
+    """What is wrong if the store is to be embedded, and this installation has no engine; [] otherwise."""
+    if settings.sinks.clickhouse.embedded and find_spec("chdb") is None:
+        return [
+            "sinks.clickhouse.url: there is no embedded engine in this installation (chdb-core): name a server"
+        ]
+    return []
+
+
 def _proxy(settings: Settings) -> None:
     """Raises: ValueError."""
     if settings.proxy.model_copy(update={"endpoint": None}) == ProxySettings(endpoint=None):

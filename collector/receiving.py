@@ -112,7 +112,7 @@ async def _open_doors(
 def _gate(settings: Settings, token: str) -> tuple[Keys, Gate]:
     """Raises: ServiceError."""
     try:
-        keys = Keys(keys_file(settings.data_dir))
+        keys = Keys(keys_file(settings.data_dir), settings.auth.keys)
         needed = ingest_needs_key(settings, keys=len(keys))
     except (KeysError, ExposureError) as error:
         raise ServiceError(str(error), EX_CONFIG) from None
@@ -121,6 +121,7 @@ def _gate(settings: Settings, token: str) -> tuple[Keys, Gate]:
 
 def _take_over(settings: Settings, intake: Intake, keys: Keys) -> None:
     """Raises: ConfigError."""
+    keys.give(settings.auth.keys)
     try:
         needed = ingest_needs_key(settings, keys=len(keys))
     except ExposureError as error:

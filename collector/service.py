@@ -17,10 +17,11 @@ from collector.config import Settings
 from collector.documents import ConfigError
 from collector.endpoints import Endpoints
 from collector.exits import EX_CONFIG, ServiceError
-from collector.meaning import not_understood
+from collector.meaning import no_engine, not_understood
 from collector.prices import load_prices
 from collector.receiving import open_receiving
 from collector.reload import Reloadable
+from collector.supervisor import READY, STOPPING, tell
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,11 @@ async def serve(
     loop.add_signal_handler(signal.SIGHUP, reloadable.reload, read)
     async with collector(settings, reloadable) as endpoints:
         announce(endpoints)
+        tell(READY)
         await asyncio.to_thread(_load_price_list)
         calm_garbage_collection()
         await stopping.wait()
+        tell(STOPPING)
         log.info("draining")
 
 
@@ -76,7 +79,7 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         prices = load_prices(settings.pricing.overrides)
     except ConfigError as error:
         raise ServiceError(str(error), EX_CONFIG) from None
-    if found := not_understood(settings):
+    if found := not_understood(settings) + no_engine(settings):
         raise ServiceError("\n".join(found), EX_CONFIG)
     async with AsyncExitStack() as parts:
         receiving = await open_receiving(settings, reloadable, parts)

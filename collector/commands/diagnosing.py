@@ -11,9 +11,22 @@ from pathlib import Path
 import click
 
 from collector.commands.client import Client, Query
-from collector.commands.common import EX_CONFIG, FINDING, TIMED_OUT, TOKEN, URL, api_of, data_dir_option, fail
+from collector.commands.common import (
+    EX_CONFIG,
+    FINDING,
+    NO_CONNECTION,
+    TIMED_OUT,
+    TOKEN,
+    URL,
+    api_of,
+    data_dir_option,
+    fail,
+)
 from collector.commands.config import CONFIG, SETS
 from collector.commands.output import write_json
+
+HEALTH_S = 5.0
+"""What an answer about health may take."""
 
 _DATA_DIR = data_dir_option("Where the collector that runs here keeps its data.")
 _MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red"), "skipped": ("-", "white")}
@@ -74,6 +87,39 @@ def doctor(
     if as_json:
         write_json([asdict(finding) for finding in findings])
     sys.exit(FINDING if any(finding.state == FAILED for finding in findings) else 0)
+
+
+@click.command()
+@click.option("--alive", is_flag=True, help="Ask only whether the process answers.")
+@_DATA_DIR
+def healthcheck(data_dir: Path | None, *, alive: bool) -> None:
+    """Ask the collector that runs here whether it is ready, for containers.
+
+    Exits 1 if it is not, 5 if none answers.
+    """
+    import http.client
+    from urllib.parse import urlsplit
+
+    from collector.endpoints import find
+
+    if data_dir is None:  # containers name it, and are spared the import of all settings every few seconds
+        from collector.config import default_data_dir
+
+        data_dir = default_data_dir()
+    endpoints = find(data_dir)
+    where = endpoints and (endpoints.admin or endpoints.api)
+    if not where:
+        fail("no collector runs here that can be asked", NO_CONNECTION)
+    connection = http.client.HTTPConnection(urlsplit(where).netloc, timeout=HEALTH_S)
+    try:
+        connection.request("GET", "/healthz" if alive else "/readyz", headers={"Host": "localhost"})
+        answer = connection.getresponse()
+        said = answer.read().decode().strip()
+    except (OSError, http.client.HTTPException) as error:
+        fail(f"{where} does not answer: {error}", NO_CONNECTION)
+    if answer.status != 200:
+        fail(said, FINDING)
+    click.echo(said)
 
 
 @click.command("wait-for-trace")

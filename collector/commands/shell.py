@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from importlib import metadata
 
 import click
@@ -33,7 +34,9 @@ def completion(shell: str) -> None:
 def version(as_json: bool) -> None:
     """Print the versions of this program and of what it is made of."""
     versions = {"eddyline": metadata.version("eddyline"), "python": platform.python_version()}
-    versions |= {name: metadata.version(name) for name in PARTS}
+    for name in PARTS:
+        with suppress(metadata.PackageNotFoundError):  # there are installations without the engine
+            versions[name] = metadata.version(name)
     if as_json:
         write_json(versions)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -18,9 +19,12 @@ from google.rpc.status_pb2 import Status
 
 from collector.api.app import routes_of
 from collector.api.base import Api
+from collector.config import GivenKey, load, redacted
 from collector.demo import captured
+from collector.documents import ConfigError
+from collector.exposure import ingest_needs_key
 from collector.gate import FAILURES_PER_MINUTE, Gate, UnauthenticatedError
-from collector.keys import Keys, KeysError, Scope, keys_file
+from collector.keys import PREFIX, Keys, KeysError, Scope, keys_file
 from tests.collector.receivers.test_http import PROTOBUF, request
 from tests.sending import TRACES
 from tests.server import TOKEN, Server
@@ -381,6 +385,54 @@ def test_keys_hold_while_their_file_is_damaged(tmp_path: Path, monkeypatch: pyte
     assert [key.name for key in keys.all()] == ["one"]
     (tmp_path / "keys.json").unlink()
     assert keys.find(secret) is None
+
+
+def given(**keys: dict[str, Any]) -> dict[str, GivenKey]:
+    return {name: GivenKey(**entry) for name, entry in keys.items()}
+
+
+def test_keys_of_the_configuration_hold_in_every_collector_that_has_them(tmp_path: Path) -> None:
+    secret = PREFIX + secrets.token_urlsafe(32)
+    entry = given(app={"key": secret, "scopes": ["ingest", "read"], "project": "shop", "tenant": "t"})
+    one, other = (Keys(tmp_path / name / "keys.json", entry) for name in ("one", "other"))
+    assert len(one) == 1
+    key = one.find(secret)
+    assert key is not None
+    assert (key.name, key.scopes, key.project, key.tenant) == (
+        "app", (Scope.INGEST, Scope.READ), "shop", "t",
+    )  # fmt: skip
+    found = other.find(secret)
+    assert found is not None
+    assert found.id == key.id
+    assert one.find(secret[:-1]) is None
+    _, made = one.create("made", [Scope.INGEST])
+    assert one.find(made) is not None
+    assert secret not in (tmp_path / "one" / "keys.json").read_text()
+    one.give({})
+    assert one.find(secret) is None
+    assert one.find(made) is not None
+
+
+def test_keys_come_from_several_documents_and_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {name: PREFIX + name * 32 for name in "abc"}
+    monkeypatch.setenv("EDDYLINE_AUTH__KEYS__C__KEY", texts["c"])
+    sources = [f"yaml:auth: {{keys: {{{name}: {{key: {texts[name]}}}}}}}" for name in "ab"]
+    settings = load([*sources, "yaml:receivers: {otlp: {protocols: {http: {endpoint: '0.0.0.0:4318'}}}}"])
+    assert {name: entry.key for name, entry in settings.auth.keys.items()} == texts
+    assert ingest_needs_key(settings, keys=len(Keys(tmp_path / "keys.json", settings.auth.keys)))
+    shown = json.dumps(redacted(settings))
+    assert not any(text in shown or text in repr(settings) for text in texts.values())
+
+
+@pytest.mark.parametrize(
+    "text", ["edl_short", "x" * 40, "edl_" + "with space " * 4], ids=["short", "other", "spaces"]
+)
+def test_a_key_that_can_be_guessed_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"auth\.keys\.app\.key") as raised:
+        load([f"yaml:auth: {{keys: {{app: {{key: '{text}'}}}}}}"])
+    assert text not in str(raised.value)
 
 
 def test_who_guesses_too_often_waits() -> None:
