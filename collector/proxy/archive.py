@@ -1,7 +1,8 @@
 """Keeps calls as they passed, in the store: for the API's `/exchanges`, for replay, for export.
 
-A thread of its own takes what the recorder has read, masks many calls at a time and writes them. What can not be
-written waits, up to a number of bytes; then the oldest is lost, and counted. The spans of a call do not depend on it.
+A thread takes what the recorder has read, masks many calls at a time and keeps them in a spool, which outlives the
+process; another writes them. What can not be written waits there, up to a number of bytes; then the oldest is lost,
+and counted. The spans of a call do not depend on it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -21,6 +23,7 @@ from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange, Outcome
 from collector.proxy.headers import kept
 from collector.proxy.sessions import Resolved
+from collector.proxy.spool import Spool
 from collector.redaction import ProjectRules, marked
 from mappers.redact import Mask
 from sinks.base import PermanentError, RetryableError
@@ -52,19 +55,34 @@ class Archive:
     """Args:
     write: puts calls into the store; raises RetryableError, PermanentError.
     rules: what is masked and left out, by project; as for everything that is stored.
+    spool: has the masked calls until the store has them; None keeps them in memory.
     """
 
-    def __init__(self, write: Write, rules: ProjectRules) -> None:
+    def __init__(self, write: Write, rules: ProjectRules, spool: Spool | None = None) -> None:
         self._write = write
         self._rules = rules
+        self._spool = spool
         self._waiting: deque[_Kept] = deque()
+        """What is not masked yet."""
         self._bytes = 0
+        self._masked: deque[_Masked] = deque(
+            _Masked(name, None, 0) for name in (spool.waiting() if spool is not None else ())
+        )
+        """What the store has not, the oldest first."""
+        self._masked_bytes = 0
+        """Of that in memory."""
         self._changed = threading.Condition()
         self._closing = False
+        self._is_masked = False
+        """Nothing more comes to be written."""
         self.stored = 0
         self.lost = 0
-        self._thread = threading.Thread(target=self._run, name="proxy-archive", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=work, name=name, daemon=True)
+            for work, name in ((self._mask_all, "proxy-archive"), (self._write_all, "proxy-archive-write"))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def keep(self, exchange: Exchange, resolved: Resolved, policy: Policy) -> None:
         """Takes a call. Never waits."""
@@ -82,47 +100,49 @@ class Archive:
             while self._bytes > MAX_BYTES:
                 self._bytes -= self._waiting.popleft().size
                 self.lost += 1
-            self._changed.notify()
+            self._changed.notify_all()
 
     def close(self, timeout: float) -> None:
-        """Writes what waits, for so many seconds at most."""
+        """Writes what waits, for so many seconds at most; what the spool has is written at the next start."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        self._thread.join(timeout)
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(timeout)
         with self._changed:
             self.lost += len(self._waiting)
+            self.lost += sum(len(one.rows or ()) for one in self._masked if one.name is None)
             self._waiting.clear()
+            self._masked.clear()
 
     def document(self) -> dict[str, Any]:
-        """For the status."""
-        return {"stored": self.stored, "waiting": len(self._waiting), "lost": self.lost}
+        """For the status: `waiting` are calls, `behind` batches of them that the store has not taken."""
+        return {
+            "stored": self.stored,
+            "waiting": len(self._waiting),
+            "behind": len(self._masked),
+            "lost": self.lost,
+        }
 
-    # ------------------------------------------------------------------- in the thread
+    # ------------------------------------------------------------------- masking
 
-    def _run(self) -> None:
+    def _mask_all(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closing)
                 if self._closing and not self._waiting:
+                    self._is_masked = True
+                    self._changed.notify_all()
                     return
                 self._changed.wait_for(lambda: self._closing, GATHER_S)
                 batch = self._take()
             try:
-                self._write(_masked(batch, self._rules))
-            except RetryableError:
-                if self._closing:
-                    self.lost += len(batch)
-                    return
-                self._give_back(batch)
-            except PermanentError as error:
-                self.lost += len(batch)
-                log.error("%d calls of the proxy can not be stored: %s", len(batch), error)
+                rows = _masked(batch, self._rules)
             except Exception:
                 self.lost += len(batch)
-                log.exception("%d calls of the proxy could not be stored", len(batch))
-            else:
-                self.stored += len(batch)
+                log.exception("%d calls of the proxy could not be masked", len(batch))
+                continue
+            self._owe(_Masked(self._spooled(rows), rows, sum(found.size for found in batch)))
 
     def _take(self) -> list[_Kept]:
         batch: list[_Kept] = []
@@ -133,11 +153,99 @@ class Archive:
         self._bytes -= size
         return batch
 
-    def _give_back(self, batch: list[_Kept]) -> None:
+    def _spooled(self, rows: list[StoredExchange]) -> str | None:
+        if self._spool is None:
+            return None
+        try:
+            body = orjson.dumps(rows)
+        except orjson.JSONEncodeError:  # a text that is none: the store may take it
+            return None
+        name, too_old = self._spool.put({"calls": len(rows)}, body)
         with self._changed:
-            self._waiting.extendleft(reversed(batch))
-            self._bytes += sum(found.size for found in batch)
-            self._changed.wait_for(lambda: self._closing, PAUSE_S)
+            self.lost += len(too_old)
+        return name
+
+    def _owe(self, masked: _Masked) -> None:
+        with self._changed:
+            self._masked.append(masked)
+            self._masked_bytes += masked.size
+            for one in list(self._masked):
+                if self._masked_bytes <= MAX_BYTES:
+                    break
+                self._masked_bytes -= one.size
+                if one.name is None:
+                    self._masked.remove(one)
+                    self.lost += len(one.rows or ())
+                one.rows, one.size = None, 0
+            self._changed.notify_all()
+
+    # ------------------------------------------------------------------- writing
+
+    def _write_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._masked or self._is_masked)
+                if not self._masked:
+                    return
+                masked = self._masked[0]
+                rows = masked.rows
+            if rows is None:
+                rows = self._read(masked)
+            if not self._stored(rows):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_masked, PAUSE_S)
+                    if self._is_masked:
+                        return
+                continue
+            with self._changed:
+                if self._masked and self._masked[0] is masked:
+                    self._masked.popleft()
+                    self._masked_bytes -= masked.size
+            if masked.name is not None and self._spool is not None:
+                self._spool.drop(masked.name)
+
+    def _read(self, masked: _Masked) -> list[StoredExchange]:
+        found = self._spool.read(masked.name) if self._spool is not None and masked.name else None
+        return _rows_in(found[1]) if found is not None else []
+
+    def _stored(self, rows: list[StoredExchange]) -> bool:
+        """Whether the matter is settled; False if the store does not answer."""
+        if not rows:
+            return True
+        try:
+            self._write(rows)
+        except RetryableError:
+            return False
+        except PermanentError as error:
+            self.lost += len(rows)
+            log.error("%d calls of the proxy can not be stored: %s", len(rows), error)
+        except Exception:
+            self.lost += len(rows)
+            log.exception("%d calls of the proxy could not be stored", len(rows))
+        else:
+            self.stored += len(rows)
+        return True
+
+
+@dataclass(slots=True, eq=False)
+class _Masked:
+    """Calls as they may be stored."""
+
+    name: str | None
+    """In the spool."""
+    rows: list[StoredExchange] | None
+    """None: only the spool has them."""
+    size: int
+    """Bytes in memory."""
+
+
+def _rows_in(body: bytes) -> list[StoredExchange]:
+    """Calls as the spool has them; none if it has something else, as of another version."""
+    try:
+        return [StoredExchange(**row) for row in orjson.loads(body)]
+    except (orjson.JSONDecodeError, TypeError):
+        log.error("calls of the proxy that waited in the spool can not be read")
+        return []
 
 
 class _Kept:

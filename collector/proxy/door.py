@@ -21,6 +21,7 @@ from collector.proxy.archive import Archive
 from collector.proxy.plugins import SETTING, PluginControl, Plugins
 from collector.proxy.recorder import ExchangeRecorder, Outlet, Owner, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
+from collector.proxy.spool import Spool
 from collector.proxy.wire import WireCapture
 from collector.redaction import ProjectRules
 from collector.tombstones import Tombstones
@@ -29,6 +30,8 @@ from sinks.clickhouse.exchanges import StoredExchange
 
 log = logging.getLogger(__name__)
 
+SPOOL = "proxy-spool"
+"""Directory, below the data's, of what is recorded and not yet safe elsewhere."""
 KEEP_ALIVE_S = 120
 """SDKs keep their connections for minutes; one that we close while a request is on its way fails it."""
 MAX_FRAME = 64 << 20
@@ -134,7 +137,7 @@ def archive_in(settings: Settings, store: Store, tombstones: Tombstones) -> Arch
             if kept:
                 exchanges.write(kept)
 
-    return Archive(write, ProjectRules(settings.redaction))
+    return Archive(write, ProjectRules(settings.redaction), Spool(settings.data_dir / SPOOL))
 
 
 def plugin_control(door: ProxyDoor, settings: StoredSettings) -> PluginControl:

@@ -30,6 +30,7 @@ from collector.proxy.observing import Observers
 from collector.proxy.routes import Route
 from collector.proxy.sessions import Resolver
 from collector.proxy.spans import spans_of
+from collector.proxy.spool import Spool
 from collector.proxy.tape import Budget, Ending, Tape
 from collector.proxy.wire import WireCapture
 
@@ -258,15 +259,24 @@ Take = Callable[[Owner, bytes, Callable[[bool, bool], None]], None]
 
 
 class RetryingOutlet:
-    """Keeps what was refused and tries it again each second, up to a number of bytes; the oldest is lost first."""
+    """Keeps what was refused and tries it again each second, up to a number of bytes; the oldest is lost first.
+
+    Args:
+        spool: has everything until it is safe, so that it outlives the process; None keeps it in memory, for an
+            intake that is in this process.
+    """
 
     MAX_BYTES = 64 << 20
     PAUSE_S = 1.0
 
-    def __init__(self, take: Take) -> None:
+    def __init__(self, take: Take, spool: Spool | None = None) -> None:
         self._take = take
-        self._refused: deque[tuple[Owner, bytes]] = deque()
+        self._spool = spool
+        self._refused: deque[_Batch] = deque(
+            _Batch(None, b"", name) for name in (spool.waiting() if spool is not None else ())
+        )
         self._refused_bytes = 0
+        """Of those in memory."""
         self._on_the_way = 0
         self._changed = threading.Condition()
         self._closing = False
@@ -276,50 +286,95 @@ class RetryingOutlet:
         self._thread.start()
 
     def send(self, owner: Owner, body: bytes) -> None:
+        name = None
+        if self._spool is not None:
+            name, too_old = self._spool.put({"tenant": owner[0], "project": owner[1]}, body)
+            with self._changed:
+                self.lost += len(too_old)
+        self._try(_Batch(owner, body, name))
+
+    def _try(self, batch: _Batch) -> None:
         with self._changed:
             self._on_the_way += 1
 
         def done(safe: bool, again: bool) -> None:
+            if batch.name is not None and self._spool is not None and (safe or not again):
+                self._spool.drop(batch.name)
             with self._changed:
                 self._on_the_way -= 1
                 if safe:
                     self.sent += 1
                 elif again:
-                    self._keep(owner, body)
+                    self._keep(batch)
                 else:
                     self.lost += 1
                 self._changed.notify_all()
 
         try:
+            owner, body = self._content(batch)
             self._take(owner, body, done)
+        except _GoneError:
+            with self._changed:
+                self._on_the_way -= 1
         except Exception:
             log.exception("spans of the proxy could not be handed on")
             done(False, False)
 
-    def _keep(self, owner: Owner, body: bytes) -> None:
-        self._refused.append((owner, body))
-        self._refused_bytes += len(body)
+    def _content(self, batch: _Batch) -> tuple[Owner, bytes]:
+        """Raises: _GoneError: others had to have its room, and it was counted then."""
+        if batch.owner is not None:
+            return batch.owner, batch.body
+        found = self._spool.read(batch.name) if self._spool is not None and batch.name else None
+        if found is None:
+            raise _GoneError
+        about, body = found
+        return (str(about.get("tenant", "")), str(about.get("project", ""))), body
+
+    def _keep(self, batch: _Batch) -> None:
+        if batch.name is not None:
+            self._refused.append(_Batch(None, b"", batch.name))
+            return
+        self._refused.append(batch)
+        self._refused_bytes += len(batch.body)
         while self._refused_bytes > self.MAX_BYTES:
-            self._refused_bytes -= len(self._refused.popleft()[1])
+            self._refused_bytes -= len(self._refused.popleft().body)
             self.lost += 1
 
     def _retry(self) -> None:
         while True:
-            time.sleep(self.PAUSE_S)
             with self._changed:
+                self._changed.wait_for(lambda: self._closing and not self._refused, self.PAUSE_S)
                 if self._closing and not self._refused:
                     return
                 tries, self._refused, self._refused_bytes = list(self._refused), deque(), 0
-            for owner, body in tries:
-                self.send(owner, body)
+            for batch in tries:
+                self._try(batch)
 
     def close(self, timeout: float) -> None:
+        """Waits until everything is safe, for so many seconds at most; the rest of the spool is sent after the next
+        start."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._on_the_way and not self._refused, timeout)
-            self.lost += len(self._refused)
+            self.lost += sum(batch.name is None for batch in self._refused)
             self._refused.clear()
+            self._changed.notify_all()
 
     def document(self) -> dict[str, Any]:
         return {"sent": self.sent, "lost": self.lost, "waiting": self._on_the_way + len(self._refused)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Spans that are on their way."""
+
+    owner: Owner | None
+    """None: only the spool has them."""
+    body: bytes
+    name: str | None
+    """In the spool."""
+
+
+class _GoneError(Exception):
+    """The spool has it no more."""

@@ -24,12 +24,13 @@ from collector.keys import Keys, KeysError, keys_file
 from collector.listening import ListenError
 from collector.meaning import not_understood
 from collector.proxy.capture import installation_salt
-from collector.proxy.door import ProxyDoor, wire_capture
+from collector.proxy.door import SPOOL, ProxyDoor, wire_capture
 from collector.proxy.errors import RelayError, answer
 from collector.proxy.gate import Gate as TargetGate
 from collector.proxy.recorder import Owner, RetryingOutlet
 from collector.proxy.relay import Relay
 from collector.proxy.routes import Route, Upstream
+from collector.proxy.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         forward = _Forward(settings.proxy.export, settings)
         parts.push_async_callback(forward.close)
         exporter = Exporter(settings.proxy.export)
-        outlet = RetryingOutlet(exporter.take)
+        outlet = RetryingOutlet(exporter.take, Spool(settings.data_dir / SPOOL))
         door = ProxyDoor(settings.proxy, outlet, _salt(settings), wire_capture(settings), keys=keys)
         try:
             url = await door.open(otlp=forward, ready=lambda: True, own_ports=set(), parts=parts)

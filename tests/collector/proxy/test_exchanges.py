@@ -336,7 +336,7 @@ def archived(*tapes: Any, rules: RedactionSettings | None = None) -> list[Stored
         exchange = read_exchange(noted)
         archive.keep(exchange, Resolver().resolve(exchange), EVERYTHING)
     archive.close(5)
-    assert archive.document() == {"stored": len(tapes), "waiting": 0, "lost": 0}
+    assert archive.document() == {"stored": len(tapes), "waiting": 0, "behind": 0, "lost": 0}
     return rows
 
 
