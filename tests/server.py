@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from collector.store import EMBEDDED
 from tests import contract
 
 START_S = 30.0
 TOKEN = "test-token"
 COMMAND = [sys.executable, "-m", "collector.cli"]
+MAKE_SCHEMA = """
+import sys
+from pathlib import Path
+from sinks.clickhouse import Store
+Store.open(Path(sys.argv[1])).close()
+"""
 
 
 class Server:
@@ -49,6 +61,8 @@ class Server:
             for door in ("grpc", "http", "api", "admin", "proxy")
             for part in (f"--{door}", "127.0.0.1:0")
         ]
+        if not any("CLICKHOUSE" in told.upper() for told in (*self.arguments, *self.environ)):
+            _with_schema(self.data_dir)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.command, "serve", "--data-dir", str(self.data_dir), *doors, *self.arguments],
@@ -114,6 +128,27 @@ class Server:
                 return status
             time.sleep(0.05)
         raise AssertionError(f"still queued: {status}\n{self.log.read_text()}")
+
+
+def _with_schema(data_dir: Path) -> None:
+    """Gives a new data directory a database that has its tables, and no rows, already.
+
+    Making them takes as much of the processor as the rest of a start, and a hundred collectors are started.
+    """
+    database = data_dir / EMBEDDED
+    if database.exists():
+        return
+    package = resources.files("sinks.clickhouse")
+    made_by = [package / "store.py", package / "migrations.py", *(package / "schema").iterdir()]
+    digest = hashlib.sha256(b"".join(sorted(file.read_bytes() for file in made_by))).hexdigest()[:16]
+    template = Path(tempfile.gettempdir()) / f"eddyline-schema-{os.getuid()}-{digest}"
+    if not template.exists():
+        making = Path(tempfile.mkdtemp())
+        subprocess.run([sys.executable, "-c", MAKE_SCHEMA, str(making / EMBEDDED)], check=True)
+        with contextlib.suppress(OSError):  # another process was first
+            making.rename(template)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    shutil.copytree(template / EMBEDDED, database, symlinks=True)
 
 
 def handed_down(listener: socket.socket) -> dict[str, Any]:
