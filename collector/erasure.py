@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 RETRY_S = 2.0
 JOURNAL_LOOK_S = 0.1
 LATE_S = 2.0
+OVERLAP_US = 10_000_000
+"""What is written at one time may be seen in the store that much later."""
 RUNS_AT_A_TIME = 100
 NOT_COVERED = ("backups", "exports", "wire capture files", "what was forwarded to other systems")
 
@@ -101,6 +103,10 @@ class Erasures:
         self._waiting: queue.Queue[Deletion | None] = queue.Queue()
         self._stopping = threading.Event()
         self._refused = 0
+        self._unswept: list[Deletion] = []
+        """Of other collectors: rows of their runs may have been written here since."""
+        self._learnt_us = 0
+        """Of other collectors' deletions those until then are known."""
         self._waits: dict[str, str] = {}
         """What a deletion waits for, by its id."""
         self._thread = threading.Thread(target=self._work, name="erasure")
@@ -165,6 +171,30 @@ class Erasures:
         if deletion.state == State.PURGED:
             return None
         return self._waits.get(deletion.deletion_id, "its turn")
+
+    def learn(self) -> None:
+        """Takes over deletions that other collectors on the store began: from when this returns, nothing of their runs
+        is taken here, and what came of them until now is gone again.
+
+        Raises: SinkError; then it may be done again.
+        """
+        found = self._eraser.buried_since(max(0, self._learnt_us - OVERLAP_US))
+        by_deletion: dict[tuple[str, str], list[RunKey]] = {}
+        for tenant, run_id, deletion_id, _ in found:
+            if (tenant, run_id) not in self._tombstones:
+                by_deletion.setdefault((tenant, deletion_id), []).append((tenant, run_id))
+        for (tenant, deletion_id), keys in by_deletion.items():
+            self._tombstones.add(keys)
+            self._places.forget(set(keys))
+            self._reader.annotations.forget(keys)
+            self._unswept.append(Deletion(deletion_id, tenant, "", State.HIDDEN, {}))
+        self._learnt_us = max((at_us for *_, at_us in found), default=self._learnt_us)
+        if self._unswept:
+            for journal in self._places.journals.values():
+                journal.rotate()
+        while self._unswept:
+            self._eraser.erase(self._unswept[0])
+            self._unswept.pop(0)
 
     # ------------------------------------------------------------------- step by step
 

@@ -20,6 +20,7 @@ from collector.endpoints import Endpoints, publish
 from collector.erasure import Erasures, Places
 from collector.exits import EX_UNAVAILABLE, ServiceError, making
 from collector.exposure import proxy_needs_key
+from collector.following import Following
 from collector.forwarding.opening import open_forwards
 from collector.forwarding.passage import Passage
 from collector.intake import Intake, Submission
@@ -143,6 +144,8 @@ async def open_working(
         archive,
         keys=intake.gate.of_another_door(needs_key=proxy_needs_key(settings)),
     )
+    plugins = await asyncio.to_thread(plugin_control, proxy, kept_settings)
+    following = Following({"deletions": erasures.learn, "plugins": plugins.learn})
     api = Api(
         reader,
         status_of(
@@ -155,7 +158,7 @@ async def open_working(
         taps=taps,
         exchanges=Exchanges(store),
         live=live,
-        plugins=await asyncio.to_thread(plugin_control, proxy, kept_settings),
+        plugins=plugins,
         intake=intake,
         erasures=erasures,
         retention=retention,
@@ -178,7 +181,10 @@ async def open_working(
     # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
     # finds nobody there may not.
     parts.push_async_callback(processing.drain, settings.service.shutdown.timeout)
-    for work in (erasures, retention, jobs):
+    works: list[Erasures | Retention | Jobs | Following] = [erasures, retention, jobs]
+    if settings.sinks.clickhouse.url:
+        works.append(following)  # the embedded store has no others
+    for work in works:
         parts.push_async_callback(asyncio.to_thread, work.stop)
         work.start()
     parts.push_async_callback(_leave, receiving, taps, live, settings.service.shutdown.drain_delay)

@@ -141,11 +141,21 @@ class PluginControl:
 
     def __init__(self, plugins: Plugins, read: Callable[[], Any], write: Callable[[Any, str], None]) -> None:
         self.plugins = plugins
-        self._write = write
+        self._read, self._write = read, write
+        self._kept: Any = None
+        self.learn()
+
+    def learn(self) -> None:
+        """Takes over what the store has, which another collector may have changed.
+
+        Raises: RetryableError.
+        """
+        kept = self._read()
+        if kept == self._kept:
+            return
+        self._kept = kept
         try:
-            kept = read()
-            if kept is not None:
-                plugins.set(read_plugins(kept))
+            self.plugins.set(None if kept is None else read_plugins(kept))
         except PluginError as error:  # kept by a version that knew more
             log.error("the plugins that were set at run time can not be used: %s", error)
 

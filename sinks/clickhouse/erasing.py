@@ -121,6 +121,17 @@ class Eraser:
         rows = self._store.query("SELECT DISTINCT Tenant, RunId FROM otel.tombstones")
         return [(tenant, run_id) for tenant, run_id in rows]
 
+    def buried_since(self, at_us: int) -> list[tuple[str, str, str, int]]:
+        """(tenant, run id, id of the deletion, when) of runs that were deleted from then on, µs of its clock."""
+        rows = self._store.query(
+            """
+            SELECT Tenant, RunId, DeletionId, toUnixTimestamp64Micro(DeletedAt) FROM otel.tombstones
+            WHERE DeletedAt >= fromUnixTimestamp64Micro({at:Int64}, 'UTC')
+            """,
+            {"at": at_us},
+        )
+        return [(tenant, run_id, deletion_id, at) for tenant, run_id, deletion_id, at in rows]
+
     def buried_by(self, deletion: Deletion) -> list[str]:
         """Ids of the runs that this deletion is about."""
         rows = self._store.query(f"SELECT DISTINCT RunId FROM {_THEIRS} ORDER BY RunId", _values(deletion))
