@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Place] = {
     "demo": Place(
         "running", "demo", "Replay a captured run of an agent that goes round in circles, and show it."
     ),
+    "explain": Place("searching", "explain", "Say why an event looks as it does."),
     "doctor": Place("diagnosing", "doctor", "Find out why nothing arrives, and say what to do."),
     "export": Place("moving", "export_runs", "Write runs to FILE (- is the output), the newest first."),
     "healthcheck": Place(
@@ -49,8 +50,14 @@ COMMANDS: Mapping[str, Place] = {
     "print-config": Place(
         "config", "print_config", "Print the configuration as it holds, from all sources, without secrets."
     ),
+    "profile": Place("profiles", "profile", "Collectors by name, for the commands that ask one."),
     "proxy": Place(
         "running", "proxy", "Run the LLM proxy alone, beside a program; its spans go to a collector."
+    ),
+    "replay": Place(
+        "replaying",
+        "replay",
+        "Send a run again: its spans and log records by OTLP/HTTP, or the calls that the proxy relayed.",
     ),
     "run": Place(
         "running",
@@ -60,8 +67,9 @@ COMMANDS: Mapping[str, Place] = {
     "runs": Place(
         "asking",
         "runs",
-        "Runs: list them, look at one, open its page, say what you think of it, delete some.",
+        "Runs: list them, look at one, compare two, open a page, say what you think of one, delete some.",
     ),
+    "search": Place("searching", "search", "Find events by what was said in them, the newest first."),
     "serve": Place("running", "serve", "Run the collector until it is told to end (SIGTERM, Ctrl-C)."),
     "sessions": Place("asking", "sessions", "Conversations over runs."),
     "tail": Place("asking", "tail", "Show runs, events and warnings as they are stored."),

@@ -30,6 +30,7 @@ ID_HEADER = "X-Eddyline-Export"
 
 PARAMETERS = (
     *FILTERS,
+    Parameter("run", "ids of runs", many=True),
     Parameter("shape", "what a row is", choices=tuple(Shape), default=Shape.RUNS),
     Parameter(
         "format",
@@ -89,6 +90,7 @@ class ExportRoutes(Routes):
             until_ns=until_ns,
             where=within_project(request, read_filter(parameters)),
             include_all=parameters.choice("include") == "all",
+            run_ids=[run_id.lower() for run_id in parameters.choices("run")] or None,
         )
         binding = parameters.binding("format", "limit", "shape", "bare")
         given = parameters.text("cursor")

@@ -5,19 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import webbrowser
-from collections.abc import Callable
-from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
 
 from collector.commands.client import Client, Query, segment
-from collector.commands.common import TOKEN, URL, Command, api_of, data_dir_option
+from collector.commands.common import asking
+from collector.commands.comparing import diff
 from collector.commands.deleting import rm
-from collector.commands.output import duration, money, shown_as, write_json, write_rows
-
-_DATA_DIR = data_dir_option("Where the collector that runs here keeps its data.")
+from collector.commands.output import duration, listing, money, shown_as, write_json, write_rows
 
 RUN_COLUMNS = (
     *("run_id", "started_at", "name", "status", "duration_ms", "usage.total", "cost_usd"),
@@ -30,45 +26,18 @@ SESSION_COLUMNS = (
 WARNING_COLUMNS = ("run_id", "last_at", "severity", "type", "count", "wasted_cost_usd", "message")
 
 
-def _asking(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the `client` that asks the collector of its options."""
-
-    @wraps(command)
-    def asked(url: str, token: str, data_dir: Path | None, **given: Any) -> None:
-        command(client=Client(*api_of(url, token, data_dir)), **given)
-
-    for option in (_DATA_DIR, TOKEN, URL):
-        asked = option(asked)
-    return asked
-
-
-def _listing(default: int) -> Callable[[Command], Command]:
-    """The options of a list."""
-
-    def decorate(command: Command) -> Command:
-        for option in (
-            click.option("--all", "everything", is_flag=True, help="All of them, however many."),
-            click.option("--limit", type=click.IntRange(1), default=default, help=f"How many. [{default}]"),
-            click.option("--until", default="", help="Before then."),
-            click.option("--since", default="", help="From then on: an RFC 3339 time, or like -24h."),
-        ):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 @click.group()
 def runs() -> None:
-    """Runs: list them, look at one, open its page, say what you think of it, delete some."""
+    """Runs: list them, look at one, compare two, open a page, say what you think of one, delete some."""
 
 
 runs.add_command(rm)
+runs.add_command(diff)
 
 
 @runs.command("ls")
 @click.argument("query", nargs=-1)
-@_listing(50)
+@listing(50)
 @click.option(
     "--sort",
     type=click.Choice(["started_at", "cost", "tokens", "duration", "warnings"]),
@@ -76,7 +45,7 @@ runs.add_command(rm)
     help="Largest first. [started_at]",
 )
 @shown_as(RUN_COLUMNS)
-@_asking
+@asking
 def list_runs(
     query: tuple[str, ...],
     since: str,
@@ -100,7 +69,7 @@ def list_runs(
 @runs.command()
 @click.argument("run_id")
 @click.option("--json", "as_json", is_flag=True, help="The run, its warnings and its events as one document.")
-@_asking
+@asking
 def show(run_id: str, as_json: bool, client: Client) -> None:
     """Show a run: what it cost, what is wrong with it, and step by step what happened."""
     path = "/runs" + segment(run_id)
@@ -119,7 +88,7 @@ def show(run_id: str, as_json: bool, client: Client) -> None:
 
 @runs.command("open")
 @click.argument("run_id")
-@_asking
+@asking
 def open_run(run_id: str, client: Client) -> None:
     """Open a run's page in the browser."""
     client.get("/runs" + segment(run_id))
@@ -127,7 +96,7 @@ def open_run(run_id: str, client: Client) -> None:
 
 
 @click.command("open")
-@_asking
+@asking
 def open_page(client: Client) -> None:
     """Open the collector's page in the browser, signed in."""
     client.get("")
@@ -146,7 +115,7 @@ def _open(client: Client, path: str) -> None:
 @click.option("--untag", "untags", multiple=True, help="Take this tag from it.")
 @click.option("--note", help="What there is to say of it; an empty one takes the note back.")
 @click.option("--pin/--unpin", "pinned", default=None, help="Keep it for ever, or no longer.")
-@_asking
+@asking
 def annotate(
     run_id: str,
     tags: tuple[str, ...],
@@ -179,13 +148,13 @@ def warnings() -> None:
 
 
 @warnings.command("ls")
-@_listing(50)
+@listing(50)
 @click.option("--type", "kinds", default="", help="Of these types: exact_repeat,cycle.")
 @click.option("--severity", default="", help="info, warning, critical.")
 @click.option("--category", default="", help="loop or waste.")
 @click.option("--project", default="", help="Of these projects.")
 @shown_as(WARNING_COLUMNS)
-@_asking
+@asking
 def list_warnings(
     since: str,
     until: str,
@@ -219,9 +188,9 @@ def sessions() -> None:
 
 @sessions.command("ls")
 @click.argument("query", nargs=-1)
-@_listing(50)
+@listing(50)
 @shown_as(SESSION_COLUMNS)
-@_asking
+@asking
 def list_sessions(
     query: tuple[str, ...],
     since: str,
@@ -242,7 +211,7 @@ def list_sessions(
 @click.argument("session_id")
 @click.option("--project", default="", help="The session's project, where several have a session of that id.")
 @shown_as(RUN_COLUMNS)
-@_asking
+@asking
 def show_session(
     session_id: str,
     project: str,
@@ -265,7 +234,7 @@ def show_session(
 @click.option(
     "--format", "form", type=click.Choice(["line", "json"]), help="[default: line on a terminal, else json]"
 )
-@_asking
+@asking
 def tail(
     query: tuple[str, ...],
     types: str,

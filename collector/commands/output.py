@@ -45,6 +45,22 @@ def shown_as(columns: Sequence[str]) -> Callable[[Command], Command]:
     return decorate
 
 
+def listing(default: int) -> Callable[[Command], Command]:
+    """The options of a list."""
+
+    def decorate(command: Command) -> Command:
+        for option in (
+            click.option("--all", "everything", is_flag=True, help="All of them, however many."),
+            click.option("--limit", type=click.IntRange(1), default=default, help=f"How many. [{default}]"),
+            click.option("--until", default="", help="Before then."),
+            click.option("--since", default="", help="From then on: an RFC 3339 time, or like -24h."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def chosen(form: str | None) -> str:
     """The format that was asked for, else what suits who reads."""
     return form or ("table" if sys.stdout.isatty() else "jsonl")

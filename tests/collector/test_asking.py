@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import stat
 import subprocess
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from collector.cli import main
+from collector.commands import comparing
 from collector.commands.asking import told_line
 from collector.commands.output import brief, write_rows
+from collector.mapping import read_items
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
 from tests.server import COMMAND, TOKEN, Server
@@ -194,3 +198,92 @@ def test_the_shell_can_complete_and_the_version_is_told() -> None:
         assert "_EDDYLINE_COMPLETE" in CliRunner().invoke(main, ["completion", shell]).output
     told = subprocess.run([*COMMAND, "version", "--json"], capture_output=True, text=True)
     assert json.loads(told.stdout)["eddyline"]
+
+
+def test_what_was_said_is_searched(server: Server) -> None:
+    found = asked(server, "search", "Paris", "--filter", f"project={PROJECT}")
+    hits = [json.loads(line) for line in found.stdout.splitlines()]
+    assert hits
+    assert all("paris" in hit["found"].lower() for hit in hits)
+    assert asked(server, "search", "no such words at all", "--json").stdout.strip() == "[]"
+    assert "is never closed" in asked(server, "search", '"Paris').stderr
+
+
+def test_two_runs_are_compared(server: Server) -> None:
+    a, b = (run["run_id"] for run in server.runs(project=PROJECT))
+    document = json.loads(asked(server, "runs", "diff", a, b).stdout)
+    assert (document["a"]["run_id"], document["b"]["run_id"]) == (a, b)
+    told = [*comparing.lines(document, everything=False)]
+    assert told[0].startswith(f"a  {a}")
+    assert any(line.startswith(" > ") for line in told)
+    assert len([*comparing.lines(document, everything=True)]) >= len(told)
+    assert asked(server, "runs", "diff", a, b, "--exit-code").exit_code == 1
+    assert asked(server, "runs", "diff", a, a, "--exit-code").exit_code == 0
+
+
+def test_an_event_is_explained(server: Server) -> None:
+    run = server.runs(project=PROJECT)[0]
+    event = next(
+        event
+        for event in server.get(f"/runs/{run['run_id']}/events")["data"]
+        if event["type"] == "llm_call_completed"
+    )
+    document = json.loads(asked(server, "explain", event["event_id"]).stdout)
+    assert (document["span_id"], document["kind"]) == (event["span_id"], "LLM")
+    by_run = asked(server, "explain", f"{run['run_id']}/{event['span_id']}", "--format", "table")
+    assert "convention  openinference" in by_run.stdout
+    raw = json.loads(asked(server, "explain", event["event_id"], "--raw").stdout)
+    assert raw["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["spanId"] == event["span_id"]
+    assert asked(server, "explain", "00000000000000ee").exit_code == 3
+
+
+def test_a_run_is_sent_again(server: Server, tmp_path: Path) -> None:
+    run = server.runs(project=PROJECT)[0]
+    taken: list[tuple[str, str | None, bytes]] = []
+
+    class Taker(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            taken.append((self.path, self.headers["x-key"], body))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Taker) as taker:
+        threading.Thread(target=taker.serve_forever, daemon=True).start()
+        to = f"http://127.0.0.1:{taker.server_port}"
+        sent = asked(server, "replay", run["run_id"], "--to", to, "--header", "X-Key: k")
+        taker.shutdown()
+    assert sent.exit_code == 0, sent.stderr
+    assert {(path, key) for path, key, _ in taken} == {("/v1/traces", "k")}
+    spans = [span for *_, body in taken for span in read_items(body)[0]]
+    assert {span.trace_id for span in spans} == {run["run_id"]}
+    assert len(spans) == run["counts"]["spans"]
+    assert asked(server, "replay", "0" * 32, "--to", to).exit_code == 3
+    away = asked(server, "replay", run["run_id"], "--to", "https://api.example.com", "--http")
+    assert (away.exit_code, "say --really" in away.stderr) == (2, True)
+
+
+def test_collectors_have_names(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("EDDYLINE_DATA_DIR", raising=False)
+
+    def call(*arguments: str, given: str = "") -> Result:
+        return CliRunner().invoke(main, list(arguments), input=given)
+
+    assert call("profile", "set", "prod", "--url", server.endpoints["api"], given=f"{TOKEN}\n").exit_code == 0
+    file = tmp_path / "eddyline" / "profiles.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    listed = call("runs", "ls", f"project:{PROJECT}", "--profile", "prod")
+    assert len(listed.stdout.splitlines()) == 2
+    assert call("profile", "use", "prod").exit_code == 0
+    assert call("runs", "ls", f"project:{PROJECT}").stdout == listed.stdout
+    shown = call("profile", "ls").stdout
+    assert shown.startswith("* prod")
+    assert TOKEN not in shown
+    assert call("runs", "ls", "--profile", "none").exit_code == 3
+    assert call("profile", "set", "no/name", "--url", "http://x", "--token", "t").exit_code == 2
+    assert call("profile", "rm", "prod").exit_code == 0
+    assert call("profile", "ls").stdout == ""
