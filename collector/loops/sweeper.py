@@ -52,7 +52,7 @@ class Registry(Protocol):
 
     def now_ns(self) -> int: ...
 
-    def beat(self, name: str, swept_to_ns: int) -> None: ...
+    def beat(self, name: str, swept_to_ns: int, *, leaves: bool = False) -> None: ...
 
     def all(self) -> list[Instance]: ...
 
@@ -105,16 +105,20 @@ class Sweeper:
             thread.start()
 
     def close(self) -> None:
-        """Sweeps once more, so that little is left to the others."""
+        """Sweeps once more, so that little is left to the others, and tells them."""
         self._closing.set()
         for thread in self._threads:
             if thread.ident is not None:
                 thread.join()
         self._try(self.sweep)
+        self._try(self._leave)
 
     def beat(self) -> None:
         """Says that this collector lives. Raises: SinkError."""
         self._instances.beat(self.name, self._swept_to_ns)
+
+    def _leave(self) -> None:
+        self._instances.beat(self.name, self._swept_to_ns, leaves=True)
 
     def sweep(self) -> int:
         """Looks at the runs that this collector owns and that were touched; returns how many.

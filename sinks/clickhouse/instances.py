@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sinks.clickhouse.columns import TEXT, TIME, arrow_array
+from sinks.clickhouse.columns import FLAG, TEXT, TIME, arrow_array
 from sinks.clickhouse.store import Store
 
 DEAD_AFTER_S = 10
@@ -34,11 +34,15 @@ class Instances:
         """By the store's clock."""
         return int(self._store.query("SELECT toUnixTimestamp64Nano(now64(9))")[0][0])
 
-    def beat(self, name: str, swept_to_ns: int) -> None:
-        """Says that a collector lives, and how far it has come."""
+    def beat(self, name: str, swept_to_ns: int, *, leaves: bool = False) -> None:
+        """Says that a collector lives, and how far it has come; or that this was its last word."""
         import pyarrow as pa
 
-        row = {"Instance": arrow_array(TEXT, [name]), "SweptTo": arrow_array(TIME, [swept_to_ns])}
+        row = {
+            "Instance": arrow_array(TEXT, [name]),
+            "SweptTo": arrow_array(TIME, [swept_to_ns]),
+            "HasLeft": arrow_array(FLAG, [leaves]),
+        }
         batch = pa.record_batch(row)
         stream = pa.BufferOutputStream()
         with pa.ipc.new_stream(stream, batch.schema) as writer:
@@ -49,7 +53,7 @@ class Instances:
         """Those that live and those that died lately, by name."""
         rows = self._store.query(
             """
-            SELECT Instance, max(Beat) > now64(6) - toIntervalSecond({dead_after:UInt32}),
+            SELECT Instance, max(Beat) > now64(6) - toIntervalSecond({dead_after:UInt32}) AND NOT argMax(HasLeft, Beat),
                 toUnixTimestamp64Nano(argMax(SweptTo, Beat))
             FROM otel.instances WHERE Beat > now64(6) - toIntervalSecond({remembered:UInt32})
             GROUP BY Instance ORDER BY Instance

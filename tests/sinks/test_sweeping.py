@@ -17,7 +17,7 @@ from collector.loops.judging import Judges
 from collector.loops.ownership import owner
 from collector.loops.sweeper import Sweeper
 from collector.stages import Derivation, Totals
-from mappers.loops.evaluator import Engine
+from mappers.loops.evaluator import Engine, Evaluator
 from mappers.model import Run, Span, Warning
 from mappers.normalize import Normalizer
 from sinks.base import Batch, RetryableError
@@ -45,8 +45,8 @@ class Clock:
     def now_ns(self) -> int:
         return self._instances.now_ns() + self.later_ns
 
-    def beat(self, name: str, swept_to_ns: int) -> None:
-        self._beats[name] = self.now_ns(), swept_to_ns
+    def beat(self, name: str, swept_to_ns: int, *, leaves: bool = False) -> None:
+        self._beats[name] = 0 if leaves else self.now_ns(), swept_to_ns
 
     def all(self) -> list[Instance]:
         since = self.now_ns() - DEAD_AFTER_S * SECOND
@@ -248,6 +248,32 @@ def test_a_conversation_is_carried_by_its_latest_call_whoever_looks_at_it(store:
     assert [warning.type for warning in standing(store, latest)] == ["exact_repeat"]
     others = {span.trace_id for span in spans} - {latest}
     assert not any(standing(store, trace) for trace in others)
+
+
+def test_what_was_replayed_goes_on_from_there(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (a,) = replicas(store, clock, "a")
+    fed = []
+    feed = Evaluator.feed
+    monkeypatch.setattr(Evaluator, "feed", lambda self, step: (fed.append(step.id), feed(self, step)))
+    spans = looping_run(trace=fresh())
+    a.take(spans[:-4])
+    a.sweep()
+    first = len(fed)
+    a.take(spans[-4:])
+    a.sweep()
+    assert first > len(fed) - first == 4
+
+
+def test_who_stops_is_not_missed_first(store: Store, clock: Clock) -> None:
+    several = replicas(store, clock, "a", "b")
+    traces = [fresh() for _ in range(8)]
+    several[0].sweeper.close()
+    for trace in traces:
+        several[1].take(looping_run(trace=trace))
+    several[1].sweep()
+    assert all(standing(store, trace) for trace in traces)
 
 
 def test_what_a_sweep_could_not_store_is_looked_at_again(store: Store, clock: Clock) -> None:
