@@ -25,11 +25,12 @@ _NAMES = {
     "input": re.compile(
         r"(?:^|[._])(?:inputs?|prompts?|messages?|query|question|request_data|system_(?:instructions?|prompt)|"
         r"instructions|documents?|template|variables|tools|definitions|json_schema|args|arguments|kwargs|parameters|"
-        r"toolCalls?|values?)(?:[._]|$)"
+        r"toolCalls?|values?|text|body|state_?[sS]napshot|crew_(?:tasks|agents))(?:[._]|$)"
     ),
     "output": re.compile(
         r"(?:^|[._])(?:outputs?|completions?|response_data|results?|answer|choices?|reasoning|final_result|"
-        r"tool_response|response\.(?:text|object|toolCalls|reasoning)|toolCalls?)(?:[._]|$)"
+        r"tool_response|response\.(?:text|object|toolCalls|reasoning)|toolCalls?|text|body|explanation|"
+        r"state_?[sS]napshot)(?:[._]|$)"
     ),
 }
 """Names by which attributes of conventions that are not known here may hold content. Rather one too many: what is

@@ -4,7 +4,7 @@ A generation (`model_generation`) is the call itself in versions before 1.4; sin
 call, and the call within the step is a `model_inference`.
 """
 
-from mappers.conventions.base import Below, Convention, KindByValue, TimeOffset
+from mappers.conventions.base import Convention, KindByValue, TimeOffset
 from mappers.model import Kind
 
 CONVENTION = Convention(
@@ -36,7 +36,6 @@ CONVENTION = Convention(
         "session_id": ["mastra.metadata.sessionId"],
         "user_id": ["mastra.metadata.userId", "mastra.metadata.resourceId"],
         "tags": ["mastra.tags"],
-        "metadata": [Below("mastra.metadata")],
         "ttft_ms": [TimeOffset("mastra.completion_start_time")],
         "cache_read_tokens": ["gen_ai.usage.cached_input_tokens"],
         "arguments": ["gen_ai.tool.input"],

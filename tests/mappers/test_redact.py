@@ -254,3 +254,17 @@ def test_content_is_known_by_convention_and_by_name() -> None:
     assert set(neither.values()) == {3, "m", "s"}
     assert set(content.without(attributes, ("input",)).values()) == {3, "m", "s", "a"}
     assert set(content.without(attributes, ("output",)).values()) == {3, "m", "s", "q"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "embedding.embeddings.0.embedding.text",
+        "mastra.metadata.body",
+        "agent.stateSnapshot",
+        "http.response.body",
+        "db.query.text",
+    ],
+)
+def test_what_may_be_of_either_side_is_kept_for_neither(key: str) -> None:
+    assert all(Content(BUILTIN).holds(key, side) for side in ("input", "output"))
