@@ -129,3 +129,71 @@ def test_the_first_line_of_the_image_s_configuration_shows_a_setting_that_works(
     [variable] = re.findall(r"(EDDYLINE_\w+)=edl_", (IMAGE / "eddyline.yaml").read_text())
     path = variable.removeprefix("EDDYLINE_").lower().replace("__", ".")
     assert load(sets=[f"{path}={SECRETS['ingest-key']}"]).auth.keys["app"].scopes == ["ingest"]
+
+
+# --------------------------------------------------------------------------- compose
+
+COMPOSE = ROOT / "deploy/compose"
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "embedded.yaml"])
+def test_a_composition_is_closed_and_what_it_mounts_is_there(name: str) -> None:
+    text = (COMPOSE / name).read_text(encoding="utf-8")
+    document = yaml.safe_load(text)
+    asked = set(re.findall(r"\$\{(\w+):\?", text))
+    assert asked <= {line.partition("=")[0] for line in (COMPOSE / "env.example").read_text().splitlines()}
+    assert not re.findall(r"\$\{\w+\}", text), "a variable that may be empty"
+    for service, spec in document["services"].items():
+        assert "no-new-privileges:true" in spec["security_opt"], service
+        assert spec["mem_limit"], service
+        assert ":" in spec["image"], service
+        assert not spec["image"].endswith(":latest"), service
+        assert all(port.startswith("127.0.0.1:") for port in spec.get("ports", ())), service
+        for volume in spec["volumes"]:
+            source = volume.split(":")[0]
+            assert source in document["volumes"] or (COMPOSE / source).exists(), volume
+        for needed, how in spec.get("depends_on", {}).items():
+            assert needed in document["services"]
+            assert how == {"condition": "service_healthy"}
+    ours = document["services"]["eddyline"]
+    assert ours["read_only"] is True
+    assert ours["cap_drop"] == ["ALL"]
+    assert ours["build"]["target"] in [line.split(" AS ")[1] for line in of("FROM")]
+    shutdown = Settings().service.shutdown
+    assert int(ours["stop_grace_period"].removesuffix("s")) >= shutdown.timeout + REQUEST_GRACE_S
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "embedded.yaml"])
+def test_a_composition_starts_a_collector_that_can_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = yaml.safe_load((COMPOSE / name).read_text(encoding="utf-8"))["services"]["eddyline"]
+    for variable, value in ours["environment"].items():
+        given = SECRETS["ingest-key"] if "INGEST_KEY" in value else value.split(":?")[0]
+        monkeypatch.setenv(variable, given)
+    command, option = ours["command"]
+    assert command == "serve"
+    assert option.endswith(of("CMD")[0].split("=")[1].rstrip('"]'))
+    settings = load([IMAGE / "eddyline.yaml"])
+    assert ingest_needs_key(settings, keys=len(settings.auth.keys))
+    assert settings.sinks.clickhouse.embedded == (name == "embedded.yaml")
+    doors = {int(where.rpartition(":")[2]) for where in endpoints_of(settings).values() if where}
+    assert {int(port.rpartition(":")[2]) for port in ours["ports"]} <= doors
+
+
+def test_prometheus_asks_the_collector_of_the_composition() -> None:
+    [job] = yaml.safe_load((COMPOSE / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    settings = load([IMAGE / "eddyline.yaml"])
+    assert settings.admin.endpoint is not None
+    port = settings.admin.endpoint.rpartition(":")[2]
+    assert job["static_configs"] == [{"targets": [f"eddyline:{port}"]}]
+    assert job["job_name"] == "eddyline", "the alerts ask for this job"
+
+
+def test_a_reverse_proxy_leads_to_the_doors_and_keeps_the_stream_open() -> None:
+    doors = endpoints_of(Settings())
+    for name in ("nginx.conf", "Caddyfile"):
+        text = (ROOT / "deploy/reverse-proxy" / name).read_text(encoding="utf-8")
+        assert {f"127.0.0.1:{port}" for port in re.findall(r"127\.0\.0\.1:(\d+)", text)} == {
+            doors["grpc"], doors["http"], doors["api"],
+        }  # fmt: skip
+        for setting in re.findall(r"^#   (\w+: \{.*\})$", text, re.MULTILINE):
+            load([f"yaml:{setting}"])

@@ -38,13 +38,14 @@ def undocumented() -> list[str]:
 def _documented() -> Iterator[tuple[str, Any, str]]:
     above: list[str] = []
     meaning = ""
+    tree = values()
     for line in (CHART / "values.yaml").read_text(encoding="utf-8").splitlines():
         if line.strip().startswith("# -- "):
             meaning = line.strip().removeprefix("# -- ")
         elif found := _KEY.match(line):
             above = [*above[: len(found[1]) // 2], found[2]]
             if meaning:
-                default = values()
+                default: Any = tree
                 for part in above:
                     default = default[part]
                 yield ".".join(above), default, meaning

@@ -1,0 +1,156 @@
+"""The dashboards: their SQL shows what a collector stored on a server, to a user who may only read; their PromQL asks
+for metrics that there are; and what they refer to is provisioned."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import clickhouse_connect
+import pytest
+import yaml
+
+from collector.api.jaeger.routes import V1
+from tests.clickhouse_front import Front
+from tests.deploy.conftest import USERS
+from tests.deploy.render import CHART
+from tests.deploy.told import BY_PROMETHEUS, NOT_OURS, asked
+from tests.server import Server
+
+GRAFANA = CHART.parents[1] / "grafana"
+FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
+BUCKET_S = 3600
+
+
+@dataclass(frozen=True)
+class Target:
+    """One query of a panel."""
+
+    board: str
+    panel: dict[str, Any]
+    query: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.board}-{self.panel['title']}-{self.query['refId']}".replace(" ", "-")
+
+
+def boards() -> list[dict[str, Any]]:
+    return [json.loads(file.read_text(encoding="utf-8")) for file in FILES]
+
+
+def targets(kind: str) -> list[Target]:
+    return [
+        Target(board["uid"], panel, query)
+        for board in boards()
+        for panel in board["panels"]
+        for query in panel.get("targets", ())
+        if query["datasource"]["type"] == kind
+    ]
+
+
+def expanded(sql: str, project: str | None) -> str:
+    """What Grafana's data source makes of its macros: all of the time, all projects or one."""
+    sql = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 >= toDateTime(0) AND \1 <= toDateTime(4102444800)", sql)
+    sql = re.sub(
+        r"\$__timeInterval\((\w+)\)", rf"toStartOfInterval(toDateTime(\1), INTERVAL {BUCKET_S} second)", sql
+    )
+    condition = r"\1" if project else "1=1"
+    sql = re.sub(r"\$__conditionalAll\((.*?\)), \$\w+\)", condition, sql)
+    sql = sql.replace("${project:singlequote}", f"'{project}'")
+    assert "$" not in sql, f"a macro that is not known: {sql}"
+    return sql
+
+
+@pytest.fixture(scope="module")
+def reader(deployed: tuple[Front, Server]) -> Iterator[Any]:
+    """A client of the store that may only read, as Grafana's."""
+    front, _ = deployed
+    client = clickhouse_connect.get_client(
+        host="127.0.0.1", port=front.port, username="reader", password=USERS["reader"]
+    )
+    yield client
+    client.close()
+
+
+@pytest.mark.parametrize("target", targets("grafana-clickhouse-datasource"), ids=str)
+def test_a_panel_shows_what_is_stored(target: Target, reader: Any) -> None:
+    everything = reader.query(expanded(target.query["rawSql"], None))
+    assert everything.result_rows
+    if target.query["format"] == 0:
+        assert everything.column_names[0] == "time"
+        assert [row[0] for row in everything.result_rows] == sorted(row[0] for row in everything.result_rows)
+    values = [value for row in everything.result_rows for value in row[target.query["format"] == 0 :]]
+    assert any(value is not None and value != 0 for value in values)
+    named = set(everything.column_names)
+    for override in target.panel["fieldConfig"]["overrides"]:
+        assert override["matcher"]["options"] in named
+    nothing = reader.query(expanded(target.query["rawSql"], "nobody")).result_rows
+    assert all(not value or value != value for row in nothing for value in row)
+
+
+def test_the_projects_to_choose_from_are_those_that_there_are(reader: Any) -> None:
+    [variable] = [
+        item for board in boards() for item in board["templating"]["list"] if item["name"] == "project"
+    ]
+    assert {row[0] for row in reader.query(variable["query"]).result_rows} == {"corpus", "demo"}
+
+
+# --------------------------------------------------------------------------- what is told by metrics
+
+
+@pytest.mark.parametrize("target", targets("prometheus"), ids=str)
+def test_a_panel_asks_for_what_is_told(target: Target, told: dict[str, set[str]]) -> None:
+    metrics = asked(target.query["expr"])
+    assert metrics
+    for name, labels in metrics.items():
+        known = NOT_OURS[name] if name in NOT_OURS else told[name]
+        assert labels - BY_PROMETHEUS <= known, name
+    legend = set(re.findall(r"\{\{(\w+)\}\}", target.query["legendFormat"]))
+    grouped = {label for labels in metrics.values() for label in labels} | {"instance"}
+    assert legend <= grouped
+
+
+# --------------------------------------------------------------------------- what they refer to
+
+
+def provisioned() -> dict[str, dict[str, Any]]:
+    document = yaml.safe_load(
+        (GRAFANA / "provisioning/datasources/eddyline.yaml").read_text(encoding="utf-8")
+    )
+    return {source["uid"]: source for source in document["datasources"]}
+
+
+@pytest.mark.parametrize("board", boards(), ids=lambda board: board["uid"])
+def test_a_dashboard_refers_to_sources_that_are_provisioned_and_lays_its_panels_side_by_side(
+    board: dict[str, Any],
+) -> None:
+    sources = provisioned()
+    used = [panel["datasource"] for panel in board["panels"] if panel["type"] != "row"]
+    used += [query["datasource"] for panel in board["panels"] for query in panel.get("targets", ())]
+    used += [item["datasource"] for item in board["templating"]["list"] if item["type"] == "query"]
+    assert {source["uid"] for source in used} <= set(sources)
+    assert all(sources[source["uid"]]["type"] == source["type"] for source in used)
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(ids) == len(set(ids))
+    places: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24
+        covered = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not covered & places, f"{panel['title']} lies on another panel"
+        places |= covered
+    text = json.dumps(board)
+    known = {item["name"] for item in board["templating"]["list"]} | {"__all", "__value", "__rate_interval"}
+    assert (
+        set(re.findall(r"\$\{?(\w+)", re.sub(r"\$__(timeFilter|timeInterval|conditionalAll)", "", text)))
+        <= known
+    )
+
+
+def test_grafana_finds_traces_where_the_collector_answers_as_jaeger() -> None:
+    source = provisioned()["eddyline-jaeger"]
+    assert source["url"] == "${EDDYLINE_URL}" + V1.removesuffix("/api")
+    assert source["secureJsonData"] == {"httpHeaderValue1": "Bearer ${EDDYLINE_TOKEN}"}
