@@ -161,6 +161,11 @@ class Metrics(Collector):
                 known = event.scope in self._unmapped or len(self._unmapped) < MOST_SCOPES
                 self._unmapped[event.scope[:MAX_SCOPE] if known else "other"] += 1
 
+    @property
+    def unmapped(self) -> dict[str, int]:
+        """How many spans no convention knew, by scope, since the start."""
+        return dict(self._unmapped)
+
     def _understood(self) -> Iterator[Family]:
         mapped = CounterMetricFamily(
             "eddyline_spans_mapped",
@@ -172,7 +177,7 @@ class Metrics(Collector):
         unmapped = CounterMetricFamily(
             "eddyline_spans_unmapped", "Spans that no convention knew, by scope.", labels=["scope"]
         )
-        for scope, count in list(self._unmapped.items()):
+        for scope, count in self.unmapped.items():
             unmapped.add_metric([scope], count)
         yield from (mapped, unmapped)
 

@@ -13,6 +13,7 @@ from collector.endpoints import find
 from collector.forwarding.opening import Forwards
 from collector.intake import Intake
 from collector.journal import Journal
+from collector.metrics import Metrics
 from collector.notify import Notifier
 from collector.processing import Processing
 from collector.proxy.door import ProxyDoor
@@ -27,6 +28,7 @@ def status_of(
     dead_letters: DeadLetters,
     forwards: Forwards,
     understanding: Understanding,
+    metrics: Metrics,
     proxy: ProxyDoor,
     notifier: Notifier,
     directory: Path,
@@ -45,7 +47,7 @@ def status_of(
             "endpoints": lambda: asdict(here) if (here := find(directory)) else None,
             "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
             "receivers": intake.stats.document,
-            "mappers": understanding.mappers,
+            "mappers": lambda: understanding.mappers() | {"unmapped": metrics.unmapped},
             "redaction": understanding.masked,
             "proxy": proxy.document,
             "notifications": notifier.document,

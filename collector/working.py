@@ -149,7 +149,16 @@ async def open_working(
     api = Api(
         reader,
         status_of(
-            intake, journals, processing, dead_letters, forwards, understanding, proxy, notifier, directory
+            intake,
+            journals,
+            processing,
+            dead_letters,
+            forwards,
+            understanding,
+            metrics,
+            proxy,
+            notifier,
+            directory,
         ),
         health,
         normalizer=understanding.normalizer,

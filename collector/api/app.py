@@ -115,7 +115,11 @@ def _application(
     middleware: list[Middleware],
     page: Sequence[PathRoute] = (),
 ) -> ASGIApp:
-    documents = [PathRoute(path, OnePath(routes, clock_ns)) for path, routes in by_path(table).items()]
+    documents = [
+        # Sessions are named by programs, which like slashes.
+        PathRoute(path.replace("{session_id}", "{session_id:path}"), OnePath(routes, clock_ns))
+        for path, routes in by_path(table).items()
+    ]
     app = Starlette(
         routes=[*documents, *page],
         middleware=middleware,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.corpus import select
@@ -93,6 +94,21 @@ def test_a_conversation_can_be_told_of_the_first_calls_alone(
     few, whole = server.get(path, calls=2), server.get(path)
     assert (few["meta"]["calls_read"], few["meta"]["calls"]) == (2, whole["meta"]["calls"])
     assert few["data"] == whole["data"][: len(few["data"])]
+
+
+def test_the_status_tells_of_spans_that_no_convention_knew(server: Server) -> None:
+    span = {
+        "traceId": "ab" * 16,
+        "spanId": "cd" * 8,
+        "name": "GET /",
+        "startTimeUnixNano": "1",
+        "endTimeUnixNano": "2",
+    }
+    scoped = {"scope": {"name": "somebody.else"}, "spans": [span]}
+    sent = {"resourceSpans": [{"scopeSpans": [scoped]}]}
+    assert httpx.post(f"{server.endpoints['http']}/v1/traces", json=sent).status_code == 200
+    server.settled()
+    assert server.get("/status")["mappers"]["unmapped"]["somebody.else"] >= 1
 
 
 def test_what_is_masked_can_be_read(server: Server) -> None:

@@ -134,10 +134,13 @@ const scenarios = {
     assert.notEqual(page.url(), address);
   },
 
-  /** As many tabs as somebody may leave open. */
+  /** As many tabs as somebody may leave open: one of them listens to what is stored, and tells the others. */
   async tabs(browser) {
     const run = await stored(looping("in six tabs"), 13);
-    const { context } = await opened(browser);
+    const { page: first, context } = await opened(browser);
+    let streams = 0;
+    context.on("request", (request) => void (request.url().includes("/api/v1/stream") && streams++));
+    await first.goto("about:blank");
     const pages = [];
     for (let tab = 0; tab < 7; tab++) {
       const page = await context.newPage();
@@ -145,6 +148,134 @@ const scenarios = {
       pages.push(page);
     }
     for (const [tab, page] of pages.entries()) await page.locator(tab % 2 ? ".grid-runs .row" : ".says").first().waitFor({ timeout: 5000 });
+    await pause(1000);
+    assert.equal(streams, 1, "one tab listens for all");
+    await stored(looping("told to all"), 13);
+    for (const page of [pages[1], pages[5]]) await page.getByRole("button", { name: /new run/ }).waitFor({ timeout: 5000 });
+    await pages[0].close();
+    await stored(looping("told by the next"), 13);
+    await until(() => streams === 2, "another tab listens");
+    await pages[3].getByRole("button", { name: /[23] new runs/ }).waitFor({ timeout: 10_000 });
+  },
+
+  /** Where no stream comes through, the page asks from time to time. */
+  async noStream(browser) {
+    const { page } = await opened(browser);
+    await page.context().route("**/api/v1/stream**", (route) => route.abort());
+    await page.reload();
+    await stored(looping("seen anyhow"), 13);
+    await page.getByRole("button", { name: /new run/ }).or(page.getByRole("link", { name: "seen anyhow" })).first().waitFor({ timeout: 10_000 });
+  },
+
+  /** Each message once, calls of tools with their results, reasoning and repetitions folded. */
+  async transcript(browser) {
+    const run = new Run("a conversation");
+    const told = [["system", "You are terse."], ["user", "Where is Paris?"]];
+    run.chat("gpt-4o-mini", told, "In France.", { reasoning: "The capital, not the hero." });
+    run.chat("gpt-4o-mini", [...told, ["assistant", "In France."], ["user", "And Lyon?"]], "Also in France.");
+    for (let turn = 0; turn < 5; turn++) run.tool("web_search", '{"q": "lyon"}', "Lyon is a city in France");
+    await stored(run.end(), 8);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}`);
+    const steps = page.locator(".step");
+    await steps.getByText("And Lyon?").waitFor();
+    for (const words of ["Where is Paris?", "And Lyon?"]) assert.equal(await steps.getByText(words).count(), 1, `${words} once`);
+    await steps.locator("summary", { hasText: "reasoning" }).click();
+    await steps.locator("details[open] .words", { hasText: "not the hero" }).waitFor();
+    await steps.getByText("Lyon is a city in France").first().waitFor();
+    await steps.getByText("4 more times").waitFor();
+    assert.equal(await steps.count(), 4);
+    await steps.getByRole("button", { name: "Show" }).click();
+    await until(async () => (await steps.count()) === 7, "all of them");
+    assert.deepEqual(errors, []);
+  },
+
+  /** What took the time: first tokens, the critical path, the whole at a glance; and why a span reads so. */
+  async timeline(browser) {
+    const run = new Run("with first tokens");
+    run.chat("gpt-4o-mini", [["user", "one"]], "two", { took: 400, firstToken: 100 }).tool("lookup", "{}", "found", { took: 100 });
+    await stored(run.end(), 3);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}?tab=timeline`);
+    await page.getByText(/It waited for models 80 %, tools 20 %/).waitFor();
+    await page.locator(".track[title='first token after 100 ms'] .mark").waitFor();
+    assert.equal(await page.locator(".bar.critical").count(), 3);
+    await page.locator(".minimap").click({ position: { x: 1200, y: 5 } });
+    await page.locator(".row.active", { hasText: "lookup" }).waitFor();
+    await page.getByRole("tab", { name: "Why" }).click();
+    await page.locator(".panel").getByText("openinference", { exact: true }).waitFor();
+    await page.locator(".panel").getByRole("row", { name: /tool\.name/ }).waitFor();
+    await page.getByRole("tab", { name: "Raw" }).last().click();
+    await page.locator(".panel").getByText("resourceSpans").waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** Two runs side by side, from the list by keys. */
+  async compare(browser) {
+    const runs = [["Paris", "18 degrees"], ["Oslo", "4 degrees"]].map(([place, answer], index) =>
+      new Run("weather", { service: place, at: Date.now() - 50_000 + 1000 * index }).llm("gpt-4o-mini", "What is the weather?", "I look.").tool("weather", JSON.stringify({ place }), answer).end());
+    for (const run of runs) await stored(run, 3);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/?q=${encodeURIComponent("name:weather*")}`);
+    await page.locator(".grid-runs .space .row").nth(1).waitFor();
+    for (const key of ["j", "c", "j", "c"]) await page.keyboard.press(key);
+    await page.getByText(/They part at step 2, weather: arguments, result/).waitFor();
+    await page.getByRole("row", { name: /place/ }).getByText("Oslo").waitFor();
+    await page.keyboard.press("n");
+    await page.locator(".grid-pairs .row.active", { hasText: "≠ arguments, result" }).waitFor();
+    assert.equal(new URL(page.url()).searchParams.get("step"), "1");
+    await page.getByRole("link", { name: "The step in B" }).click();
+    await page.locator(".panel").getByText("degrees").waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** A conversation's runs as its turns. */
+  async session(browser) {
+    for (const [place, words] of ["first words", "second words"].entries())
+      await stored(new Run(words, { session: "talk/1", at: Date.now() - 90_000 + 10_000 * place }).llm("gpt-4o-mini", words, `answer to ${words}`).end(), 2);
+    const { page, errors } = await opened(browser);
+    await page.getByRole("link", { name: "second words" }).click();
+    await page.getByRole("link", { name: /session talk/ }).click();
+    await page.getByRole("heading", { name: "talk/1" }).waitFor();
+    await page.locator(".turns li").nth(1).waitFor();
+    assert.deepEqual(await page.locator(".turns h2 a").allInnerTexts(), ["first words", "second words"]);
+    await stored(new Run("third words", { session: "talk/1" }).llm("gpt-4o-mini", "more", "and more").end(), 2);
+    await page.getByRole("link", { name: "third words" }).waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** Keys are made and revoked, retention is tried before it holds, and redaction can be read. */
+  async settings(browser) {
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/settings`);
+    await page.getByLabel("Name").fill("for the shop");
+    await page.getByRole("button", { name: "Make it" }).click();
+    await page.getByText("shown this once").waitFor();
+    await page.getByRole("row", { name: /for the shop/ }).getByRole("button", { name: "Revoke" }).click();
+    await page.getByRole("button", { name: /Really revoke/ }).click();
+    await page.getByLabel("Log records").fill("7");
+    await page.getByRole("button", { name: "Change…" }).click();
+    await page.getByText("This deletes nothing now").waitFor();
+    assert.notEqual((await api("/db/retention")).policy.logs_days, 7, "only tried");
+    await page.getByRole("button", { name: "Keep it so" }).click();
+    await page.getByText("It holds from now on").waitFor();
+    assert.equal((await api("/db/retention")).policy.logs_days, 7);
+    await page.getByRole("row", { name: "all nothing nothing" }).waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** Where is my trace? */
+  async status(browser) {
+    const run = await stored(looping("looked for"), 13);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/status`);
+    await page.getByLabel("Where is my trace?").fill("0".repeat(31) + "1");
+    await page.getByRole("button", { name: "Look" }).click();
+    await page.getByText("It is not stored").waitFor();
+    await page.getByLabel("Where is my trace?").fill(run.id);
+    await page.getByRole("button", { name: "Look" }).click();
+    await page.getByRole("link", { name: "looked for" }).waitFor();
+    assert.deepEqual(errors, []);
   },
 
   /** From the list to the evidence of a warning by keys alone. */

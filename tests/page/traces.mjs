@@ -8,11 +8,12 @@ const number = (key, value) => ({ key, value: { intValue: String(value) } });
 
 /** A run that is sent piece by piece. Times are milliseconds since the epoch. */
 export class Run {
-  constructor(name, { at = Date.now() - 60_000, service = "page-test" } = {}) {
+  constructor(name, { at = Date.now() - 60_000, service = "page-test", session = "" } = {}) {
     this.id = hex(16);
     this.root = hex(8);
     this.name = name;
     this.service = service;
+    this.session = session;
     this.at = at;
     this.next = at;
     this.spans = [];
@@ -21,6 +22,22 @@ export class Run {
   /** A tool call. */
   tool(tool, input, output, { took = 20, failed = false } = {}) {
     return this.#span("TOOL", tool, took, failed, [text("tool.name", tool), text("input.value", input), text("output.value", output)]);
+  }
+
+  /** A model call that reads a whole conversation, and says when its first token came. */
+  chat(model, messages, output, { took = 200, firstToken = 50, reasoning = "" } = {}) {
+    const read = messages.flatMap(([role, content], place) => [text(`llm.input_messages.${place}.message.role`, role), text(`llm.input_messages.${place}.message.content`, content)]);
+    const said = reasoning
+      ? [text("llm.output_messages.0.message.contents.0.message_content.type", "reasoning"), text("llm.output_messages.0.message.contents.0.message_content.text", reasoning),
+        text("llm.output_messages.0.message.contents.1.message_content.type", "text"), text("llm.output_messages.0.message.contents.1.message_content.text", output)]
+      : [text("llm.output_messages.0.message.content", output)];
+    this.#span("LLM", "chat", took, false, [
+      text("llm.model_name", model), ...read, text("llm.output_messages.0.message.role", "assistant"), ...said,
+      number("llm.token_count.prompt", 50 * messages.length), number("llm.token_count.completion", 20),
+    ]);
+    const span = this.spans.at(-1);
+    span.events = [{ name: "First Token Stream Event", timeUnixNano: `${Number(span.startTimeUnixNano.slice(0, -6)) + firstToken}000000` }];
+    return this;
   }
 
   /** A model call. */
@@ -61,7 +78,7 @@ export class Run {
     return {
       traceId: this.id, spanId, parentSpanId, name, kind: 1,
       startTimeUnixNano: `${from}000000`, endTimeUnixNano: `${until}000000`,
-      attributes: [text("openinference.span.kind", kind), ...attributes],
+      attributes: [text("openinference.span.kind", kind), ...(this.session ? [text("session.id", this.session)] : []), ...attributes],
       status: failed ? { code: 2, message: "it broke" } : {},
     };
   }

@@ -69,8 +69,8 @@ async function ask(path, query, options = {}) {
 /** @param {string} path @param {Query} [query] @param {AbortSignal} [signal] @returns {Promise<any>} */
 export const get = async (path, query, signal) => (await ask(path, query, { signal })).json();
 
-/** @param {string} path @param {Query} [query] @param {AbortSignal} [signal] */
-export const getText = async (path, query, signal) => (await ask(path, query, { signal })).text();
+/** @param {string} path @param {Query} [query] @param {AbortSignal} [signal] @param {string} [media] the form that is wanted */
+export const getText = async (path, query, signal, media = "application/json") => (await ask(path, query, { signal, headers: { Accept: media } })).text();
 
 /** @param {string} method @param {string} path @param {any} [body] */
 export async function send(method, path, body) {

@@ -6,6 +6,7 @@ export const UNKNOWN = "–";
 /** @param {number | null | undefined} ms */
 export function duration(ms) {
   if (ms === null || ms === undefined) return UNKNOWN;
+  if (ms === 0) return "0 ms";
   if (ms < 1) return `${ms.toFixed(2)} ms`;
   if (ms < 1000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
@@ -42,11 +43,12 @@ export function size(bytes) {
 /** Milliseconds since the epoch of an RFC 3339 time. @param {string} text */
 export const time = (text) => Date.parse(text.replace(/(\.\d{3})\d+/, "$1"));
 
-/** @param {string | null | undefined} text */
+/** A time without what is the same now: the year, and today's date. @param {string | null | undefined} text */
 export function moment(text) {
   if (!text) return UNKNOWN;
   const at = new Date(time(text));
-  const day = at.toDateString() === new Date().toDateString() ? "" : at.toLocaleDateString("sv") + " ";
+  const now = new Date();
+  const day = at.toDateString() === now.toDateString() ? "" : at.toLocaleDateString("sv").slice(at.getFullYear() === now.getFullYear() ? 5 : 0) + " ";
   return day + at.toLocaleTimeString("sv");
 }
 

@@ -20,7 +20,7 @@ export const eventOf = (data, at) => `${data.id[at]}.${data.flags[at] & 4 ? "han
 export const nodeOf = (event) => event.replace(/\.(start|end|handoff|retry\.\d+)$/, "");
 
 /** What a span is best known by. @param {Columns} data @param {number} at @returns {string} */
-export const nameOf = (data, at) => (data.handoff[at] ? `${data.agent[at] ?? "?"} → ${data.handoff[at]}` : data.tool[at] || data.model[at] || data.name[at]);
+export const nameOf = (data, at) => (data.handoff[at] ? `${data.agent[at] ?? ""} → ${data.handoff[at]}`.trim() : data.tool[at] || data.model[at] || data.name[at]);
 
 /** Places by the time at which they began. @param {Columns} data */
 export const byTime = (data) => data.start_us.map((_, at) => at).sort((one, other) => data.start_us[one] - data.start_us[other] || one - other);

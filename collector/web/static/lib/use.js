@@ -104,6 +104,23 @@ export function useSettled(value, ms) {
   return settled;
 }
 
+/** Changes with the theme, for what is drawn with its colours. */
+export function useScheme() {
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    const turned = () => setTurn((/** @type {number} */ before) => before + 1);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    const chosen = new MutationObserver(turned);
+    chosen.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+    dark.addEventListener("change", turned);
+    return () => {
+      chosen.disconnect();
+      dark.removeEventListener("change", turned);
+    };
+  }, []);
+  return turn;
+}
+
 /** How often a value has changed since it was first known. @param {string | undefined} value */
 export function useChanges(value) {
   const held = useRef({ value, times: 0 }).current;

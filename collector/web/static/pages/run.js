@@ -5,6 +5,7 @@ import { html, useEffect, useMemo } from "../vendor/preact.js";
 import { address, get, getText } from "../lib/api.js";
 import { count, duration, line, moment, money, plural, whole } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
+import { beside } from "../lib/neighbours.js";
 import { Link, addressOf, choose, go, usePlace } from "../lib/router.js";
 import { useAsked, useChanges, usePaced } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
@@ -13,10 +14,13 @@ import { Copy, asCurl } from "../parts/copy.js";
 import { EventPanel } from "../parts/event.js";
 import { Events } from "../parts/events.js";
 import { Graph } from "../parts/graph.js";
+import { Prose } from "../parts/prose.js";
 import { Timeline } from "../parts/timeline.js";
 import { Transcript } from "../parts/transcript.js";
 
 const LOOK_EVERY_MS = 2000;
+/** Spans whose attributes are shown at once. */
+const MOST_RAW = 1000;
 /** @type {[string, string][]} */
 const TABS = [["transcript", "Transcript"], ["timeline", "Timeline"], ["events", "Events"], ["graph", "Graph"], ["raw", "Raw"]];
 
@@ -39,10 +43,16 @@ export function RunPage({ id }) {
     const next = (step + by + found.length) % found.length;
     choose({ warning: next, event: found[next].onset_event_id ?? found[next].evidence[0] });
   };
+  const toNeighbour = (/** @type {number} */ by) => {
+    const next = beside(id, by);
+    if (next) go(addressOf(`/runs/${next}`, { tab: query.tab }));
+  };
   useKeys({
     n: ["next warning", () => toWarning(1)],
     p: ["warning before", () => toWarning(step < 0 ? 0 : -1)],
     ...Object.fromEntries(TABS.map(([name, label], index) => [String(index + 1), [label.toLowerCase(), () => choose({ tab: name })]])),
+    "[": ["run above in the list", () => toNeighbour(-1)],
+    "]": ["run below in the list", () => toNeighbour(1)],
     y: ["copy the address", () => void navigator.clipboard?.writeText(location.href)],
     c: ["compare with another run", () => go(addressOf("/", { mark: id }))],
     Escape: ["close the event", () => choose({ event: null, warning: null })],
@@ -102,19 +112,18 @@ function Header({ run, warnings, path }) {
   ];
   return html`
     <header class="verdict">
-      <p class="crumbs"><${Link} to="/">Runs</${Link}> / ${run.session_id ? html`<${Link} to=${`/sessions/${encodeURIComponent(run.session_id)}`}>session ${line(run.session_id, 30)}</${Link}> / ` : ""}<code>${run.run_id}</code></p>
-      <h1>${line(run.name, 120) || "unnamed run"} <${Badge} state=${run.status} /> ${health.label && html`<${Badge} state=${health.label}>${health.label.replaceAll("_", " ")} ${health.score}</${Badge}>`}</h1>
-      ${worst ? html`<p class="says"><strong>${worst.message}</strong></p>`
+      <div class="crumbs"><${Link} to="/">Runs</${Link}> / ${run.session_id ? html`<${Link} to=${`/sessions/${encodeURIComponent(run.session_id)}?project=${encodeURIComponent(run.project)}`}>session ${line(run.session_id, 30)}</${Link}> / ` : ""}<code>${run.run_id}</code>
+        <span class="grow"></span>
+        <span>Copy <${Copy} text=${() => location.href}>link</${Copy}><${Copy} text=${asCurl(address(path))}>curl</${Copy}><${Copy} text=${async () => JSON.stringify(await get(path), null, 2)}>JSON</${Copy}><${Copy} text=${() => getText(path, {}, undefined, "text/markdown")}>Markdown</${Copy}></span>
+        <button type="button" class="quiet" onClick=${() => go(addressOf("/", { mark: run.run_id }))}>Compare…</button>
+      </div>
+      <h1>${line(run.name, 120) || "unnamed run"} <span class="states"><${Badge} state=${run.status} /> ${health.label && html`<${Badge} state=${health.label}>${health.label.replaceAll("_", " ")}, health ${health.score}</${Badge}>`}</span></h1>
+      ${worst ? html`<p class="says"><strong><${Prose} text=${worst.message} /></strong></p>`
         : run.error ? html`<p class="says bad"><strong>${[run.error.type, run.error.message].filter(Boolean).join(": ")}</strong></p>`
         : html`<p class="says dim">${run.status === "running" ? "Nothing is wrong so far." : "Nothing was found wrong."}</p>`}
-      ${worst?.suggestion && html`<p>${worst.suggestion}</p>`}
+      ${worst?.suggestion && html`<p><${Prose} text=${worst.suggestion} /></p>`}
       <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-      <p class="dim">${moment(run.started_at)} · ${run.project}${run.environment ? ` · ${run.environment}` : ""} · ${[...run.services, ...run.models].join(", ")}
-        <${Copy} text=${() => location.href}>Copy link</${Copy}>
-        <${Copy} text=${asCurl(address(path))}>Copy as curl</${Copy}>
-        <${Copy} text=${async () => JSON.stringify(await get(path), null, 2)}>Copy JSON</${Copy}>
-        <button type="button" class="quiet" onClick=${() => go(addressOf("/", { mark: run.run_id }))}>Compare</button>
-      </p>
+      <p class="dim">${[moment(run.started_at), run.project, run.environment, ...run.services, ...run.models].filter(Boolean).join(" · ")}</p>
     </header>`;
 }
 
@@ -126,18 +135,21 @@ function WarningStrip({ warnings, step }) {
       ${warnings.map((warning, index) => html`
         <button type="button" key=${warning.warning_id} class=${`card ${warning.severity}`} aria-pressed=${index === step}
           onClick=${() => choose({ warning: index, event: warning.onset_event_id ?? warning.evidence[0] })}>
-          <span><${Badge} state=${warning.severity}>${warning.type.replaceAll("_", " ")}</${Badge}> ${warning.state !== "active" && html`<span class="dim">${warning.state}</span>`}</span>
-          ${warning !== worst && html`<span class="message">${warning.message}</span>`}
-          <span class="dim">${plural(warning.evidence.length, "event")} as evidence${warning.wasted_tokens !== null ? ` · ${count(warning.wasted_tokens)} tokens wasted` : ""}</span>
+          <span><${Badge} state=${warning.severity}>${warning.type.replaceAll("_", " ")}</${Badge}>
+            <span class="dim">${[warning.state !== "active" && warning.state, plural(warning.evidence.length, "event"), warning.wasted_tokens !== null && `${count(warning.wasted_tokens)} tokens wasted`].filter(Boolean).join(" · ")}</span></span>
+          ${warning !== worst && html`<span class="message" title=${warning.message}><${Prose} text=${warning.message} /></span>`}
         </button>`)}
     </section>`;
 }
 
 // --------------------------------------------------------------------------- raw
 
-/** The spans as they were received. @param {{ path: string, version: any }} props */
-function Raw({ path, version }) {
-  const asked = useAsked((signal) => getText(path + "/spans", {}, signal), [path, version]);
+/** The spans as they were received. @param {{ path: string, version: any, run: any }} props */
+function Raw({ path, version, run }) {
+  const spans = run?.counts.spans;
+  const isShort = spans <= MOST_RAW;
+  const asked = useAsked(async (signal) => (isShort ? getText(path + "/spans", {}, signal) : undefined), [path, version, isShort]);
+  if (spans > MOST_RAW) return html`<div class="empty"><p>These are ${plural(spans, "span")}, too many to show at once. Choose an event in another view: its panel has it as received. Or take all of them:</p><p><${Copy} text=${asCurl(address(path + "/spans"))}>Copy as curl</${Copy}></p></div>`;
   if (asked.data === undefined) return html`<${Waiting} asked=${asked} />`;
   const text = JSON.stringify(JSON.parse(asked.data), null, 2);
   const shown = text.slice(0, 200_000);

@@ -5,6 +5,7 @@ import { html, useCallback, useEffect, useMemo, useRef, useState } from "../vend
 import { address, get } from "../lib/api.js";
 import { ago, count, duration, line, moment, money, plural } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
+import { remember } from "../lib/neighbours.js";
 import { Link, addressOf, choose, go, usePlace } from "../lib/router.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
@@ -35,6 +36,7 @@ export function Runs() {
   const marked = query.mark ?? "";
   const rows = list.rows;
   const at = Math.min(active, rows.length - 1);
+  useEffect(() => remember(rows.map((/** @type {any} */ run) => run.run_id)), [rows]);
   const mark = (/** @type {any} */ run) => {
     if (!marked || marked === run.run_id) choose({ mark: marked ? null : run.run_id }, { replace: true });
     else go(addressOf("/compare", { a: marked, b: run.run_id }));
@@ -50,6 +52,9 @@ export function Runs() {
     c: ["mark the run, then compare it with another", () => at >= 0 && mark(rows[at])],
     r: ["show new runs", list.showNew],
   });
+  // The list comes before what stands around it: a browser asks for six things at a time.
+  const [isSettled, setSettled] = useState(false);
+  useEffect(() => void (list.loading || setSettled(true)), [list.loading]);
   const isFiltered = Object.keys(filter).length > 0;
   return html`
     <main class="runs">
@@ -64,10 +69,10 @@ export function Runs() {
         </select></label>
         <${Copy} text=${() => asCurl(address("/runs", { ...filter, sort: query.sort }))}>Copy as curl</${Copy}>
       </div>
-      <${Facets} query=${filter} onChoose=${(/** @type {string} */ field, /** @type {string} */ values) => choose({ [field]: values })} />
+      ${!isSettled ? html`<div class="facets"></div>` : html`<${Facets} query=${filter} onChoose=${(/** @type {string} */ field, /** @type {string} */ values) => choose({ [field]: values })} />`}
       <section class="list" aria-label="Runs">
         <h1 class="hidden">Runs</h1>
-        <${Histogram} query=${filter} onPick=${(/** @type {string} */ since, /** @type {string} */ until) => choose({ since, until })} />
+        ${!isSettled ? html`<div class="histogram"></div>` : html`<${Histogram} query=${filter} onPick=${(/** @type {string} */ since, /** @type {string} */ until) => choose({ since, until })} />`}
         <p class="pill" aria-live="polite">${list.fresh > 0 && html`<button type="button" onClick=${list.showNew}>${plural(list.fresh, "new run")}</button>`}</p>
         ${marked && html`<p class="note">Marked <code>${marked.slice(0, 8)}</code> for comparison: press <kbd>c</kbd> on another run. <button type="button" class="quiet" onClick=${() => choose({ mark: null }, { replace: true })}>Unmark</button></p>`}
         ${list.loading && !rows.length ? html`<${Waiting} asked=${list} />`

@@ -1,5 +1,5 @@
 // @ts-check
-/** Keys of programs, and what this browser keeps. */
+/** Keys of programs, how long what is kept, what is never stored, and what this browser keeps. */
 
 import { html, useState } from "../vendor/preact.js";
 import { get, send, setToken, token } from "../lib/api.js";
@@ -7,6 +7,7 @@ import { moment } from "../lib/format.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 import { Copy } from "../parts/copy.js";
+import { Keeping, Redaction } from "../parts/keeping.js";
 
 const SCOPES = ["ingest", "read", "content", "delete", "admin"];
 
@@ -15,6 +16,8 @@ export function Settings() {
     <main class="page">
       <h1>Settings</h1>
       <${Keys} />
+      <${Keeping} />
+      <${Redaction} />
       <h2>This browser</h2>
       <p>It keeps the token by which this page reads, and the theme. <button type="button" disabled=${!token()} onClick=${() => {
         setToken("");

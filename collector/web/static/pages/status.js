@@ -3,7 +3,8 @@
 
 import { html } from "../vendor/preact.js";
 import { get } from "../lib/api.js";
-import { plural, size, whole } from "../lib/format.js";
+import { duration, line, plural, size, whole } from "../lib/format.js";
+import { Link, choose, usePlace } from "../lib/router.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 import { Badge } from "../parts/badges.js";
@@ -14,11 +15,14 @@ export function StatusPage() {
   const status = asked.data;
   if (!status) return html`<main class="page"><h1>Status</h1><${Waiting} asked=${asked} /></main>`;
   const troubles = troublesOf(status);
+  /** @type {[string, number][]} */
+  const unmapped = Object.entries(status.mappers?.unmapped ?? {});
   return html`
     <main class="page">
       <h1>Status</h1>
-      <p class="dim">eddyline ${status.version}, up for ${Math.floor(status.uptime_s / 60)} min</p>
+      <p class="dim">eddyline ${status.version}, up for ${duration(status.uptime_s * 1000)}</p>
       ${status.pipeline && html`<section aria-label="Troubles" role="status">${troubles.length ? troubles.map((trouble) => html`<p class="trouble"><${Badge} state="warning">look here</${Badge}> ${trouble}</p>`) : html`<p><${Badge} state="ok">nothing is in the way</${Badge}></p>`}</section>`}
+      <${Trace} status=${status} />
       ${status.stored && html`<dl class="facts">${Object.entries(status.stored).map(([name, value]) => html`<div><dt>stored ${name}</dt><dd>${whole(/** @type {number} */ (value))}</dd></div>`)}</dl>`}
       ${status.receivers && html`
         <h2>Received</h2>
@@ -32,9 +36,34 @@ export function StatusPage() {
           const flow = signal === "traces" ? status.pipeline : status.pipeline.logs;
           return html`<tr><th scope="row">${signal}</th><td class="number">${whole(flow.accepted)}</td><td class="number">${whole(flow.stored)}</td><td class="number">${whole(flow.queued)}</td><td class="number">${whole(flow.duplicates)}</td><td class="number">${whole(flow.filtered)}</td><td class="number">${whole(flow.dead_lettered)}</td><td class="number">${size(status.journal[signal].waiting_bytes)}</td><td class="number">${status.sink[signal].lag_s.toFixed(1)} s</td><td>${status.sink[signal].last_error ?? ""}</td></tr>`;
         })}</tbody></table>`}
-      <h2>All of it</h2>
-      <${Content} value=${JSON.stringify(status)} />
+      ${unmapped.length > 0 && html`
+        <h2>Not understood</h2>
+        <p class="dim">No convention knows these spans. They are stored and shown as received, but no model or tool call is read from them. <code>eddyline map</code> says why.</p>
+        <table class="plain"><thead><tr><th scope="col">Instrumentation scope</th><th scope="col">Spans</th></tr></thead>
+        <tbody>${unmapped.map(([scope, spans]) => html`<tr><th scope="row">${line(scope, 100) || "without a name"}</th><td class="number">${whole(spans)}</td></tr>`)}</tbody></table>`}
+      <details><summary>All of it, as JSON</summary><${Content} value=${JSON.stringify(status)} /></details>
     </main>`;
+}
+
+/** Where one trace is. @param {{ status: any }} props */
+function Trace({ status }) {
+  const { query } = usePlace();
+  const id = (query.trace ?? "").toLowerCase();
+  const isId = /^[0-9a-f]{32}$/.test(id);
+  const asked = useAsked(async (signal) => (isId ? get(`/runs/${id}`, {}, signal) : undefined), [id], { everyMs: 1000, hears: (word) => word.data.run_id === id });
+  const queued = status.pipeline?.queued;
+  const says = !id ? "" : !isId ? "A trace id is 32 hex digits: is it whole?"
+    : asked.data ? html`It is stored: <${Link} to=${`/runs/${id}`}>${line(asked.data.name, 60) || "unnamed run"}</${Link}>, ${plural(asked.data.counts.spans, "span")}, ${asked.data.status}.`
+    : asked.error?.status === 404 ? `It is not stored${queued ? `; ${plural(queued, "span")} are on their way, it may be among them` : ", and nothing is on its way"}.`
+    : (asked.error?.message ?? "Looking…");
+  return html`
+    <form class="tools" role="search" onSubmit=${(/** @type {SubmitEvent} */ event) => {
+      event.preventDefault();
+      choose({ trace: new FormData(/** @type {HTMLFormElement} */ (event.target)).get("trace")?.toString().trim() });
+    }}>
+      <label class="pick">Where is my trace? <input name="trace" class="id" value=${query.trace ?? ""} placeholder="trace id" spellcheck="false" autocomplete="off" /></label>
+      <button type="submit">Look</button> <span role="status">${says}</span>
+    </form>`;
 }
 
 /** @param {any} status @returns {string[]} */

@@ -8,6 +8,7 @@ import { Link, addressOf, choose, usePlace } from "../lib/router.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 import { Badge } from "../parts/badges.js";
+import { Prose } from "../parts/prose.js";
 
 /** @type {[string, string, string[]][]} */
 const PICKS = [["category", "Category", ["loop", "waste"]], ["severity", "Severity", ["critical", "warning", "info"]], ["state", "State", ["active", "resolved", "retracted"]]];
@@ -33,7 +34,7 @@ export function Warnings() {
           <tbody>${rows.map((warning) => html`<tr key=${warning.warning_id}>
             <td><${Badge} state=${warning.severity} /></td>
             <td>${warning.type.replaceAll("_", " ")}${warning.state !== "active" ? html` <span class="dim">${warning.state}</span>` : ""}</td>
-            <td class="message">${warning.message}</td><td class="number">${count(warning.count)}</td>
+            <td class="message"><${Prose} text=${warning.message} /></td><td class="number">${count(warning.count)}</td>
             <td class="number">${money(warning.wasted_cost_usd)}</td><td>${moment(warning.last_at)}</td>
             <td><${Link} to=${addressOf(`/runs/${warning.run_id}`, { event: warning.onset_event_id ?? warning.evidence[0] })}>${warning.run_id.slice(0, 8)}</${Link}></td></tr>`)}</tbody>
         </table>

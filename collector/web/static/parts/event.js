@@ -10,15 +10,31 @@ import { Waiting } from "./asked.js";
 import { Badge, Kind } from "./badges.js";
 import { Content } from "./content.js";
 import { Copy, asCurl } from "./copy.js";
+import { Mapping } from "./mapping.js";
 
 /** @type {[string, string][]} */
-const VIEWS = [["content", "Content"], ["details", "Details"], ["mapping", "Why"]];
+const VIEWS = [["content", "Content"], ["details", "Details"], ["mapping", "Why"], ["raw", "Raw"]];
+
+/** @param {string} path @param {string} id */
+const placeOf = (path, id) => `${path}/events/${encodeURIComponent(id)}`;
+
+/** The entry; of a call that has ended its end, which tells all of it. @param {string} path @param {string} id @param {AbortSignal} signal */
+async function told(path, id, signal) {
+  if (id.endsWith(".start") && !id.endsWith(".run.start")) {
+    try {
+      return await get(placeOf(path, id.replace(/start$/, "end")), {}, signal);
+    } catch (error) {
+      if (/** @type {any} */ (error).status !== 404) throw error;
+    }
+  }
+  return get(placeOf(path, id), {}, signal);
+}
 
 /** @param {{ run: any, path: string, id: string, view: string }} props */
 export function EventPanel({ run, path, id, view }) {
-  const place = `${path}/events/${encodeURIComponent(id)}`;
-  const asked = useAsked((signal) => get(place, {}, signal), [id, run.counts.spans]);
+  const asked = useAsked((signal) => told(path, id, signal), [id, run.counts.spans]);
   const event = asked.data;
+  const place = placeOf(path, event?.event_id ?? id);
   return html`
     <aside class="panel" aria-label="Event">
       <div class="panel-head">
@@ -35,8 +51,17 @@ export function EventPanel({ run, path, id, view }) {
         </div>
         ${view === "content" && html`<h3>Input</h3><${Content} value=${event.input} /><h3>Output</h3><${Content} value=${event.output} />`}
         ${view === "details" && html`<${Details} event=${event} />`}
+        ${view === "raw" && html`<${Raw} place=${place} span=${event.span_id} />`}
         ${view === "mapping" && html`<${Mapping} run=${event.run_id} span=${event.span_id} />`}`}
     </aside>`;
+}
+
+/** What the event was made of. @param {{ place: string, span: string | null }} props */
+function Raw({ place, span }) {
+  const asked = useAsked(async (signal) => (span ? get(place + "/raw", {}, signal) : null), [place]);
+  if (!span) return html`<p class="dim">The run itself is made of its spans, not of one.</p>`;
+  if (!asked.data) return html`<${Waiting} asked=${asked} />`;
+  return html`<${Content} value=${JSON.stringify(asked.data)} /><p><${Copy} text=${asCurl(address(place + "/raw"))}>Copy as curl</${Copy}> <${Copy} text=${JSON.stringify(asked.data, null, 2)}>Copy JSON</${Copy}></p>`;
 }
 
 /** @param {{ event: any }} props */
@@ -57,11 +82,4 @@ function Details({ event }) {
     ["Span", event.span_id], ["Below", event.parent_span_id],
   ].filter(([, value]) => value !== null && value !== undefined && value !== "");
   return html`<dl class="details">${rows.map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "number" ? whole(value) : value}</dd>`)}</dl>`;
-}
-
-/** Which convention, and which attribute gave which field. @param {{ run: string, span: string }} props */
-function Mapping({ run, span }) {
-  const asked = useAsked((signal) => get(`/spans/${run}/${encodeURIComponent(span)}/mapping`, {}, signal), [run, span]);
-  if (!asked.data) return html`<${Waiting} asked=${asked} />`;
-  return html`<${Content} value=${JSON.stringify(asked.data)} />`;
 }

@@ -1,34 +1,40 @@
 // @ts-check
-/** The run as a waterfall: what took the time. Repetitions are folded, and opened by a click. */
+/** The run as a waterfall: what took the time, and what the run waited for. Repetitions are folded. */
 
 import { html, useMemo, useState } from "../vendor/preact.js";
 import { get } from "../lib/api.js";
-import { count, duration, line, money } from "../lib/format.js";
+import { criticalPath } from "../lib/critical.js";
+import { count, duration, line, money, plural } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
-import { choose } from "../lib/router.js";
-import { eventOf, nodeOf } from "../lib/tree.js";
+import { choose, usePlace } from "../lib/router.js";
+import { eventOf, nameOf, nodeOf, useTree } from "../lib/tree.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "./asked.js";
 import { Kind } from "./badges.js";
+import { Minimap } from "./minimap.js";
 import { Windowed } from "./windowed.js";
 
 /** @typedef {{ at: number, fold?: any }} Line a node, or what follows a folded pattern */
 
 /** @param {{ path: string, version: any, evidence: Set<string>, event: string }} props */
 export function Timeline({ path, version, evidence, event }) {
-  const [folding, setFolding] = useState(true);
+  const { query } = usePlace();
+  const folding = query.folds !== "open";
   const [closed, setClosed] = useState(/** @type {Set<string>} */ (new Set()));
   const asked = useAsked((signal) => get(path + "/tree", { collapse_repeats: folding ? 5 : 0 }, signal), [path, folding, version]);
   const tree = asked.data;
+  const all = useTree(path, version).data?.data;
+  const [sight, setSight] = useState([0, 0]);
   const warned = useMemo(() => new Set([...evidence].map(nodeOf)), [evidence]);
   /** @type {Line[]} */
   const lines = useMemo(() => (tree ? linesOf(tree, closed) : []), [tree, closed]);
+  const critical = useMemo(() => (all ? criticalPath(all, wholeOf(all)) : null), [all]);
   const selected = nodeOf(event);
   const at = tree ? lines.findIndex((one) => !one.fold && tree.data.id[one.at] === selected) : -1;
   const pick = (/** @type {number} */ index) => {
     const one = lines[index];
     if (!one) return;
-    if (one.fold) setFolding(false);
+    if (one.fold) choose({ folds: "open" });
     else choose({ event: eventOf(tree.data, one.at) }, { replace: true });
   };
   const move = (/** @type {number} */ by) => {
@@ -54,14 +60,34 @@ export function Timeline({ path, version, evidence, event }) {
   });
   if (!tree) return html`<${Waiting} asked=${asked} />`;
   const { data } = tree;
-  const whole = Math.max(1, ...data.start_us.map((/** @type {number} */ start, /** @type {number} */ index) => start + (data.duration_us[index] ?? 0)));
+  const whole = wholeOf(data);
+  const [from, until] = [lines[sight[0]], lines[Math.min(sight[1], lines.length) - 1]].map((one) => (one ? data.start_us[one.at] : 0));
+  const pickTime = (/** @type {number} */ us) => {
+    let best = -1;
+    lines.forEach((one, index) => !one.fold && data.start_us[one.at] <= us && (best < 0 || data.start_us[one.at] >= data.start_us[lines[best].at]) && (best = index));
+    if (best >= 0) pick(best);
+  };
   return html`
-    <p class="dim">${count(tree.meta.total)} spans${tree.meta.total > tree.meta.shown ? `, ${count(tree.meta.shown)} shown` : ""}, ${duration(whole / 1000)} in all.
-      ${(tree.folded.length > 0 || !folding) && html`<button type="button" class="quiet" onClick=${() => setFolding(!folding)}>${folding ? "Show every repetition" : "Fold repetitions"}</button>`}</p>
-    <${Windowed} rows=${lines} height=${28} label="Timeline" active=${at} class="grid-timeline"
+    <p class="dim summary">${plural(tree.meta.total, "span")}${tree.meta.total > tree.meta.shown ? `, ${count(tree.meta.shown)} shown` : ""}, ${duration(whole / 1000)} in all.${" "}
+      ${critical && html`It waited for ${waits(critical.us, whole)}.`}
+      ${(tree.folded.length > 0 || !folding) && html`<button type="button" class="quiet" onClick=${() => choose({ folds: folding ? "open" : null })}>${folding ? "Show every repetition" : "Fold repetitions"}</button>`}</p>
+    ${all && html`<${Minimap} data=${all} whole=${wholeOf(all)} from=${from} until=${until} onPick=${pickTime} />`}
+    <${Windowed} rows=${lines} height=${28} label="Timeline" active=${at} class="grid-timeline" head=${HEAD}
       keyOf=${(/** @type {Line} */ one) => (one.fold ? `fold-${one.fold.at}` : data.id[one.at])} onSelect=${pick}
-      render=${(/** @type {Line} */ one) => (one.fold ? Folded(one.fold, data, whole) : Span(data, one.at, whole, warned, closed))} />`;
+      onSeen=${(/** @type {number} */ first, /** @type {number} */ last) => setSight([first, last])}
+      render=${(/** @type {Line} */ one) => (one.fold ? Folded(one.fold, data, whole) : Span(data, one.at, whole, { isWarned: warned.has(data.id[one.at]), isClosed: closed.has(data.id[one.at]), isCritical: critical?.ids.has(data.id[one.at]) }))} />`;
 }
+
+const HEAD = ["Span", "When", "Took", "Tokens", "Cost"].map((name, place) => html`<span role="columnheader" class=${place > 1 ? "number" : ""}>${name}</span>`);
+
+/** When the run is over, µs after it began. @param {any} data */
+const wholeOf = (data) => data.start_us.reduce((/** @type {number} */ most, /** @type {number} */ start, /** @type {number} */ at) => Math.max(most, start + (data.duration_us[at] ?? 0)), 1);
+
+/** What the critical path was at, the longest first. @param {Map<string, number>} us @param {number} whole */
+const waits = (us, whole) => [...us].filter(([, took]) => took > whole / 100).sort(([, one], [, other]) => other - one)
+  .map(([kind, took]) => `${WAITS[kind] ?? "steps around them"} ${Math.round((100 * took) / whole)} %`).join(", ");
+/** @type {Record<string, string>} */
+const WAITS = { LLM: "models", TOOL: "tools", RETRIEVER: "retrieval", EMBEDDING: "embeddings", HANDOFF: "handoffs", "": "nothing that was told" };
 
 /** @param {any} tree @param {Set<string>} closed @returns {Line[]} */
 function linesOf(tree, closed) {
@@ -93,20 +119,20 @@ function endOf(data, fold) {
   return at - 1;
 }
 
-/** @param {any} data @param {number} at @param {number} whole @param {Set<string>} warned @param {Set<string>} closed */
-function Span(data, at, whole, warned, closed) {
+/** @param {any} data @param {number} at @param {number} whole @param {{ isWarned: boolean, isClosed: boolean, isCritical?: boolean }} is */
+function Span(data, at, whole, { isWarned, isClosed, isCritical }) {
   const took = data.duration_us[at];
   const left = (100 * data.start_us[at]) / whole;
   const width = took === null ? 100 - left : (100 * took) / whole;
-  const name = line(data.tool[at] || data.model[at] || data.name[at], 60);
   const kind = data.kind[at];
+  const first = data.ttft_us[at];
   return html`
     <span role="gridcell" class="name" style=${{ paddingLeft: `${Math.min(data.depth[at], 20) * 14 + 6}px` }}>
-      ${data.below[at] ? html`<span class="dim" aria-hidden="true">${closed.has(data.id[at]) ? "▸ " : "▾ "}</span>` : ""}
-      ${warned.has(data.id[at]) && html`<b class="warn" title="evidence of a warning">▲ </b>`}<${Kind} kind=${kind} /> ${name}
+      ${data.below[at] ? html`<span class="dim" aria-hidden="true">${isClosed ? "▸ " : "▾ "}</span>` : ""}
+      ${isWarned && html`<b class="warn" title="evidence of a warning">▲ </b>`}<${Kind} kind=${kind} /> ${line(nameOf(data, at), 60)}
       ${data.status[at] === "error" && html`<b class="bad" title="failed"> ✗</b>`}</span>
-    <span role="gridcell" class="track"><span class=${`bar ${kind.toLowerCase()} ${data.status[at]}`} style=${{ left: `${left}%`, width: `max(2px, ${width}%)` }}></span>
-      ${data.ttft_us[at] ? html`<span class="mark" title="first token" style=${{ left: `${left + (100 * data.ttft_us[at]) / whole}%` }}></span>` : ""}</span>
+    <span role="gridcell" class="track" title=${first === null ? "" : `first token after ${duration(first / 1000)}`}><span class=${`bar ${kind.toLowerCase()} ${data.status[at]} ${isCritical ? "critical" : ""}`} style=${{ left: `min(${left}%, calc(100% - 2px))`, width: `max(2px, ${width}%)` }}></span>
+      ${first !== null && html`<span class="mark" style=${{ left: `${left + (100 * first) / whole}%` }}></span>`}</span>
     <span role="gridcell" class="number">${took === null ? "running" : duration(took / 1000)}</span>
     <span role="gridcell" class="number dim">${data.tokens[at] === null ? "" : count(data.tokens[at])}</span>
     <span role="gridcell" class="number dim">${data.cost_usd[at] === null ? "" : money(data.cost_usd[at])}</span>`;

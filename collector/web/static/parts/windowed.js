@@ -5,6 +5,8 @@ import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../
 import { useSize } from "../lib/use.js";
 
 const BEYOND = 8;
+/** So long rows above the active one may turn out higher than was thought, and push it out of sight. */
+const SOUGHT_MS = 1000;
 
 /**
  * @template T
@@ -27,17 +29,22 @@ export function Windowed({ rows, height, flows, label, head, active = -1, total,
   const indexAt = (/** @type {number} */ y) => (tops ? placeIn(tops, y) : Math.floor(y / height));
   const first = Math.max(0, indexAt(top) - BEYOND);
   const last = Math.min(rows.length, indexAt(top + (seen || 600)) + 1 + BEYOND);
+  const soughtUntil = useRef(0);
+  const wanted = active >= 0 && rows[active] ? keyOf(rows[active], active) : "";
+  const sought = useRef("");
   useLayoutEffect(() => {
-    if (active < 0 || !box.current) return;
+    if (sought.current !== wanted) soughtUntil.current = Date.now() + SOUGHT_MS;
+    sought.current = wanted;
+    if (!wanted || !box.current || Date.now() > soughtUntil.current) return;
     const headHeight = box.current.querySelector(".head")?.offsetHeight ?? 0;
     const inner = box.current.clientHeight - headHeight;
     const [from, until] = [topOf(active), topOf(active + 1)];
     if (from < box.current.scrollTop) box.current.scrollTop = from;
     else if (until > box.current.scrollTop + inner) box.current.scrollTop = Math.min(from, until - inner);
-  }, [active, active >= 0 && rows[active] && keyOf(rows[active], active)]);
+  }, [wanted, heights.turn]);
   useEffect(() => onSeen?.(first, last), [first, last, rows]);
   return html`
-    <div class="windowed ${kind}" ref=${box} onScroll=${(/** @type {any} */ event) => setTop(event.currentTarget.scrollTop)}
+    <div class="windowed ${kind}" ref=${box} onWheel=${() => (soughtUntil.current = 0)} onScroll=${(/** @type {any} */ event) => setTop(event.currentTarget.scrollTop)}
       role="grid" aria-label=${label} aria-rowcount=${(total ?? rows.length) + (head ? 1 : 0)} tabindex="0">
       ${head && html`<div class="row head" role="row" aria-rowindex="1">${head}</div>`}
       <div class="space" role="presentation" style=${{ height: `${topOf(rows.length)}px` }}>

@@ -1,0 +1,39 @@
+// @ts-check
+/** The whole run at a glance: its spans by time and depth, and where of it the rows in sight are. */
+
+import { html, useEffect, useRef } from "../vendor/preact.js";
+import { useScheme, useSize } from "../lib/use.js";
+
+const LANE = 5;
+const MOST_LANES = 9;
+/** @type {Record<string, string>} variables of the style */
+const COLOURS = { LLM: "--llm", TOOL: "--tool", AGENT: "--agent", HANDOFF: "--handoff" };
+
+/** @param {{ data: import("../lib/tree.js").Columns, whole: number, from: number, until: number, onPick: (us: number) => void }} props times in µs */
+export function Minimap({ data, whole, from, until, onPick }) {
+  const box = useRef(/** @type {any} */ (null));
+  const canvas = useRef(/** @type {any} */ (null));
+  const { width } = useSize(box);
+  const scheme = useScheme();
+  const lanes = Math.min(MOST_LANES, data.depth.reduce((most, depth) => Math.max(most, depth + 1), 4));
+  useEffect(() => {
+    if (!width) return;
+    const scale = window.devicePixelRatio;
+    Object.assign(canvas.current, { width: width * scale, height: lanes * LANE * scale });
+    const pen = canvas.current.getContext("2d");
+    const style = getComputedStyle(document.body);
+    pen.scale(scale, scale);
+    data.id.forEach((_, at) => {
+      const x = (width * data.start_us[at]) / whole;
+      const long = data.duration_us[at] === null ? width - x : (width * data.duration_us[at]) / whole;
+      pen.fillStyle = style.getPropertyValue(data.status[at] === "error" ? "--bad" : (COLOURS[data.kind[at]] ?? "--other"));
+      pen.fillRect(x, (data.depth[at] % lanes) * LANE, Math.max(1, long), LANE - 1);
+    });
+  }, [data, width, lanes, scheme]);
+  const pick = (/** @type {MouseEvent} */ event) => onPick((whole * (event.clientX - box.current.getBoundingClientRect().left)) / width);
+  return html`
+    <div class="minimap" ref=${box} onClick=${pick} title="Click to go to what began then">
+      <canvas ref=${canvas} style=${{ width: "100%", height: `${lanes * LANE}px` }} role="img" aria-label="The whole run by time"></canvas>
+      <span class="sight" aria-hidden="true" style=${{ left: `${(100 * from) / whole}%`, width: `${Math.max(0.3, (100 * (until - from)) / whole)}%` }}></span>
+    </div>`;
+}
