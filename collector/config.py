@@ -580,6 +580,16 @@ class ProxyUsage(Section):
     """Whether OpenAI and Azure are asked for the token counts of streams whose clients did not ask."""
 
 
+class ProxyRun(Section):
+    split: Annotated[Literal["off", "user_turn"], BeforeValidator(_bare_off)] = "off"
+    """Whether each message of a user begins a run of its own, of the same session: some last for days."""
+
+
+class ProxyTool(Section):
+    pending_ttl: Seconds = 3600.0
+    """How long a tool call may wait for its result before its run says that it is unanswered."""
+
+
 class ProxyExport(Section):
     endpoint: str = "http://127.0.0.1:4318"
     """Collector that gets the spans of `eddyline proxy`, by OTLP/HTTP."""
@@ -639,6 +649,8 @@ class ProxySettings(Section):
     local: ProxyLocal = ProxyLocal()
     capture: ProxyCapture = ProxyCapture()
     usage: ProxyUsage = ProxyUsage()
+    run: ProxyRun = ProxyRun()
+    tool: ProxyTool = ProxyTool()
     plugins: list[ProxyPlugin] = []
     """Calls that are not recorded and, on request, what is changed in calls; see `proxy/README.md`."""
     export: ProxyExport = ProxyExport()

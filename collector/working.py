@@ -32,7 +32,7 @@ from collector.metrics import Metrics, Sources
 from collector.notify import Notifier
 from collector.processing import Processing
 from collector.proxy.capture import installation_salt
-from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, wire_capture
+from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, session_file, wire_capture
 from collector.receiving import Receiving
 from collector.reload import Reloadable
 from collector.retention import Retention
@@ -143,6 +143,7 @@ async def open_working(
         wire_capture(settings),
         archive,
         keys=intake.gate.of_another_door(needs_key=proxy_needs_key(settings)),
+        sessions=session_file(settings),
     )
     plugins = await asyncio.to_thread(plugin_control, proxy, kept_settings)
     following = Following({"deletions": erasures.learn, "plugins": plugins.learn})

@@ -21,6 +21,7 @@ from collector.proxy.archive import Archive
 from collector.proxy.plugins import SETTING, PluginControl, Plugins
 from collector.proxy.recorder import ExchangeRecorder, Outlet, Owner, RetryingOutlet
 from collector.proxy.relay import quiet_cut_responses
+from collector.proxy.session_file import SessionFile
 from collector.proxy.spool import Spool
 from collector.proxy.wire import WireCapture
 from collector.redaction import ProjectRules
@@ -48,6 +49,7 @@ class ProxyDoor:
     archive: keeps calls as they passed; None if there is no store. It is closed with the door.
     recorder: instead of the one that reads calls, for tests.
     keys: knows our keys, and whether one is needed; nobody needs one if None.
+    sessions: has what is remembered of sessions over restarts; nothing is if None.
     """
 
     def __init__(
@@ -59,11 +61,21 @@ class ProxyDoor:
         archive: Archive | None = None,
         recorder: Recorder | None = None,
         keys: Gate | None = None,
+        sessions: SessionFile | None = None,
     ) -> None:
         self._settings = settings
         self._keys = keys
         self.plugins = Plugins(settings.plugins)
-        self._recorder = recorder or ExchangeRecorder(settings.capture, outlet, salt, wire, archive)
+        self._recorder = recorder or ExchangeRecorder(
+            settings.capture,
+            outlet,
+            salt,
+            wire,
+            archive,
+            sessions=sessions,
+            by_turn=settings.run.split == "user_turn",
+            tool_pending_s=settings.tool.pending_ttl,
+        )
         self._proxy: Proxy | None = None
 
     async def open(
@@ -116,6 +128,11 @@ class ProxyDoor:
     def document(self) -> dict[str, Any] | None:
         """What was relayed and recorded, for the status; None if the proxy is off."""
         return self._proxy.document() if self._proxy is not None else None
+
+
+def session_file(settings: Settings) -> SessionFile:
+    """Where sessions are remembered over restarts."""
+    return SessionFile(settings.data_dir / "proxy-sessions.jsonl")
 
 
 def wire_capture(settings: Settings) -> WireCapture | None:

@@ -27,9 +27,11 @@ from collector.proxy.capture import Capture, Policy
 from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, read_exchange
 from collector.proxy.observing import Observers
+from collector.proxy.pending import Pending
 from collector.proxy.routes import Route
+from collector.proxy.session_file import SessionFile
 from collector.proxy.sessions import Resolver
-from collector.proxy.spans import spans_of
+from collector.proxy.spans import spans_of, unanswered
 from collector.proxy.spool import Spool
 from collector.proxy.tape import Budget, Ending, Tape
 from collector.proxy.wire import WireCapture
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 GATHER_S = 0.1
 """How long calls that have ended wait for others. Reading them takes the interpreter from the traffic: in one go
 instead of beside every call, most calls do not feel it."""
+LOOK_S = 10.0
+"""How often it is looked for tool calls that nobody answers."""
 BATCH_BYTES = 1 << 20
 """Spans that are handed on together: what comes after handles each request by itself."""
 
@@ -78,6 +82,9 @@ class ExchangeRecorder(Recorder):
         wire: is told of every call; None if nothing is captured.
         archive: keeps calls as they passed; None if there is no store.
         observers: None loads those of installed packages.
+        sessions: has what is remembered of sessions over restarts.
+        by_turn: each message of a user begins a run of its own.
+        tool_pending_s: how long a tool call may wait for its result before it counts as unanswered.
     """
 
     def __init__(
@@ -88,6 +95,10 @@ class ExchangeRecorder(Recorder):
         wire: WireCapture | None = None,
         archive: Archive | None = None,
         observers: Observers | None = None,
+        sessions: SessionFile | None = None,
+        *,
+        by_turn: bool = False,
+        tool_pending_s: float = 3600.0,
     ) -> None:
         self.capture = Capture(settings, salt)
         self.counts = RecorderCounts()
@@ -98,7 +109,10 @@ class ExchangeRecorder(Recorder):
         self._wire = wire
         self._archive = archive
         self._observers = observers or Observers()
-        self._resolver = Resolver()
+        self._sessions = sessions
+        self._by_turn = by_turn
+        self._resolver = Resolver(by_turn=by_turn)
+        self._pending = Pending(round(tool_pending_s * 1e9))
         self._background = Background()
         self._gathered: dict[Owner, bytearray] = {}
         self._version = version("eddyline")
@@ -157,12 +171,18 @@ class ExchangeRecorder(Recorder):
     # ------------------------------------------------------------------- in the thread
 
     def _run(self) -> None:
+        if self._sessions is not None:
+            try:
+                self._resolver = Resolver(self._sessions, by_turn=self._by_turn)
+                self._pending.take_up(self._resolver.restored)
+            except Exception:
+                log.exception("sessions of before can not be read")
         while True:
             with self._wake:
-                while not self._waiting:
-                    if self._closing:
-                        return
-                    self._wake.wait()
+                if not self._waiting and not self._closing:
+                    self._wake.wait(LOOK_S)
+                if not self._waiting and self._closing:
+                    break
             if not self._closing:
                 # Calls that end together are read together: one interruption of the traffic instead of many.
                 time.sleep(GATHER_S)
@@ -173,7 +193,15 @@ class ExchangeRecorder(Recorder):
                     tape = self._waiting.popleft()
                 self._record(tape)
                 time.sleep(0)  # lets the event loop go first
+            self._tell_unanswered()
             self._hand_on()
+        self._resolver.close()
+
+    def _tell_unanswered(self) -> None:
+        now_ns = time.time_ns()
+        for session, made in self._pending.overdue(now_ns):
+            if spans := unanswered(session, made, now_ns, self._version):
+                self._gather((session.tenant, session.project), spans)
 
     def _record(self, tape: Tape) -> None:
         try:
@@ -187,7 +215,8 @@ class ExchangeRecorder(Recorder):
                 return
             resolved = self._resolver.resolve(exchange)
             self._capture(exchange, resolved.session.id or resolved.session.trace_id, policy)
-            self._gather(tape.context, spans_of(exchange, resolved, policy, self._version))
+            self._gather(_owner(tape.context), spans_of(exchange, resolved, policy, self._version))
+            self._pending.note(resolved.session, self._resolver.remember(resolved.session))
             if self._archive is not None:
                 self._archive.keep(exchange, resolved, policy)
             self._background.note(exchange, resolved)
@@ -208,11 +237,11 @@ class ExchangeRecorder(Recorder):
             self._resolver.learn(exchange, resolved.session)
             policy = self.capture.policy(exchange.tape.context)
             spans = spans_of(exchange, resolved, policy, self._version)
-            self._gather(exchange.tape.context, spans)
+            self._gather(_owner(exchange.tape.context), spans)
+            self._pending.note(resolved.session, self._resolver.remember(resolved.session))
 
-    def _gather(self, context: Context, spans: bytes) -> None:
+    def _gather(self, owner: Owner, spans: bytes) -> None:
         """Keeps spans for `_hand_on`, or until there are enough of their project."""
-        owner = (context.tenant, context.project)
         gathered = self._gathered.setdefault(owner, bytearray())
         gathered += spans  # requests one after the other are one request
         if len(gathered) >= BATCH_BYTES:
@@ -222,6 +251,7 @@ class ExchangeRecorder(Recorder):
         for owner, gathered in self._gathered.items():
             self._outlet.send(owner, bytes(gathered))
         self._gathered.clear()
+        self._resolver.flush()
 
     def _capture(self, exchange: Exchange, session: str | None, policy: Policy) -> None:
         if self._wire is not None:
@@ -252,6 +282,10 @@ class ExchangeRecorder(Recorder):
             "archive": self._archive.document() if self._archive is not None else None,
             "wire": self._wire.document() if self._wire is not None else None,
         }
+
+
+def _owner(context: Context) -> Owner:
+    return context.tenant, context.project
 
 
 Take = Callable[[Owner, bytes, Callable[[bool, bool], None]], None]

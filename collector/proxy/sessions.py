@@ -21,6 +21,8 @@ import orjson
 
 from collector.proxy.exchange import Call, Exchange, Outcome
 from collector.proxy.formats import Message, Part
+from collector.proxy.session_file import SessionFile
+from collector.proxy.span import Span, SpanEvent
 
 MAX_KEYS = 200_000
 """Marks that are remembered, over all sessions."""
@@ -38,6 +40,9 @@ CLIENT_HEADERS = (
     b"x-session-id",
 )
 """Headers in which coding agents name their session."""
+
+PLACED = frozenset({"trace_id", "traceparent", "parent_id"})
+"""Methods of calls that somebody has put into a run."""
 
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 _CLAUDE_SESSION = re.compile(r"_session_([0-9a-f-]{36})$")
@@ -72,19 +77,40 @@ class Session:
     """By call id, the oldest first."""
     seen_results: dict[str, None] = field(default_factory=dict)
     """Ids of calls whose results have come, the oldest first."""
+    made: list[tuple[str, Open]] = field(default_factory=list)
+    """Calls, by their key in `open_calls`, that nobody was told of yet (`Resolver.remember`)."""
+    answered: list[str] = field(default_factory=list)
+    """Ids in `seen_results` likewise."""
+    whole: Session | None = None
+    """The conversation, where this is one turn of it only (`turns`)."""
+    newest: Session | None = None
+    """The newest turn of a conversation that is split into runs."""
+    restored: bool = False
+    """It is known from before a restart, and has no root of this process yet."""
+    tenant: str = ""
     opening: str = ""
     """What the first call asked last, as JSON; "" unless it may be kept."""
+    root: Span | None = None
+    """As it was sent last; kept while tool calls are open."""
+    unanswered: list[SpanEvent] = field(default_factory=list)
+    """Events for tool calls whose results did not come."""
+    project: str = ""
+    """Of its last call."""
     ended_ns: int = 0
     failed: bool = False
     """The call that ended last had failed."""
 
     def open_call(self, key: str, made: Open) -> None:
         self.open_calls[key] = made
+        self.made.append((key, made))
         if len(self.open_calls) > MAX_OPEN_CALLS:
             self.open_calls.pop(next(iter(self.open_calls)))
 
     def note_result(self, call_id: str) -> None:
+        if call_id in self.seen_results:
+            return
         self.seen_results[call_id] = None
+        self.answered.append(call_id)
         if len(self.seen_results) > MAX_SEEN_RESULTS:
             self.seen_results.pop(next(iter(self.seen_results)))
 
@@ -97,23 +123,119 @@ class Resolved:
 
 
 class Resolver:
-    """Remembers sessions. Used from one thread, in the order in which calls end."""
+    """Remembers sessions. Used from one thread, in the order in which calls end.
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[Hashable, Any] = OrderedDict()
+    Args:
+        file: has what is remembered over restarts; None if nothing is to.
+        by_turn: each message of a user begins a run of its own, of the same session.
+    """
+
+    def __init__(self, file: SessionFile | None = None, *, by_turn: bool = False) -> None:
+        self._known: OrderedDict[bytes, Session | None] = OrderedDict()
+        """By the hash of a mark; None: it tells nothing."""
+        self._file = file
+        self._by_turn = by_turn
+        self._changed: list[tuple[bytes, Session | None, bool]] = []
+        """(mark, session, whether it holds any more) since `remember`."""
+        self.restored: list[Session] = []
+        """From before a restart; what they made are their open calls."""
+        if file is not None:
+            self._restore(file)
 
     def resolve(self, exchange: Exchange) -> Resolved:
         """The session of a call."""
         marks = _Marks(exchange)
         found = self._find(exchange, marks)
         session = found.session
-        session.seen_ns = exchange.tape.started_ns
-        self._learn(exchange, session, marks)
-        return found
+        self._learn(exchange, session.whole or session, marks)
+        if self._by_turn and found.method not in PLACED:
+            session = self._turn(exchange, session.whole or session, marks)
+        for one in (session, session.whole):
+            if one is not None:
+                _seen(one, exchange.tape.started_ns)
+        self._put(("span", exchange.tape.span_id), session)
+        return Resolved(session, found.method, found.confidence)
 
     def learn(self, exchange: Exchange, session: Session) -> None:
         """Remembers by what its session can be known, of a call that got its answer later."""
-        self._learn(exchange, session, _Marks(exchange))
+        self._learn(exchange, session.whole or session, _Marks(exchange))
+
+    def remember(self, session: Session) -> list[tuple[str, Open]]:
+        """Notes what a call changed, for the next start; the tool calls that it made."""
+        made, session.made = session.made, []
+        answered, session.answered = session.answered, []
+        changed, self._changed = self._changed, []
+        if self._file is None:
+            return made
+        lines: dict[int, tuple[Session, list[str]]] = {}
+        for mark, of, holds in changed:
+            if of is not None and holds:
+                lines.setdefault(id(of), (of, []))[1].append(mark.hex())
+        for of, marks in lines.values():
+            self._file.note(_written(of, marks))
+        more = {
+            "unclear": [mark.hex() for mark, of, holds in changed if of is None and holds],
+            "gone": [mark.hex() for mark, _, holds in changed if not holds],
+            "made": [
+                [key, one.call.id, one.call.name, one.trace_id, one.span_id, one.at_ns] for key, one in made
+            ],
+            "answered": answered,
+        }
+        if any(more.values()):
+            self._file.note(_written(session, []) | {key: value for key, value in more.items() if value})
+        return made
+
+    def flush(self) -> None:
+        """Writes what is to be remembered."""
+        if self._file is not None:
+            self._file.flush()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _restore(self, file: SessionFile) -> None:
+        """Takes up what was noted before. What can not be read is as if it had not been."""
+        sessions: dict[tuple[str, str], Session] = {}
+        for noted in file.read():
+            try:
+                session = _read(noted, sessions)
+            except (KeyError, TypeError, ValueError):
+                continue
+            for name, value in (("marks", session), ("unclear", None)):
+                for mark in noted.get(name, ()):
+                    self._place(bytes.fromhex(mark), value)
+            for mark in noted.get("gone", ()):
+                self._known.pop(bytes.fromhex(mark), None)
+        self.restored = list(sessions.values())
+
+    # ------------------------------------------------------------------- runs within a session
+
+    def _turn(self, exchange: Exchange, session: Session, marks: _Marks) -> Session:
+        """The run of the user's message that the call is about: the last one in its history, wherever that begins.
+        Without one it goes on from the tool call whose result it has, else from the newest."""
+        run: Session | None = None
+        keys: list[Hashable] = []
+        if (turn := marks.user_turn()) is not None:
+            chain, text, is_last = turn
+            keys = [("turn", session.trace_id, chain), ("turn text", session.trace_id, text)]
+            # A new message may say what an earlier one said; in a history that was cut it is the same one.
+            run = self._get(keys[0], exchange) or (None if is_last else self._get(keys[1], exchange))
+        else:
+            for call_id in marks.results():
+                if made := session.open_calls.get(call_id):
+                    run = run or self._get(("run", made.trace_id), exchange)
+            run = run or session.newest
+        if run is None:
+            identity = f"{session.trace_id}\0{exchange.tape.span_id}"
+            run = self._session(exchange, session.id, sha256(identity.encode()).hexdigest()[:32])
+            run.is_inferred, run.whole = session.is_inferred, session
+            run.open_calls, run.seen_results = session.open_calls, session.seen_results
+            self._put(("run", run.trace_id), run)
+        for key in keys:
+            self._put(key, run)
+        session.newest = run
+        return run
 
     # ------------------------------------------------------------------- looking up
 
@@ -152,7 +274,7 @@ class Resolver:
             yield "client_field", 0.99, match[1]
 
     def _get(self, key: Hashable, exchange: Exchange) -> Session | None:
-        session: Session | None = self._known.get(key)
+        session = self._known.get(_hashed(key))
         if session is None or exchange.tape.started_ns - session.seen_ns > TTL_NS:
             return None
         return session
@@ -182,32 +304,97 @@ class Resolver:
 
     def _session(self, exchange: Exchange, identity: str, trace_id: str) -> Session:
         started = exchange.tape.started_ns
-        # The start is part of it: a session that goes on after we were restarted gets a root of its own.
-        root = sha256(f"{trace_id}\0{started}".encode()).hexdigest()[:16]
+        root = _root_id(trace_id, started)
         context = exchange.tape.context
-        return Session(identity, trace_id, root, started, started, context.run_name)
+        return Session(identity, trace_id, root, started, started, context.run_name, tenant=context.tenant)
 
     # ------------------------------------------------------------------- remembering
 
     def _learn(self, exchange: Exchange, session: Session, marks: _Marks) -> None:
         project = exchange.tape.context.owner
-        self._put(("span", exchange.tape.span_id), session)
         for key, unique in marks.left():
             whole = (project, *key)
             if unique:
-                known = self._known.get(whole, session)
+                known = self._known.get(_hashed(whole), session)
                 # Two sessions that said the same can not be told apart by it.
                 self._put(whole, session if known is session else None)
             else:
                 self._put(whole, session)
         if exchange.outcome == Outcome.COMPLETE:
-            self._known.pop((project, *marks.retry_key), None)
+            retried = _hashed((project, *marks.retry_key))
+            if self._known.pop(retried, None) is not None:
+                self._changed.append((retried, session, False))
 
     def _put(self, key: Hashable, value: Session | None) -> None:
-        self._known[key] = value
-        self._known.move_to_end(key)
+        mark = _hashed(key)
+        self._place(mark, value)
+        self._changed.append((mark, value, True))
+
+    def _place(self, mark: bytes, value: Session | None) -> None:
+        self._known[mark] = value
+        self._known.move_to_end(mark)
         while len(self._known) > MAX_KEYS:
             self._known.popitem(last=False)
+
+
+def _hashed(key: Hashable) -> bytes:
+    return blake2b(repr(key).encode(), digest_size=12).digest()
+
+
+def _seen(session: Session, at_ns: int) -> None:
+    session.seen_ns = at_ns
+    if session.restored:
+        session.restored = False
+        if session.root_id:
+            # What the root said of the run's beginning is not known any more: it stays as it is, beside a new one.
+            session.root_id, session.started_ns = _root_id(session.trace_id, at_ns), at_ns
+
+
+def _root_id(trace_id: str, started_ns: int) -> str:
+    # The start is part of it: a session that goes on after we were restarted gets a root of its own.
+    return sha256(f"{trace_id}\0{started_ns}".encode()).hexdigest()[:16]
+
+
+def _written(session: Session, marks: list[str]) -> dict[str, Any]:
+    """A session as a line of the file, without what was said in it."""
+    return {
+        "id": session.id,
+        "tenant": session.tenant,
+        "trace": session.trace_id,
+        "root": session.root_id,
+        "name": session.name,
+        "inferred": session.is_inferred,
+        "seen": session.seen_ns,
+        "whole": session.whole.trace_id if session.whole else None,
+        "marks": marks,
+    }
+
+
+def _read(noted: dict[str, Any], sessions: dict[tuple[str, str], Session]) -> Session:
+    """The session of a line, with what the line adds to it.
+
+    Raises: KeyError, TypeError, ValueError: the line is nothing of ours.
+    """
+    tenant, trace_id = noted["tenant"], noted["trace"]
+    session = sessions.get((tenant, trace_id))
+    if session is None:
+        seen = int(noted["seen"])
+        session = Session(noted["id"], trace_id, noted["root"], seen, seen, tenant=tenant, restored=True)
+        sessions[tenant, trace_id] = session
+        if noted["whole"] and (whole := sessions.get((tenant, noted["whole"]))):
+            session.whole = whole
+            session.open_calls, session.seen_results = whole.open_calls, whole.seen_results
+    session.seen_ns, session.name = int(noted["seen"]), noted["name"]
+    session.is_inferred, session.root_id = bool(noted["inferred"]), noted["root"]
+    if session.whole is not None:
+        session.whole.newest = session
+    for key, call_id, name, of_trace, span_id, at_ns in noted.get("made", ()):
+        session.open_call(key, Open(Call(call_id, name, None, 0), of_trace, span_id, int(at_ns)))
+    for call_id in noted.get("answered", ()):
+        session.note_result(call_id)
+        session.open_calls.pop(call_id, None)
+    session.answered.clear()
+    return session
 
 
 class _Marks:
@@ -218,6 +405,21 @@ class _Marks:
         self._turns = list(_turns(exchange.asked.messages))
         self._chain = _chain(self._turns)
         self._client = exchange.tape.client
+
+    def user_turn(self) -> tuple[bytes, bytes, bool] | None:
+        """(hash of the conversation up to the user's last message, hash of the message, whether nothing follows it);
+        None if there is none. What comes with the results of tools is no message of its own."""
+        for index in range(len(self._turns) - 1, -1, -1):
+            role, parts = self._turns[index]
+            if role == "user" and not any(part[0] == "result" for part in parts):
+                return self._chain[index], _digest(parts), index == len(self._turns) - 1
+        return None
+
+    def results(self) -> list[str]:
+        """Ids of the tool calls whose results it has, the newest first."""
+        return [
+            part[1] for _, parts in reversed(self._turns) for part in reversed(parts) if part[0] == "result"
+        ]
 
     @property
     def retry_key(self) -> tuple[Hashable, ...]:

@@ -24,7 +24,7 @@ from collector.keys import Keys, KeysError, keys_file
 from collector.listening import ListenError
 from collector.meaning import not_understood
 from collector.proxy.capture import installation_salt
-from collector.proxy.door import SPOOL, ProxyDoor, wire_capture
+from collector.proxy.door import SPOOL, ProxyDoor, session_file, wire_capture
 from collector.proxy.errors import RelayError, answer
 from collector.proxy.gate import Gate as TargetGate
 from collector.proxy.recorder import Owner, RetryingOutlet
@@ -74,7 +74,14 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         parts.push_async_callback(forward.close)
         exporter = Exporter(settings.proxy.export)
         outlet = RetryingOutlet(exporter.take, Spool(settings.data_dir / SPOOL))
-        door = ProxyDoor(settings.proxy, outlet, _salt(settings), wire_capture(settings), keys=keys)
+        door = ProxyDoor(
+            settings.proxy,
+            outlet,
+            _salt(settings),
+            wire_capture(settings),
+            keys=keys,
+            sessions=session_file(settings),
+        )
         try:
             url = await door.open(otlp=forward, ready=lambda: True, own_ports=set(), parts=parts)
         except ListenError as error:

@@ -7,7 +7,6 @@ Names: OpenTelemetry's semantic-conventions-genai, `docs/gen-ai`; what it has no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -18,42 +17,15 @@ from collector.proxy.capture import Policy
 from collector.proxy.exchange import Call, Exchange, Outcome
 from collector.proxy.formats import Message, Part
 from collector.proxy.sessions import Open, Resolved, Session
+from collector.proxy.span import Attributes, Span, SpanEvent
 from mappers.model import PROXY_SCOPE
 
 CLIENT, INTERNAL = 3, 1
 ERROR = 2
 _MS = 1e6
 
-SpanId = str
-Attributes = dict[str, Any]
-
 OPAQUE = "http"
 """Operation of calls whose API is not known."""
-
-
-@dataclass(slots=True)
-class SpanEvent:
-    at_ns: int
-    name: str
-    attributes: Attributes
-
-
-@dataclass(slots=True)
-class Span:
-    """Ids in hex, times of the wall clock in nanoseconds."""
-
-    trace_id: str
-    span_id: str
-    parent_id: str
-    name: str
-    kind: int
-    start_ns: int
-    end_ns: int
-    attributes: Attributes
-    failed: bool = False
-    message: str = ""
-    events: list[SpanEvent] = field(default_factory=list)
-    links: list[tuple[str, str]] = field(default_factory=list)
 
 
 def spans_of(exchange: Exchange, resolved: Resolved, policy: Policy, version: str) -> bytes:
@@ -67,7 +39,18 @@ def spans_of(exchange: Exchange, resolved: Resolved, policy: Policy, version: st
     _note_open_calls(exchange, resolved.session)
     if root := _root_span(exchange, resolved, policy):
         spans.insert(0, root)
-    return _request(spans, exchange, version)
+    return _request(spans, exchange.tape.context.project, version)
+
+
+def unanswered(session: Session, made: Open, at_ns: int, version: str) -> bytes | None:
+    """The root of a run again, as an OTLP request, with an event for a tool call whose result did not come; None
+    where the root is somebody else's, or not at hand: then it has the event when the run goes on."""
+    attributes = {"gen_ai.tool.name": made.call.name, "gen_ai.tool.call.id": made.call.id}
+    session.unanswered.append(SpanEvent(at_ns, "eddyline.tool_call_unanswered", attributes))
+    if session.root is None:
+        return None
+    session.root.events = list(session.unanswered)
+    return _request([session.root], session.project, version)
 
 
 # --------------------------------------------------------------------------- the call
@@ -319,6 +302,8 @@ def _call_in_history(exchange: Exchange, part: Part) -> Open | None:
 
 def _tool_span(exchange: Exchange, session: Session, made: Open, part: Part, policy: Policy) -> Span:
     tape, call = exchange.tape, made.call
+    if call.arguments is None and (known := _call_in_history(exchange, part)):  # it was made before a restart
+        call = known.call
     failed = part.get("is_error") is True
     attributes = _tool_attributes(call, "inferred_upper_bound" if made.span_id else "unknown", policy)
     if policy.input:
@@ -380,7 +365,7 @@ def _tool_attributes(call: Call, timing: str, policy: Policy) -> Attributes:
         "eddyline.source": "proxy",
         "eddyline.tool.timing": timing,
     }
-    if policy.output:
+    if policy.output and call.arguments is not None:
         found["gen_ai.tool.call.arguments"] = _written(call.arguments)
     return found
 
@@ -426,7 +411,7 @@ def _root_span(exchange: Exchange, resolved: Resolved, policy: Policy) -> Span |
         attributes["gen_ai.output.messages"] = _json(exchange.answered.messages[:1])
     if session.failed:
         attributes["error.type"] = exchange.error_type
-    return Span(
+    root = Span(
         session.trace_id,
         session.root_id,
         "",
@@ -437,18 +422,21 @@ def _root_span(exchange: Exchange, resolved: Resolved, policy: Policy) -> Span |
         attributes,
         session.failed,
         exchange.error_message if session.failed else "",
+        list(session.unanswered),
     )
+    session.root, session.project = (root if session.open_calls else None), tape.context.project
+    return root
 
 
 # --------------------------------------------------------------------------- as OTLP
 
 
-def _request(spans: Sequence[Span], exchange: Exchange, version: str) -> bytes:
+def _request(spans: Sequence[Span], project: str, version: str) -> bytes:
     request = messages.TracesRequest()
     resource_spans = request.resource_spans.add()
     resource = {"service.name": "eddyline-proxy", "service.version": version}
-    if exchange.tape.context.project:
-        resource["service.namespace"] = exchange.tape.context.project
+    if project:
+        resource["service.namespace"] = project
     _put_all(resource_spans.resource.attributes, resource)
     scope_spans = resource_spans.scope_spans.add()
     scope_spans.scope.name = PROXY_SCOPE

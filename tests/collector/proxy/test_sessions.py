@@ -7,21 +7,29 @@ from __future__ import annotations
 
 import copy
 import random
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from collector.otlp import decode_traces
+from collector.proxy.capture import Policy
 from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, Outcome, read_exchange
+from collector.proxy.pending import Pending
+from collector.proxy.session_file import SessionFile
 from collector.proxy.sessions import Resolver
+from collector.proxy.spans import spans_of, unanswered
 from collector.proxy.tape import Ending
 from tests.collector.proxy.tapes import tape
 from tests.provider import call, chat, message, response
 
 import json  # isort: skip
 
+EVERYTHING = Policy(True, True, True, True, b"salt")
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}
 LONG = "an answer of the kind that is long enough to be told from others by itself, number "
 
@@ -161,10 +169,12 @@ WORKLOADS: dict[str, tuple[Make, float]] = {
 }
 
 
-def play(make: Make, failing: float) -> list[tuple[int, str]]:
-    """(true number, found session) of each call."""
+def play(
+    make: Make, failing: float, restarted: Callable[[Resolver | None], Resolver] | None = None
+) -> list[tuple[int, str]]:
+    """(true number, found session) of each call. `restarted`: gives a resolver for the one that ends, now and then."""
     world = World()
-    resolver = Resolver()
+    resolver = restarted(None) if restarted else Resolver()
     live = [make(number, world) for number in range(40)]
     found = []
     calls = 0
@@ -183,7 +193,11 @@ def play(make: Make, failing: float) -> list[tuple[int, str]]:
             exchange = read_exchange(tape(path, body, [b"{}"], status=500, **more))
         else:
             exchange = read_exchange(tape(path, body, [json.dumps(conversation.hear()).encode()], **more))
-        found.append((conversation.number, resolver.resolve(exchange).session.id))
+        session = resolver.resolve(exchange).session
+        found.append((conversation.number, session.id))
+        if restarted:
+            resolver.remember(session)
+            resolver = restarted(resolver) if calls % 25 == 0 else resolver
         if conversation.turn >= conversation.turns:
             live.remove(conversation)
     return found
@@ -328,3 +342,203 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(200):
         resolver.resolve(exchange({"messages": [{"role": "user", "content": str(number)}]}, number))
     assert len(resolver._known) == 50
+
+
+# --------------------------------------------------------------------------- over a restart
+
+
+def told(resolver: Resolver, one: Exchange) -> Any:
+    found = resolver.resolve(one)
+    spans_of(one, found, EVERYTHING, "1")
+    resolver.remember(found.session)
+    return found
+
+
+@pytest.mark.parametrize("workload", [name for name in WORKLOADS if name != "one call each, alike"])
+def test_conversations_are_found_as_they_are_over_restarts(workload: str, tmp_path: Path) -> None:
+    def restarted(resolver: Resolver | None) -> Resolver:
+        if resolver is not None:
+            resolver.close()
+        return Resolver(SessionFile(tmp_path / "sessions.jsonl"))
+
+    assert b_cubed(play(*WORKLOADS[workload], restarted=restarted)) == (1.0, 1.0)
+
+
+def test_a_tool_call_is_a_span_though_its_result_came_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.jsonl"
+    before = Resolver(SessionFile(file))
+    answer = chat({}, "Let me see.", [call("call_1", "get_weather", '{"city": "Lyon"}')])
+    first = told(before, exchange(ASKED, 1, answer=answer))
+    before.close()
+    assert "Lyon" not in file.read_text()
+    assert "hi" not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    after = Resolver(SessionFile(file))
+    history = [*ASKED["messages"], answer["choices"][0]["message"]]
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "21"}
+    later = 1_700_000_009_000_000_000
+    again = exchange({"model": "m", "messages": [*history, result]}, 2, started_ns=later)
+    second = after.resolve(again)
+    assert (second.method, second.session.trace_id) == ("tool_call", first.session.trace_id)
+    assert second.session.root_id != first.session.root_id
+    spans = {span.name: span for span in decode_traces(spans_of(again, second, EVERYTHING, "1"))}
+    tool = spans["execute_tool get_weather"]
+    assert tool.parent_span_id == f"{1:016x}"
+    assert tool.attributes["gen_ai.tool.call.arguments"] == '{"city": "Lyon"}'
+    assert tool.start_ns < tool.end_ns == later
+    after.remember(second.session)
+    after.close()
+    third = Resolver(SessionFile(file))
+    assert third.restored[0].open_calls == {}
+    assert "call_1" in third.restored[0].seen_results
+
+
+def test_a_line_that_a_crash_tore_costs_itself_only(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.jsonl"
+    before = Resolver(SessionFile(file))
+    first = told(before, exchange(context=Context(session="mine")))
+    before.flush()
+    whole = file.read_bytes()
+    file.write_bytes(b'{"id": 3}\n[]\n' + whole + whole[: len(whole) // 3])
+    after = Resolver(SessionFile(file))
+    found = told(after, exchange(ASKED, 2, context=Context(session="mine")))
+    assert found.session.trace_id == first.session.trace_id
+    after.close()
+    assert Resolver(SessionFile(file)).restored[0].id == "mine"
+
+
+def test_the_files_stay_within_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.proxy.session_file.MAX_BYTES", 4000)
+    file = tmp_path / "sessions.jsonl"
+    resolver = Resolver(SessionFile(file))
+    for number in range(60):
+        told(resolver, exchange({"messages": [{"role": "user", "content": str(number)}]}, number))
+        resolver.flush()
+    assert sum(one.stat().st_size for one in tmp_path.iterdir()) < 12_000
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["sessions.jsonl", "sessions.jsonl.1"]
+    assert Resolver(SessionFile(file)).restored[-1].trace_id
+
+
+def test_sessions_that_can_not_be_written_are_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "sessions.jsonl").mkdir()
+    resolver = Resolver(SessionFile(tmp_path / "sessions.jsonl"))
+    first = told(resolver, exchange(context=Context(session="mine")))
+    resolver.flush()
+    assert told(resolver, exchange(ASKED, 2, context=Context(session="mine"))).session is first.session
+
+
+# --------------------------------------------------------------------------- a run for each of a user's messages
+
+
+@pytest.mark.parametrize("trait", ["", "reminder", "cache_control", "clock", "same_follow_ups"])
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["", "restarted"])
+def test_each_message_of_a_user_is_a_run_of_its_session(
+    trait: str, is_restarted: bool, tmp_path: Path
+) -> None:
+    world = World()
+    api = "messages" if trait in ("reminder", "cache_control") else "chat"
+    conversation = Conversation(1, world, api, 9, "q", tools=True, **{trait: True} if trait else {})
+    file = tmp_path / "sessions.jsonl"
+    resolver = Resolver(SessionFile(file), by_turn=True)
+    found: list[tuple[int, str]] = []
+    sessions = set()
+    turn = 0
+    for number in range(9):
+        path, body, headers = conversation.ask()
+        turn += "tool" not in json.dumps(body["messages"][-1])
+        one = exchange(body, number, path=path, answer=conversation.hear(), headers=headers)
+        resolved = told(resolver, one)
+        found.append((turn, resolved.session.trace_id))
+        sessions.add(resolved.session.id)
+        if is_restarted:
+            resolver.close()
+            resolver = Resolver(SessionFile(file), by_turn=True)
+    assert len(sessions) == 1
+    assert turn > 2
+    assert b_cubed(found) == (1.0, 1.0)
+
+
+def test_a_message_that_says_the_same_again_is_another_run() -> None:
+    resolver = Resolver(by_turn=True)
+    messages = [*ASKED["messages"]]
+    traces = []
+    for number in range(3):
+        answer = chat({}, f"answer {number}")
+        traces.append(
+            told(resolver, exchange({"messages": messages}, number, answer=answer)).session.trace_id
+        )
+        messages = [*messages, answer["choices"][0]["message"], *ASKED["messages"]]
+    assert len(set(traces)) == 3
+
+
+def test_a_response_that_goes_on_from_a_tool_is_in_the_run_that_called_it() -> None:
+    resolver = Resolver(by_turn=True)
+    path = PATHS["responses"]
+    called = {
+        "type": "function_call",
+        "call_id": "call_1",
+        "name": "f",
+        "arguments": "{}",
+        "id": "fc",
+        "status": "completed",
+    }
+    first = told(
+        resolver, exchange({"input": "hi"}, 1, path=path, answer=response({}, id_="r1", output=[called]))
+    )
+    output = {"type": "function_call_output", "call_id": "call_1", "output": "21"}
+    asked = {"input": [output], "previous_response_id": "r1"}
+    second = told(resolver, exchange(asked, 2, path=path, answer=response({}, id_="r2")))
+    third = told(
+        resolver,
+        exchange(
+            {"input": "more", "previous_response_id": "r2"}, 3, path=path, answer=response({}, id_="r3")
+        ),
+    )
+    assert second.session is first.session
+    assert third.session is not first.session
+    assert third.session.id == first.session.id
+
+
+def test_what_is_placed_by_its_sender_is_not_split() -> None:
+    resolver = Resolver(by_turn=True)
+    context = Context(trace_id="a" * 32)
+    for number in (1, 2):
+        asked = {"messages": [{"role": "user", "content": str(number)}]}
+        assert told(resolver, exchange(asked, number, context=context)).session.trace_id == "a" * 32
+
+
+# --------------------------------------------------------------------------- calls that nobody answers
+
+
+def test_a_tool_call_without_a_result_is_told_once_and_still_becomes_a_span() -> None:
+    resolver, pending = Resolver(), Pending(ttl_ns=1_000)
+    answer = chat({}, "", [call("call_1", "get_weather", "{}"), call("call_2", "get_time", "{}")])
+    asking = exchange(ASKED, 1, answer=answer)
+    found = resolver.resolve(asking)
+    spans_of(asking, found, EVERYTHING, "1")
+    made = resolver.remember(found.session)
+    pending.note(found.session, made)
+    at = made[0][1].at_ns
+    assert list(pending.overdue(at + 999)) == []
+    result = {"role": "tool", "tool_call_id": "call_2", "content": "12:00"}
+    history = [*ASKED["messages"], answer["choices"][0]["message"]]
+    going_on = exchange({"messages": [*history, result]}, 2, answer=chat({}, id_="id2"))
+    again = resolver.resolve(going_on)
+    spans_of(going_on, again, EVERYTHING, "1")
+
+    (overdue,) = pending.overdue(at + 1_000)
+    assert (overdue[0], overdue[1].call.name) == (found.session, "get_weather")
+    (root,) = decode_traces(unanswered(*overdue, at + 1_000, "1") or b"")
+    assert (root.span_id, root.name) == (found.session.root_id, "session")
+    assert "gen_ai.output.messages" in root.attributes
+    (event,) = root.events
+    assert event.name == "eddyline.tool_call_unanswered"
+    assert event.attributes["gen_ai.tool.call.id"] == "call_1"
+    assert list(pending.overdue(at + 10**12)) == []
+
+    late = {"role": "tool", "tool_call_id": "call_1", "content": "21"}
+    last = exchange({"messages": [*history, result, late]}, 3, answer=chat({}, id_="id3"))
+    spans = list(decode_traces(spans_of(last, resolver.resolve(last), EVERYTHING, "1")))
+    assert "execute_tool get_weather" in [span.name for span in spans]
+    assert [event.name for event in spans[0].events] == ["eddyline.tool_call_unanswered"]
