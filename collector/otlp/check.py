@@ -1,7 +1,7 @@
 """The structure check on the way in: what can not be stored is refused item by item, never the whole request.
 
 A small request is parsed whole, which is quickest. A large one is looked through on the wire first, and its items are
-parsed one at a time: two bytes may become two hundred in memory, and so 64 MiB thirteen GiB.
+parsed a few at a time: two bytes may become two hundred in memory, and so 64 MiB thirteen GiB.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ NO_TRACE = bytes(16)
 NO_SPAN = bytes(8)
 WHOLE_BYTES = 256 << 10
 """Requests up to here are parsed whole: at worst that takes 23 MB for a moment."""
+HANDFUL = 64
+"""Items of a large request that are parsed at once, as long as they are no more than `WHOLE_BYTES`."""
 COUNT_BYTES = 2 << 20
 """Requests from here on are walked down to their items first; below, the skeleton takes 80 MB at worst."""
 WALK_BYTES = 64 << 10
@@ -65,21 +67,20 @@ def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
     """
     if signal is Signal.METRICS:
         return Checked(b"", _data_points(body))
-    message, item_name, wrong, over = _SIGNALS[signal]
+    form = _FORMS[signal]
     if len(body) > WHOLE_BYTES:
         return _item_by_item(signal, body, limits)
     try:
-        request = message.FromString(body)
+        request = form.request.FromString(body)
     except DecodeError:
         return _item_by_item(signal, body, limits, parsed=False)
     count = 0
     for resource in getattr(request, f"resource_{signal_suffix(signal)}"):
         for scope in getattr(resource, f"scope_{signal_suffix(signal)}"):
-            items = getattr(scope, item_name)
+            items = getattr(scope, form.items)
             count += len(items)
-            for item in items:
-                if wrong(item) or over(item, limits):
-                    return _item_by_item(signal, body, limits)
+            if not form.all_well(items, limits):
+                return _item_by_item(signal, body, limits)
     return Checked(body, count) if count <= limits.items else _item_by_item(signal, body, limits)
 
 
@@ -125,15 +126,69 @@ def _over_log_record(record: Any, limits: Limits) -> bool:
     return len(record.attributes) > limits.attributes
 
 
-_SIGNALS: dict[Signal, tuple[Any, str, Callable[[Any], str], Callable[[Any, Limits], bool]]] = {
-    Signal.TRACES: (messages.TracesRequest, "spans", wrong_span, _over_span),
-    Signal.LOGS: (messages.LogsRequest, "log_records", wrong_log_record, _over_log_record),
+def _all_spans_well(spans: Any, limits: Limits) -> bool:
+    """Whether all can be stored as they are. `wrong_span` and `_over_span` say the same of one, at twice the cost."""
+    attributes, events, links = limits.attributes, limits.events, limits.links
+    for span in spans:
+        trace_id, span_id = span.trace_id, span.span_id
+        if len(trace_id) != 16 or trace_id == NO_TRACE or len(span_id) != 8 or span_id == NO_SPAN:
+            return False
+        if len(span.attributes) > attributes:
+            return False
+        if (some := span.events) and (len(some) > events or _any_over(some, limits)):
+            return False
+        if (some := span.links) and (len(some) > links or _any_over(some, limits)):
+            return False
+    return True
+
+
+def _all_log_records_well(records: Any, limits: Limits) -> bool:
+    return not any(wrong_log_record(record) or _over_log_record(record, limits) for record in records)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a signal's items lie in its requests, and what they must be."""
+
+    request: Any
+    scope: Any
+    items: str
+    """Their field of the scope."""
+    item: Any
+    on_the_wire: str
+    """What `wire` calls an item."""
+    wrong: Callable[[Any], str]
+    over: Callable[[Any, Limits], bool]
+    all_well: Callable[[Any, Limits], bool]
+
+
+_FORMS = {
+    Signal.TRACES: _Form(
+        messages.TracesRequestShape,
+        messages.ScopeSpansShape,
+        "spans",
+        messages.Span,
+        "span",
+        wrong_span,
+        _over_span,
+        _all_spans_well,
+    ),
+    Signal.LOGS: _Form(
+        messages.LogsRequestShape,
+        messages.ScopeLogsShape,
+        "log_records",
+        messages.LogRecord,
+        "log",
+        wrong_log_record,
+        _over_log_record,
+        _all_log_records_well,
+    ),
 }
-_ITEMS = {Signal.TRACES: ("span", messages.Span), Signal.LOGS: ("log", messages.LogRecord)}
 
 
 def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool = True) -> Checked:
-    """Parses each item alone and keeps the good ones, byte for byte unless they are cut.
+    """Parses items by the handful, and each alone of a handful that is not all well; keeps the good ones, byte for byte
+    unless they are cut.
 
     Args:
         parsed: False if the body is known not to parse as a whole.
@@ -170,11 +225,16 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool =
                 reasons[reason] += len(items)
                 scope.ClearField("scope")
             else:
-                for item in items:
-                    try:
-                        kept.append(judge(item))
-                    except _RejectedError as error:
-                        reasons[str(error)] += 1
+                for start in range(0, len(items), HANDFUL):
+                    handful = items[start : start + HANDFUL]
+                    if _well_together(signal, handful, limits):
+                        kept += handful
+                        continue
+                    for item in handful:
+                        try:
+                            kept.append(judge(item))
+                        except _RejectedError as error:
+                            reasons[str(error)] += 1
                 if (surplus := accepted + len(kept) - limits.items) > 0:
                     reasons[f"more than {limits.items} items in one request"] += surplus
                     del kept[-surplus:]
@@ -203,20 +263,32 @@ def _refuse_too_many(what: str, count: int, limit: int) -> None:
         raise TooManyError(f"more than {limit} {what} in one request")
 
 
+def _well_together(signal: Signal, items: list[bytes], limits: Limits) -> bool:
+    """Whether these items, parsed at once, are all as they may be stored: half of what one at a time costs."""
+    longest = max(map(len, items))
+    if longest > min(WALK_BYTES, limits.value_bytes, limits.item_bytes) or sum(map(len, items)) > WHOLE_BYTES:
+        return False
+    form = _FORMS[signal]
+    try:
+        scope = form.scope.FromString(messages.ScopeSkeleton(items=items).SerializeToString())
+    except DecodeError:
+        return False
+    return form.all_well(getattr(scope, form.items), limits)
+
+
 def _judge_of(
     signal: Signal, limits: Limits, elements: Elements, warnings: Counter[str]
 ) -> Callable[[bytes], bytes]:
     """A function that returns an item as it can be stored, and raises _RejectedError if it can not be."""
-    name, message = _ITEMS[signal]
-    _, _, wrong, over = _SIGNALS[signal]
-    parse = message.FromString
+    form = _FORMS[signal]
+    wrong, over, parse = form.wrong, form.over, form.item.FromString
     value_bytes, item_bytes = limits.value_bytes, limits.item_bytes
     long_bytes = min(value_bytes, item_bytes)
 
     def judge(raw: bytes) -> bytes:
         try:
             if len(raw) > WALK_BYTES:
-                elements.count(name, raw)
+                elements.count(form.on_the_wire, raw)
             item = parse(raw)
             if reason := wrong(item):
                 raise _RejectedError(reason)

@@ -7,6 +7,9 @@ Enums are plain integers, so that unknown ones are kept. Field numbers: opentele
 Values within values need a `never` that nobody can send, so that a request which has them is never complete: `plain`
 learns that from the serializer, which looks through everything anyway. Serialize whatever else by `serialized`.
 
+The `…Shape` messages are the same with attributes as they lie on the wire: to find out whether something can be parsed
+and how many attributes it has, they need two thirds of the time, since no key is looked up.
+
 The `…Skeleton` requests leave resources, scopes and items undecoded, so that one of them can be judged, or
 dropped, without touching the rest.
 """
@@ -130,6 +133,27 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "RequestSkeleton": {"resources": (1, "repeated ResourceSkeleton")},
 }
 
+_SHAPED = (
+    *("Event", "Link", "Span", "ScopeSpans", "ResourceSpans", "TracesRequest"),
+    *("LogRecord", "ScopeLogs", "ResourceLogs", "LogsRequest"),
+)
+_MESSAGES["KeyValue"] = {"key": (1, "string"), "value": (2, "AnyValue")}
+
+
+def _as_shape(declaration: str) -> str:
+    *modifiers, type_name = declaration.split()
+    if type_name == "map":
+        return "repeated KeyValue"
+    return " ".join([*modifiers, f"{type_name}Shape" if type_name in _SHAPED else type_name])
+
+
+_MESSAGES |= {
+    f"{name}Shape": {
+        field: (number, _as_shape(declaration)) for field, (number, declaration) in _MESSAGES[name].items()
+    }
+    for name in _SHAPED
+}
+
 
 def _pool() -> descriptor_pool.DescriptorPool:
     file = descriptor_pb2.FileDescriptorProto(
@@ -190,6 +214,11 @@ Span = _message("Span")
 LogRecord = _message("LogRecord")
 TracesRequest = _message("TracesRequest")
 LogsRequest = _message("LogsRequest")
+TracesRequestShape = _message("TracesRequestShape")
+LogsRequestShape = _message("LogsRequestShape")
+ScopeSpansShape = _message("ScopeSpansShape")
+ScopeLogsShape = _message("ScopeLogsShape")
+ScopeSkeleton = _message("ScopeSkeleton")
 RequestSkeleton = _message("RequestSkeleton")
 
 
