@@ -832,7 +832,6 @@ _ELSEWHERE = {
     "sending_queue": "journal",
     "memory_limiter": "memory",
     "max_recv_msg_size_mib": "max_recv_msg_size, such as 64MiB",
-    "pipelines": "nothing: there is one pipeline",
 }
 """What other collectors call things, and what they are called here."""
 

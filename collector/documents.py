@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from collector.otelcol import is_otelcol, translated
+
 
 class ConfigError(Exception):
     """The configuration can not be used; the message names every place that is wrong."""
@@ -18,7 +20,8 @@ class ConfigError(Exception):
 def read_all(sources: Sequence[str | Path]) -> dict[str, Any]:
     """The documents as one: maps are joined, and of anything else the last one holds.
 
-    A source is `file:PATH` or a path, `env:NAME` (a variable that holds YAML), or `yaml:TEXT`.
+    A source is `file:PATH` or a path, `env:NAME` (a variable that holds YAML), or `yaml:TEXT`. It may have the shape of
+    the OpenTelemetry Collector's configuration (`otelcol`).
 
     Raises: ConfigError.
     """
@@ -27,9 +30,12 @@ def read_all(sources: Sequence[str | Path]) -> dict[str, Any]:
     for source in sources:
         name, text = _text_of(source)
         try:
-            merged = merge(merged, _resolved(parse(text, name), "", wrong))
+            document = _resolved(parse(text, name), "", wrong)
+            merged = merge(merged, translated(document) if is_otelcol(document) else document)
         except RecursionError:
             raise ConfigError(f"{name}: it holds itself") from None
+        except ValueError as error:
+            wrong.append(str(error))
     if wrong:
         raise ConfigError("\n".join(wrong))
     return merged

@@ -15,7 +15,9 @@ import yaml
 from click.testing import CliRunner
 
 from collector.cli import main
+from collector.config import load
 from collector.documents import merge
+from collector.exposure import exposed, ingest_needs_key
 from tests.deploy.manifests import SECRETS, check, parse, read, settings_of, workloads
 from tests.deploy.render import CHART, EXAMPLES
 from tests.deploy.values import table, undocumented, values
@@ -153,3 +155,21 @@ def test_the_sidecar_is_hardened_and_its_settings_exist() -> None:
     }
     result = CliRunner().invoke(main, ["validate", "--no-environment"], env=environ)
     assert result.exit_code == 0, result.output
+
+
+def test_the_configuration_that_the_operator_injects_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    [manifest] = read(DEPLOY / "kubernetes/opentelemetry-operator.yaml")
+    spec = manifest["spec"]
+    for entry in spec["env"]:
+        value = entry.get("value") or SECRETS[entry["valueFrom"]["secretKeyRef"]["key"]]
+        monkeypatch.setenv(entry["name"], value)
+    monkeypatch.setenv("OTEL_CONFIG", yaml.safe_dump(spec["config"]))
+    result = CliRunner().invoke(main, ["validate", "--no-environment", "--config=env:OTEL_CONFIG"])
+    assert (result.exit_code, result.output) == (0, "the configuration can be used\n")
+    settings = load(["env:OTEL_CONFIG"])
+    assert ingest_needs_key(settings, keys=len(settings.auth.keys))
+    assert settings.journal.ack == "sink", "there is no volume that outlives the pod"
+    assert settings.loops.replicas == spec["replicas"]
+    mounted = {mount["mountPath"] for mount in spec["volumeMounts"]}
+    assert {str(settings.data_dir), "/tmp"} <= mounted
+    assert set(exposed(settings)) == {"grpc", "http", "api", "admin"}
