@@ -16,6 +16,8 @@ from starlette.responses import Response
 
 from collector.api.declaring import Route
 from collector.api.problems import Problem
+from collector.api.trace_ids import trace_id_of
+from collector.api.transfer import FINAL
 from collector.config import RedactionSettings
 from collector.erasure import Erasures
 from collector.gate import Caller, forbidden
@@ -29,7 +31,7 @@ from collector.retention import Retention
 from collector.tap import Taps
 from collector.telemetry import Health, Status
 from collector.tombstones import Tombstones
-from mappers.model import Run
+from mappers.model import Run, RunStatus
 from mappers.normalize import Normalizer
 from sinks.clickhouse import Exchanges, Reader
 from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every, fields_of
@@ -92,13 +94,14 @@ class Routes(ABC):
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: query(*args))
 
     async def run_of(self, request: Request) -> Run:
-        run_id = request.path_params["run_id"].lower()
+        run_id = trace_id_of(request.path_params["run_id"])
         caller = caller_of(request)
         run = await self.read(self.api.reader.run, caller.tenant, run_id)
         if (caller.tenant, run_id) in self.api.tombstones:
             raise Problem(410, f"The run {run_id} was deleted.")
         if run is None or caller.project not in ("", run.project):
             raise Problem(404, f"There is no run {run_id!r}. A run's id is its trace id, 32 hex digits.")
+        request.scope[FINAL] = run.status in (RunStatus.COMPLETED, RunStatus.FAILED)
         return run
 
 

@@ -103,7 +103,11 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_store_error(request: Request, error: Exception) -> Response:
     """The store did not answer: 504 if the query was too much for it, else 503."""
     if "TIMEOUT_EXCEEDED" in str(error) or "TOO_MANY_ROWS" in str(error):
-        problem = Problem(504, "The query took too long; narrow it with since and until.")
+        problem = Problem(
+            504,
+            "The query took too long, and was ended. Narrow it: to a time by `since` and `until` (such as since=-24h),"
+            " to a project, a session or a user; texts and attributes take longest.",
+        )
     else:
         log.warning("%s: %s; request %s", request.url.path, error, request.scope["request_id"])
         problem = Problem(503, "The store does not answer; try again.", headers={"Retry-After": "1"})

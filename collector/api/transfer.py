@@ -18,6 +18,8 @@ SMALLEST_BYTES = 1 << 10
 """Shorter answers are sent as they are."""
 THREAD_FROM_BYTES = 64 << 10
 """Longer ones are hashed and compressed beside the event loop."""
+FINAL = "final"
+"""Of a request's scope: what it asks for belongs to a run that has ended."""
 ZSTD_LEVEL = 3
 GZIP_LEVEL = 1
 _GZIP_WINDOW = 31
@@ -25,15 +27,22 @@ _GZIP_WINDOW = 31
 
 
 async def lightened(request: Request, response: Response) -> Response:
-    """The answer to a GET that succeeded as a whole: with a weak ETag, as 304 if that is the one that the client has,
-    else compressed. Streams and everything else pass as they are."""
+    """The answer to a GET that succeeded as a whole: with an ETag, as 304 if that is the one that the client has, else
+    compressed. Streams and everything else pass as they are.
+
+    What belongs to a run that has ended has a strong ETag, one for each compression, and may be kept by the client that
+    asks whether it still holds: late spans, tags and deletions still change it.
+    """
     body = getattr(response, "body", None)
     if not isinstance(body, bytes) or response.status_code != 200 or "content-encoding" in response.headers:
         return response
     if request.method in ("GET", "HEAD"):
-        tag = await _beside(_tag, body)
-        response.headers["ETag"] = tag
-        if _is_known(tag, request.headers.get("if-none-match", "")):
+        digest = await _beside(_digest, body)
+        is_final = request.scope.get(FINAL, False)
+        if is_final:
+            response.headers["Cache-Control"] = "private, no-cache"
+        response.headers["ETag"] = f'"{digest}"' if is_final else f'W/"{digest}"'
+        if _is_known(digest, request.headers.get("if-none-match", "")):
             kept = {
                 name: response.headers[name] for name in ("etag", "cache-control") if name in response.headers
             }
@@ -47,6 +56,8 @@ async def lightened(request: Request, response: Response) -> Response:
         response.body = await _beside(pack, body)
         response.headers["Content-Encoding"] = encoding
         response.headers["Content-Length"] = str(len(response.body))
+        if response.headers.get("etag", "").startswith('"'):
+            response.headers["ETag"] = f'{response.headers["etag"][:-1]}-{encoding}"'
     return response
 
 
@@ -66,10 +77,10 @@ def chosen(accepted: str) -> str:
     return "zstd" if zstd >= gzip else "gzip"
 
 
-def _is_known(tag: str, given: str) -> bool:
+def _is_known(digest: str, given: str) -> bool:
     """RFC 9110 §13.1.2: weak comparison, `*` for any."""
-    strong = tag.removeprefix("W/")
-    return any(one.strip() == "*" or one.strip().removeprefix("W/") == strong for one in given.split(","))
+    known = ("*", *(f'"{digest}{packed}"' for packed in ("", "-zstd", "-gzip")))
+    return any(one.strip().removeprefix("W/") in known for one in given.split(","))
 
 
 async def _beside(work: Callable[[bytes], Result], body: bytes) -> Result:
@@ -77,8 +88,8 @@ async def _beside(work: Callable[[bytes], Result], body: bytes) -> Result:
     return work(body) if len(body) < THREAD_FROM_BYTES else await asyncio.to_thread(work, body)
 
 
-def _tag(body: bytes) -> str:
-    return f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
+def _digest(body: bytes) -> str:
+    return blake2b(body, digest_size=12).hexdigest()
 
 
 def _zstd(body: bytes) -> bytes:

@@ -5,8 +5,6 @@ Jaeger's API ignores parameters that it does not know, so these do, too; what is
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from starlette.datastructures import QueryParams
 
 from collector.api.parameters import Parameter, Type
 from collector.api.problems import Problem
+from collector.api.trace_ids import trace_id_of
 from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every
 
 USUAL_TRACES = 20
@@ -148,19 +147,6 @@ def read_v3(query: QueryParams, most: int) -> Search:
         _milliseconds("query.durationMax", text("durationMax", "duration_max")),
         _count("query.searchDepth", text("searchDepth", "search_depth", "numTraces", "num_traces"), most),
     )
-
-
-def trace_id_of(written: str) -> str:
-    """A trace id in 32 hex digits: as such, without leading zeros, with dashes, or in base64. What is none comes back
-    as it is, and is found nowhere."""
-    text = written.strip().lower().replace("-", "")
-    if re.fullmatch(r"[0-9a-f]{1,32}", text):
-        return text.zfill(32)
-    try:
-        decoded = base64.b64decode(written.strip() + "=" * (-len(written.strip()) % 4), altchars=b"-_")
-    except (binascii.Error, ValueError):
-        return text
-    return decoded.hex() if len(decoded) == 16 else text
 
 
 def _object(name: str, text: str) -> dict[str, str]:

@@ -13,8 +13,9 @@ import httpx
 import pytest
 from starlette.datastructures import QueryParams
 
-from collector.api.jaeger.asking import read_v1, read_v3, trace_id_of
+from collector.api.jaeger.asking import read_v1, read_v3
 from collector.api.problems import Problem
+from collector.api.trace_ids import trace_id_of
 from collector.demo import captured
 from collector.keys import Keys, Scope, keys_file
 from tests.corpus import select

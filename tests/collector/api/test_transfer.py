@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 
 import httpx
@@ -80,3 +81,23 @@ def test_long_answers_are_compressed_and_say_so(server: Server) -> None:
 )
 def test_the_encoding_is_the_one_that_the_client_rather_takes(accepted: str, encoding: str) -> None:
     assert chosen(accepted) == encoding
+
+
+def test_what_belongs_to_a_run_that_ended_has_a_strong_tag_for_each_compression(server: Server) -> None:
+    run = next(run for run in server.runs(include="all") if run["status"] == "completed")
+    path = f"/api/v1/runs/{run['run_id']}/events"
+    plain = server.api.get(path, headers={"Accept-Encoding": "identity"})
+    packed = server.api.get(path, headers={"Accept-Encoding": "gzip"})
+    tag, packed_tag = plain.headers["etag"], packed.headers["etag"]
+    assert (tag[0], packed_tag) == ('"', f'{tag[:-1]}-gzip"')
+    assert plain.headers["cache-control"] == "private, no-cache"
+    for known in (tag, packed_tag, f"W/{tag}"):
+        assert server.api.get(path, headers={"If-None-Match": known}).status_code == 304
+    assert server.api.get(path, headers={"If-None-Match": f'{tag[:-1]}-br"'}).status_code == 200
+
+
+def test_a_run_is_found_by_every_form_of_its_id(server: Server) -> None:
+    run_id = server.runs(include="all")[0]["run_id"]
+    in_base64 = base64.urlsafe_b64encode(bytes.fromhex(run_id)).decode().rstrip("=")
+    for form in (run_id.upper(), f"otel-{run_id}", in_base64):
+        assert server.get(f"/runs/{form}")["run_id"] == run_id
