@@ -36,7 +36,7 @@ COMMANDS: Mapping[str, Place] = {
     "import": Place(
         "moving",
         "import_files",
-        "Take runs from FILES (- is the input): our exports of spans, OTLP, events of LoopLens; gzip or not.",
+        "Take runs from FILES (- is the input): exports of spans or calls, OTLP, LoopLens, captures of proxies.",
     ),
     "journal": Place("upkeep", "journal", "Look into what was acknowledged and waits for the store."),
     "map": Place(

@@ -35,7 +35,7 @@ class ImportRoutes(Routes):
         ]
 
     async def take(self, request: Request) -> Response:
-        """Takes a file: our export of spans, OTLP of a file exporter (JSON or protobuf), or events of LoopLens."""
+        """Takes a file: our export of spans, OTLP (JSON, protobuf), LoopLens' events, calls or captures of proxies."""
         parameters = parameters_of(request)
         caller = caller_of(request)
         intake = self.api.intake

@@ -195,7 +195,7 @@ def import_files(
     token: str,
     data_dir: Path | None,
 ) -> None:
-    """Take runs from FILES (- is the input): our exports of spans, OTLP, events of LoopLens; gzip or not.
+    """Take runs from FILES (- is the input): exports of spans or calls, OTLP, LoopLens, captures of proxies.
 
     What is there already changes nothing. Exits 65 if something was rejected; what, and why, is said line by line.
     """

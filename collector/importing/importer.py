@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from collector.importing.calls import Calls, is_call, is_record
 from collector.importing.documents import READINGS, NotImportableError, is_trailer, why_not
 from collector.importing.looplens import LoopLens, is_event
 from collector.intake import Outcome, Submission, Verdict
@@ -27,7 +28,7 @@ BUSY_S = 60.0
 RETRY_S = 0.25
 GZIP = b"\x1f\x8b"
 
-FORMATS = ("auto", "jsonl", "otlp-json", "otlp-proto", "looplens")
+FORMATS = ("auto", "jsonl", "otlp-json", "otlp-proto", "looplens", "calls", "wire-capture")
 
 
 class RefusedError(Exception):
@@ -83,6 +84,7 @@ class Importer:
         """Of the line or frame that is read, counted from 1."""
         self._rest = b""
         self._looplens = LoopLens()
+        self._calls = Calls(tenant, project)
         self._whole = False
         self._batches: dict[tuple[Signal, str], tuple[list[bytes], int]] = {}
 
@@ -114,6 +116,8 @@ class Importer:
         self._rest = b""
         for request in self._looplens.rest():
             self._document(self._number, Signal.TRACES, request, "")
+        for spans in self._calls.rest():
+            self._spans(self._number, spans)
         for key in list(self._batches):
             self._send(key)
         return self.report
@@ -210,6 +214,10 @@ class Importer:
             elif is_event(document) and self.report.form in ("looplens", "auto"):
                 for request in self._looplens.take(document):
                     self._document(number, Signal.TRACES, request, "")
+            elif is_call(document) or is_record(document):
+                taken = self._calls.take if is_call(document) else self._calls.take_record
+                for spans in taken(document):
+                    self._spans(number, spans)
             else:
                 self._taken(number, document)
         except NotImportableError as error:
@@ -223,6 +231,10 @@ class Importer:
                     self._document(number, signal, request, project)
                 return
         raise NotImportableError(why_not(document))
+
+    def _spans(self, number: int, request: bytes) -> None:
+        """Spans that were made of calls."""
+        self._checked(number, Signal.TRACES, check(Signal.TRACES, request, self._limits), "")
 
     def _document(self, number: int, signal: Signal, request: dict[str, Any], project: str) -> None:
         try:
@@ -286,4 +298,8 @@ def _form_of(document: Any) -> str:
                 return form
         if is_event(document):
             return "looplens"
+        if is_call(document):
+            return "calls"
+        if is_record(document):
+            return "wire-capture"
     return "jsonl"

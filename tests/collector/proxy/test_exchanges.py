@@ -26,6 +26,7 @@ from sinks.base import RetryableError
 from sinks.clickhouse.exchanges import StoredExchange
 from tests.collector.proxy import sdks
 from tests.collector.proxy.tapes import cut, tape
+from tests.collector.proxy.test_imported import imported
 from tests.provider import CUT, TEXT, Answer, Provider, chat, chat_stream
 from tests.server import COMMAND, Server
 
@@ -440,3 +441,13 @@ def test_the_event_of_a_call_is_shown_as_it_passed(server: Server, calls: list[d
     assert again.headers["content-type"].startswith("text/event-stream")
     assert again.text == entry["response"]["content"]["text"]
     assert get(f"{whole}/replay").status_code == 400
+
+
+def test_exported_calls_are_taken_again_as_the_spans_that_they_were(
+    server: Server, calls: list[dict[str, Any]]
+) -> None:
+    exported = server.api.get("/api/v1/exchanges/export", params={"project": "ex"}).text
+    found = imported([json.loads(line) for line in exported.splitlines()], "calls")
+    assert {span_id: span.trace_id for span_id, span in found.items()} == {
+        call["span_id"]: call["run_id"] for call in calls
+    }
