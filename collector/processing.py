@@ -17,6 +17,7 @@ from collector.journal import Journal
 from collector.live import Live
 from collector.loops import LoopWatch
 from collector.loops.judging import Judges
+from collector.loops.sharing import SharedTotals
 from collector.loops.sweeper import Sweeper, instance_name
 from collector.notify import Notifier
 from collector.order import WriteOrder
@@ -122,6 +123,7 @@ class Processing:
             self.derivation.rewritten,
             Refusing(ClickHouseSink(store), self.tombstones),
             notifier.tell,
+            swept=SharedTotals(reader, self.totals).count,
             interval_s=settings.loops.sweep_interval,
         )
 

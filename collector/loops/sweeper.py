@@ -66,6 +66,7 @@ class Sweeper:
         derive: settles runs from what is stored of them, and has them looked at.
         rows: the stored rows of events with what their runs now say of them.
         tell: called with warnings once they are stored.
+        swept: called after each sweep; may ask the store what others did.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Sweeper:
         sink: Sink,
         tell: Callable[[Sequence[Warning], Sequence[Run]], None] = lambda warnings, runs: None,
         *,
+        swept: Callable[[], None] = lambda: None,
         interval_s: float = 5.0,
     ) -> None:
         self.name = name
@@ -91,6 +93,7 @@ class Sweeper:
         self._rows = rows
         self._sink = sink
         self._tell = tell
+        self._swept = swept
         self._interval_s = interval_s
         self._swept_to_ns = 0
         self._seen: dict[RunKey, Touched] = {}
@@ -149,6 +152,7 @@ class Sweeper:
         current = {(run.tenant, run.run_id) for run in touched}
         self._seen = {key: run for key, run in self._seen.items() if key in current}
         self._swept_to_ns = now_ns
+        self._swept()
         return len(mine)
 
     def _look_at(self, runs: Sequence[Touched]) -> None:

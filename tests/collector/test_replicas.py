@@ -1,0 +1,156 @@
+"""Two collectors on one store come to the same runs, warnings and totals as one, whoever gets which span. Three of them,
+and load, are in `tests/chaos`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.clickhouse_front import Front
+from tests.corpus import Scenario, select
+from tests.sending import TRANSPORTS, http_protobuf, one_by_one, renamed
+from tests.server import Server
+
+SCENARIOS: Sequence[Scenario] = [
+    *select(
+        "openinference/langchain/handoff",
+        "traceloop/anthropic/err429",
+        "gen_ai/openai-v2-events/tools",
+        "openinference/openai-agents/loop",
+        "traceloop/openai/loop",
+    )
+]
+SALT = 0x5A
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Both come to the empty store at once."""
+    directory = tmp_path_factory.mktemp("replicas")
+    front = Front(directory / "store").start()
+    servers = [
+        Server(
+            directory / name,
+            *("--set", f"sinks.clickhouse.url={front.url}"),
+            *("--set", "sinks.clickhouse.batch.flush_timeout=100ms"),
+            *("--set", "loops.replicas=2", "--set", "loops.sweep_interval=500ms"),
+        )
+        for name in ("a", "b")
+    ]
+    at_once([server.start for server in servers])
+    yield servers
+    for server in servers:
+        assert server.stop() == 0
+        assert "Traceback" not in server.log.read_text()
+    front.stop()
+
+
+def at_once(calls: Sequence[Callable[[], object]]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def agrees(said: Callable[[], object], wanted: object, seconds: float = 20) -> None:
+    """What both say becomes what is wanted: what one stores the other sees when it looks."""
+    deadline = time.monotonic() + seconds
+    while (found := said()) != wanted:
+        if time.monotonic() > deadline:
+            assert found == wanted
+        time.sleep(0.2)
+
+
+def told(server: Server, project: str) -> dict[str, Any]:
+    """Runs, warnings and totals of a project."""
+    runs = server.runs(project=project, include="all")
+    warnings = server.get("/warnings", project=project, limit=1000)["data"]
+    return {
+        "runs": {run["run_id"]: run for run in runs},
+        "warnings": {
+            warning["warning_id"]: [
+                warning[name] for name in ("run_id", "type", "count", "state", "wasted_tokens")
+            ]
+            for warning in warnings
+        },
+        "events": {
+            run["run_id"]: [
+                (event["event_id"], event["duplicate_of"], event["handoff"])
+                for event in server.get(f"/runs/{run['run_id']}/events", limit=1000)["data"]
+            ]
+            for run in runs
+        },
+    }
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_spans_of_one_run_may_come_to_any_of_them(
+    two: list[Server], server: Server, scenario: Scenario
+) -> None:
+    project = f"shared.{scenario.project}"
+    sends = list(TRANSPORTS.values())
+    number = 0
+    for file in scenario.traces:
+        body = renamed(file.read_bytes(), SALT)
+        http_protobuf(server, body, project)
+        for part in one_by_one(body, 7):
+            to = two if number % 5 == 0 else [two[number % 2]]  # now and then both get the same
+            for one in to:
+                sends[number % 3](one, part, project)
+            number += 1
+    for file in scenario.logs:
+        body = renamed(file.read_bytes(), SALT, "logs")
+        http_protobuf(server, body, project, "logs")
+        http_protobuf(two[number % 2], body, project, "logs")
+    server.settled()
+    for one in two:
+        one.settled()
+    wanted = told(server, project)
+    assert wanted["runs"]
+    for one in two:
+        agrees(lambda one=one: told(one, project), wanted)
+
+
+def test_each_knows_what_is_stored_in_all(two: list[Server]) -> None:
+    runs = two[0].runs(include="all")
+    wanted = {"spans": sum(run["counts"]["spans"] for run in runs), "runs": len(runs)}
+    for one in two:
+        agrees(lambda one=one: {name: one.get("/status")["stored"][name] for name in wanted}, wanted)
+
+
+def test_a_run_that_one_deletes_is_gone_for_the_other(two: list[Server]) -> None:
+    body = renamed(SCENARIOS[0].traces[0].read_bytes(), 0x3C)
+    for one in two:
+        http_protobuf(one, body, "deleted")
+        one.settled()
+    [*gone] = [run["run_id"] for run in two[0].runs(project="deleted", include="all")]
+    answer = two[0].api.post("/api/v1/deletions", json={"filter": {"project": "deleted"}})
+    assert answer.status_code in (200, 201, 202), answer.text
+    time.sleep(1)
+    http_protobuf(two[1], one_by_one(body, 1)[0], "deleted-late")
+    agrees(lambda: two[1].runs(project="deleted", include="all"), [])
+    agrees(lambda: [two[1].api.get(f"/api/v1/runs/{run}").status_code for run in gone], [410] * len(gone))
+
+
+def test_one_that_is_killed_loses_nothing_that_it_acknowledged(two: list[Server]) -> None:
+    bodies = [renamed(SCENARIOS[0].traces[0].read_bytes(), salt) for salt in range(0x60, 0x68)]
+    for number, body in enumerate(bodies):
+        for part in one_by_one(body, number):
+            http_protobuf(two[number % 2], part, "killed")
+    two[1].kill()
+    for body in bodies:
+        http_protobuf(two[0], one_by_one(body, 3)[0], "killed")
+    two[1].start()
+    for one in two:
+        one.settled()
+    spans = len(one_by_one(bodies[0], 0))
+    for one in two:
+        agrees(
+            lambda one=one: sum(run["counts"]["spans"] for run in one.runs(project="killed", include="all")),
+            spans * len(bodies),
+        )
