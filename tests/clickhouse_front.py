@@ -26,6 +26,7 @@ import uuid
 import zlib
 from collections import deque
 from contextlib import suppress
+from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -359,10 +360,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             user = self._user(url)
             body = inflated(body, encoding)
-            if self.headers.get("Content-Type", "").startswith("multipart/form-data"):
-                raise EngineError(
-                    "Code: 48. DB::Exception: External data is not supported. (NOT_IMPLEMENTED)"
-                )
+            if (kind := self.headers.get("Content-Type", "")).startswith("multipart/form-data"):
+                url, body = url | fields_of(kind, body), b""
             query = url.get("query", "").encode()
             statement = query + b"\n" + body if query and body else query or body
             fault = self._noted(statement, url, encoding)
@@ -427,6 +426,23 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def fields_of(kind: str, body: bytes) -> dict[str, str]:
+    """What a form says: long parameters do not go in the URL.
+
+    Raises: EngineError, if there is something else in it.
+    """
+    message = message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
+    said = {}
+    for part in message.get_payload():
+        name = part.get_param("name", header="content-disposition")
+        if name != "query" and not name.startswith("param_"):
+            raise EngineError(
+                f"Code: 48. DB::Exception: External data ({name}) is not supported. (NOT_IMPLEMENTED)"
+            )
+        said[name] = part.get_payload(decode=True).decode()
+    return said
 
 
 def inflated(body: bytes, encoding: str) -> bytes:

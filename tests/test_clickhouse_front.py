@@ -58,6 +58,14 @@ def test_parameters_are_bound_and_settings_hold_for_their_statement_only(client:
     assert client.query("SELECT count() FROM numbers(100)").result_rows == [(100,)]
 
 
+def test_many_values_are_one_parameter(client: Any) -> None:
+    ids = [f"{number:032x}" for number in range(3000)]
+    query = (
+        "SELECT count() FROM numbers(5000) WHERE lower(leftPad(hex(number), 32, '0')) IN {ids:Array(String)}"
+    )
+    assert client.query(query, parameters={"ids": ids}).result_rows == [(3000,)]
+
+
 @pytest.mark.parametrize(
     ("sql", "code"),
     [("SELEC 1", 62), ("SELECT * FROM nowhere", 60), ("SELECT * FROM no.where", 81), ("SELECT nothing", 47)],

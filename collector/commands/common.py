@@ -12,7 +12,7 @@ import click
 
 FINDING, NOT_FOUND, NOT_ALLOWED, NO_CONNECTION, TIMED_OUT = 1, 3, 4, 5, 6
 """Exit codes of commands that ask a collector, beside 0 and click's 2 for a wrong command line."""
-EX_DATAERR, EX_UNAVAILABLE, EX_CONFIG = 65, 69, 78
+EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 65, 69, 75, 78
 """Of sysexits."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from collector.commands.common import FINDING, TOKEN, URL, Command, api_of, data_dir_option, fail
-from collector.commands.servers import migrate
+from collector.commands.servers import migrate, move
 
 if TYPE_CHECKING:
     from collector.commands.client import Client
@@ -104,6 +104,7 @@ def remap(since: str, url: str, token: str, data_dir: Path | None) -> None:
 
 
 db.add_command(migrate)
+db.add_command(move)
 
 
 def _follow(client: Client, job: dict[str, Any], what: str) -> None:

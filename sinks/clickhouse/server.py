@@ -74,6 +74,12 @@ class Server:
         return options
 
     @property
+    def place(self) -> str:
+        """The URL without user and password."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
     def write_settings(self) -> Mapping[str, Any]:
         return ({"insert_quorum": self.insert_quorum} if self.insert_quorum else {}) | dict(
             self.layout.write_settings

@@ -250,6 +250,24 @@ class Store:
             table, columns, [stream], "ArrowStream", {"insert_deduplication_token": token} if token else {}
         )
 
+    def native(self, sql: str) -> bytes:
+        """Rows as the engine writes them for itself; b"" if there are none. For a store that has a directory.
+
+        Raises:
+            RetryableError, PermanentError: as `translated` says.
+        """
+        with translated():
+            rows: bytes = self._writer().query(sql, "Native").bytes() or b""
+        return rows
+
+    def insert_native(self, table: str, columns: Sequence[str], rows: bytes, token: str = "") -> None:
+        """Inserts what `native` gave. With a token that the table has seen, nothing happens.
+
+        Raises:
+            RetryableError, PermanentError: as `translated` says.
+        """
+        self._insert(table, columns, [rows], "Native", {"insert_deduplication_token": token} if token else {})
+
     @property
     def reads_requests(self) -> bool:
         """Whether `insert_requests` is possible."""

@@ -20,8 +20,8 @@ from tests.chaos.test_restarts import SPANS, request
 from tests.clickhouse_front import Front
 from tests.server import Server
 
-WORKERS = 6
-PAUSE_S = 0.1
+WORKERS = 4
+PAUSE_S = 0.2
 SWEEP_S = 1
 
 

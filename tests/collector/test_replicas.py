@@ -1,5 +1,5 @@
-"""Two collectors on one store come to the same runs, warnings and totals as one, whoever gets which span. Three of them,
-and load, are in `tests/chaos`."""
+"""Two collectors on one store come to the same runs, warnings and totals as one, whoever gets which span. Three, under
+load, are in `tests/chaos`."""
 
 from __future__ import annotations
 

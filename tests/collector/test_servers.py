@@ -1,7 +1,10 @@
-"""`eddyline db migrate`, and what the configuration says of a server."""
+"""`eddyline db migrate` and `db move`, and what the configuration says of a server."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +15,11 @@ from collector.cli import main
 from collector.config import load, redacted
 from collector.documents import ConfigError
 from collector.store import server_of
+from sinks.clickhouse import Store
+from sinks.clickhouse.moving import Book, MoveError
+from sinks.clickhouse.server import Server
 from tests.clickhouse_front import Front
+from tests.server import Server as Collector
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +111,95 @@ def test_everything_that_is_configured_reaches_the_client() -> None:
 def test_what_can_not_be_is_refused(document: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         load([f"yaml:{{sinks: {{clickhouse: {document}}}}}"])
+
+
+# --------------------------------------------------------------------------- moving
+
+FILL = """
+import sys
+from pathlib import Path
+from sinks.base import Batch
+from sinks.clickhouse import ClickHouseSink, Store, StoredSettings
+from tests.sinks.test_clickhouse import full_event, full_run, span
+store = Store.open(Path(sys.argv[1]))
+sink = ClickHouseSink(store)
+for number in range(6):
+    ids = [f"{number * 1000 + one + 1:032x}" for one in range(200)]
+    spans, events, runs = ([make(one) for one in ids] for make in (span, full_event, full_run))
+    sink.write(Batch(spans=spans, events=events, runs=runs))
+sink.write(Batch(events=[full_event(ids[0])]))  # once more
+StoredSettings(store).put("kept", {"a": 1})
+store.close()
+"""
+ROWS = {"otel_traces": 1200, "run_events": 1200, "runs": 1200, "settings": 1}
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Path:
+    """A data directory with an embedded database."""
+    directory = tmp_path / "data"
+    filled = subprocess.run(
+        [sys.executable, "-c", FILL, str(directory / "clickhouse")], capture_output=True, text=True
+    )
+    assert filled.returncode == 0, filled.stderr
+    return directory
+
+
+def moving(embedded: Path, url: str, *arguments: str) -> list[str]:
+    where = ["--data-dir", str(embedded), "--set", f"sinks.clickhouse.url={url}"]
+    return [sys.executable, "-m", "collector.cli", "db", "move", *where, *arguments]
+
+
+def test_a_move_that_is_killed_goes_on_and_everything_arrives_once(embedded: Path, tmp_path: Path) -> None:
+    front = Front(tmp_path / "server").start()
+    Store.open(Server(front.url)).close()
+    front.fault("INSERT INTO otel.run_events", delay_s=5)
+    first = subprocess.Popen(
+        moving(embedded, front.url), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    while not front.seen("INSERT INTO otel.run_events"):
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    front.heal()
+    before = len(front.seen("INSERT INTO otel.otel_traces "))
+
+    second = subprocess.run(moving(embedded, front.url), capture_output=True, text=True)
+
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert len(front.seen("INSERT INTO otel.otel_traces ")) == before  # these were there already
+    assert "rows copied in" in second.stderr
+    for table, rows in ROWS.items():
+        assert front.query(f"SELECT count() FROM otel.{table} FINAL") == [[rows]]
+        [line] = [line for line in second.stdout.splitlines() if line.startswith(f"{table} ")]
+        assert line.split()[1:] == [f"{rows:,}", "here", f"{rows:,}", "there"]
+    assert not (embedded / "move.json").exists()
+    assert front.query("SELECT count() > 0 FROM otel.otel_traces_trace_id_ts") == [[1]]
+
+    again = subprocess.run(moving(embedded, front.url), capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "has rows already" in again.stderr
+    merged = subprocess.run(moving(embedded, front.url, "--into-existing"), capture_output=True, text=True)
+    assert merged.returncode == 0, merged.stderr
+    assert front.query("SELECT count() FROM otel.runs FINAL") == [[1200]]
+    front.stop()
+
+
+def test_a_move_needs_a_database_that_nobody_uses_and_a_server(tmp_path: Path, server: Collector) -> None:
+    def refused(directory: Path, *arguments: str) -> tuple[int, str]:
+        command = ["db", "move", "--data-dir", str(directory), *arguments]
+        result = CliRunner().invoke(main, command)
+        return result.exit_code, result.output
+
+    to = ("--set", "sinks.clickhouse.url=http://127.0.0.1:9")
+    assert refused(server.data_dir, *to)[0] == 75
+    assert refused(tmp_path, *to)[0] == 3
+    assert refused(tmp_path)[0] == 2
+
+
+def test_a_move_that_was_begun_to_one_place_does_not_go_on_to_another(tmp_path: Path) -> None:
+    Book(tmp_path / "move.json", "http://one").keep()
+    assert Book.open(tmp_path / "move.json", "http://one") is not None
+    with pytest.raises(MoveError, match="http://one"):
+        Book.open(tmp_path / "move.json", "http://two")
