@@ -72,7 +72,7 @@ def test_one_of_three_may_be_killed_at_any_time(tmp_path: Path) -> None:
             sent[worker] += 1
             time.sleep(PAUSE_S)
 
-    workers = [threading.Thread(target=send, args=(worker,)) for worker in range(WORKERS)]
+    workers = [threading.Thread(target=send, args=(worker,), daemon=True) for worker in range(WORKERS)]
     for worker in workers:
         worker.start()
     for round_number in range(rounds):
