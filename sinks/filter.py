@@ -52,6 +52,8 @@ FIELDS: Mapping[str, Field] = {
     "note": Field(Type.WORDS, "words of the note that people wrote"),
     "span": Field(Type.TEXTS, "name of one of its spans"),
     "convention": Field(Type.TEXTS, "a convention that its spans came in"),
+    "provider": Field(Type.TEXTS, "a provider that was asked"),
+    "source": Field(Type.TEXTS, "how its events came", ["otlp", "log", "proxy"]),
     "warning": Field(Type.TEXTS, "type of a warning that stands"),
     "severity": Field(Type.TEXTS, "severity of a warning that stands", ["info", "warning", "critical"]),
     "error": Field(Type.WORDS, "words of the run's error type or message"),

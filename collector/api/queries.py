@@ -39,6 +39,8 @@ BOUNDS = {
 }
 """Parameters that bound a number: `min_cost`, `max_duration_ms`."""
 
+ERRORS = {"true": (">=", "1"), "false": ("=", "0")}
+
 SORTS = {
     "-started_at": Order.START,
     "-cost": Order.COST,
@@ -54,6 +56,7 @@ FILTERS = (
         Parameter(bound, f"{FIELDS[name].purpose}: at {'least' if operator == '>=' else 'most'} this")
         for bound, (name, operator) in BOUNDS.items()
     ),
+    Parameter("has_error", "whether something in it failed", choices=("true", "false")),
     Q,
     Parameter(ATTRIBUTES, "an attribute of a span of the run or of its resource, as text", many=True),
     SINCE,
@@ -116,6 +119,8 @@ def read_filter(parameters: Parameters, apart: Collection[str] = ()) -> Conditio
             if name in BOUNDS:
                 field, operator = BOUNDS[name]
                 parts.append(compare(field, operator, parameters.text(name) or "", pattern=False))
+            elif name == "has_error":
+                parts.append(compare("errors", *ERRORS[parameters.choice(name) or ""], pattern=False))
             elif name in PLAIN or name.startswith(ATTRIBUTE_PREFIX):
                 parts.append(read_alternatives(name, parameters.choices(name)))
             elif name == "q":

@@ -50,6 +50,7 @@ COLUMNS: Mapping[str, str] = {
 }
 """What a field is in a row of `otel.runs`; other fields are looked up in other tables."""
 
+_OF_EVENTS = {"provider": "Provider", "source": "Source"}
 _OF_WARNINGS = {"warning": "Type", "severity": "Severity"}
 
 
@@ -110,6 +111,8 @@ def _comparison(compare: Compare, sql: Sql) -> str:
         return _attribute(name[len(ATTRIBUTE_PREFIX) :], compare, sql)
     if name in _OF_WARNINGS:
         return _warning(_OF_WARNINGS[name], compare, sql)
+    if name in _OF_EVENTS:
+        return _in_events(_fitting(compare, sql)(_OF_EVENTS[name]), sql)
     if name == "text":
         return _text(compare, sql)
     if name == "span":
@@ -213,9 +216,14 @@ def _text(compare: Compare, sql: Sql) -> str:
         "concat(Name, '\\n', ErrorType, '\\n', ErrorMessage, '\\n', Input, '\\n', Output)", compare, sql
     )
     event = _contains("concat(Name, '\\n', ErrorMessage, '\\n', Input, '\\n', Output)", compare, sql)
+    return f"({said} OR {_in_events(event, sql)})"
+
+
+def _in_events(condition: str, sql: Sql) -> str:
+    """One of the run's events is such."""
     return (
-        f"({said} OR RunId IN (SELECT RunId FROM otel.run_events"
-        f" WHERE Tenant = {{tenant:String}} AND {event}{sql.narrowed('RunId', 'StartTime')}))"
+        "RunId IN (SELECT RunId FROM otel.run_events"
+        f" WHERE Tenant = {{tenant:String}} AND {condition}{sql.narrowed('RunId', 'StartTime')})"
     )
 
 
@@ -237,6 +245,11 @@ def facet_sql(field: str, runs: str, values: dict[str, Any]) -> str:
             f"SELECT DISTINCT RunId, {_OF_WARNINGS[field]} AS Value FROM otel.loop_warnings FINAL"
             f" WHERE Tenant = {{tenant:String}} AND State != 'retracted'"
             f" AND RunId IN (SELECT RunId FROM ({runs}))"
+        )
+    if field in _OF_EVENTS:
+        return (
+            f"SELECT DISTINCT RunId, {_OF_EVENTS[field]} AS Value FROM otel.run_events"
+            f" WHERE Tenant = {{tenant:String}} AND Value != '' AND RunId IN (SELECT RunId FROM ({runs}))"
         )
     if field == "span":
         return (

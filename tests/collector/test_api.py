@@ -314,6 +314,9 @@ def matching(server: Server, query: str) -> set[str]:
         ("session:*", lambda run: run["session_id"] is not None),
         ("service:*", lambda run: bool(run["services"])),
         ("errors>0", lambda run: run["counts"]["llm_errors"] + run["counts"]["tool_errors"] > 0),
+        ("provider:openai", lambda run: run["counts"]["llm_calls"] > 0),
+        ("source:otlp", lambda run: True),
+        ("source:proxy", lambda run: False),
         ("warn:never_raised", lambda run: False),
         ("attr.session.id:sess-42", lambda run: run["session_id"] == "sess-42"),
         ("attr.no.such.key:x", lambda run: False),
@@ -323,7 +326,7 @@ def test_a_search_text_chooses_runs(
     server: Server, runs: list[dict[str, Any]], query: str, matches: Any
 ) -> None:
     expected = {run["run_id"] for run in runs if matches(run)}
-    if query.startswith("errors"):  # other events than calls may fail too
+    if query.startswith(("errors", "provider")):  # other events than calls may fail, or have a provider
         assert expected <= matching(server, query)
     else:
         assert matching(server, query) == expected
