@@ -7,19 +7,25 @@ median of the processor time that they took, which other work on the machine dis
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from collector.api.render import entry_document
 from collector.query import read_text
+from mappers.model import Run
+from mappers.timeline import timeline
 from sinks.aggregates import Asked
-from sinks.base import RetryableError
-from sinks.clickhouse import Reader, RunFilter, Store
+from sinks.base import Batch, RetryableError
+from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store
 from sinks.clickhouse.queries.search import PLACES
 from sinks.clickhouse.reader import Order
 
+LARGE = "fedcba98" * 4
 DAY_NS = 86_400 * 10**9
 FILTERS = (
     "",
@@ -46,11 +52,29 @@ FILTERS = (
 )
 
 
-def questions(reader: Reader) -> dict[str, Callable[[], object]]:
+def large_run(store: Store, reader: Reader, like: Run) -> Run:
+    """A run of 1,000 events, in the middle of the others; written if it is not there."""
+    if (found := reader.run("", LARGE)) is not None:
+        return found
+    events = reader.events(like)
+    many = [
+        replace(
+            event, run_id=LARGE, trace_id=LARGE, span_id=f"{number:016x}", parent_span_id="", is_root=False
+        )
+        for number, event in enumerate(itertools.islice(itertools.cycle(events), 1000), 1)
+    ]
+    many[0] = replace(many[0], is_root=True)
+    run = replace(like, run_id=LARGE)
+    ClickHouseSink(store).write(Batch(events=many, runs=[run]))
+    return run
+
+
+def questions(store: Store) -> dict[str, Callable[[], object]]:
     """Questions by name."""
-    now_ns = time.time_ns()
+    reader = Reader(store)
+    newest = reader.runs(RunFilter(), 1, None, time.time_ns()).runs[0]
+    now_ns = newest.end_ns  # the store may have been filled long ago
     day = RunFilter(since_ns=now_ns - DAY_NS)
-    newest = reader.runs(RunFilter(), 1, None, now_ns).runs[0]
     asked: dict[str, Callable[[], object]] = {}
     for text in FILTERS:
         wanted = RunFilter(where=read_text(text))
@@ -67,6 +91,12 @@ def questions(reader: Reader) -> dict[str, Callable[[], object]]:
             day, 50, None, now_ns, order
         )
     asked["a run and its events"] = lambda: (reader.run("", newest.run_id), reader.events(newest))
+    large = large_run(store, reader, newest)
+    asked["a run of 1,000 events, as the API tells it"] = lambda: (
+        reader.run("", LARGE),
+        [entry_document(entry, content=False) for entry in timeline(large, reader.events(large, False))],
+        reader.warnings("", LARGE),
+    )
     for field in ("model", "tool", "project", "user"):
         asked[f"facet {field}, 24 h"] = lambda field=field: reader.facet(field, "", day, 20, now_ns)
     series = [Asked("cost_usd"), Asked("llm_ms", "p95"), Asked("llm_calls")]
@@ -77,9 +107,12 @@ def questions(reader: Reader) -> dict[str, Callable[[], object]]:
     asked["sessions, 24 h"] = lambda: reader.sessions(day, 50, None, now_ns)
     for by in ("models", "users"):
         asked[f"{by}, 24 h"] = lambda by=by: reader.groups(by, day, 50, now_ns)
+    (since_ns,) = store.query(
+        "SELECT toUnixTimestamp64Nano(StartTime) FROM otel.run_events ORDER BY StartTime DESC LIMIT 1 OFFSET 1000000"
+    )[0]
     for words in ("answer", "巴黎", "order 77777 of", "no such words"):
-        asked[f"search for {words}, 100,000 events"] = lambda words=words: reader.search(
-            [words], PLACES, RunFilter(since_ns=now_ns - DAY_NS // 7), 50, None, now_ns
+        asked[f"search for {words}, 1,000,000 events"] = lambda words=words: reader.search(
+            [words], PLACES, RunFilter(since_ns=since_ns), 50, None, now_ns
         )
     asked["runs by status and hour, 24 h"] = lambda: reader.aggregate(
         [Asked("runs")], ("status",), day, 3600, "UTC", now_ns
@@ -93,7 +126,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=9)
     given = parser.parse_args()
     store = Store.open(given.directory)
-    for name, ask in questions(Reader(store)).items():
+    for name, ask in questions(store).items():
         took, worked = [], []
         for _ in range(given.repeat):
             start, work = time.perf_counter(), time.process_time()
