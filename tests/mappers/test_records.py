@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from mappers.assemble import assemble
 from mappers.foreign import join
@@ -13,6 +15,7 @@ from mappers.normalize import Normalizer
 from mappers.records import DETAILS, RecordReader
 from tests.corpus import select
 from tests.mappers.spans import captured_logs, captured_spans, span_of
+from tests.mappers.test_normalize import VALUES
 
 TRACE, SPAN = "0" * 31 + "1", "0" * 15 + "1"
 
@@ -218,3 +221,42 @@ def test_a_record_of_which_nobody_can_say_whose_it_is_is_no_event(left_out: str)
     assert read(record_of(DETAILS, attributes=attributes, **UNPLACED)) is None
     choice = {"message": {"content": "18C"}, "finish_reason": "stop"}
     assert read(record_of("gen_ai.choice", choice, ANSWER, **UNPLACED)) is None
+
+
+NAMES = (
+    DETAILS,
+    "gen_ai.choice",
+    "gen_ai.user.message",
+    "gen_ai.tool.message",
+    "claude_code.api_request",
+    "codex.sse_event",
+    "gemini_cli.api_response",
+    "qwen-code.tool_call",
+    "",
+)
+KEYS = (
+    *("event.name", "session.id", "gen_ai.conversation.id", "gen_ai.response.id", "gen_ai.operation.name"),
+    *("content", "message", "gen_ai.input.messages", "gen_ai.usage.input_tokens", "conversation.id"),
+    *("event.kind", "duration_ms", "input_tokens", "tool_name", "success", "error", "request_id"),
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    name=st.sampled_from(NAMES),
+    body=VALUES,
+    attributes=st.dictionaries(st.sampled_from(KEYS), VALUES | st.sampled_from(NAMES), max_size=8),
+    placed=st.booleans(),
+    scope=st.sampled_from(["", "codex_otel.log_only", "gemini-cli", "com.anthropic.claude_code.events"]),
+)
+def test_nothing_that_a_record_carries_makes_it_raise(
+    name: str, body: Any, attributes: dict[str, Any], placed: bool, scope: str
+) -> None:
+    record = record_of(name, body, attributes, scope=Scope(scope), **{} if placed else UNPLACED)
+    normalizer = Normalizer()
+    reader = RecordReader(normalizer)
+    event = reader.event(record)
+    reader.content(record)
+    assert not normalizer.faults
+    assert reader.run_of(record) == (event.run_id if event is not None else reader.run_of(record))
+    assert event == RecordReader(Normalizer()).event(record)
