@@ -95,11 +95,19 @@ def _places(event: Event) -> tuple[list[Hashable], list[Hashable]]:
         kept.append((*where, "session", event.session_id, told, ended))
         # The delay between a span and its record is at most two of these seconds.
         sought += [(*where, "session", event.session_id, not told, ended + late) for late in range(-2, 3)]
-    if not event.instance or event.source == "log" or event.kind not in MODEL_KINDS:
+    if not event.instance or event.kind not in MODEL_KINDS:
         return kept, sought
     first = event.start_ns // SPAN_NS
     last = min(event.end_ns // SPAN_NS, first + MOST_SPANS)
     process = (*where, event.instance)
+    if event.source == "log":
+        if response_id:
+            kept.append((*process, "record", last))
+            sought += [(*process, False, last - late) for late in range(3)]
+        return kept, sought
+    if not response_id:
+        ended = event.end_ns // SPAN_NS
+        sought += [(*process, "record", ended + late) for late in range(-2, 3)]
     for second in range(first, last + 1):
         kept.append((*process, bool(response_id), second))
         sought.append((*process, False, second))

@@ -3,8 +3,9 @@
 Two events are of one call if they share the provider's response id and overlap in time; where one of them has no id,
 if one lies within the other in time and they are of one process, by two instrumentations; or if one is the mere end
 of the other, told when its stream had been read. A log record is of one call with a span if they share the response
-id or, as a coding agent's, are of one session, at one time and with nothing that contradicts. Which of them counts is
-decided by what they are, not by which came first (conventions.md §3 (3)).
+id or, with nothing that contradicts, if they are of one time and of one session, as a coding agent's are, or of one
+process and one library where the span gives no id. Which of them counts is decided by what they are, not by which
+came first (conventions.md §3 (3)).
 """
 
 from __future__ import annotations
@@ -186,13 +187,27 @@ def _as_record(one: Event, other: Event) -> Cost | None:
         return None
     if own_id(one) and own_id(one) == own_id(other):
         return 0, _apart(one, other)
-    if not one.session_id or one.session_id != other.session_id or _contradict(one, other):
+    if _contradict(one, other):
         return None
+    if not one.session_id or one.session_id != other.session_id:
+        record, span = (one, other) if one.source == "log" else (other, one)
+        return (2, _apart(one, other)) if _of_its_library(record, span) else None
     if one.kind == Kind.TOOL and (one.tool_call_id != other.tool_call_id or one.tool != other.tool):
         return None
     if _differ(one, other, "output_tokens"):
         return None
     return 1, _apart(one, other)
+
+
+def _of_its_library(record: Event, span: Event) -> bool:
+    """A record of a call by the library whose span does not give the response id, made while the call ended."""
+    return (
+        own_id(record) != ""
+        and own_id(span) == ""
+        and record.scope == span.scope
+        and record.instance == span.instance != ""
+        and span.start_ns <= record.end_ns
+    )
 
 
 def _contradict(one: Event, other: Event) -> bool:

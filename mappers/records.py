@@ -97,6 +97,8 @@ class RecordReader:
     def run_of(self, record: LogRecord) -> str:
         """The run that a record belongs to, whether it tells something of it or not; "" if none is known."""
         name = event_name(record)
+        if record.trace_id and record.span_id and (name in (DETAILS, CHOICE) or name in ROLES):
+            return record.trace_id
         found = self._session_of(record, name)
         if found is not None:
             return _session_run(record, found[3]) if found[3] else record.trace_id

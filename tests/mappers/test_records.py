@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from collector.callindex import CallIndex
 from mappers.assemble import assemble
 from mappers.foreign import join
 from mappers.model import Event, Kind, LogRecord, Resource, Scope
@@ -178,6 +180,25 @@ def test_a_record_of_a_call_that_names_no_span_is_the_call_of_its_response_id() 
     twins = join([span, event])
     assert twins[event.run_id, event.span_id].counted_as == span.span_id
     assert assemble([event], {event.span_id: twins[event.run_id, event.span_id]}).run.duplicate_of == TRACE
+
+
+def test_a_record_is_of_the_call_that_its_library_tells_without_an_id() -> None:
+    process = Resource({"service.instance.id": "p1"})
+    told = {"resource": process, "scope": Scope("openlit", "1")}
+    event = read(record_of(DETAILS, attributes=ANSWER, **UNPLACED | told))
+    assert event is not None
+    span = Normalizer().normalize(span_of({"gen_ai.operation.name": "chat"}, end_ns=2_000_000_000, **told))
+    other_library = replace(span, scope="another")
+    other_tokens = replace(span, input_tokens=7, usage_source="reported")
+    assert join([span, event])[event.run_id, event.span_id].counted_as == span.span_id
+    assert not join([other_library, event])
+    assert not join([other_tokens, event])
+    index = CallIndex()
+    for one, other in ((span, event), (event, span)):
+        index.add(one)
+        index.add(other)
+        assert len(index.group(one)) == len(index.group(other)) == 2
+        index.discard([one, other])
 
 
 @pytest.mark.parametrize("change", [{"response__id": "chatcmpl-2"}, {"late": 10**10}], ids=["id", "time"])
