@@ -11,9 +11,11 @@ from typing import Any
 import orjson
 
 from collector.api.render import entry_document, run_document
+from collector.callindex import CallIndex
 from collector.otlp import NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from mappers.assemble import assemble
 from mappers.explain import Explanation, FieldReading, Found
+from mappers.foreign import Foreign, join
 from mappers.model import Event, LogRecord, Resource, Scope, Span, SpanEvent
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
@@ -94,9 +96,12 @@ def mapping_document(
     by_run: dict[str, dict[tuple[str, int], Event]] = {}
     for event in [*events, *(event for _, event in told if event is not None)]:
         by_run.setdefault(event.run_id, {})[event.span_id, event.seq] = event
+    twins = _told_elsewhere([event for found in by_run.values() for event in found.values()])
     runs = []
-    for found in by_run.values():
-        run = assemble(list(found.values())).run
+    for run_id, found in by_run.items():
+        if all(event.part for event in found.values()):
+            continue  # parts of calls whose spans are not in the files
+        run = assemble(list(found.values()), twins.get(run_id, {})).run
         entries = timeline(run, list(found.values()))
         runs.append(
             run_document(run, now_ns, content=True)
@@ -118,6 +123,17 @@ def mapping_document(
         ],
         "runs": runs,
     }
+
+
+def _told_elsewhere(events: Sequence[Event]) -> dict[str, dict[str, Foreign]]:
+    """What other traces know of the events, by run id and span id."""
+    index = CallIndex()
+    calls = [event for event in events if index.add(event)]
+    told: dict[str, dict[str, Foreign]] = {}
+    for call in calls:
+        for (run_id, span_id), foreign in join(index.group(call)).items():
+            told.setdefault(run_id, {})[span_id] = foreign
+    return told
 
 
 def explanation_document(span: Span, event: Event, told: Explanation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.cli import main
-from tests.corpus import select
+from tests.corpus import captured, select
 from tests.otlp_json import to_json
 from tests.sending import http_protobuf
 from tests.server import COMMAND, Server
@@ -52,6 +52,20 @@ def test_log_records_join_the_calls_they_tell_of() -> None:
     document = mapped(*(str(file) for file in (*LOGS.traces, *LOGS.logs)))
     assert {record["tells"] for record in document["logs"]} == {"input", "output"}
     assert any(entry["input"] for run in document["runs"] for entry in run["timeline"])
+
+
+def test_a_call_that_two_traces_tell_counts_once() -> None:
+    (scenario,) = (found for found in captured() if found.name == "openlit/openai/stream@usage")
+    document = mapped(*(str(file) for file in (*scenario.traces, *scenario.logs)))
+    counted = [run for run in document["runs"] if run["duplicate_of"] is None]
+    assert [run["counts"]["llm_calls"] for run in counted] == [1]
+    assert len(document["runs"]) == 2
+
+
+def test_log_records_without_their_span_make_no_run() -> None:
+    document = mapped(*map(str, LOGS.logs))
+    assert document["runs"] == []
+    assert {record["tells"] for record in document["logs"]} == {"input", "output"}
 
 
 def test_a_table_says_the_same_in_words() -> None:
