@@ -56,6 +56,8 @@ class Violation:
     severity: str
     message: str
     suggestion: str = ""
+    identity: str = ""
+    """The warning's id: a run may have several of one rule."""
 
 
 @dataclass(slots=True)
@@ -116,7 +118,11 @@ def _judge(run: dict[str, Any], warnings: Sequence[dict[str, Any]], budgets: Bud
         if warning["primary"] and least != NEVER and _rank(warning["severity"]) >= _rank(least):
             outcome.violations.append(
                 Violation(
-                    warning["type"], warning["severity"], warning["message"], warning["suggestion"] or ""
+                    warning["type"],
+                    warning["severity"],
+                    warning["message"],
+                    warning["suggestion"] or "",
+                    warning["warning_id"],
                 )
             )
     counts = run["counts"]

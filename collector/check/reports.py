@@ -80,7 +80,9 @@ def _result(outcome: Outcome, violation: Violation) -> dict[str, Any]:
                 ],
             }
         ],
-        "partialFingerprints": {"eddylineRunRule/v1": f"{run['run_id']}:{violation.rule}"},
+        "partialFingerprints": {
+            "eddylineRunRule/v1": f"{run['run_id']}:{violation.identity or violation.rule}"
+        },
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from collector.check.check import Outcome, Violation
-from collector.check.reports import junit
+from collector.check.reports import junit, sarif
 from collector.cli import main
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
@@ -80,6 +80,14 @@ def test_nothing_to_check_is_no_success(server: Server) -> None:
     assert checked(server, "--project", "there-is-none").exit_code == 2
     assert checked(server, "0" * 32).exit_code == 2
     assert CliRunner().invoke(main, ["check", "--url", "http://127.0.0.1:9", "--token", "x"]).exit_code == 2
+
+
+def test_two_loops_of_one_kind_are_two_findings() -> None:
+    run = {"run_id": "r", "name": "n", "project": "p", "duration_ms": 1}
+    loops = [Violation("same_error", "warning", "m", identity=identity) for identity in ("w1", "w2")]
+    (told,) = sarif([Outcome(run, loops)], "1.0.0")["runs"]
+    assert [rule["id"] for rule in told["tool"]["driver"]["rules"]] == ["same_error"]
+    assert len({str(result["partialFingerprints"]) for result in told["results"]}) == 2
 
 
 def test_what_xml_can_not_say_is_replaced() -> None:
