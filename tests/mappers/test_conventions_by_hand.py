@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mappers.assemble import assemble
 from mappers.conventions import BUILTIN
 from mappers.model import Kind, Scope, Status
 from mappers.normalize import Normalizer
@@ -367,3 +368,49 @@ def test_an_answer_that_broke_off_is_a_failure_whatever_its_span_says() -> None:
 def test_no_two_conventions_have_one_name_or_one_place() -> None:
     assert len({convention.id for convention in BUILTIN}) == len(BUILTIN)
     assert len({convention.priority for convention in BUILTIN}) == len(BUILTIN)
+
+
+def test_a_run_of_spring_ai_is_told_in_texts_only() -> None:
+    """Micrometer writes every value as a text, and `none` where nothing failed."""
+    scope = Scope("org.springframework.boot", "4.1.0")
+    around = {"gen_ai.operation.name": "framework", "gen_ai.system": "spring_ai", "error": "none"}
+    call = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.system": "openai",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.response.model": "gpt-4o-mini-2024-07-18",
+        "gen_ai.usage.input_tokens": "100",
+        "gen_ai.usage.output_tokens": "20",
+        "gen_ai.usage.total_tokens": "120",
+        "gen_ai.response.finish_reasons": '["STOP"]',
+        "gen_ai.request.temperature": "0.5",
+        "error": "none",
+    }
+    told: list[tuple[str, dict[str, Any]]] = [
+        ("spring_ai chat_client", around | {"spring.ai.kind": "chat_client"}),
+        ("call", around | {"spring.ai.kind": "advisor", "spring.ai.advisor.name": "call"}),
+        ("chat gpt-4o-mini", call),
+        (
+            "tool_call get_weather",
+            around | {"spring.ai.kind": "tool_call", "spring.ai.tool.definition.name": "get_weather"},
+        ),
+        ("chat gpt-4o-mini", call),
+    ]
+    events = [
+        Normalizer().normalize(
+            span_of(
+                attributes,
+                name=name,
+                scope=scope,
+                span_id=f"{number + 1:016x}",
+                parent_span_id=f"{min(number, 2):016x}" if number else "",
+                start_ns=10**9 + number,
+                end_ns=2 * 10**9,
+            )
+        )
+        for number, (name, attributes) in enumerate(told)
+    ]
+    run = assemble(events).run
+    assert (run.counts.llm_calls, run.counts.tool_calls, run.counts.errors) == (2, 1, 0)
+    assert (run.usage.input, run.usage.output, run.tools) == (200, 40, ("get_weather",))
+    assert events[2].finish_reasons == ("STOP",)
