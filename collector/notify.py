@@ -107,7 +107,7 @@ class Notifier:
         self._send = send or post
         self._first_retry_s = first_retry_s
         self._last: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
-        """Severity and state that was last told, by run and incident."""
+        """Severity and state that was last told, by tenant and incident."""
         self._queue: queue.Queue[tuple[Webhook, Notice] | None] = queue.Queue(MAX_QUEUED)
         self._stopping = threading.Event()
         self.sent = self.failed = self.dropped = 0
@@ -130,7 +130,12 @@ class Notifier:
         if not self._webhooks:
             return
         names = {run.run_id: run.name for run in runs}
+        warnings = list(warnings)
+        # What is taken back from one run of a session and said of a later one has moved on.
+        standing = {_identity(warning) for warning in warnings if warning.state != "retracted"}
         for warning in warnings:
+            if warning.state == "retracted" and _identity(warning) in standing:
+                continue
             change = self._change(warning) if warning.primary else None
             if change is None:
                 continue
@@ -155,7 +160,7 @@ class Notifier:
         self._thread.join(max(0.0, deadline - time.monotonic()) + 0.1)
 
     def _change(self, warning: Warning) -> str | None:
-        key = (warning.run_id, warning.warning_id)
+        key = _identity(warning)
         before = self._last.get(key)
         self._last[key] = warning.severity, warning.state
         self._last.move_to_end(key)
@@ -203,6 +208,10 @@ class Notifier:
                 break
             pause = min(2 * pause, LONGEST_RETRY_S)
         self.failed += 1
+
+
+def _identity(warning: Warning) -> tuple[str, str]:
+    return warning.tenant, warning.warning_id
 
 
 def _wants(webhook: Webhook, warning: Warning) -> bool:

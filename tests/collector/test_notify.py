@@ -107,6 +107,16 @@ def test_one_word_for_each_incident_and_change(hook: Hook) -> None:
     assert json.loads(hook.heard[0][1])["run"] == {"run_id": "r" * 32, "name": "agent", "project": "shop"}
 
 
+def test_a_loop_that_moves_on_with_its_session_is_no_other_one(hook: Hook) -> None:
+    with notifier(hook) as target:
+        target.tell([WARNING], [RUN])
+        for number in range(3):
+            before = replace(WARNING, run_id=f"{number}" * 32 if number else "r" * 32, state="retracted")
+            target.tell([before, replace(WARNING, run_id=f"{number + 1}" * 32, count=6)], [RUN])
+        target.tell([replace(WARNING, run_id="3" * 32, state="retracted")], [RUN])
+    assert changes(hook) == ["opened", "retracted"]
+
+
 def test_it_is_signed(hook: Hook) -> None:
     with notifier(hook, secret="shared") as target:
         target.tell([WARNING], [RUN])
