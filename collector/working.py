@@ -6,6 +6,7 @@ It is imported and opened while telemetry is already taken (`receiving`).
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import AsyncExitStack
 from functools import partial
@@ -42,11 +43,16 @@ from collector.store import EMBEDDED, server_of
 from collector.tap import Taps
 from collector.understanding import Understanding
 from mappers.cost import Prices
-from sinks.base import SinkError
+from sinks.base import RetryableError, SinkError
 from sinks.clickhouse import Exchanges, Reader, Store, StoredSettings
 from sinks.clickhouse.erasing import Eraser
 from sinks.clickhouse.expiry import Expiry
 
+log = logging.getLogger(__name__)
+
+PATIENCE_S = 30.0
+"""How long a server is waited for at the start."""
+LOOK_S = 1.0
 NOTIFY_S = 2.0
 """Longest wait at the end for notifications to be sent."""
 
@@ -217,13 +223,22 @@ def _has_room(journal: Journal) -> bool:
 
 
 def _open_store(settings: Settings) -> Store:
-    clickhouse = settings.sinks.clickhouse
+    """A server that is away is waited for, but not for long: meanwhile telemetry is taken, and nobody can ask for it.
+
+    Raises: ServiceError.
+    """
+    server = server_of(settings.sinks.clickhouse)
     where = settings.data_dir / EMBEDDED
-    try:
-        with making(where):
-            return Store.open(server_of(clickhouse) or where)
-    except SinkError as error:
-        raise ServiceError(f"the store can not be opened: {error}", EX_UNAVAILABLE) from error
+    give_up_at = time.monotonic() + (PATIENCE_S if server is not None else 0)
+    while True:
+        try:
+            with making(where):
+                return Store.open(server or where)
+        except SinkError as error:
+            if not isinstance(error, RetryableError) or time.monotonic() > give_up_at:
+                raise ServiceError(f"the store can not be opened: {error}", EX_UNAVAILABLE) from error
+            log.warning("the store can not be opened yet: %s", error)
+        time.sleep(LOOK_S)
 
 
 def _keep_aside(dead_letters: DeadLetters, intake: Intake, request: Submission, reason: str) -> None:

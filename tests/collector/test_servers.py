@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from collector import working
 from collector.cli import main
 from collector.config import load, redacted
 from collector.documents import ConfigError
+from collector.exits import ServiceError
 from collector.store import server_of
 from sinks.clickhouse import Store
 from sinks.clickhouse.moving import Book, MoveError
@@ -111,6 +114,25 @@ def test_everything_that_is_configured_reaches_the_client() -> None:
 def test_what_can_not_be_is_refused(document: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         load([f"yaml:{{sinks: {{clickhouse: {document}}}}}"])
+
+
+def test_a_server_that_comes_a_little_later_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = Front(tmp_path / "late").start()
+    front.stop()
+    settings = load(sets=[f"sinks.clickhouse.url={front.url}"], flags={"data_dir": tmp_path})
+    monkeypatch.setattr(working, "PATIENCE_S", 0)
+    monkeypatch.setattr(working, "LOOK_S", 0.1)
+    with pytest.raises(ServiceError, match="can not be opened"):
+        working._open_store(settings)
+
+    monkeypatch.setattr(working, "PATIENCE_S", 60)
+    coming = threading.Timer(0.5, front.start)
+    coming.start()
+    working._open_store(settings).close()
+    coming.join()
+    front.stop()
 
 
 # --------------------------------------------------------------------------- moving
