@@ -28,10 +28,16 @@ SALT = 0x5A
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    running = Front(tmp_path_factory.mktemp("shared") / "store").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def two(front: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """Both come to the empty store at once."""
     directory = tmp_path_factory.mktemp("replicas")
-    front = Front(directory / "store").start()
     servers = [
         Server(
             directory / name,
@@ -46,7 +52,6 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     for server in servers:
         assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
-    front.stop()
 
 
 def at_once(calls: Sequence[Callable[[], object]]) -> None:
@@ -154,3 +159,24 @@ def test_one_that_is_killed_loses_nothing_that_it_acknowledged(two: list[Server]
             lambda one=one: sum(run["counts"]["spans"] for run in one.runs(project="killed", include="all")),
             spans * len(bodies),
         )
+
+
+def test_a_store_that_is_killed_costs_nothing(two: list[Server], front: Front) -> None:
+    bodies = [renamed(SCENARIOS[0].traces[0].read_bytes(), salt) for salt in range(0x70, 0x74)]
+    parts = [part for number, body in enumerate(bodies) for part in one_by_one(body, number)]
+    for number, part in enumerate(parts):
+        if number == len(parts) // 3:
+            front.kill()
+        if number == 2 * len(parts) // 3:
+            front.start()
+        http_protobuf(two[number % 2], part, "outage")
+    for one in two:
+        one.settled(60)
+    for one in two:
+        agrees(
+            lambda one=one: sum(run["counts"]["spans"] for run in one.runs(project="outage", include="all")),
+            len(parts),
+        )
+    assert front.query("SELECT count() FROM otel.otel_traces FINAL WHERE Project = 'outage'") == [
+        [len(parts)]
+    ]
