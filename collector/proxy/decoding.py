@@ -45,21 +45,27 @@ def decoded(pieces: Pieces, coding: str) -> Iterator[tuple[int, bytes]]:
 
 
 class _Zlib:
-    """gzip, of any number of members, and deflate with its header or without."""
+    """gzip, of any number of members, and deflate with its header or without. What follows the last member and is none
+    is passed over, as every client does."""
 
     def __init__(self, window: int) -> None:
         self._window = window
         self._begun = False
+        self._members = 0
+        """That are whole."""
         self._decompressor: Any = zlib.decompressobj(window)
 
     def feed(self, piece: bytes) -> bytes:
         parts = []
         while piece:
             if self._decompressor.eof:
+                self._members += 1
                 self._decompressor = zlib.decompressobj(self._window)
             try:
                 parts.append(self._decompressor.decompress(piece, MAX_DECODED))
             except zlib.error as error:
+                if self._members:
+                    break
                 if self._begun or self._window != zlib.MAX_WBITS:
                     raise NotDecodableError(str(error)) from None
                 self._window = -zlib.MAX_WBITS
