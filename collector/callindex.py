@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from mappers.foreign import cost, is_candidate, own_id
 from mappers.model import Event
@@ -19,31 +20,56 @@ CallKey = tuple[str, str, str]
 """(tenant, run id, span id)"""
 
 
+@dataclass(slots=True)
+class _Entry:
+    """An event's places, by what it was when it came: later its run fills in what others know."""
+
+    is_record: bool
+    ended: int
+    """In which second."""
+    kept: list[tuple[Hashable, ...]] = field(default_factory=list)
+    """Where it is kept."""
+    sought: list[tuple[Hashable, ...]] = field(default_factory=list)
+    """Where its twins would be."""
+    around: list[tuple[Hashable, ...]] = field(default_factory=list)
+    """And, in the seconds around its end, records for a span and spans for a record."""
+
+
 class CallIndex:
     """Holds the calls of the runs that are in memory. Looking one up takes time for those that share its places,
     a bounded number."""
 
     def __init__(self) -> None:
         self._places: dict[Hashable, dict[CallKey, Event]] = {}
-        self._kept: dict[CallKey, tuple[list[Hashable], list[Hashable]]] = {}
+        self._entries: dict[CallKey, _Entry] = {}
+        self._records = 0
+        """Log records among the events. Mostly there are none, and no span has to look for one."""
 
     def add(self, event: Event) -> bool:
         """Takes in an event, or its newest state. Returns whether it may have twins at all."""
         key = event.tenant, event.run_id, event.span_id
-        self._drop(key)
+        if key in self._entries:
+            self._drop(key)
         if not is_candidate(event):
             return False
-        kept, sought = _places(event)
-        for place in kept:
-            self._places.setdefault(place, {})[key] = event
-        self._kept[key] = kept, sought
+        entry = self._entries[key] = _entry(event)
+        places = self._places
+        for place in entry.kept:
+            beside = places.get(place)
+            if beside is None:
+                places[place] = {key: event}
+            else:
+                beside[key] = event
+        self._records += entry.is_record
         return True
 
     def discard(self, events: Iterable[Event]) -> int:
         """Forgets events; returns the latest end among them in ns, 0 if none was kept."""
         latest = 0
         for event in events:
-            if self._drop((event.tenant, event.run_id, event.span_id)):
+            key = event.tenant, event.run_id, event.span_id
+            if key in self._entries:
+                self._drop(key)
                 latest = max(latest, event.end_ns)
         return latest
 
@@ -60,64 +86,64 @@ class CallIndex:
         return list(found.values()) if len(found) <= CROWD else [event]
 
     def _beside(self, event: Event) -> Iterator[tuple[CallKey, Event]]:
-        kept = self._kept.get((event.tenant, event.run_id, event.span_id))
-        for place in kept[1] if kept else ():
+        entry = self._entries.get((event.tenant, event.run_id, event.span_id))
+        if entry is None:
+            return
+        sought = entry.sought
+        if entry.around and (entry.is_record or self._records):
+            # The delay between a span and its record is at most two of these seconds.
+            sought = sought + [
+                (*place, entry.ended + late) for place in entry.around for late in range(-2, 3)
+            ]
+        for place in sought:
             others = self._places.get(place)
-            if others is not None and 0 < len(others) <= CROWD:
+            if others is not None and len(others) <= CROWD:
                 yield from others.items()
 
-    def _drop(self, key: CallKey) -> bool:
-        kept = self._kept.pop(key, None)
-        if kept is None:
-            return False
-        for place in kept[0]:
-            others = self._places.get(place)
-            if others is not None:
-                others.pop(key, None)
-                if not others:
-                    del self._places[place]
-        return True
+    def _drop(self, key: CallKey) -> None:
+        entry = self._entries.pop(key)
+        self._records -= entry.is_record
+        for place in entry.kept:
+            others = self._places[place]
+            others.pop(key, None)
+            if not others:
+                del self._places[place]
 
 
-def _places(event: Event) -> tuple[list[Hashable], list[Hashable]]:
-    """Where an event is kept, and where its twins would be."""
-    where = event.tenant, event.project
+def _entry(event: Event) -> _Entry:
+    tenant, project, instance = event.tenant, event.project, event.instance
     response_id = own_id(event)
-    kept: list[Hashable] = []
-    sought: list[Hashable] = []
+    entry = _Entry(event.source == "log", event.end_ns // SPAN_NS)
+    kept, sought = entry.kept, entry.sought
     if response_id:
-        place = (*where, "id", response_id)
+        place = tenant, project, "id", response_id
         kept.append(place)
         sought.append(place)
     if event.session_id:
-        ended = event.end_ns // SPAN_NS
-        told = event.source == "log"
-        kept.append((*where, "session", event.session_id, told, ended))
-        # The delay between a span and its record is at most two of these seconds.
-        sought += [(*where, "session", event.session_id, not told, ended + late) for late in range(-2, 3)]
-    if not event.instance or event.kind not in MODEL_KINDS:
-        return kept, sought
+        session = tenant, project, "session", event.session_id
+        kept.append((*session, entry.is_record, entry.ended))
+        entry.around.append((*session, not entry.is_record))
+    if not instance or event.kind not in MODEL_KINDS:
+        return entry
     first = event.start_ns // SPAN_NS
-    last = min(event.end_ns // SPAN_NS, first + MOST_SPANS)
-    process = (*where, event.instance)
-    if event.source == "log":
+    last = min(entry.ended, first + MOST_SPANS)
+    if entry.is_record:
         if response_id:
-            kept.append((*process, "record", last))
-            sought += [(*process, False, last - late) for late in range(3)]
-        return kept, sought
+            kept.append((tenant, project, instance, "record", last))
+            sought += [(tenant, project, instance, False, last - late) for late in range(3)]
+        return entry
     if not response_id:
-        ended = event.end_ns // SPAN_NS
-        sought += [(*process, "record", ended + late) for late in range(-2, 3)]
+        entry.around.append((tenant, project, instance, "record"))
     for second in range(first, last + 1):
-        kept.append((*process, bool(response_id), second))
-        sought.append((*process, False, second))
+        kept.append((tenant, project, instance, bool(response_id), second))
+        sought.append((tenant, project, instance, False, second))
         if not response_id:
-            sought.append((*process, True, second))
+            sought.append((tenant, project, instance, True, second))
     if event.args_hash:
         if event.start_ns == event.end_ns:
-            kept.append((*process, "end", event.args_hash))
-            sought.append((*process, "begun", event.args_hash))
+            kept.append((tenant, project, instance, "end", event.args_hash))
+            sought.append((tenant, project, instance, "begun", event.args_hash))
         elif not response_id:
-            kept.append((*process, "begun", event.args_hash))
-            sought.append((*process, "end", event.args_hash))
-    return kept, sought
+            kept.append((tenant, project, instance, "begun", event.args_hash))
+            sought.append((tenant, project, instance, "end", event.args_hash))
+    return entry

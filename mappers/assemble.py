@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -236,23 +236,14 @@ def _sum_calls(run: Run, calls: Sequence[Call]) -> None:
 def _count(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
     spans = {event.span_id for event in tree.events if event.source != "log"}
     counts = Counts(spans=len(spans), events=len(tree.events) + sum(map(len, tree.parts.values())))
-    for event in tree.events:
-        if event.duplicate_of:
-            continue
-        failed = event.status == Status.ERROR
-        counts.errors += failed
-        counts.handoffs += event.handoff_source in UNSEEN
-        match event.kind:
-            case Kind.LLM:
-                counts.llm_calls += 1
-                counts.llm_errors += failed
-            case Kind.EMBEDDING:
-                counts.embeddings += 1
-            case Kind.TOOL:
-                counts.tool_calls += 1
-                counts.tool_errors += failed
-            case Kind.HANDOFF:
-                counts.handoffs += 1
+    counted = [event for event in tree.events if not event.duplicate_of]
+    kinds = Counter([event.kind for event in counted])
+    failed = Counter([event.kind for event in counted if event.status == Status.ERROR])
+    counts.errors = failed.total()
+    counts.llm_calls, counts.llm_errors = kinds[Kind.LLM], failed[Kind.LLM]
+    counts.embeddings = kinds[Kind.EMBEDDING]
+    counts.tool_calls, counts.tool_errors = kinds[Kind.TOOL], failed[Kind.TOOL]
+    counts.handoffs = kinds[Kind.HANDOFF] + sum([event.handoff_source in UNSEEN for event in counted])
     counts.unpriced_calls = sum(_has_unknown_cost(call) for call in calls)
     counts.retries = sum(call.attempts - 1 for call in calls) + len(repeated(calls))
     run.counts = counts

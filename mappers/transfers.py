@@ -35,7 +35,7 @@ def settle_transfers(tree: Tree) -> None:
         if event.handoff_source in UNSEEN:
             event.handoff_from = event.handoff_to = event.handoff_source = ""
         told |= event.kind == Kind.HANDOFF
-        if targets := _targets(event):
+        if (event.tool_requests or event.operation == "goto") and (targets := _targets(event)):
             asking[event.span_id] = targets
     if told or not asking:
         return

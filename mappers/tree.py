@@ -52,8 +52,14 @@ class Tree:
     def _parents_first(self) -> Iterator[Event]:
         placed: set[str] = set()
         for event in self._by_span.values():
+            above = self.parent(event)
+            if above is None or above.span_id in placed:  # as nearly always, since parents begin before
+                if event.span_id not in placed:
+                    placed.add(event.span_id)
+                    yield event
+                continue
             path: list[Event] = []
-            above: Event | None = event
+            above = event
             while above is not None and above.span_id not in placed:
                 placed.add(above.span_id)
                 path.append(above)

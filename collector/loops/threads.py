@@ -189,6 +189,8 @@ class Threads:
                     if job.across:
                         step.id = f"{member.run.run_id}/{step.id}"
                     feed(step)
+        if not thread.evaluator.findings:
+            return []
         runs = {member.run.run_id: member.run for member in job.members} if job.across else None
         return warnings_of(thread.evaluator, job.bearer, runs)
 

@@ -58,26 +58,29 @@ class Reading:
                 return value
         return None
 
-    def member(self, key: str, path: tuple[str | int, ...], unless: str) -> AttributeValue:
-        """What stands at `path` in an attribute's document; None if the field `unless` is known already."""
+    def member(
+        self, key: str, path: tuple[str | int, ...], unless: str, quoted: tuple[str, ...]
+    ) -> AttributeValue:
+        """What stands at `path` in an attribute's document; None if the field `unless` is known already.
+
+        Args:
+            quoted: what the document has if it has the first name of the path at all; () if that is no name.
+        """
         if unless and unless in self.values:
             return None
-        if self._documents is None:
-            self._documents = {}
-        if key in self._documents:
-            document = self._documents[key]
-        else:
-            document = self._documents[key] = self.get(key)
-        if isinstance(document, str):
+        documents = self._documents
+        if documents is None:
+            documents = self._documents = {}
+        document = documents.get(key)
+        if document is None:
+            document = documents[key] = self.get(key)
+        if document.__class__ is str:
             # A look for the quoted name is cheaper than finding out by parsing that it is not there.
-            if (
-                path
-                and isinstance(name := path[0], str)
-                and f'{name}"' not in document
-                and f"{name}'" not in document
-            ):
+            if quoted and quoted[0] not in document and quoted[1] not in document:
                 return None
-            document = self._documents[key] = parse(document)
+            document = documents[key] = parse(document)
+        if len(path) == 1 and document.__class__ is dict:
+            return document.get(path[0])
         return member(document, path)
 
     def family(self, prefix: str) -> FlatFamily | None:

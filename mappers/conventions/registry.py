@@ -343,7 +343,8 @@ class ScopePlans:
     def _read(self, one: Compiled, source: Source) -> Read:
         match source:
             case Json(key, path, unless):
-                return lambda reading: reading.member(key, path, unless)
+                quoted = (f'{path[0]}"', f"{path[0]}'") if path and isinstance(path[0], str) else ()
+                return lambda reading: reading.member(key, path, unless, quoted)
             case Below(prefix):
                 return lambda reading: dict(reading.below(prefix + "."))
             case Flat(prefix):

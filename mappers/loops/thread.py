@@ -136,19 +136,20 @@ class Steps:
         self._calls = calls
         self._asked: dict[str, Happening] = {}
 
-    def of(self, happening: Happening) -> Iterator[Step]:
+    def of(self, happening: Happening) -> Sequence[Step]:
         """The steps that a happening completes."""
         event = happening.event
-        if event.kind == Kind.LLM:
-            asked = self._asked.pop(event.agent, None)
-            if asked is not None:
-                yield from _requested(asked.event, happening)
-            if happening.kind is StepKind.CALL and len(self._asked) < MAX_AGENTS:
-                self._asked[event.agent] = happening
-            if self._calls:
-                yield _call(happening, compared=not self._across)
-        else:
-            yield _step(happening)
+        if event.kind != Kind.LLM:
+            return (_step(happening),)
+        steps: list[Step] = []
+        asked = self._asked.pop(event.agent, None) if self._asked else None
+        if asked is not None:
+            steps += _requested(asked.event, happening)
+        if happening.kind is StepKind.CALL and len(self._asked) < MAX_AGENTS:
+            self._asked[event.agent] = happening
+        if self._calls:
+            steps.append(_call(happening, compared=not self._across))
+        return steps
 
 
 def _step(happening: Happening) -> Step:
