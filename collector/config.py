@@ -209,6 +209,9 @@ class OtlpLimits(Section):
     """Events kept of a span."""
     links_per_span: Annotated[int, Field(ge=1)] = 256
     """Links kept of a span."""
+    attribute_key_bytes: Annotated[int, Field(ge=128)] = 256
+    """Longest key stored of an attribute of a span or log record; the rest is cut off, and a marker says how long it \
+was."""
     attribute_value_bytes: ByteSize = ByteSize(1 << 20)
     """Longest value stored; the rest is cut off, and a marker says how long it was."""
 

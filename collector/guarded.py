@@ -206,6 +206,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self.idle_since = self.loop.time()
         super().on_response_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """Called where what came is no HTTP."""
+        if not self._refused:
+            self._refuse(400, msg)
+
     def _refuse(self, status: int, message: str) -> None:
         """Answers and closes; whatever else comes on this connection is not looked at."""
         self._refused = True

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 
 from collector.otlp import messages
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
+from collector.otlp.longkeys import cut_keys, long_keys
 from collector.otlp.signal import Signal
 from collector.otlp.values import cut_values
 from collector.otlp.wire import Elements, WireError, count_data_points, count_entries, within_counts
@@ -31,6 +32,7 @@ WALK_BYTES = 64 << 10
 """Items from here on are walked before they are parsed."""
 
 CUT_VALUES = "an item has values that are too long; they are cut"
+CUT_KEYS = "an item has keys that are too long; they are cut"
 TOO_MANY_PARTS = "an item has more attributes, events or links than are kept; the first ones are"
 ENUM_NAMES = "an enum is written as a name; OTLP/JSON has numbers"
 """Warnings."""
@@ -68,7 +70,7 @@ def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
     if signal is Signal.METRICS:
         return Checked(b"", _data_points(body))
     form = _FORMS[signal]
-    if len(body) > WHOLE_BYTES:
+    if len(body) > WHOLE_BYTES or long_keys(signal, limits.key_bytes).search(body):
         return _item_by_item(signal, body, limits)
     try:
         request = form.request.FromString(body)
@@ -269,8 +271,11 @@ def _well_together(signal: Signal, items: list[bytes], limits: Limits) -> bool:
     if longest > min(WALK_BYTES, limits.value_bytes, limits.item_bytes) or sum(map(len, items)) > WHOLE_BYTES:
         return False
     form = _FORMS[signal]
+    together = messages.ScopeSkeleton(items=items).SerializeToString()
+    if long_keys(signal, limits.key_bytes).search(together):
+        return False
     try:
-        scope = form.scope.FromString(messages.ScopeSkeleton(items=items).SerializeToString())
+        scope = form.scope.FromString(together)
     except DecodeError:
         return False
     return form.all_well(getattr(scope, form.items), limits)
@@ -284,6 +289,7 @@ def _judge_of(
     wrong, over, parse = form.wrong, form.over, form.item.FromString
     value_bytes, item_bytes = limits.value_bytes, limits.item_bytes
     long_bytes = min(value_bytes, item_bytes)
+    key_bytes, has_long_keys = limits.key_bytes, long_keys(signal, limits.key_bytes).search
 
     def judge(raw: bytes) -> bytes:
         try:
@@ -298,6 +304,9 @@ def _judge_of(
                 warnings[TOO_MANY_PARTS] += 1
         except (DecodeError, WireError):
             raise _RejectedError("can not be decoded (invalid UTF-8, or nested too deep)") from None
+        if has_long_keys(raw) and cut_keys(item, key_bytes):
+            raw = messages.serialized(item)
+            warnings[CUT_KEYS] += 1
         if len(raw) > long_bytes:
             if cut_values(item, value_bytes):
                 raw = messages.serialized(item)

@@ -20,6 +20,7 @@ import orjson
 
 from collector.otlp import messages
 from collector.otlp.check import (
+    CUT_KEYS,
     CUT_VALUES,
     ENUM_NAMES,
     TOO_MANY_PARTS,
@@ -38,6 +39,7 @@ from collector.otlp.limits import (
     Limits,
     TooManyError,
 )
+from collector.otlp.longkeys import cut_keys, long_json_keys
 from collector.otlp.signal import Signal
 from collector.otlp.values import cut_values
 
@@ -89,6 +91,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
     warnings: Counter[str] = Counter()
     accepted = scopes = 0
     may_have_long_values = len(body) > limits.value_bytes
+    has_long_keys = long_json_keys(limits.key_bytes).search(body) is not None
     if len(resources) > limits.resources:
         raise TooManyError(f"more than {limits.resources} resources in one request")
     for resource in resources:
@@ -106,6 +109,8 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                 try:
                     fill(_object(item), message, limits)
                     reason = wrong(message)
+                    if has_long_keys:
+                        warnings[CUT_KEYS] += cut_keys(message, limits.key_bytes)
                     if accepted >= limits.items:
                         reason = f"more than {limits.items} items in one request"
                     elif may_have_long_values:

@@ -21,6 +21,8 @@ class Limits:
     events: int = 1_024
     links: int = 256
     """Of a span; what is over is dropped and counted in `dropped_*_count`."""
+    key_bytes: int = 256
+    """Of the key of an attribute; a marker says how long it was."""
     value_bytes: int = 1 << 20
     """Of a text or byte value; the rest is cut off, and a marker says how long it was."""
 

@@ -29,13 +29,13 @@ def _cut(value: Any, limit: int) -> bool:
         encoded = value.string_value.encode()
         if len(encoded) <= limit:
             return False
-        value.string_value = encoded[:limit].decode(errors="ignore") + _marker(len(encoded))
+        value.string_value = encoded[:limit].decode(errors="ignore") + marker(len(encoded))
         return True
     if which == "bytes_value":
         found = value.bytes_value
         if len(found) <= limit:
             return False
-        value.bytes_value = found[:limit] + _marker(len(found)).encode()
+        value.bytes_value = found[:limit] + marker(len(found)).encode()
         return True
     cut = False
     if which == "array_value":
@@ -48,5 +48,6 @@ def _cut(value: Any, limit: int) -> bool:
     return cut
 
 
-def _marker(size: int) -> str:
+def marker(size: int) -> str:
+    """What stands at the end of what was cut."""
     return f"… [cut: {size} bytes]"

@@ -41,6 +41,7 @@ def item_limits(limits: OtlpLimits) -> Limits:
         attributes=limits.attributes_per_span,
         events=limits.events_per_span,
         links=limits.links_per_span,
+        key_bytes=limits.attribute_key_bytes,
         value_bytes=limits.attribute_value_bytes,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -121,12 +122,18 @@ def test_headers_are_counted(door: str, count: int, status: bytes) -> None:
     [
         b"Content-Length: 0\r\nContent-Length: 0\r\n",
         b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: +3\r\n",
+        b"Content-Length: -1\r\n",
+        b"X-Folded: a\r\n b\r\nContent-Length: 0\r\n",
     ],
+    ids=["twice", "length and chunks", "plus", "minus", "folded"],
 )
 def test_H18_ambiguous_framing_is_refused_and_closed(door: str, framing: bytes) -> None:
     with connected(door) as connection:
         connection.sendall(HEAD + framing + b"\r\n0\r\n\r\n")
-        assert answered(connection).startswith(b"HTTP/1.1 400")
+        head, _, body = answered(connection).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert json.loads(body)["code"] == 3  # a Status, like every refusal
 
 
 def test_H17_the_body_is_asked_for_only_when_it_will_be_taken(door: str) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import zstandard
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.intake import Intake, Outcome, Submission, Verdict
 from collector.memory import Budget
-from collector.otlp import Checked, Signal, check, decode_traces, transcode
+from collector.otlp import Checked, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.limits import Limits, TooManyError
 from collector.receivers import inflate
 from tests.otlp_json import to_json
@@ -119,6 +120,33 @@ def test_attributes_of_an_event_are_limited_too(encoding: str) -> None:
     checked = judged(encoding, made)
     [kept] = span_of(ExportTraceServiceRequest.FromString(checked.body)).events
     assert len(kept.attributes) == LIMITS.attributes
+
+
+@both
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("size", [0, 300 << 10], ids=["small", "large"])
+@pytest.mark.parametrize("limit", [128, 256, 20_000])
+def test_long_keys_are_cut(encoding: str, limit: int, size: int, over: int) -> None:
+    made = request(spans=3)
+    span = made.resource_spans[0].scope_spans[0].spans[1]
+    key = "ä" * (limit // 2) + "b" * over
+    span.attributes.add(key="short").value.string_value = "x" * size
+    span.attributes.add(key=key).value.string_value = "value"
+    checked = judged(encoding, made, Limits(key_bytes=limit))
+    assert (checked.accepted, checked.rejected) == (3, 0)
+    [_, kept, _] = decode_traces(checked.body)
+    marker = f"… [cut: {limit + 1} bytes]" if over else ""
+    assert set(kept.attributes) == {"short", "ä" * (limit // 2) + marker}
+    assert kept.attributes["ä" * (limit // 2) + marker] == "value"
+    assert ("keys that are too long" in checked.warnings) is bool(over)
+
+
+def test_long_keys_of_log_records_are_cut() -> None:
+    made = ExportLogsServiceRequest()
+    record = made.resource_logs.add().scope_logs.add().log_records.add()
+    record.attributes.add(key="k" * 300).value.int_value = 1
+    [kept] = decode_logs(check(Signal.LOGS, made.SerializeToString()).body)
+    assert dict(kept.attributes) == {"k" * 256 + "… [cut: 300 bytes]": 1}
 
 
 @both
