@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector.demo import captured
 from tests.clickhouse_front import Front
 from tests.corpus import select
+from tests.deploy.manifests import SECRETS
 from tests.sending import http_protobuf
 from tests.server import Server
 
@@ -27,9 +28,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, 
     """A ClickHouse server, and a collector that stored captured payloads in it and met a fault of it."""
     folder = tmp_path_factory.mktemp("deployed")
     front = Front(folder / "store", users=USERS).start()
-    clickhouse = "EDDYLINE_SINKS__CLICKHOUSE__"
-    environ = {f"{clickhouse}URL": front.url, f"{clickhouse}USERNAME": "eddyline"}
-    server = Server(folder / "data", environ=environ | {f"{clickhouse}PASSWORD": USERS["eddyline"]}).start()
+    environ = {
+        "EDDYLINE_SINKS__CLICKHOUSE__URL": front.url,
+        "EDDYLINE_SINKS__CLICKHOUSE__USERNAME": "eddyline",
+        "EDDYLINE_SINKS__CLICKHOUSE__PASSWORD": USERS["eddyline"],
+        "EDDYLINE_AUTH__KEYS__INGEST__KEY": SECRETS["ingest-key"],
+        "EDDYLINE_TOKEN": SECRETS["token"],
+    }
+    server = Server(folder / "data", environ=environ).start()
+    server.api.headers["Authorization"] = f"Bearer {SECRETS['token']}"
     front.fault("INSERT INTO otel", status=503, body="too busy")
     http_protobuf(server, captured()[1], "demo")
     for scenario in select(*PAYLOADS):

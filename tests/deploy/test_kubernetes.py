@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,11 @@ from collector.cli import main
 from collector.config import load
 from collector.documents import merge
 from collector.exposure import exposed, ingest_needs_key
+from tests.clickhouse_front import Front
 from tests.deploy.manifests import SECRETS, check, parse, read, settings_of, workloads
 from tests.deploy.render import CHART, EXAMPLES
 from tests.deploy.values import table, undocumented, values
+from tests.server import COMMAND, Server
 
 DEPLOY = CHART.parents[1]
 KEYS = {"auth": {"existingSecret": "keys"}}
@@ -122,6 +127,31 @@ def test_every_value_is_in_the_readme_with_its_default_and_meaning() -> None:
     assert undocumented() == []
     text = (CHART / "README.md").read_text(encoding="utf-8")
     assert table() == text.split("## Values\n", 1)[1].strip(), "write it anew: python -m tests.deploy.values"
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http"])
+def test_what_helm_test_runs_succeeds_on_a_collector(protocol: str, deployed: tuple[Front, Server]) -> None:
+    _, server = deployed
+    manifests = read(CHART / "examples/gateway/rendered.yaml")
+    [pod] = [item for item in manifests if item["kind"] == "Pod"]
+    [container] = [item for item in pod["spec"]["containers"] if item["name"] == protocol]
+    grpc = server.endpoints["grpc"]
+    ports = {"4320": server.endpoints["api"], "4318": server.endpoints["http"], "4317": f"http://{grpc}"}
+    arguments = [
+        re.sub(r"http://[\w.]+:(\d+)", lambda found: ports[found[1]], argument)
+        for argument in container["args"]
+    ]
+    environ = {entry["name"]: entry.get("value") for entry in container["env"]}
+    secrets = {
+        entry["name"]: SECRETS[entry["valueFrom"]["secretKeyRef"]["key"]]
+        for entry in container["env"]
+        if "valueFrom" in entry
+    }
+    environ |= secrets
+    environ["OTEL_EXPORTER_OTLP_HEADERS"] = f"x-api-key={secrets['INGEST_KEY']}"
+    done = subprocess.run([*COMMAND, *arguments], env=os.environ | environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "a span came through" in done.stdout
 
 
 def test_the_base_of_the_kustomizations_is_hardened_and_fits_together() -> None:
