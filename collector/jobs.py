@@ -1,8 +1,7 @@
 """Long work on the database, one piece at a time, beside everything else: compaction, and mapping anew.
 
-Mapping anew reads spans as they were received and makes events and runs of them as today's mappers would. What log
-records told stays: the store keeps their bodies as text, so that not each would be known again. How far it is, is kept
-in the store: a restart goes on there.
+Mapping anew reads spans and log records as they were received and makes events and runs of them as today's mappers
+would. What no mapper reads any more stays as it was. How far it is, is kept in the store: a restart goes on there.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from secrets import token_hex
 
-from collector.mapping import stored_span
+from collector.mapping import stored_record, stored_span
 from collector.rewriting import Rewriter, StoppedError
 from mappers.model import Event, Run
 from mappers.normalize import Normalizer
+from mappers.records import RecordReader
 from sinks.base import RunKey, SinkError
 from sinks.clickhouse import Reader, RunFilter, StoredSettings
 
@@ -66,7 +66,7 @@ class _Place:
 
 class Jobs:
     """Args:
-    normalizer: makes one that reads as those of the pipelines do.
+    normalizer, records: make what reads as the pipelines do, spans and log records.
     """
 
     def __init__(
@@ -75,12 +75,13 @@ class Jobs:
         settings: StoredSettings,
         rewriter: Rewriter,
         normalizer: Callable[[], Normalizer],
+        records: Callable[[Normalizer], RecordReader] = RecordReader,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._reader = reader
         self._settings = settings
         self._rewriter = rewriter
-        self._normalizer = normalizer
+        self._normalizer, self._records = normalizer, records
         self._clock_ns = clock_ns
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -151,6 +152,7 @@ class Jobs:
 
     def _remap(self, job: Job, place: _Place) -> None:
         normalizer = self._normalizer()
+        records = self._records(normalizer)
         while place.tenants:
             self._settings.put(SETTING, asdict(place))
             if self._rewriter.stopping.is_set():
@@ -161,7 +163,7 @@ class Jobs:
             )
             try:
                 page = self._reader.runs(wanted, PAGE, place.cursor, place.until_ns)
-                for batch, again in self._batches(page.runs, normalizer):
+                for batch, again in self._batches(page.runs, normalizer, records):
                     self._rewriter.rewrite(batch, again)
             except SinkError as error:
                 job.error = str(error)
@@ -176,14 +178,14 @@ class Jobs:
         self._settings.put(SETTING, None)
 
     def _batches(
-        self, runs: Sequence[Run], normalizer: Normalizer
+        self, runs: Sequence[Run], normalizer: Normalizer, records: RecordReader
     ) -> Iterator[tuple[list[Event], set[RunKey]]]:
         """Events of these runs made anew, and the runs that they belong to. A run of which nothing is there as it was
         received any more stays as it is."""
         batch: list[Event] = []
         again: set[RunKey] = set()
         for run in runs:
-            for event in self._events(run, normalizer):
+            for event in self._events(run, normalizer, records):
                 batch.append(event)
                 again.add((run.tenant, run.run_id))
                 if len(batch) >= BATCH:
@@ -192,11 +194,17 @@ class Jobs:
         if batch:
             yield batch, again
 
-    def _events(self, run: Run, normalizer: Normalizer) -> Iterator[Event]:
+    def _events(self, run: Run, normalizer: Normalizer, records: RecordReader) -> Iterator[Event]:
         for row in self._reader.every_span(run):
             span = stored_span(row)
             span.tenant = run.tenant
             yield normalizer.normalize(span)
+        for row in self._reader.every_record(run):
+            record = stored_record(row)
+            record.tenant = run.tenant
+            event = records.event(record)
+            if event is not None:
+                yield event
 
 
 def _job_id() -> str:

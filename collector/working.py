@@ -118,7 +118,9 @@ async def open_working(
         ),
     )
     retention = Retention(Expiry(store), kept_settings, processing.derivation)
-    jobs = Jobs(reader, kept_settings, processing.rewriter, understanding.normalizer)
+    jobs = Jobs(
+        reader, kept_settings, processing.rewriter, understanding.normalizer, understanding.record_reader
+    )
     health.checks = {f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()} | {
         f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()
     }

@@ -10,6 +10,7 @@ import httpx
 
 from collector.keys import Keys, Scope, keys_file
 from tests import told
+from tests.corpus import captured
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server
 
@@ -38,6 +39,11 @@ def test_what_is_kept_how_long_is_changed_at_run_time(server: Server) -> None:
 
 def test_runs_are_the_same_after_they_were_mapped_again(server: Server) -> None:
     http_protobuf(server, told.run("d2" * 16, "mapped"), "database")
+    for scenario in captured():
+        if str(scenario) in ("codex/cli/tools", "gemini_cli/cli/tools"):
+            for signal, files in (("traces", scenario.traces), ("logs", scenario.logs)):
+                for file in files:
+                    http_protobuf(server, file.read_bytes(), "database", signal)
     server.settled()
     before = server.runs(include="all")
     stored = server.get("/status")["stored"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,9 +16,12 @@ from collector.rewriting import Rewriter
 from collector.stages import Derivation, Totals
 from mappers.model import Kind
 from mappers.normalize import Normalizer
+from mappers.records import RecordReader
 from sinks.base import Batch
 from sinks.clickhouse import ClickHouseSink, Reader, Store, StoredSettings
 from tests import told
+from tests.corpus import captured
+from tests.mappers.spans import captured_logs
 
 TENANT = "remap"
 
@@ -100,3 +104,28 @@ def test_compaction_merges_every_table(store: Store, misread: list[str]) -> None
         " GROUP BY table, partition)"
     )
     assert parts[0][0] == 1
+
+
+def test_what_log_records_tell_is_mapped_again(store: Store) -> None:
+    sink, reader = ClickHouseSink(store), Reader(store)
+    records = captured_logs(next(one for one in captured() if str(one) == "codex/cli/tools"))
+    fresh = RecordReader(Normalizer())
+    events = []
+    for record in records:
+        record.tenant = TENANT
+        event = fresh.event(record)
+        record.run_id = event.run_id if event is not None else fresh.run_of(record)
+        if event is not None:
+            events.append(event)
+    misread = [replace(event, kind=Kind.OTHER, operation="") for event in events]
+    runs = Deriver(reader, max_events=1000).derive(misread, batch=1, stored=0).runs
+    sink.write(Batch(logs=records, events=misread, runs=runs))
+    (run_id,) = {event.run_id for event in events}
+    before = reader.runs_by_id(TENANT, [run_id])[run_id]
+    jobs = jobs_on(store)
+    jobs.remap(0)
+    assert ended(jobs).state == "done"
+    after = reader.runs_by_id(TENANT, [run_id])[run_id]
+    assert (before.counts.llm_calls, before.counts.tool_calls) == (0, 0)
+    assert (after.counts.llm_calls, after.counts.tool_calls) == (3, 2)
+    assert len(reader.events_of(TENANT, [run_id])[run_id]) == len(events)
