@@ -167,22 +167,21 @@ class Resolver:
         changed, self._changed = self._changed, []
         if self._file is None:
             return made
-        lines: dict[int, tuple[Session, list[str]]] = {}
+        lines: dict[int, tuple[Session, list[str]]] = {id(session): (session, [])}
+        more: dict[str, list[Any]] = {}
         for mark, of, holds in changed:
             if of is not None and holds:
                 lines.setdefault(id(of), (of, []))[1].append(mark.hex())
-        for of, marks in lines.values():
-            self._file.note(_written(of, marks))
-        more = {
-            "unclear": [mark.hex() for mark, of, holds in changed if of is None and holds],
-            "gone": [mark.hex() for mark, _, holds in changed if not holds],
-            "made": [
+            else:
+                more.setdefault("unclear" if holds else "gone", []).append(mark.hex())
+        if made:
+            more["made"] = [
                 [key, one.call.id, one.call.name, one.trace_id, one.span_id, one.at_ns] for key, one in made
-            ],
-            "answered": answered,
-        }
-        if any(more.values()):
-            self._file.note(_written(session, []) | {key: value for key, value in more.items() if value})
+            ]
+        if answered:
+            more["answered"] = answered
+        for of, marks in reversed(lines.values()):  # a conversation before its turns
+            self._file.note(_written(of, marks) | (more if of is session else {}))
         return made
 
     def flush(self) -> None:
