@@ -11,7 +11,7 @@ from typing import Any
 from mappers.calls import Call, calls_of, repeated
 from mappers.cost import Prices
 from mappers.filling import FROM_LOG_TWINS, FROM_TWINS, Price, fill, fill_cost, fill_from_records, take_out
-from mappers.foreign import Foreign, counted_elsewhere
+from mappers.foreign import Foreign, counted_elsewhere, tries_elsewhere
 from mappers.handoff import target_in_name
 from mappers.model import SESSION_END, Counts, Event, Kind, Run, RunStatus, Status, Usage
 from mappers.transfers import UNSEEN, settle_transfers
@@ -109,6 +109,8 @@ def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:
                 fill(event, twin, [name for name in FROM_TWINS if name not in twin.filled])
             if known and known.counted_as:
                 twins.setdefault(event.span_id, known.counted_as)
+        for span_id, counted_as in tries_elsewhere(tree.events, foreign).items():
+            twins.setdefault(span_id, counted_as)
     by_span = {event.span_id: event for event in tree.events} if twins else {}
     for event in tree.events:
         event.duplicate_of = twins.get(event.span_id, "")

@@ -79,14 +79,15 @@ def repeated(calls: Sequence[Call]) -> set[str]:
             continue
         place = (event.parent_span_id, event.kind)
         before = failed.pop(place, None)
-        if before is not None and _repeats(event, before):
+        if before is not None and repeats(event, before):
             found.add(event.span_id)
         if event.status == Status.ERROR:
             failed[place] = event
     return found
 
 
-def _repeats(event: Event, before: Event) -> bool:
+def repeats(event: Event, before: Event) -> bool:
+    """Whether a call that failed before was tried again in this one."""
     return (
         event.start_ns >= before.end_ns
         and (

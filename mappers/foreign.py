@@ -14,8 +14,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mappers.calls import repeats
 from mappers.filling import guesses_usage
-from mappers.model import PROXY_SCOPE, Event, Kind
+from mappers.model import PROXY_SCOPE, Event, Kind, Status
 from mappers.tree import MODEL_KINDS
 from mappers.twins import RECORD_DELAY_NS
 
@@ -114,6 +115,27 @@ def join(events: Sequence[Event]) -> dict[tuple[str, str], Foreign]:
             sorted((other for other in others if _rank(other) < rank), key=_key),
         )
     return found_twins
+
+
+def tries_elsewhere(events: Sequence[Event], foreign: Mapping[str, Foreign]) -> dict[str, str]:
+    """Calls that the proxy saw fail and whose repetition is counted in another trace: span ids of the one that counts
+    by theirs. Whoever told there of the call has told of its failure, or has it as one call with several tries."""
+    found: dict[str, str] = {}
+    failed: dict[tuple[str, str], list[Event]] = defaultdict(list)
+    for event in events:
+        if event.scope != PROXY_SCOPE or event.kind not in MODEL_KINDS:
+            continue
+        place = (event.parent_span_id, event.kind)
+        known = foreign.get(event.span_id)
+        if known is not None and known.counted_as:
+            for before in failed.pop(place, ()):
+                if repeats(event, before):
+                    found[before.span_id] = known.counted_as
+        elif event.status == Status.ERROR:
+            failed[place].append(event)
+        else:
+            failed.pop(place, None)
+    return found
 
 
 def counted_elsewhere(events: Sequence[Event], foreign: Mapping[str, Foreign]) -> str:

@@ -396,3 +396,31 @@ def test_a_run_that_traffic_tells_is_the_instrumented_one_again() -> None:
     counted, repeated = assemble(theirs, known).run, assemble(ours, known).run
     assert (counted.counts.llm_calls, counted.counts.tool_calls, counted.usage.input) == (2, 1, 15)
     assert (repeated.duplicate_of, repeated.counts.llm_calls) == (RUN, 0)
+
+
+@pytest.mark.parametrize(
+    ("again", "elsewhere"), [({}, True), ({"request_model": "another"}, False), ({"response_id": "r9"}, False)],
+    ids=["the same call", "another model", "a call of nobody else"],
+)  # fmt: skip
+def test_a_try_that_only_the_proxy_saw_fail_is_of_the_call_that_succeeded(
+    again: dict[str, str], elsewhere: bool
+) -> None:
+    """An SDK tries again by itself: its instrumentation tells one call, the proxy two."""
+    traffic = {"scope": "eddyline.proxy", "run_id": "2" * 32, "source": "proxy"}
+    theirs = [
+        event("agent", kind=Kind.AGENT, end_ns=500),
+        event("c1", "agent", Kind.LLM, 100, end_ns=200, response_id="r1", request_model="m", scope="sdk"),
+    ]
+    failed = event("p1", "root", Kind.LLM, 101, end_ns=110, request_model="m", status=Status.ERROR, **traffic)
+    said = {"response_id": "r1", "request_model": "m", "input_tokens": 7, **again}
+    ours = [
+        event("root", kind=Kind.WORKFLOW, start=101, end_ns=190, **traffic),
+        failed,
+        event("p2", "root", Kind.LLM, 120, end_ns=190, **said, **traffic),
+    ]
+    found = join([one for one in (*theirs, *ours) if one.kind == Kind.LLM])
+    known = {span_id: one for (run_id, span_id), one in found.items() if run_id == "2" * 32}
+    run = assemble(ours, known).run
+    assert (run.duplicate_of == RUN) is elsewhere
+    assert failed.duplicate_of == ("c1" if elsewhere else "")
+    assert run.counts.llm_errors == (0 if elsewhere else 1)
