@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Without bytecode every start compiles all modules again, which takes half a second of the processor.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run demo test test-js test-page test-clients chaos soak test-exporters reference test-api test-deploy lint types format check clean
+.PHONY: run demo test test-js test-page test-install test-clients chaos soak test-exporters reference test-api test-deploy lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -26,6 +26,10 @@ test-js: $(VENV)/.dev
 test-page: $(VENV)/.dev
 	cd tests/page && npm install --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/python -m pytest -o addopts=-q tests/page
+
+# A wheel, installed elsewhere, serves the page; needs the registry.
+test-install: $(VENV)/.dev
+	$(BIN)/python -m pytest -o addopts=-q -o timeout=600 tests/install
 
 # LLM SDKs in Python and JavaScript through the proxy; needs Node.js and both registries.
 test-clients: $(VENV)/.dev

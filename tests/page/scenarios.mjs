@@ -359,18 +359,22 @@ const scenarios = {
   /** Nothing that axe finds wrong, in both themes. */
   async accessible(browser) {
     const run = await stored(looping("for everybody"), 13);
+    const other = await stored(new Run("for nobody", { session: "axe" }).chat("gpt-4o-mini", [["user", "one"]], "two", { reasoning: "so" }).tool("lookup", "{}", "", { failed: true }).end(), 3);
+    const [node] = (await api(`/runs/${other.id}/tree`)).data.id.slice(1);
+    const event = `&event=${(await api(`/runs/${run.id}/warnings`)).data[0].onset_event_id}&warning=0`;
     const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
     for (const colorScheme of ["light", "dark"]) {
       const { page } = await opened(browser, { colorScheme, bypassCSP: true });
-      const places = [...PAGES, ...["transcript", "timeline", "events", "graph", "raw"].map((tab) => `/runs/${run.id}?tab=${tab}`)];
+      const views = ["transcript", "timeline", "events", "graph", "raw"].map((tab) => `/runs/${run.id}?tab=${tab}${event}`);
+      const panels = ["details", "mapping", "raw"].map((panel) => `/runs/${other.id}?event=${node}.end&panel=${panel}`);
+      const places = [...PAGES, ...views, ...panels, `/runs/${run.id}`, `/compare?a=${run.id}&b=${other.id}`, "/sessions/axe", "/status?trace=1", "/?q=name:nobody-is-called-so", "/?q=colour:red"];
       for (const place of places) {
         await page.goto(API + place);
         await pause(900);
-        if (place.includes("timeline")) await page.locator("#view .windowed .space .row").nth(1).click();
+        if (place === "/") await page.keyboard.press("?");
         await page.evaluate(axe);
         const { violations } = await page.evaluate(() => globalThis.axe.run());
         assert.deepEqual(violations.map(({ id, nodes }) => `${colorScheme} ${place} ${id}: ${nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" ")}`), []);
-        await shot(page, `${place.split("?")[0].split("/")[1] || "runs"}-${new URL(API + place).searchParams.get("tab") ?? "page"}-${colorScheme}`);
       }
     }
   },

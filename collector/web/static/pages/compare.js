@@ -118,7 +118,7 @@ function Names({ title, names }) {
   /** @type {[string, string[]][]} */
   const sides = [["only A", names.only_a], ["only B", names.only_b], ["both", names.both]];
   if (!sides.some(([, found]) => found.length)) return null;
-  return html`<h3>${title}</h3><dl class="details">${sides.map(([side, found]) => found.length > 0 && html`<dt>${side}</dt><dd>${found.join(", ")}</dd>`)}</dl>`;
+  return html`<h2>${title}</h2><dl class="details">${sides.map(([side, found]) => found.length > 0 && html`<dt>${side}</dt><dd>${found.join(", ")}</dd>`)}</dl>`;
 }
 
 /** A difference of lines. @param {{ text: string }} props */
