@@ -29,7 +29,6 @@ SCENARIOS = (
     "keyboard",
     "search",
     "hostile",
-    "accessible",
     "offline",
 )
 
@@ -63,6 +62,11 @@ def test_first_visit(data_dir: Path) -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_scenario(server: Server, scenario: str) -> None:
     played(server, scenario)
+
+
+@pytest.mark.timeout(600)
+def test_accessible(server: Server) -> None:
+    played(server, "accessible", 580)
 
 
 @pytest.mark.timeout(900)

@@ -6,7 +6,7 @@ import uPlot from "../vendor/uplot.js";
 import { get } from "../lib/api.js";
 import { count, duration, money, time } from "../lib/format.js";
 import { choose, usePlace } from "../lib/router.js";
-import { useAsked, useSize } from "../lib/use.js";
+import { useAsked, useScheme, useSize } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 
 /** @type {[string, string, (value: any) => string][]} */
@@ -40,7 +40,7 @@ export function Overview() {
         <label class="pick">Project <input value=${query.project ?? ""} onChange=${(/** @type {any} */ event) => choose({ project: event.target.value.trim() })} /></label>
       </div>
       ${!series.data || !sums.data ? html`<${Waiting} asked=${series.data ? sums : series} />` : !rows.length ? html`<div class="empty"><h2>Nothing in this time</h2><p>Runs of another time may be there: choose a longer one.</p></div>` : html`
-        <div class="plots">${PLOTS.map(([metric, label, written]) => html`<${Plot} key=${metric} label=${label} metric=${metric} rows=${series.data.data} by=${by} written=${written} since=${since.trim()} order=${rows.slice(0, MOST).map((row) => row.keys[by])} />`)}</div>
+        <div class="plots">${PLOTS.map(([metric, label, written]) => html`<${Plot} key=${metric} label=${label} metric=${metric} rows=${series.data.data} by=${by} written=${written} since=${since.trim()} names=${rows.map((row) => row.keys[by])} order=${largest(rows, metric).map((row) => row.keys[by])} />`)}</div>
         <table class="plain"><caption>Sums by ${by}</caption>
           <thead><tr><th scope="col">${by}</th>${PLOTS.map(([, label]) => html`<th scope="col">${label}</th>`)}</tr></thead>
           <tbody>${rows.map((row) => html`<tr><th scope="row">${row.keys[by] || "unknown"}</th>${PLOTS.map(([metric, , written]) => html`<td class="number">${written(row.values[metric])}</td>`)}</tr>`)}</tbody>
@@ -48,11 +48,34 @@ export function Overview() {
     </main>`;
 }
 
+/** Rows that have most of something. @param {any[]} rows @param {string} metric */
+const largest = (rows, metric) => rows.filter((row) => row.values[metric]).sort((one, other) => other.values[metric] - one.values[metric]).slice(0, MOST);
+
+/** A colour for each name of a plot: the same in every plot, unless two in one would be alike. @param {string[]} shown @param {string[]} names */
+function coloursOf(shown, names) {
+  /** @type {Map<string, string>} */
+  const found = new Map();
+  const free = new Set(COLOURS);
+  for (const name of shown) {
+    const usual = COLOURS[names.indexOf(name) % COLOURS.length];
+    const colour = free.has(usual) ? usual : /** @type {string} */ ([...free][0]);
+    free.delete(colour);
+    found.set(name, colour);
+  }
+  return found;
+}
+
+/** @param {number} at @param {number} span seconds that are shown @returns {string} */
+const tick = (at, span) => {
+  const when = new Date(at * 1000);
+  return span > 2 * 86_400 ? when.toLocaleDateString("sv").slice(5) : when.toLocaleTimeString("sv").slice(0, 5);
+};
+
 /** @type {Record<string, number>} */
 const UNIT_S = { h: 3600, d: 86_400 };
 
-/** @param {{ label: string, metric: string, rows: any[], by: string, written: (value: any) => string, order: string[], since: string }} props */
-function Plot({ label, metric, rows, by, written, order, since }) {
+/** @param {{ label: string, metric: string, rows: any[], by: string, written: (value: any) => string, names: string[], order: string[], since: string }} props `names` are all, which gives each its colour */
+function Plot({ label, metric, rows, by, written, names, order, since }) {
   const box = useRef(/** @type {any} */ (null));
   const { width } = useSize(box);
   const times = [...new Set(rows.map((row) => time(row.time) / 1000))].sort((one, other) => one - other);
@@ -62,6 +85,8 @@ function Plot({ label, metric, rows, by, written, order, since }) {
     const line = order.indexOf(row.keys[by]);
     if (line >= 0) lines[line][/** @type {number} */ (place.get(time(row.time) / 1000))] = row.values[metric];
   }
+  const colours = coloursOf(order, names);
+  const scheme = useScheme();
   const some = lines.map((line) => line.some((value) => value));
   const isEmpty = !some.some(Boolean);
   const [, length, unit] = /^-(\d+)([hd])$/.exec(since) ?? [];
@@ -72,7 +97,7 @@ function Plot({ label, metric, rows, by, written, order, since }) {
     const axis = { stroke: ink, grid: { stroke: faint, width: 1 }, ticks: { stroke: faint, width: 1 } };
     const plot = new uPlot({
       width, height: 170, legend: { show: false }, cursor: { drag: { x: false, y: false } },
-      series: [{}, ...order.map((name, index) => ({ label: name || "unknown", stroke: COLOURS[index], width: 2, points: { show: times.length < 40 } }))],
+      series: [{}, ...order.map((name) => ({ label: name || "unknown", stroke: colours.get(name), width: 2, points: { show: times.length < 40 } }))],
       scales: {
         x: { range: (/** @type {any} */ _, /** @type {number} */ first, /** @type {number} */ last) => {
           const now = Date.now() / 1000;
@@ -80,13 +105,13 @@ function Plot({ label, metric, rows, by, written, order, since }) {
         } },
         y: { range: (/** @type {any} */ _, /** @type {number} */ low, /** @type {number} */ high) => [Math.min(0, low ?? 0), (high || 1) * 1.1] },
       },
-      axes: [axis, { ...axis, size: 64, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map(written) }],
+      axes: [{ ...axis, values: (/** @type {any} */ shown, /** @type {number[]} */ values) => values.map((at) => tick(at, shown.scales.x.max - shown.scales.x.min)) }, { ...axis, size: 64, values: (/** @type {any} */ _, /** @type {number[]} */ values) => values.map(written) }],
     }, [times, ...lines], box.current);
     return () => plot.destroy();
-  }, [width, JSON.stringify([times, lines])]);
+  }, [width, scheme, JSON.stringify([times, lines])]);
   return html`
     <figure class="plot"><figcaption>${label}</figcaption>
       <div ref=${box}>${isEmpty && html`<p class="dim">none</p>`}</div>
-      ${!isEmpty && html`<p class="legend">${order.map((name, index) => some[index] && html`<span><svg width="10" height="10" aria-hidden="true"><rect width="10" height="10" fill=${COLOURS[index]} /></svg> ${name || "unknown"}</span>`)}</p>`}
+      ${!isEmpty && html`<p class="legend">${order.map((name, index) => some[index] && html`<span><svg width="10" height="10" aria-hidden="true"><rect width="10" height="10" fill=${colours.get(name)} /></svg> ${name || "unknown"}</span>`)}</p>`}
     </figure>`;
 }

@@ -32,11 +32,11 @@ export function Graph({ path, version }) {
           const from = /** @type {any} */ (places.get(edge.source));
           const to = /** @type {any} */ (places.get(edge.target));
           const forth = to.x > from.x;
-          const x1 = from.x + (forth ? BOX : BOX / 2);
-          const y1 = from.y + 20;
-          const x2 = to.x + (forth ? 0 : BOX / 2);
-          const y2 = to.y + (forth ? 20 : 40);
-          const bend = forth ? `C ${x1 + 30} ${y1}, ${x2 - 30} ${y2}` : `C ${x1 + 130} ${y1 + 30}, ${x2 + 130} ${y2 - 10}`;
+          const x1 = from.x + BOX;
+          const y1 = from.y + (forth ? 20 : 12);
+          const x2 = to.x + (forth ? 0 : BOX);
+          const y2 = to.y + (forth ? 20 : 28);
+          const bend = forth ? `C ${x1 + 30} ${y1}, ${x2 - 30} ${y2}` : `C ${x1 + 50} ${y1}, ${x2 + 50} ${y2}`;
           return html`<g><path class=${`edge ${edge.type}`} d=${`M ${x1} ${y1} ${bend}, ${x2} ${y2}`} stroke-width=${1 + (4 * edge.count) / most} />
             <title>${`${from.node.name} ${edge.type} ${to.node.name}: ${edge.count} times`}</title></g>`;
         })}
