@@ -38,8 +38,10 @@ _NONE_LISTED = re.compile(
 )
 """Has a colon, which is looked for before."""
 _ACKNOWLEDGES = re.compile(
-    r"\b(?:ok|success|successful|successfully|updated|created|saved|written|done|sent|deleted|added|completed|accepted"
-    r"|typed|clicked|entered|filled|inserted|removed|moved|logged|recorded|booked|scheduled|submitted|uploaded|applied)\b"
+    r"\b(?:ok|success|successful|successfully|updated|created|saved|written|done|sent|deleted|added|completed|accepted)\b"
+    # Words of stories too, but for how they begin.
+    r"|^\W*(?:\w+ ){0,4}(?:typed|clicked|entered|filled|inserted|removed|moved|logged|recorded|booked|scheduled|"
+    r"submitted|uploaded|applied)\b"
 )
 _ASKS = re.compile(
     r"search|find|query|lookup|look_up|get|list|retriev|fetch|read|select|grep|scan|browse|sql", re.IGNORECASE
