@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from collector.callindex import CallIndex
-from collector.loops import Watch
+from collector.loops import WarningKey, Watch
 from collector.pace import Cost, Pace
 from mappers.assemble import LIST_PRICES, assemble
 from mappers.filling import Price
@@ -24,6 +24,8 @@ from sinks.base import RunKey, SinkError
 
 log = logging.getLogger(__name__)
 
+Tell = Callable[[Sequence[Warning], Sequence[Run], Mapping[WarningKey, Warning]], None]
+"""Is told of warnings that were stored, with the runs that they may be in and what was said of them before."""
 EventKey = tuple[str, int]
 """(span_id, seq)"""
 
@@ -61,6 +63,8 @@ class Derived:
     `events` that have such fields, they are copies: later batches settle them anew while these are written."""
     warnings: list[Warning] = field(default_factory=list)
     """New, changed and retracted ones."""
+    before: dict[WarningKey, Warning] = field(default_factory=dict)
+    """What was said of these before."""
     new: dict[RunKey, New] = field(default_factory=dict)
     """By run."""
 
@@ -338,7 +342,7 @@ class Deriver:
         except Exception:  # runs must be seen even if what is wrong with them can not
             log.exception("loops can not be looked for in a batch; its runs are stored")
             return
-        derived.warnings = watched.warnings
+        derived.warnings, derived.before = watched.warnings, watched.before
         derived.runs += watched.runs
 
     def _load(self, keys: Iterable[RunKey], batch: int) -> set[RunKey]:

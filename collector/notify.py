@@ -20,17 +20,20 @@ import ssl
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
 from collector.api.render import warning_document
 from collector.config import Webhook
+from collector.loops import WarningKey
 from mappers.model import Run, Warning
 
 log = logging.getLogger(__name__)
 
+NOTHING_SAID: Mapping[WarningKey, Warning] = MappingProxyType({})
 SEVERITIES = ("info", "warning", "critical")
 TIMEOUT_S = 10.0
 ATTEMPTS = 6
@@ -125,8 +128,14 @@ class Notifier:
             "queued": self._queue.qsize(),
         }
 
-    def tell(self, warnings: Iterable[Warning], runs: Iterable[Run]) -> None:
-        """Takes warnings that were just stored. Called from one thread at a time; does not wait."""
+    def tell(
+        self,
+        warnings: Iterable[Warning],
+        runs: Iterable[Run],
+        before: Mapping[WarningKey, Warning] = NOTHING_SAID,
+    ) -> None:
+        """Takes warnings that were just stored, and what was said of them before, which a restart does not make
+        forgotten. Called from one thread at a time; does not wait."""
         if not self._webhooks:
             return
         names = {run.run_id: run.name for run in runs}
@@ -136,7 +145,7 @@ class Notifier:
         for warning in warnings:
             if warning.state == "retracted" and _identity(warning) in standing:
                 continue
-            change = self._change(warning) if warning.primary else None
+            change = self._change(warning, before.get(_identity(warning))) if warning.primary else None
             if change is None:
                 continue
             notice = Notice(change, warning, names.get(warning.run_id, ""))
@@ -159,9 +168,11 @@ class Notifier:
             self._queue.put_nowait(None)
         self._thread.join(max(0.0, deadline - time.monotonic()) + 0.1)
 
-    def _change(self, warning: Warning) -> str | None:
+    def _change(self, warning: Warning, stored: Warning | None) -> str | None:
         key = _identity(warning)
         before = self._last.get(key)
+        if before is None and stored is not None:
+            before = stored.severity, stored.state
         self._last[key] = warning.severity, warning.state
         self._last.move_to_end(key)
         while len(self._last) > MAX_REMEMBERED:
@@ -210,7 +221,7 @@ class Notifier:
         self.failed += 1
 
 
-def _identity(warning: Warning) -> tuple[str, str]:
+def _identity(warning: Warning) -> WarningKey:
     return warning.tenant, warning.warning_id
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from collector.clocks import settle_times
-from collector.deriver import Derived, Deriver, EventKey
+from collector.deriver import Derived, Deriver, EventKey, Tell
 from collector.flow import Flow
 from collector.journal import Record
 from collector.otlp import decode_logs, parse_traces, spans_of
@@ -16,7 +16,7 @@ from collector.pipeline import Prepared
 from collector.redaction import Redaction
 from collector.sent import Received
 from collector.tombstones import Tombstones, record_key, span_key
-from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Run, Span, Warning
+from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Span
 from mappers.normalize import Normalizer
 from mappers.project import project_of
 from mappers.records import RecordReader
@@ -56,7 +56,7 @@ class Derivation:
         deriver: Deriver,
         rows: RowStore,
         totals: Totals,
-        tell: Callable[[Sequence[Warning], Sequence[Run]], None] = lambda warnings, runs: None,
+        tell: Tell = lambda warnings, runs, before: None,
         tombstones: Tombstones | None = None,
     ) -> None:
         self._deriver = deriver
@@ -98,7 +98,7 @@ class Derivation:
             self._totals.runs += derived.new_runs
             stored_hook(derived)
             if derived.warnings:
-                self._tell(derived.warnings, derived.runs)
+                self._tell(derived.warnings, derived.runs, derived.before)
 
         def discard(lost: Sequence[Event]) -> None:
             self._totals.spans -= sum(event.seq == 0 for event in lost)

@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Protocol
 
-from collector.deriver import Derived
+from collector.deriver import Derived, Tell
 from collector.loops import Watch
 from collector.loops.ownership import owner
-from mappers.model import Event, Run, Warning
+from mappers.model import Event, Run
 from sinks.base import Batch, RunKey, Sink, SinkError
 from sinks.clickhouse.instances import Instance
 from sinks.clickhouse.queries.sweeping import Touched
@@ -78,7 +78,7 @@ class Sweeper:
         derive: Callable[[Sequence[RunKey], Watch], Derived],
         rows: Callable[[Sequence[Event]], Sequence[Event]],
         sink: Sink,
-        tell: Callable[[Sequence[Warning], Sequence[Run]], None] = lambda warnings, runs: None,
+        tell: Tell = lambda warnings, runs, before: None,
         *,
         swept: Callable[[], None] = lambda: None,
         interval_s: float = 5.0,
@@ -162,7 +162,7 @@ class Sweeper:
         if events or changed or derived.warnings:
             self._sink.write(Batch(events=events, runs=changed, warnings=derived.warnings))
         if derived.warnings:
-            self._tell(derived.warnings, derived.runs)
+            self._tell(derived.warnings, derived.runs, derived.before)
         self._seen |= {(run.tenant, run.run_id): run for run in runs}
 
     def _changed(self, runs: Sequence[Run]) -> list[Run]:

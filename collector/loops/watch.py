@@ -25,12 +25,18 @@ MAX_REMEMBERED = 20_000
 """Runs and threads of which is remembered what was said."""
 
 
+WarningKey = tuple[str, str]
+"""(tenant, warning id)"""
+
+
 @dataclass(slots=True)
 class Watched:
     """What changed."""
 
     warnings: list[Warning] = field(default_factory=list)
     """New, changed and retracted ones."""
+    before: dict[WarningKey, Warning] = field(default_factory=dict)
+    """What was said of these before, of those that are not new."""
     runs: list[Run] = field(default_factory=list)
     """Runs that were not touched, but whose warnings and health changed."""
 
@@ -181,6 +187,9 @@ class LoopWatch:
             self._standing.setdefault((now.tenant, now.run_id), {})[identity] = now
         self._said[key] = current
         watched.warnings += changed
+        watched.before |= {
+            (key[0], one.warning_id): said[one.warning_id] for one in changed if one.warning_id in said
+        }
         affected.update((warning.tenant, warning.run_id) for warning in changed)
 
     def _judge(self, run: Run) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from collector.deriver import Deriver, compact
+from collector.deriver import Derived, Deriver, compact
 from collector.loops import LoopWatch
 from mappers.loops.configure import configured
 from mappers.loops.detectors import LOOP, WASTE
@@ -44,12 +44,13 @@ class Collector:
         watch = LoopWatch(self._engine, self.store)
         self._deriver = Deriver(self.store, max_events=self._max_events, watch=watch)
 
-    def take(self, spans: Sequence[Span]) -> None:
+    def take(self, spans: Sequence[Span]) -> Derived:
         self._batch += 1
         events = [self._normalizer.normalize(span) for span in spans]
         derived = self._deriver.derive(events, batch=self._batch, stored=self._batch - 1)
         self.store.write(derived)
         compact(derived.events)
+        return derived
 
     def take_logs(self, records: Sequence[LogRecord]) -> None:
         self._batch += 1
@@ -328,6 +329,17 @@ def test_a_loop_over_the_runs_of_a_session_is_carried_by_the_latest(
     assert warning.evidence[0] == f"{1:032x}/{1:016x}.end"
     assert collector.store.runs[f"{5:032x}"].counts.warnings == 1
     assert sum(run.counts.warnings for run in collector.store.runs.values()) == 1
+
+
+def test_a_warning_that_grows_after_a_restart_is_known_to_be_no_new_one() -> None:
+    collector = Collector()
+    spans = looping_run()
+    first = collector.take(spans[:12])
+    assert first.warnings
+    assert not first.before
+    collector.restart()
+    later = collector.take(spans[12:14])
+    assert {("", warning.warning_id) for warning in later.warnings} == later.before.keys()
 
 
 def test_a_run_that_is_only_judged_again_keeps_what_it_was_settled_to() -> None:

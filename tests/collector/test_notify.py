@@ -107,6 +107,14 @@ def test_one_word_for_each_incident_and_change(hook: Hook) -> None:
     assert json.loads(hook.heard[0][1])["run"] == {"run_id": "r" * 32, "name": "agent", "project": "shop"}
 
 
+def test_what_was_said_before_a_restart_is_not_said_again(hook: Hook) -> None:
+    grown = replace(WARNING, warning_id="y", severity="critical")
+    before = {("", WARNING.warning_id): WARNING, ("", "y"): replace(grown, severity="info")}
+    with notifier(hook) as target:
+        target.tell([replace(WARNING, count=7), grown], [RUN], before)
+    assert changes(hook) == ["escalated"]
+
+
 def test_a_loop_that_moves_on_with_its_session_is_no_other_one(hook: Hook) -> None:
     with notifier(hook) as target:
         target.tell([WARNING], [RUN])

@@ -84,7 +84,7 @@ class Replica:
             lambda runs, watch: Deriver(reader, max_events=0, watch=watch).rederive(runs),
             self._derivation.rewritten,
             self._sink,
-            lambda warnings, runs: self.told.extend(warnings),
+            lambda warnings, runs, before: self.told.extend(warnings),
         )
 
     def take(self, spans: Sequence[Span]) -> None:
