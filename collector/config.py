@@ -817,6 +817,29 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     tree[path[-1]] = value
 
 
+class _Alone(Settings):
+    """What a document says, and nothing else: no variables are read."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def problems_in(document: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
+    """The configuration that a document alone makes, and what is wrong with it, a line for each thing."""
+    try:
+        return _Alone(**document), []
+    except (ValidationError, SettingsError) as error:
+        return None, _lines(error) if isinstance(error, ValidationError) else [str(error)]
+
+
 def _lines(error: ValidationError) -> list[str]:
     lines = []
     for item in error.errors(include_url=False, include_input=False):

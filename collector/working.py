@@ -171,6 +171,7 @@ async def open_working(
         ),
         health,
         normalizer=understanding.normalizer,
+        settings=lambda: reloadable.settings,
         keys=receiving.keys,
         metrics=metrics.text,
         taps=taps,

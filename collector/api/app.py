@@ -18,6 +18,7 @@ from collector.api.answering import Numbered, OnePath, by_path
 from collector.api.assistants import AssistantRoutes
 from collector.api.base import READERS, Api, Routes, RouteTable
 from collector.api.comparison import ComparisonRoutes
+from collector.api.configuration import ConfigurationRoutes
 from collector.api.contents import ContentRoutes
 from collector.api.database import DatabaseRoutes
 from collector.api.deletions import DeletionRoutes
@@ -80,6 +81,7 @@ PARTS: tuple[type[Routes], ...] = (
     PluginRoutes,
     TokenRoutes,
     DatabaseRoutes,
+    ConfigurationRoutes,
     StreamRoutes,
     TapRoutes,
     JaegerRoutes,

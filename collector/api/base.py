@@ -18,7 +18,7 @@ from collector.api.declaring import Route
 from collector.api.problems import Problem
 from collector.api.trace_ids import trace_id_of
 from collector.api.transfer import FINAL
-from collector.config import RedactionSettings
+from collector.config import RedactionSettings, Settings
 from collector.erasure import Erasures
 from collector.gate import Caller, forbidden
 from collector.intake import Intake
@@ -54,6 +54,8 @@ class Api:
     clock_ns: Callable[[], int] = time.time_ns
     normalizer: Callable[[], Normalizer] = Normalizer
     """Makes one that reads as those of the pipelines do."""
+    settings: Callable[[], Settings] | None = None
+    """The configuration that holds."""
     keys: Keys | None = None
     intake: Intake | None = None
     erasures: Erasures | None = None

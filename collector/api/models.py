@@ -779,6 +779,23 @@ class Mapping(TypedDict):
     duplicate_of: str | None
 
 
+# --------------------------------------------------------------------------- the configuration
+
+
+class Configuration(TypedDict):
+    """The configuration as it holds, without secrets."""
+
+    config: dict[str, Any]
+
+
+class ConfigurationCheck(TypedDict):
+    """Whether a configuration could be used."""
+
+    valid: bool
+    problems: list[str]
+    """Each with its setting."""
+
+
 # --------------------------------------------------------------------------- keys
 
 

@@ -187,6 +187,7 @@ def test_no_route_shows_a_run_of_another_project_or_tenant(guarded: Guarded) -> 
     assert guarded.over("http", {"x-api-key": guarded.secrets["acme"]}, 0x7150002) == "ok"
     guarded.server.settled()
     names = {"span_id": "0" * 16, "event_id": "0" * 16 + ".end", "field": "input"}
+    needed = {"/runs/{run_id}/previews": "?ids=" + "0" * 16}
     paths = [
         route.path.removeprefix("/api/v1")
         for route in routes_of(Api.__new__(Api))
@@ -196,7 +197,8 @@ def test_no_route_shows_a_run_of_another_project_or_tenant(guarded: Guarded) -> 
     for path in paths:
         for number in (0x7150001, 0x7150002):
             run_id = (b"http" + number.to_bytes(12, "big")).hex()
-            answer = guarded.api("shop admin", "GET", path.format(run_id=run_id, **names))
+            asked = path.format(run_id=run_id, **names) + needed.get(path, "")
+            answer = guarded.api("shop admin", "GET", asked)
             assert answer.status_code == 404, path
             assert run_id in answer.json()["detail"]
 
@@ -497,3 +499,23 @@ def test_exporters_of_others_name_their_project(guarded: Guarded, transport: str
     guarded.server.settled()
     run_id = (b"http" + number.to_bytes(12, "big")).hex()
     assert guarded.server.get(f"/runs/{run_id}")["project"] == "theirs"
+
+
+def test_the_configuration_is_the_owners_and_holds_no_secret(server: Server) -> None:
+    config = server.get("/config")["config"]
+    assert config["journal"]["ack"] == "fsync"
+    assert TOKEN not in json.dumps(config)
+    assert "properties" in server.get("/config/schema")
+    assert {"name": "otlp", "transports": ["grpc", "http"], "stability": "stable"} in server.get(
+        "/config/components"
+    )["receivers"]
+    good = server.api.post("/api/v1/config:validate", json={"journal": {"ack": "write"}}).json()
+    assert good == {"valid": True, "problems": []}
+    wrong = server.api.post("/api/v1/config:validate", json={"journal": {"akc": 1}, "loops": {"replicas": 2}})
+    assert (wrong.json()["valid"], wrong.json()["problems"][0][:24]) == (False, "journal.akc: unknown key")
+    _, secret = Keys(keys_file(server.data_dir)).create("boss", [Scope.ADMIN])
+    time.sleep(1.1)
+    asked = httpx.get(
+        f"{server.endpoints['api']}/api/v1/config", headers={"Authorization": f"Bearer {secret}"}
+    )
+    assert asked.status_code == 403
