@@ -1,5 +1,5 @@
-"""Three collectors on one store, one of them killed again and again under load: nothing acknowledged is lost or counted
-twice, and every run is derived, while one is away as after it is back.
+"""Three collectors on one store, one of them killed again and again under load, and now and then the store: nothing
+acknowledged is lost or counted twice, and every run is derived, while one is away as after it is back.
 
 Run by `make chaos`; `CHAOS_ROUNDS` sets how often one is killed (12).
 """
@@ -77,6 +77,10 @@ def test_one_of_three_may_be_killed_at_any_time(tmp_path: Path) -> None:
         worker.start()
     for round_number in range(rounds):
         time.sleep(chance.uniform(1, 3))
+        if round_number % 4 == 3:  # and so may the store be
+            front.kill()
+            time.sleep(chance.uniform(0, 2))
+            front.start()
         victim = chance.choice(servers)
         victim.kill()
         # Every third time it stays away for so long that the others take over what it owned.

@@ -612,7 +612,7 @@ def test_another_collector_comes_to_the_same_runs(server: Server, data_dir: Path
         files: {{path: "{tmp_path / "files"}"}}
     """
     first = Server(data_dir, "--config", config).start()
-    chosen = [one for one in scenarios() if not any(is_json(file) for file in (*one.traces, *one.logs))][::30]
+    chosen = [one for one in scenarios() if not any(is_json(file) for file in (*one.traces, *one.logs))][::60]
     for number, scenario in enumerate(chosen):
         for signal, files in (("traces", scenario.traces), ("logs", scenario.logs)):
             for captured in files:

@@ -18,32 +18,24 @@ from tests.server import Server
 SCENARIOS: Sequence[Scenario] = [
     *select(
         "openinference/langchain/handoff",
-        "traceloop/anthropic/err429",
         "gen_ai/openai-v2-events/tools",
         "openinference/openai-agents/loop",
-        "traceloop/openai/loop",
     )
 ]
 SALT = 0x5A
 
 
 @pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    running = Front(tmp_path_factory.mktemp("shared") / "store").start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def two(front: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """Both come to the empty store at once."""
     directory = tmp_path_factory.mktemp("replicas")
+    front = Front(directory / "store").start()
     servers = [
         Server(
             directory / name,
             *("--set", f"sinks.clickhouse.url={front.url}"),
             *("--set", "sinks.clickhouse.batch.flush_timeout=100ms"),
-            *("--set", "loops.replicas=2", "--set", "loops.sweep_interval=500ms"),
+            *("--set", "loops.replicas=2", "--set", "loops.sweep_interval=1s"),
         )
         for name in ("a", "b")
     ]
@@ -52,6 +44,7 @@ def two(front: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list
     for server in servers:
         assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
+    front.stop()
 
 
 def at_once(calls: Sequence[Callable[[], object]]) -> None:
@@ -68,7 +61,7 @@ def agrees(said: Callable[[], object], wanted: object, seconds: float = 20) -> N
     while (found := said()) != wanted:
         if time.monotonic() > deadline:
             assert found == wanted
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def told(server: Server, project: str) -> dict[str, Any]:
@@ -143,7 +136,7 @@ def test_a_run_that_one_deletes_is_gone_for_the_other(two: list[Server]) -> None
 
 
 def test_one_that_is_killed_loses_nothing_that_it_acknowledged(two: list[Server]) -> None:
-    bodies = [renamed(SCENARIOS[0].traces[0].read_bytes(), salt) for salt in range(0x60, 0x68)]
+    bodies = [renamed(SCENARIOS[0].traces[0].read_bytes(), salt) for salt in range(0x60, 0x63)]
     for number, body in enumerate(bodies):
         for part in one_by_one(body, number):
             http_protobuf(two[number % 2], part, "killed")
@@ -159,24 +152,3 @@ def test_one_that_is_killed_loses_nothing_that_it_acknowledged(two: list[Server]
             lambda one=one: sum(run["counts"]["spans"] for run in one.runs(project="killed", include="all")),
             spans * len(bodies),
         )
-
-
-def test_a_store_that_is_killed_costs_nothing(two: list[Server], front: Front) -> None:
-    bodies = [renamed(SCENARIOS[0].traces[0].read_bytes(), salt) for salt in range(0x70, 0x74)]
-    parts = [part for number, body in enumerate(bodies) for part in one_by_one(body, number)]
-    for number, part in enumerate(parts):
-        if number == len(parts) // 3:
-            front.kill()
-        if number == 2 * len(parts) // 3:
-            front.start()
-        http_protobuf(two[number % 2], part, "outage")
-    for one in two:
-        one.settled(60)
-    for one in two:
-        agrees(
-            lambda one=one: sum(run["counts"]["spans"] for run in one.runs(project="outage", include="all")),
-            len(parts),
-        )
-    assert front.query("SELECT count() FROM otel.otel_traces FINAL WHERE Project = 'outage'") == [
-        [len(parts)]
-    ]

@@ -86,11 +86,9 @@ def test_a_view_that_fills_a_spread_table_works_on_each_servers_part() -> None:
 sink, reader, trace_id = on_one_server.sink, on_one_server.reader, on_one_server.trace_id
 test_event = on_one_server.test_an_event_is_read_as_it_was_written
 test_run = on_one_server.test_a_run_is_read_as_it_was_written
-test_warning = on_one_server.test_a_warning_is_read_as_it_was_written
 test_span = on_one_server.test_a_span_keeps_everything_it_came_with
 test_record = on_one_server.test_a_log_record_is_stored_once_however_often_it_comes
 test_columns = on_one_server.test_every_column_is_written_or_made_by_the_engine
-test_pages = on_one_server.test_pages_are_complete_although_versions_crowd_them
 test_age = expiry.test_age_is_counted_from_the_arrival_and_pinned_runs_stay
 test_token = on_one_server.test_a_batch_under_a_known_token_leaves_no_second_row
 
