@@ -846,6 +846,10 @@ def _lines(error: ValidationError) -> list[str]:
         where = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             lines.append(f"{where}: unknown key{_advice(item['loc'])}")
+        elif item["type"].startswith("byte_size"):
+            lines.append(
+                f"{where}: a size is a number of bytes, or a number and a unit: 512KiB, 64MiB, 10GiB"
+            )
         else:
             lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
     return lines

@@ -125,28 +125,29 @@ def locked(file: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read(file: Path) -> Iterator[tuple[bytes, Letter]]:
-    """Every letter with the line that holds it, oldest first. A line that is none is left out."""
+def read(file: Path, damaged: Callable[[int], None] = lambda number: None) -> Iterator[tuple[bytes, Letter]]:
+    """Every letter with the line that holds it, oldest first. A line that is none is left out; `damaged` is told its
+    number, from 1 on."""
     try:
         opened = file.open("rb")
     except FileNotFoundError:
         return
     with opened:
-        for line in opened:
+        for number, line in enumerate(opened, 1):
             try:
                 found = orjson.loads(line)
                 header = Header(
-                    found["received_ns"],
-                    found["tenant"],
-                    found["project"],
-                    found["transport"],
-                    found["items"],
+                    int(found["received_ns"]),
+                    str(found["tenant"]),
+                    str(found["project"]),
+                    str(found["transport"]),
+                    int(found["items"]),
                 )
                 body = base64.b64decode(found["body"])
                 record = Record(found["sequence"], header, body)
                 yield line, Letter(record, found["signal"], found["reason"], found.get("json", False))
             except (ValueError, KeyError, TypeError):
-                continue
+                damaged(number)
 
 
 def remove(file: Path, lines: set[bytes]) -> None:

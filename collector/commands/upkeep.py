@@ -136,13 +136,17 @@ def dead_letter() -> None:
 @dead_letter.command("ls")
 @_DATA_DIR
 def list_letters(data_dir: Path | None) -> None:
-    """What is kept, oldest first, with the reason."""
+    """What is kept, oldest first, with the reason; exits 65 if some of it can not be read."""
     from collector.deadletter import read
 
-    for _, letter in read(_letters_file(data_dir)):
+    file = _letters_file(data_dir)
+    damaged: list[int] = []
+    for _, letter in read(file, damaged.append):
         header = letter.record.header
         came = datetime.fromtimestamp(header.received_ns / 1e9, UTC).isoformat(timespec="milliseconds")
         click.echo(f"{came}  {letter.signal}  {header.items} items  {header.project or '-'}  {letter.reason}")
+    if damaged:
+        fail(f"{file}: no dead letter in line {', '.join(map(str, damaged))}", EX_DATAERR)
 
 
 @dead_letter.command("replay")
@@ -159,21 +163,32 @@ def replay_letters(data_dir: Path | None, to: str | None, key: str | None, as_ke
 
     file = _letters_file(data_dir)
     taken: set[bytes] = set()
+    refused: list[str] = []
     with _sender(data_dir, to, key, as_key) as sender:
         try:
             for line, letter in list(read(file)):
-                sender.send(letter.signal, letter.record.header, letter.record.body, json=letter.json)
-                taken.add(line)
+                try:
+                    sender.send(letter.signal, letter.record.header, letter.record.body, json=letter.json)
+                except _NotTakenError as error:
+                    refused.append(error.message)
+                else:
+                    taken.add(line)
         finally:
             if taken:
                 remove(file, taken)
     click.echo(f"{len(taken)} sent")
+    if refused:
+        raise click.ClickException(f"{len(refused)} stay; {refused[0]}")
 
 
 def _letters_file(data_dir: Path | None) -> Path:
     from collector.deadletter import DEAD_LETTERS
 
     return _directory(data_dir) / DEAD_LETTERS
+
+
+class _NotTakenError(click.ClickException):
+    """This request is wrong in itself; others may be taken."""
 
 
 class _Sender:
@@ -203,7 +218,8 @@ class _Sender:
             time.sleep(1)
         status, said = answer
         if status != 200:
-            raise click.ClickException(f"after {self.sent} sent: answered {status}{said and f', {said}'}")
+            failed = _NotTakenError if status in (400, 413) else click.ClickException
+            raise failed(f"after {self.sent} sent: answered {status}{said and f', {said}'}")
         self.sent += 1
 
     def _post(self, path: str, body: bytes, headers: dict[str, bytes]) -> tuple[int, str]:

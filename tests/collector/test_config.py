@@ -174,7 +174,10 @@ def test_what_stands_in_a_variable_stays_text_until_its_setting_reads_it(
         ("proxy: &a {local: *a}", "yaml: it holds itself"),
         ("[" * 5000, "yaml: it is nested too deeply"),
         ("token: '${env:A'", "token: a reference is written ${env:NAME}"),
-        ("receivers: {otlp: {limits: {span_bytes: many}}}", "receivers.otlp.limits.span_bytes: "),
+        (
+            "receivers: {otlp: {limits: {span_bytes: many}}}",
+            "receivers.otlp.limits.span_bytes: a size is a number of bytes, or",
+        ),
         (
             "receivers: {otlp: {protocols: {http: {tls: {cert_file: a}}}}}",
             "cert_file and key_file belong together",

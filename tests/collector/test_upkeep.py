@@ -94,7 +94,9 @@ def test_dead_letters_are_listed_and_replayed(tmp_path: Path, server: Server) ->
     header = Header(1_790_000_000 * 10**9, project="mended", items=3)
     letters.keep([Letter(Record(7, header, BODY), "traces", "Code: 53. Type mismatch")])
     letters.keep([Letter(Record(8, header, b"\xff"), "traces", "can not be decoded")])
+    letters.keep([Letter(Record(9, header, request(0x6200004).SerializeToString()), "traces", "later")])
     shown = run("dead-letter", "ls", "--data-dir", str(tmp_path))
+    assert shown.exit_code == 0
     assert "2026-09-21T14:13:20.000+00:00  traces  3 items  mended  Code: 53. Type mismatch" in shown.output
     replayed = run("dead-letter", "replay", "--data-dir", str(tmp_path), "--to", server.endpoints["http"])
     assert replayed.exit_code == 1
@@ -102,7 +104,19 @@ def test_dead_letters_are_listed_and_replayed(tmp_path: Path, server: Server) ->
     assert [letter.record.sequence for _, letter in read(file)] == [8]
     assert file.stat().st_mode & 0o077 == 0
     server.settled()
-    assert sum(run["counts"]["spans"] for run in server.runs(project="mended", include="all")) == 3
+    assert sum(run["counts"]["spans"] for run in server.runs(project="mended", include="all")) == 4
+
+
+def test_lines_that_are_no_dead_letters_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "dead-letters.jsonl"
+    letters = DeadLetters(file, lambda signal, body, project: body)
+    letters.keep([Letter(Record(7, Header(1), b""), "traces", "a reason")])
+    with file.open("ab") as more:
+        more.write(b"garbage\n7\n" + file.read_bytes().replace(b'"received_ns":1', b'"received_ns":"x"'))
+    shown = run("dead-letter", "ls", "--data-dir", str(tmp_path))
+    assert shown.exit_code == 65
+    assert shown.output.count("a reason") == 1
+    assert "no dead letter in line 2, 3, 4" in shown.output
 
 
 @pytest.fixture
