@@ -224,6 +224,8 @@ class Live:
         self._follows = False
         self._with_content = False
         """Somebody has wanted content since it follows."""
+        self._with_events = False
+        """Somebody has wanted entries since it follows: those of a page that follows runs would cost the most."""
         self._left_at = 0.0
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
         self._ended = False
@@ -245,6 +247,7 @@ class Live:
                 self._number += 1
                 self._follows = True
             self._with_content |= interest.content
+            self._with_events |= "event" in interest.types
             self._catch_up(listener, after)
             self._listeners += (listener,)
         return listener
@@ -286,6 +289,7 @@ class Live:
         self._kept.clear()
         self._kept_bytes = 0
         self._with_content = False
+        self._with_events = False
         self._known.clear()
 
     # ------------------------------------------------------------------- telling
@@ -333,7 +337,7 @@ class Live:
                 stands[warning.warning_id] = (warning.type, warning.severity)
         words: list[Word] = []
         gap: Gap | None = None
-        for event in batch.events:
+        for event in batch.events if self._with_events else ():
             run = runs.get((event.tenant, event.run_id))
             if run is None or event.part:
                 continue

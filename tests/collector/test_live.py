@@ -114,6 +114,7 @@ def test_who_comes_back_hears_what_is_kept_and_what_is_not(live: Live) -> None:
     live.written(batch("b"))
     words, gap = listen(live, live.id_of(last), types=("run",)).take()
     assert ([word.run.run_id for word in words], gap) == (["b"], None)
+    listen(live)  # entries are told to it, and fill what is kept
     for _ in range(MOST_KEPT // 900 + 1):
         live.written(batch("c", events=450))
     assert listen(live, f"{live.id}-{'9' * 5000}").take()[1] is not None
@@ -142,6 +143,17 @@ def test_batches_cost_nothing_when_nobody_listens(live: Live) -> None:
             raise AssertionError(name)
 
     live.written(Untouched())  # type: ignore[arg-type]  # fails if it is looked at
+
+
+def test_entries_cost_nothing_when_nobody_wants_them(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries: list[Event] = []
+    monkeypatch.setattr("collector.live.entries_of", lambda event: entries.append(event) or ())
+    runs = listen(live, types=("run", "warning"))
+    live.written(batch(events=5))
+    assert (heard(runs), entries) == (["run.started"], [])
+    listen(live)
+    live.written(batch(events=5))
+    assert len(entries) == 5
 
 
 def test_a_batch_that_can_not_be_told_is_no_fault_of_the_pipeline(live: Live) -> None:

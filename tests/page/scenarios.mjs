@@ -57,7 +57,7 @@ const scenarios = {
     await stored(looping("first agent"), 13);
     await page.getByRole("link", { name: "first agent" }).waitFor();
     await page.getByRole("link", { name: "first agent" }).click();
-    await page.locator(".says", { hasText: "`web_search` was called 6 times" }).waitFor();
+    await page.locator(".says", { hasText: "web_search was called 6 times" }).waitFor();
     await shot(page, "run");
     assert.deepEqual(errors, []);
   },

@@ -4,7 +4,7 @@
 import { html } from "../vendor/preact.js";
 import { address, get } from "../lib/api.js";
 import { duration, line, money, whole } from "../lib/format.js";
-import { choose } from "../lib/router.js";
+import { Link, choose } from "../lib/router.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "./asked.js";
 import { Badge, Kind } from "./badges.js";
@@ -49,6 +49,7 @@ export function EventPanel({ run, path, id, view }) {
         <div class="tabs small" role="tablist" aria-label="Views of the event">
           ${VIEWS.map(([name, label]) => html`<button type="button" role="tab" aria-selected=${view === name} onClick=${() => choose({ panel: name }, { replace: true })}>${label}</button>`)}
         </div>
+        ${view === "content" && event.kind === "LLM" && !event.input && !event.output && html`<p class="dim">Programs often send no content unless they are told to: set <code>OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true</code> where it runs. It is missing here too where <${Link} to="/settings">redaction</${Link}> keeps it out.</p>`}
         ${view === "content" && html`<h3>Input</h3><${Content} value=${event.input} /><h3>Output</h3><${Content} value=${event.output} />`}
         ${view === "details" && html`<${Details} event=${event} />`}
         ${view === "raw" && html`<${Raw} place=${place} span=${event.span_id} />`}
