@@ -152,7 +152,7 @@ def read_body_filter(body: dict[str, Any]) -> Condition:
     return Every(parts)
 
 
-async def read_json(request: Request) -> dict[str, Any]:
+async def read_json(request: Request, most_bytes: int = MAX_BODY_BYTES) -> dict[str, Any]:
     """The request's body, a JSON object.
 
     Raises:
@@ -161,8 +161,8 @@ async def read_json(request: Request) -> dict[str, Any]:
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Problem(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
+        if len(body) > most_bytes:
+            raise Problem(413, f"The body is longer than {most_bytes} bytes.")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -25,6 +25,7 @@ from collector.api.looplens.documents import (
 )
 from collector.api.looplens.taking import Owner, Taking
 from collector.api.problems import Problem
+from collector.api.queries import read_json
 from collector.api.render import rfc3339
 from collector.importing.documents import NotImportableError
 from collector.importing.looplens import trace_id_of
@@ -247,15 +248,4 @@ async def _body(request: Request) -> dict[str, Any]:
     """Raises: Problem (413, 415, 400). Only JSON is taken that says so: pages elsewhere can not send that."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise Problem(415, "Send application/json.")
-    taken = b""
-    async for piece in request.stream():
-        taken += piece
-        if len(taken) > MOST_BYTES:
-            raise Problem(413, f"The body is longer than {MOST_BYTES} bytes.")
-    try:
-        document = orjson.loads(taken)
-    except orjson.JSONDecodeError as error:
-        raise Problem(400, f"The body is no JSON: {error}.") from None
-    if not isinstance(document, dict):
-        raise Problem(400, "The body is no JSON object.")
-    return document
+    return await read_json(request, MOST_BYTES)
