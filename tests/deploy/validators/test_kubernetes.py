@@ -11,6 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 from helm_python import Chart, HelmValuesError, lint
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from tests.deploy.manifests import Manifest, check, parse, read
 from tests.deploy.render import CHART, EXAMPLES, NAMESPACE, RELEASE, rendered
@@ -76,8 +78,8 @@ def test_an_example_is_what_helm_makes_today_and_kubernetes_takes_it(example: Pa
 
 
 def test_helm_finds_nothing_to_say() -> None:
-    given = yaml.safe_load((EXAMPLES[0] / "values.yaml").read_text(encoding="utf-8"))
-    found = lint(CHART, values=given, strict=True, kube_version="v1.32.0")
+    values = yaml.safe_load((EXAMPLES[0] / "values.yaml").read_text(encoding="utf-8"))
+    found = lint(CHART, values=values, strict=True, kube_version="v1.32.0")
     told = [message for message in found["messages"] if "icon is recommended" not in message["error"]]
     assert (told, found["errors"]) == ([], [])
 
@@ -88,9 +90,9 @@ def test_no_mode_is_an_error_that_names_it() -> None:
 
 
 def test_two_embedded_pods_are_refused_by_helm() -> None:
-    given = {"mode": "standalone", "replicaCount": 2, "auth": {"existingSecret": "keys"}}
+    values = {"mode": "standalone", "replicaCount": 2, "auth": {"existingSecret": "keys"}}
     with Chart.load(CHART) as chart, pytest.raises(HelmValuesError, match="replicaCount"):
-        chart.render(given, name=RELEASE, namespace=NAMESPACE)
+        chart.render(values, name=RELEASE, namespace=NAMESPACE)
 
 
 def test_the_sidecar_is_taken() -> None:
@@ -105,3 +107,56 @@ def test_a_kustomization_builds_and_fits_together(folder: Path) -> None:
     manifests = parse(built.stdout)
     validate(manifests)
     check(manifests)
+
+
+SECRET = st.sampled_from(["", "some-secret"])
+SWITCH = st.booleans()
+VALUES = st.fixed_dictionaries(
+    {
+        "mode": st.sampled_from(["standalone", "gateway", "statefulset", "daemonset"]),
+        "replicaCount": st.integers(1, 5),
+        "auth": st.fixed_dictionaries({"existingSecret": SECRET, "insecure": SWITCH}),
+        "clickhouse": st.fixed_dictionaries(
+            {
+                "url": st.sampled_from(["", "https://clickhouse:8443"]),
+                "username": st.sampled_from(["", "eddyline"]),
+                "existingSecret": SECRET,
+            }
+        ),
+        "persistence": st.fixed_dictionaries({"enabled": SWITCH, "existingClaim": SECRET}),
+        "listenAddress": st.sampled_from(["0.0.0.0", "[::]"]),
+        "autoscaling": st.fixed_dictionaries({"enabled": SWITCH}),
+        "networkPolicy": st.fixed_dictionaries({"enabled": SWITCH}),
+        "serviceMonitor": st.fixed_dictionaries({"enabled": SWITCH}),
+        "prometheusRule": st.fixed_dictionaries({"enabled": SWITCH}),
+        "serviceAccount": st.fixed_dictionaries({"create": SWITCH, "name": st.sampled_from(["", "mine"])}),
+        "hostPorts": st.fixed_dictionaries({"enabled": SWITCH}),
+        "secretConfig": st.fixed_dictionaries({"existingSecret": SECRET}),
+        "fullnameOverride": st.sampled_from(["", "telemetry"]),
+        "image": st.fixed_dictionaries(
+            {
+                "digest": st.sampled_from(["", "sha256:" + "0" * 64]),
+                "pullSecrets": st.sampled_from([[], ["mine"]]),
+            }
+        ),
+        "extraEnv": st.sampled_from([[], [{"name": "EDDYLINE_JOURNAL__ACK", "value": "sink"}]]),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(VALUES)
+def test_whatever_the_schema_takes_is_hardened_and_fits_together(given_values: dict[str, Any]) -> None:
+    with Chart.load(CHART) as chart:
+        try:
+            chart.validate_schema(given_values)
+        except HelmValuesError:
+            event("refused by the schema")
+            return
+        documents = chart.render(given_values, name=RELEASE, namespace=NAMESPACE)
+    event("taken by the schema")
+    manifests = [
+        manifest for path, text in documents.items() if path.endswith(".yaml") for manifest in parse(text)
+    ]
+    check(manifests)
+    validate(manifests)
