@@ -297,6 +297,8 @@ const scenarios = {
     await page.keyboard.press("n");
     await page.locator(".panel").getByText("weather in Paris").first().waitFor();
     await page.locator(".row.active").waitFor();
+    await page.keyboard.press("2");
+    await page.locator(".grid-timeline .row.active", { hasText: "the same 2 steps" }).waitFor();
     await page.keyboard.press("?");
     await page.getByRole("dialog", { name: "Keys" }).waitFor();
     await page.keyboard.press("Escape");

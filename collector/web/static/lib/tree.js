@@ -10,8 +10,8 @@ const STEPS = new Set(["LLM", "TOOL", "HANDOFF", "RETRIEVER", "EMBEDDING", "RERA
 const LONGEST_PATTERN = 4;
 const FOLDED_FROM = 3;
 
-/** Every span of the run. @param {string} path @param {any} version */
-export const useTree = (path, version) => useAsked((signal) => get(path + "/tree", { collapse_repeats: 0 }, signal), [path, version]);
+/** Every span of the run, where they are wanted. @param {string} path @param {any} version */
+export const useTree = (path, version, isWanted = true) => useAsked(async (signal) => (isWanted ? get(path + "/tree", { collapse_repeats: 0 }, signal) : undefined), [path, version, isWanted]);
 
 /** The entry of the timeline that tells of a span. @param {Columns} data @param {number} at */
 export const eventOf = (data, at) => `${data.id[at]}.${data.flags[at] & 4 ? "handoff" : data.duration_us[at] === null ? "start" : "end"}`;

@@ -6,8 +6,7 @@ import { useScheme, useSize } from "../lib/use.js";
 
 const LANE = 5;
 const MOST_LANES = 9;
-/** @type {Record<string, string>} variables of the style */
-const COLOURS = { LLM: "--llm", TOOL: "--tool", AGENT: "--agent", HANDOFF: "--handoff" };
+const COLOURED = ["LLM", "TOOL", "AGENT", "HANDOFF", "OTHER", "BAD"];
 
 /** @param {{ data: import("../lib/tree.js").Columns, whole: number, from: number, until: number, onPick: (us: number) => void }} props times in µs */
 export function Minimap({ data, whole, from, until, onPick }) {
@@ -22,11 +21,12 @@ export function Minimap({ data, whole, from, until, onPick }) {
     Object.assign(canvas.current, { width: width * scale, height: lanes * LANE * scale });
     const pen = canvas.current.getContext("2d");
     const style = getComputedStyle(document.body);
+    const colours = new Map(COLOURED.map((kind) => [kind, style.getPropertyValue(`--${kind.toLowerCase()}`)]));
     pen.scale(scale, scale);
     data.id.forEach((_, at) => {
       const x = (width * data.start_us[at]) / whole;
       const long = data.duration_us[at] === null ? width - x : (width * data.duration_us[at]) / whole;
-      pen.fillStyle = style.getPropertyValue(data.status[at] === "error" ? "--bad" : (COLOURS[data.kind[at]] ?? "--other"));
+      pen.fillStyle = /** @type {string} */ (colours.get(data.status[at] === "error" ? "BAD" : data.kind[at]) ?? colours.get("OTHER"));
       pen.fillRect(x, (data.depth[at] % lanes) * LANE, Math.max(1, long), LANE - 1);
     });
   }, [data, width, lanes, scheme]);

@@ -23,14 +23,18 @@ export function Timeline({ path, version, evidence, event }) {
   const [closed, setClosed] = useState(/** @type {Set<string>} */ (new Set()));
   const asked = useAsked((signal) => get(path + "/tree", { collapse_repeats: folding ? 5 : 0 }, signal), [path, folding, version]);
   const tree = asked.data;
-  const all = useTree(path, version).data?.data;
+  // The critical path and the map are of all spans, also of those that are folded.
+  const isFolded = tree?.folded.length > 0;
+  const unfolded = useTree(path, version, isFolded);
+  const all = isFolded ? unfolded.data?.data : tree?.data;
   const [sight, setSight] = useState([0, 0]);
   const warned = useMemo(() => new Set([...evidence].map(nodeOf)), [evidence]);
   /** @type {Line[]} */
   const lines = useMemo(() => (tree ? linesOf(tree, closed) : []), [tree, closed]);
   const critical = useMemo(() => (all ? criticalPath(all, wholeOf(all)) : null), [all]);
+  const whole = useMemo(() => (tree ? wholeOf(tree.data) : 0), [tree]);
   const selected = nodeOf(event);
-  const at = tree ? lines.findIndex((one) => !one.fold && tree.data.id[one.at] === selected) : -1;
+  const at = tree && event ? lineOf(selected, lines, tree.data, all) : -1;
   const pick = (/** @type {number} */ index) => {
     const one = lines[index];
     if (!one) return;
@@ -60,7 +64,6 @@ export function Timeline({ path, version, evidence, event }) {
   });
   if (!tree) return html`<${Waiting} asked=${asked} />`;
   const { data } = tree;
-  const whole = wholeOf(data);
   const [from, until] = [lines[sight[0]], lines[Math.min(sight[1], lines.length) - 1]].map((one) => (one ? data.start_us[one.at] : 0));
   const pickTime = (/** @type {number} */ us) => {
     let best = -1;
@@ -71,11 +74,20 @@ export function Timeline({ path, version, evidence, event }) {
     <p class="dim summary">${plural(tree.meta.total, "span")}${tree.meta.total > tree.meta.shown ? `, ${count(tree.meta.shown)} shown` : ""}, ${duration(whole / 1000)} in all.${" "}
       ${critical && html`It waited for ${waits(critical.us, whole)}.`}
       ${(tree.folded.length > 0 || !folding) && html`<button type="button" class="quiet" onClick=${() => choose({ folds: folding ? "open" : null })}>${folding ? "Show every repetition" : "Fold repetitions"}</button>`}</p>
-    ${all && html`<${Minimap} data=${all} whole=${wholeOf(all)} from=${from} until=${until} onPick=${pickTime} />`}
+    ${all && html`<${Minimap} data=${all} whole=${whole} from=${from} until=${until} onPick=${pickTime} />`}
     <${Windowed} rows=${lines} height=${28} label="Timeline" active=${at} class="grid-timeline" head=${HEAD}
       keyOf=${(/** @type {Line} */ one) => (one.fold ? `fold-${one.fold.at}` : data.id[one.at])} onSelect=${pick}
       onSeen=${(/** @type {number} */ first, /** @type {number} */ last) => setSight([first, last])}
       render=${(/** @type {Line} */ one) => (one.fold ? Folded(one.fold, data, whole) : Span(data, one.at, whole, { isWarned: warned.has(data.id[one.at]), isClosed: closed.has(data.id[one.at]), isCritical: critical?.ids.has(data.id[one.at]) }))} />`;
+}
+
+/** The line of a span, or of the fold that hides it. @param {string} id @param {Line[]} lines @param {any} data @param {any} all every span */
+function lineOf(id, lines, data, all) {
+  const shown = lines.findIndex((one) => !one.fold && data.id[one.at] === id);
+  const place = shown < 0 && all ? all.id.indexOf(id) : -1;
+  if (place < 0) return shown;
+  const began = all.start_us[place];
+  return lines.findIndex((one) => one.fold && data.start_us[one.at] <= began && began <= one.fold.end_us);
 }
 
 const HEAD = ["Span", "When", "Took", "Tokens", "Cost"].map((name, place) => html`<span role="columnheader" class=${place > 1 ? "number" : ""}>${name}</span>`);

@@ -4,7 +4,7 @@
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { useSize } from "../lib/use.js";
 
-const BEYOND = 8;
+const BEYOND = 5;
 /** So long rows above the active one may turn out higher than was thought, and push it out of sight. */
 const SOUGHT_MS = 1000;
 
