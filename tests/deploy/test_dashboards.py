@@ -1,5 +1,5 @@
-"""The dashboards: their SQL shows what a collector stored on a server, to a user who may only read; their PromQL asks
-for metrics that there are; and what they refer to is provisioned."""
+"""Dashboards and alerts: SQL shows what a collector stored on a server, to a user who may only read; PromQL asks for
+metrics that it tells; and what dashboards refer to is provisioned."""
 
 from __future__ import annotations
 
@@ -7,21 +7,34 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
+import httpx
 import pytest
 import yaml
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from prometheus_client.parser import text_string_to_metric_families
 
 from collector.api.jaeger.routes import V1
+from collector.demo import captured
 from tests.clickhouse_front import Front
-from tests.deploy.conftest import USERS
+from tests.corpus import select
 from tests.deploy.render import CHART
 from tests.deploy.told import BY_PROMETHEUS, NOT_OURS, asked
+from tests.sending import http_protobuf
 from tests.server import Server
 
 GRAFANA = CHART.parents[1] / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
+PAYLOADS = (
+    "openinference/openai-agents/",
+    "gen_ai/genai-openai-both/",
+    "gen_ai/genai-openai-span/",
+    "gen_ai/strands-native/tools",
+)
+USERS = {"eddyline": "writes", "reader": "reads"}
 BUCKET_S = 3600
 
 
@@ -62,6 +75,49 @@ def expanded(sql: str, project: str | None) -> str:
     sql = sql.replace("${project:singlequote}", f"'{project}'")
     assert "$" not in sql, f"a macro that is not known: {sql}"
     return sql
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, Server]]:
+    """A ClickHouse server, and a collector that stored captured payloads in it and met a fault of it."""
+    folder = tmp_path_factory.mktemp("deployed")
+    front = Front(folder / "store", users=USERS).start()
+    environ = {
+        "EDDYLINE_SINKS__CLICKHOUSE__URL": front.url,
+        "EDDYLINE_SINKS__CLICKHOUSE__USERNAME": "eddyline",
+        "EDDYLINE_SINKS__CLICKHOUSE__PASSWORD": USERS["eddyline"],
+    }
+    server = Server(folder / "data", environ=environ).start()
+    front.fault("INSERT INTO otel", status=503, body="too busy")
+    http_protobuf(server, captured()[1], "demo")
+    for scenario in select(*PAYLOADS):
+        for file in scenario.traces:
+            http_protobuf(server, file.read_bytes(), "corpus")
+        for file in scenario.logs:
+            http_protobuf(server, file.read_bytes(), "corpus", "logs")
+    unknown = ExportTraceServiceRequest()
+    scope = unknown.resource_spans.add().scope_spans.add()
+    scope.scope.name = "somebody's own"
+    scope.spans.add(
+        trace_id=b"t" * 16, span_id=b"s" * 8, name="unknown", start_time_unix_nano=1, end_time_unix_nano=2
+    )
+    http_protobuf(server, unknown.SerializeToString(), "corpus")
+    server.settled()
+    yield front, server
+    assert server.stop() == 0
+    front.stop()
+
+
+@pytest.fixture(scope="module")
+def told(deployed: tuple[Front, Server]) -> dict[str, set[str]]:
+    """Names of samples as Prometheus knows them, and their labels."""
+    _, server = deployed
+    labels: dict[str, set[str]] = {}
+    text = httpx.get(f"{server.endpoints['admin']}/metrics").text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels)
+    return labels
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +210,31 @@ def test_grafana_finds_traces_where_the_collector_answers_as_jaeger() -> None:
     source = provisioned()["eddyline-jaeger"]
     assert source["url"] == "${EDDYLINE_URL}" + V1.removesuffix("/api")
     assert source["secureJsonData"] == {"httpHeaderValue1": "Bearer ${EDDYLINE_TOKEN}"}
+
+
+# --------------------------------------------------------------------------- alerts
+
+
+def alerts() -> list[dict[str, Any]]:
+    document = yaml.safe_load((CHART / "files/alerts.yaml").read_text(encoding="utf-8"))
+    return [rule for group in document["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
+def test_an_alert_asks_for_what_is_told(alert: dict[str, Any], told: dict[str, set[str]]) -> None:
+    metrics = asked(alert["expr"])
+    assert metrics
+    for name, labels in metrics.items():
+        known = NOT_OURS[name] if name in NOT_OURS else told[name]
+        assert labels - BY_PROMETHEUS <= known, name
+    said = " ".join(alert["annotations"].values())
+    for label in set(re.findall(r"\$labels\.(\w+)", said)) - BY_PROMETHEUS:
+        assert any(label in (told.get(name) or ()) for name in metrics), label
+    assert alert["labels"]["severity"] in ("info", "warning", "critical")
+
+
+def test_every_alert_is_tried_by_promtool() -> None:
+    text = (Path(__file__).parent / "validators/alerts.yaml").read_text(encoding="utf-8")
+    for alert in alerts():
+        assert f"alertname: {alert['alert']}}}" in text
+        assert f'{{alertname="{alert["alert"]}"}}' in text

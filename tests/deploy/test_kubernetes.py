@@ -21,11 +21,11 @@ from collector.cli import main
 from collector.config import load
 from collector.documents import merge
 from collector.exposure import exposed, ingest_needs_key
-from tests.clickhouse_front import Front
+from collector.keys import Keys, Scope, keys_file
 from tests.deploy.manifests import SECRETS, check, parse, read, settings_of, workloads
 from tests.deploy.render import CHART, EXAMPLES
 from tests.deploy.values import table, undocumented, values
-from tests.server import COMMAND, Server
+from tests.server import COMMAND, TOKEN, Server
 
 DEPLOY = CHART.parents[1]
 KEYS = {"auth": {"existingSecret": "keys"}}
@@ -129,26 +129,19 @@ def test_every_value_is_in_the_readme_with_its_default_and_meaning() -> None:
     assert table() == text.split("## Values\n", 1)[1].strip(), "write it anew: python -m tests.deploy.values"
 
 
-@pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_what_helm_test_runs_succeeds_on_a_collector(protocol: str, deployed: tuple[Front, Server]) -> None:
-    _, server = deployed
+def test_what_helm_test_runs_succeeds_on_a_collector(server: Server) -> None:
+    _, key = Keys(keys_file(server.data_dir)).create("helm test", [Scope.INGEST])
     manifests = read(CHART / "examples/gateway/rendered.yaml")
     [pod] = [item for item in manifests if item["kind"] == "Pod"]
-    [container] = [item for item in pod["spec"]["containers"] if item["name"] == protocol]
-    grpc = server.endpoints["grpc"]
-    ports = {"4320": server.endpoints["api"], "4318": server.endpoints["http"], "4317": f"http://{grpc}"}
+    [container] = [item for item in pod["spec"]["containers"] if item["name"] == "grpc"]
+    ports = {"4320": server.endpoints["api"], "4317": f"http://{server.endpoints['grpc']}"}
     arguments = [
         re.sub(r"http://[\w.]+:(\d+)", lambda found: ports[found[1]], argument)
         for argument in container["args"]
     ]
     environ = {entry["name"]: entry.get("value") for entry in container["env"]}
-    secrets = {
-        entry["name"]: SECRETS[entry["valueFrom"]["secretKeyRef"]["key"]]
-        for entry in container["env"]
-        if "valueFrom" in entry
-    }
-    environ |= secrets
-    environ["OTEL_EXPORTER_OTLP_HEADERS"] = f"x-api-key={secrets['INGEST_KEY']}"
+    assert environ.keys() >= {"EDDYLINE_TOKEN", "INGEST_KEY"}
+    environ |= {"EDDYLINE_TOKEN": TOKEN, "OTEL_EXPORTER_OTLP_HEADERS": f"x-api-key={key}", "INGEST_KEY": key}
     done = subprocess.run([*COMMAND, *arguments], env=os.environ | environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "a span came through" in done.stdout
