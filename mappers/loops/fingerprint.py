@@ -48,7 +48,7 @@ _CLAUSE = re.compile(r"[,;]\s|\.\s")
 _WORD = re.compile(r"[^\W\d]{2,}|\d+")
 _ASCII_WORD = re.compile(rb"[a-z_]{2,}|[0-9]+")
 """The same in lower case."""
-_DELETE_DIGITS = str.maketrans("", "", "0123456789")
+_ASCII_DIGITS = b"0123456789"
 
 TRANSIENT = re.compile(
     r"\b(?:429|50[0234]|529)\b|rate.?limit|too many requests|overloaded|time[d ]?.?out"
@@ -101,18 +101,20 @@ def units(text: str) -> tuple[Sequence[int], Sequence[int]]:
     """Hashes of the information units of a result: as they are, and without their digits."""
     if len(text) > MAX_TEXT:
         text = text[: MAX_TEXT - TAIL] + "\n" + text[-TAIL:]
-    found: list[str] = []
+    found: list[bytes] = []
     for line in text.split("\n"):
         for part in (line,) if len(line) <= LONG_LINE else _CLAUSE.split(line):
-            part = _LINE_NUMBER.sub("", part).strip()
-            if len(part) >= 3:
-                found.append(part)
+            unit = part.strip()
+            if unit[:1].isdecimal():
+                unit = _LINE_NUMBER.sub("", part).strip()
+            if len(unit) >= 3:
+                found.append(unit.encode(errors="replace"))
         if len(found) >= MAX_UNITS:
             del found[MAX_UNITS:]
             break
     return (
-        array("I", [crc32(part.encode(errors="replace")) for part in found]),
-        array("I", [crc32(part.translate(_DELETE_DIGITS).encode(errors="replace")) for part in found]),
+        array("I", map(crc32, found)),
+        array("I", [crc32(unit.translate(None, _ASCII_DIGITS)) for unit in found]),
     )
 
 
