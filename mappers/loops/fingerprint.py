@@ -25,6 +25,8 @@ LONG_LINE = 160
 """A longer line is several units."""
 ERROR_LENGTH = 300
 ERROR_CLASS_LENGTH = 160
+HEAD = 80
+"""Characters that are compared before the whole is."""
 REMEMBERED = 4_096
 """Texts of which it is remembered what they say."""
 SHORT = 1_500
@@ -42,6 +44,9 @@ _TIMES = re.compile(
 """Points in time, addresses, durations. Begins with a digit, which the regex engine skips to quickly; it must be the
 first of its run, and none is given back, or a long number would take time by the square of its length."""
 _DIGITS = re.compile(r"\d+")
+_MASKS = re.compile(r"[\d~#]")
+"""What is masked begins with one of these or with hexadecimal letters, or is one of these when masked."""
+_ID_LETTERS = "abcdefABCDEF-"
 _QUOTED = re.compile(r"'[^'\n]{1,120}'|\"[^\"\n]{1,120}\"|`[^`\n]{1,120}`|\[[^\]\n]{1,120}\]")
 _LINE_NUMBER = re.compile(r"^\s*\d+[:|\t]\s?")
 _CLAUSE = re.compile(r"[,;]\s|\.\s")
@@ -135,6 +140,17 @@ def _masked(text: str) -> str:
 def _squeezed(text: str) -> str:
     """With one space wherever there is space, and none around. A regular expression takes ten times as long."""
     return " ".join(text.split())
+
+
+def head_of(text: str) -> str | None:
+    """What a text begins with, up to where something may be masked: equal for texts that are, once what changes by
+    itself and digits are masked and space is squeezed. None if that can not be told."""
+    head = "".join(text.replace("\\n", " ").split())[:HEAD]
+    mask = _MASKS.search(head)
+    if mask is not None:
+        head = head[: mask.start()]
+    # An id may begin with letters, or be of letters and dashes alone.
+    return head.rstrip(_ID_LETTERS) if head.count("-") < 4 else None
 
 
 class Arguments(NamedTuple):

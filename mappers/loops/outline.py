@@ -15,6 +15,7 @@ from mappers.loops.fingerprint import (
     MIN_OUTPUT,
     Arguments,
     arguments_of,
+    head_of,
     outcome_of,
     similarity,
     words_of_output,
@@ -64,7 +65,8 @@ class Calls:
     """Executed calls of one tool, in their order."""
 
     __slots__ = (
-        "_answers", "_exact", "_shapes", "_similar", "_sketches", "empty", "failed", "happenings", "tool",
+        "_answer_heads", "_answers", "_exact", "_given_heads", "_shapes", "_similar", "_sketches", "empty", "failed",
+        "happenings", "tool",
     )  # fmt: skip
 
     def __init__(self, tool: str) -> None:
@@ -72,6 +74,8 @@ class Calls:
         self.happenings: list[Happening] = []
         self.failed = 0
         self.empty = 0
+        self._given_heads = Frequencies()
+        self._answer_heads = Frequencies()
         self._exact = Frequencies()
         self._shapes = Frequencies()
         self._answers = Frequencies()
@@ -83,14 +87,14 @@ class Calls:
 
     def same(self, least: int) -> bool:
         """Whether one call may have been made so often."""
-        if len(self.happenings) < least:
+        if not self._may_be_given(least):
             return False
         self._exact.count(self.happenings, _exact)
         return self._exact.reaching(least) > 0
 
     def shapes(self, least: int) -> int:
         """How many calls, digits aside, may have been made so often."""
-        if len(self.happenings) < least:
+        if not self._may_be_given(least):
             return 0
         self._shapes.count(self.happenings, _shape)
         return self._shapes.reaching(least)
@@ -99,8 +103,19 @@ class Calls:
         """Whether one answer that says something may have been given so often."""
         if len(self.happenings) - self.failed - self.empty < least:
             return False
+        self._answer_heads.count(self.happenings, _answer_head)
+        if not self._answer_heads.reaching(least):
+            return False
         self._answers.count(self.happenings, _answer)
         return self._answers.reaching(least) > 0
+
+    def _may_be_given(self, least: int) -> bool:
+        """Whether so many calls may have arguments that begin alike. Most do not, which is seen in a tenth of the
+        time that the whole takes."""
+        if len(self.happenings) < least:
+            return False
+        self._given_heads.count(self.happenings, _given_head)
+        return self._given_heads.reaching(least) > 0
 
     def similar(self, least: int, alike: float) -> bool:
         """Whether so many calls may have been nearly the same as an earlier one."""
@@ -271,22 +286,45 @@ def _shape(happening: Happening) -> int | None:
     return found.shape if found else None if happening.lacks_texts else 0
 
 
+def _given_head(happening: Happening) -> int | None:
+    given = _given(happening)
+    return _head(given) if given is not None else None if happening.lacks_texts else 0
+
+
 def _arguments(happening: Happening) -> Arguments | None:
-    """None if they are not at hand, or neither they nor an answer were captured."""
+    given = _given(happening)
+    return arguments_of(happening.tool, given) if given is not None else None
+
+
+def _given(happening: Happening) -> str | None:
+    """None if the arguments are not at hand, or neither they nor an answer were captured."""
     event = happening.event
     given = happening.arguments
     if given or (event.args_hash in (0, BLANK) and (event.result_hash or event.status == Status.ERROR)):
-        return arguments_of(happening.tool, given or "")
+        return given or ""
     return None
 
 
 def _answer(happening: Happening) -> int | None:
+    return _of_answer(happening, outcome_of)
+
+
+def _answer_head(happening: Happening) -> int | None:
+    return _of_answer(happening, _head)
+
+
+def _of_answer(happening: Happening, value: Callable[[str], int | None]) -> int | None:
     event = happening.event
     if event.status == Status.ERROR or event.signs & QUIET:
         return 0
     if happening.result:
-        return outcome_of(happening.result)
+        return value(happening.result)
     return None if happening.lacks_texts else 0
+
+
+def _head(text: str) -> int | None:
+    head = head_of(text)
+    return None if head is None else hash(head) or 1
 
 
 def _repeats(row: Sequence[Happening], least: int, alike: float) -> bool:
