@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +32,12 @@ MOST_EXPOSED = 2.0
 """Of systemd's scale to 10: what a service that only needs the network can reach."""
 
 
-def tool(name: str, package: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+def tool(name: str, package: str = "") -> str:
+    """Where the program is; without a package it is one of our own dependencies."""
+    beside = str(Path(sys.executable).parent)
+    found = (
+        shutil.which(name, path=beside) or shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    )
     assert found, f"needs {name}: apt install {package}"
     return found
 
@@ -42,7 +47,7 @@ def run(*command: str, **options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
-    found = run("hadolint", str(DEPLOY / "image/Dockerfile"))
+    found = run(tool("hadolint"), str(DEPLOY / "image/Dockerfile"))
     assert (found.returncode, found.stdout) == (0, "")
 
 
