@@ -237,6 +237,7 @@ const scenarios = {
     await page.getByRole("link", { name: "second words" }).click();
     await page.getByRole("link", { name: /session talk/ }).click();
     await page.getByRole("heading", { name: "talk/1" }).waitFor();
+    assert.match(page.url(), /talk%2F1/);
     await page.locator(".turns li").nth(1).waitFor();
     assert.deepEqual(await page.locator(".turns h2 a").allInnerTexts(), ["first words", "second words"]);
     await stored(new Run("third words", { session: "talk/1" }).llm("gpt-4o-mini", "more", "and more").end(), 2);

@@ -20,11 +20,21 @@ const THEME = "eddyline.theme";
 /** @type {[string, string][]} */
 const PLACES = [["/", "Runs"], ["/warnings", "Warnings"], ["/overview", "Overview"], ["/status", "Status"], ["/settings", "Settings"]];
 
+/** As it was written, if it was written wrongly. @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 /** @param {string} path @returns {any} */
 function pageAt(path) {
-  const [, first, second] = path.split("/").map(decodeURIComponent);
-  if (first === "runs" && second) return html`<${RunPage} key=${second} id=${second} />`;
-  if (first === "sessions" && second) return html`<${SessionPage} key=${second} id=${second} />`;
+  const [, first, ...rest] = path.split("/");
+  const id = decoded(rest.join("/"));
+  if (first === "runs" && id) return html`<${RunPage} key=${id} id=${id} />`;
+  if (first === "sessions" && id) return html`<${SessionPage} key=${id} id=${id} />`;
   /** @type {Record<string, any>} */
   const pages = { "": Runs, compare: Compare, warnings: Warnings, overview: Overview, status: StatusPage, settings: Settings };
   return pages[first] ? html`<${pages[first]} />` : html`<main class="page"><h1>There is nothing here</h1><${Link} to="/">All runs</${Link}></main>`;

@@ -11,6 +11,7 @@ import { listen } from "./api.js";
 
 const LOCK = "eddyline.listening";
 const AGAIN_MS = 2000;
+const AT_MOST_MS = 30_000;
 
 /** @type {Set<Hearer>} */
 const hearers = new Set();
@@ -52,7 +53,7 @@ function announce(state) {
 
 async function listenForAll() {
   isListener = true;
-  for (;;) {
+  for (let waitMs = AGAIN_MS; ; waitMs = Math.min(2 * waitMs, AT_MOST_MS)) {
     try {
       const words = listen("/stream", { types: "run,warning" }, (/** @type {Word} */ word) => {
         tell(word);
@@ -60,12 +61,13 @@ async function listenForAll() {
       });
       await words.begun;
       announce(true);
+      waitMs = AGAIN_MS / 2;
       await words.ended;
     } catch {
       // The collector is away, or the token does not open it: pages ask, and say so.
     }
     announce(false);
-    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+    await new Promise((resolve) => setTimeout(resolve, waitMs));
   }
 }
 
