@@ -53,7 +53,9 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 
 @pytest.mark.parametrize("name", ["compose.yaml", "embedded.yaml"])
 def test_a_composition_fits_the_compose_specification(name: str) -> None:
-    found = run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose" / name))
+    found = run(
+        tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "compose" / name)
+    )
     assert found.returncode == 0, found.stdout
 
 
