@@ -161,6 +161,8 @@ class GrpcProtocol(Section):
     """Largest message, after decompression."""
     workers: Annotated[int, Field(ge=1)] = 16
     """Requests handled at a time."""
+    reflection: bool = False
+    """Whether anybody may ask which services there are, as grpcurl does; needs the package `eddyline[reflection]`."""
     keepalive: GrpcKeepalive = GrpcKeepalive()
     tls: TlsSettings = TlsSettings()
 

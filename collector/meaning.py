@@ -15,7 +15,7 @@ from collector.config import ProxySettings, Settings
 
 def not_understood(settings: Settings) -> list[str]:
     """What is wrong, each with its setting; [] if nothing is."""
-    checks: tuple[Callable[[Settings], None], ...] = (_proxy, _capture, _loops)
+    checks: tuple[Callable[[Settings], None], ...] = (_grpc, _proxy, _capture, _loops)
     found = []
     for check in checks:
         try:
@@ -32,6 +32,13 @@ def no_engine(settings: Settings) -> list[str]:
             "sinks.clickhouse.url: there is no embedded engine in this installation (chdb-core): name a server"
         ]
     return []
+
+
+def _grpc(settings: Settings) -> None:
+    """Raises: ValueError."""
+    if settings.receivers.otlp.protocols.grpc.reflection and find_spec("grpc_reflection") is None:
+        name = "receivers.otlp.protocols.grpc.reflection"
+        raise ValueError(f"{name}: it needs a package: pip install 'eddyline[reflection]'")
 
 
 def _proxy(settings: Settings) -> None:

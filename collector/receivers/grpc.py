@@ -24,6 +24,7 @@ _METHODS = {
     "/opentelemetry.proto.collector.logs.v1.LogsService/Export": Signal.LOGS,
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": Signal.METRICS,
 }
+_SERVICES = [method.split("/")[1] for method in _METHODS]
 PROJECT_KEYS = ("x-eddyline-project", "x-loop-project", "langsmith-project", "projectname")
 TENANT_KEY = "x-eddyline-tenant"
 ANSWER_BEFORE_DEADLINE_S = 0.2
@@ -70,6 +71,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         max_message_bytes: for a message once it is inflated.
         workers: requests handled at a time; as many again may wait, further ones are told to come back.
         client_projects: by the names in clients' certificates.
+        reflection: whether anybody may ask which services there are.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         workers: int,
         connections: Connections | None = None,
         client_projects: Mapping[str, str] | None = None,
+        reflection: bool = False,
     ) -> None:
         self._intake = intake
         self._client_projects = client_projects or {}
@@ -100,6 +103,8 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             maximum_concurrent_rpcs=workers * 2,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if reflection:
+            _reflect(self._server)
 
     def service(self, handler_call_details: Any) -> Any:
         return self._handlers.get(handler_call_details.method)
@@ -121,7 +126,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         self._server.start()
         if path is not None:
             path.chmod(int(socket_mode, 8))
-        for service in ("", *(method.split("/")[1] for method in _METHODS)):
+        for service in ("", *_SERVICES):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
 
@@ -211,6 +216,18 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             return ""
         names = map(_text, context.auth_context().get("x509_subject_alternative_name", ()))
         return next((project for name in names if (project := self._client_projects.get(name))), "")
+
+
+def _reflect(server: Any) -> None:
+    """Answers which services there are, and with what messages."""
+    from grpc_reflection.v1alpha import reflection
+    from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
+    from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
+    from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
+
+    described = (health_pb2, trace_service_pb2, logs_service_pb2, metrics_service_pb2)  # by being imported
+    names = [service.full_name for file in described for service in file.DESCRIPTOR.services_by_name.values()]
+    reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
 
 
 def _peer(context: grpc.ServicerContext) -> str:

@@ -59,6 +59,7 @@ def open_grpc(protocol: GrpcProtocol, intake: Intake) -> GrpcReceiver:
             keepalive.max_concurrent_streams,
         ),
         client_projects=protocol.tls.client_projects,
+        reflection=protocol.reflection,
     )
 
 

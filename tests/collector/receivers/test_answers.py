@@ -16,6 +16,8 @@ import grpc
 import httpx
 import pytest
 from click.testing import CliRunner
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -228,6 +230,28 @@ def test_G8_reflection_is_off(server: Server) -> None:
         with pytest.raises(grpc.RpcError) as error:
             next(reflect(iter([b""]), timeout=5))
     assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_G8_reflection_names_the_services_when_it_is_on() -> None:
+    receiver = GrpcReceiver(Intake({}), max_message_bytes=1 << 20, workers=1, reflection=True)
+    port = receiver.start("127.0.0.1:0")
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            known = ProtoReflectionDescriptorDatabase(channel)
+            assert set(known.get_services()) == {
+                *(
+                    f"opentelemetry.proto.collector.{name}Service"
+                    for name in ("trace.v1.Trace", "logs.v1.Logs")
+                ),
+                "opentelemetry.proto.collector.metrics.v1.MetricsService",
+                "grpc.health.v1.Health",
+                "grpc.reflection.v1alpha.ServerReflection",
+            }
+            service = "opentelemetry.proto.collector.trace.v1.TraceService"
+            [method] = DescriptorPool(known).FindServiceByName(service).methods
+            assert method.name == "Export"
+    finally:
+        receiver.stop(0)
 
 
 def test_G13_the_handler_gets_the_bytes_as_they_came() -> None:
