@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import secrets
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -226,8 +227,8 @@ def answer_by_path(seen: Seen) -> Answer:
     return Answer.json({"path": path})
 
 
-MOODS = frozenset({"no-such-model", "busy-at-first", "breaks-off", "fails-within"})
-"""Models with which things go wrong."""
+MOODS = frozenset({"no-such-model", "busy-at-first", "breaks-off", "fails-within", "own-ids"})
+"""Models with which things go wrong; each answer of the last one has an id of its own."""
 
 
 def _in_a_mood(model: str, seen: Seen, body: dict[str, Any]) -> Answer:
@@ -244,9 +245,10 @@ def _in_a_mood(model: str, seen: Seen, body: dict[str, Any]) -> Answer:
             return Answer.sse([*whole[:4], 0.05, CUT])
         case "fails-within":
             return Answer.sse([*whole[:4], event({"type": "error", "error": overloaded}, "error")])
+    id_ = f"chatcmpl-{secrets.token_hex(4)}" if model == "own-ids" else "chatcmpl-1"
     if body.get("stream") is True:
-        return Answer.sse(list(whole))
-    return Answer.json(message(body) if is_messages else chat(body))
+        return Answer.sse([piece.replace(b"chatcmpl-1", id_.encode()) for piece in whole])
+    return Answer.json(message(body) if is_messages else chat(body, id_=id_))
 
 
 TEXT = "Bonjour 👋🏽 là-bas — 你好"

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from collector.proxy.wire.records import Record
 
 SLOW_S = 30.0
@@ -87,7 +89,12 @@ def calls_of(records: Iterable[Record]) -> list[WireCall]:
 
 
 def _tokens(payload: Any) -> int | None:
-    """All tokens of an answer, in the words of OpenAI or Anthropic."""
+    """All tokens of an answer, in the words of OpenAI or Anthropic; a capture in CBOR has its bytes."""
+    if isinstance(payload, bytes):
+        try:
+            payload = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return None
     usage = payload.get("usage") if isinstance(payload, dict) else None
     if not isinstance(usage, dict):
         return None

@@ -29,7 +29,7 @@ from collector.proxy.wire.file import WireFile
 from collector.redaction import ProjectRules
 from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import MS, cut, tape
-from tests.provider import CUT, TEXT, Answer, Provider, chat_stream
+from tests.provider import CUT, TEXT, Answer, Provider, chat, chat_stream
 from tests.server import Server
 
 EVERYTHING = Policy(True, True, True, True, b"salt")
@@ -394,9 +394,12 @@ def test_a_capture_can_be_looked_into(file: Path) -> None:
         span_id="b" * 16,
         step_ns=20_000 * MS,
     )
+    whole = tape(
+        "/v1/chat/completions", {"model": "m"}, [json.dumps(chat({})).encode()], media_type="application/json"
+    )
     for form in ("jsonl", "cbor"):
         wire = capture(file.with_suffix(f".{form}"), capture_format=form)
-        for noted in (good, slow):
+        for noted in (good, slow, whole):
             wire.record(read_exchange(noted), "s", EVERYTHING)
         wire.close()
         path = str(file.with_suffix(f".{form}"))
@@ -407,12 +410,13 @@ def test_a_capture_can_be_looked_into(file: Path) -> None:
             json.loads(line)
             for line in shown(path, "--show", "json", "--direction", "outbound_request").splitlines()
         ]
-        assert [record["payload"] for record in asked] == [STREAMED, STREAMED]
+        assert [record["payload"] for record in asked] == [STREAMED, STREAMED, {"model": "m"}]
         summary = shown(path, "--show", "summary")
-        assert "of 2 calls" in summary
+        assert "of 3 calls" in summary
+        assert "58 tokens in the 2 calls that say" in summary
         assert "1 failed" in summary
         timeline = shown(path, "--show", "timeline").splitlines()
-        assert [line.split("request ")[1][:1] for line in timeline] == ["a", "b"]
+        assert [line.split("request ")[1][:1] for line in timeline] == ["a", "b", "1"]
         issues = shown(path, "--show", "issues")
         assert "upstream_abort" in issues
         assert "silent for 20.0 s" in issues
