@@ -27,6 +27,7 @@ def problems(settings: Settings) -> list[str]:
                 server_context(protocol.tls)
             except TlsError as error:
                 found.append(f"receivers.otlp.protocols.{name}.tls: {error}")
+    found += _unreadable(settings)
     try:
         ingest_needs_key(settings, keys=len(Keys(keys_file(settings.data_dir), settings.auth.keys)))
     except (KeysError, ExposureError) as error:
@@ -35,6 +36,23 @@ def problems(settings: Settings) -> list[str]:
         for door, endpoint in endpoints_of(settings).items():
             if endpoint and (why := _why_not(endpoint)):
                 found.append(f"{'.'.join(DOORS[door])}: {endpoint}: {why}")
+    return found
+
+
+def _unreadable(settings: Settings) -> list[str]:
+    """Files and directories of sinks that can not be used."""
+    clients = {"clickhouse": settings.sinks.clickhouse.tls}
+    clients |= {f"otlp.{name}": sink.tls for name, sink in settings.sinks.otlp.items()}
+    found = [
+        f"sinks.{sink}.tls.{name}: {file} can not be read"
+        for sink, tls in clients.items()
+        for name in ("ca_file", "cert_file", "key_file")
+        if (file := getattr(tls, name)) and not os.access(file, os.R_OK)
+    ]
+    for name, jsonl in settings.sinks.jsonl.items():
+        directory = _existing(jsonl.path)
+        if not directory.is_dir() or not os.access(directory, os.W_OK | os.X_OK):
+            found.append(f"sinks.jsonl.{name}.path: {jsonl.path} can not be written")
     return found
 
 

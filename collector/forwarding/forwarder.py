@@ -94,7 +94,7 @@ class Forwarder:
         self._draining.set()
         if self._thread.ident is None:
             return True
-        while self._thread.is_alive() and not self.told.last_error and time.monotonic() < deadline:
+        while self._thread.is_alive() and not self._failing_since and time.monotonic() < deadline:
             self._thread.join(min(LOOK_S, max(0.0, deadline - time.monotonic())))
         drained = not self._thread.is_alive()
         self._stopping.set()

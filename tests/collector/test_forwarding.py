@@ -24,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from collector.config import RedactionRules, RedactionSettings, load
 from collector.documents import ConfigError
+from collector.environment import problems
 from collector.forwarding import forwarder as forwarder_module
 from collector.forwarding.forwarder import Forwarder
 from collector.forwarding.passage import Passage
@@ -599,6 +600,25 @@ def test_a_directory_that_can_not_be_written_is_waited_for(tmp_path: Path) -> No
 def test_what_can_not_be_is_refused(sinks: str, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         load([f"yaml:{{sinks: {sinks}}}"])
+
+
+def test_validation_finds_files_that_are_not_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    settings = load(
+        [
+            f"""yaml:
+            data_dir: {tmp_path}
+            sinks:
+              otlp: {{x: {{endpoint: "https://h", tls: {{ca_file: /no/ca.pem}}}}}}
+              jsonl: {{y: {{path: {tmp_path}/file/below}}, z: {{path: {tmp_path}/new/below}}}}
+            """
+        ]
+    )
+    found = [problem for problem in problems(settings) if problem.startswith("sinks.")]
+    assert found == [
+        "sinks.otlp.x.tls.ca_file: /no/ca.pem can not be read",
+        f"sinks.jsonl.y.path: {tmp_path}/file/below can not be written",
+    ]
 
 
 def test_another_collector_comes_to_the_same_runs(server: Server, data_dir: Path, tmp_path: Path) -> None:
