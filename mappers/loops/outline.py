@@ -110,8 +110,8 @@ class Calls:
         return self._answers.reaching(least) > 0
 
     def _may_be_given(self, least: int) -> bool:
-        """Whether so many calls may have arguments that begin alike. Most do not, which is seen in a tenth of the
-        time that the whole takes."""
+        """Whether so many calls may have arguments that begin alike. Most do not, which takes less time to see
+        than to mask and hash the whole."""
         if len(self.happenings) < least:
             return False
         self._given_heads.count(self.happenings, _given_head)
