@@ -49,8 +49,8 @@ def _post(server: Server, body: bytes, project: str, signal: str, content_type: 
     assert response.content == (b"{}" if content_type == "application/json" else b"")
 
 
-def renamed(body: bytes, salt: int, signal: str = "traces") -> bytes:
-    """The same request with other trace ids, so that it can be sent again as new traces."""
+def renamed(body: bytes, salt: int, signal: str = "traces", *, spans: bool = False) -> bytes:
+    """The same request with other trace ids, and with `spans` other span ids, so that it can be sent as new traces."""
     request: Any
     if signal == "traces":
         request = ExportTraceServiceRequest.FromString(body)
@@ -64,8 +64,17 @@ def renamed(body: bytes, salt: int, signal: str = "traces") -> bytes:
             for record in scope.log_records
         ]
     for item in items:
-        item.trace_id = bytes([item.trace_id[0] ^ salt]) + item.trace_id[1:]
+        item.trace_id = _salted(item.trace_id, salt)
+        if spans:
+            item.span_id, item.parent_span_id = (
+                _salted(item.span_id, salt),
+                _salted(item.parent_span_id, salt),
+            )
     return bytes(request.SerializeToString())
+
+
+def _salted(identifier: bytes, salt: int) -> bytes:
+    return bytes([identifier[0] ^ salt]) + identifier[1:] if identifier else identifier
 
 
 def one_by_one(body: bytes, seed: int) -> list[bytes]:

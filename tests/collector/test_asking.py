@@ -32,7 +32,7 @@ def _runs(server: Server) -> None:
     for name in ("loop", "tools"):
         for scenario in select(f"openinference/langchain/{name}"):
             for file in scenario.traces if scenario.name.endswith(f"/{name}") else ():
-                http_protobuf(server, renamed(file.read_bytes(), 91), PROJECT)
+                http_protobuf(server, renamed(file.read_bytes(), 91, spans=True), PROJECT)
     server.settled()
 
 

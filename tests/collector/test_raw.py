@@ -22,7 +22,7 @@ PROJECT = "raw"
 @pytest.fixture(scope="module")
 def bodies(server: Server) -> list[bytes]:
     sent = [
-        renamed(file.read_bytes(), 201)
+        renamed(file.read_bytes(), 201, spans=True)
         for scenario in select("openinference/openai/")
         for file in scenario.traces
     ]

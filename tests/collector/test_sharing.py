@@ -60,7 +60,7 @@ def once(server: Server, **expected: Any) -> dict[str, Any]:
 def test_a_loop_of_which_each_collector_got_a_half_is_found_and_told_by_both(shared: list[Server]) -> None:
     for server, half in zip(shared, halves(), strict=True):
         http_protobuf(server, half, PROJECT)
-    runs = [once(server, llm_calls=7, tool_calls=6) for server in shared]
+    runs = [once(server, llm_calls=7, tool_calls=6, warnings=1) for server in shared]
     told = [server.get(f"/runs/{runs[0]['run_id']}/warnings")["data"] for server in shared]
     loops = [warning for warning in told[0] if warning["category"] == "loop"]
     assert [warning["type"] for warning in loops if warning["primary"]] == ["exact_repeat"]
