@@ -27,8 +27,8 @@ BEFORE = Parameter("before", "runs that began before this time", Type.TIME)
 FILTER = (*CHOOSING, "before", "run_ids")
 KNOWN = ("filter", "dry_run", "reason")
 MAX_REASON = 1000
-WAIT_S = 15.0
-"""How long the deletion of one run is waited for; it goes on all the same."""
+WAIT_S = 10.0
+"""How long the deletion of one run is waited for, less than clients wait; it goes on all the same."""
 LOOK_S = 0.05
 
 

@@ -215,6 +215,7 @@ def test_a_session_that_an_agent_tells_in_records_is_deleted(server: Server) -> 
         time.sleep(0.05)
     (run,) = server.runs(project="agents", include="all")
     document = server.api.delete(f"/api/v1/runs/{run['run_id']}").json()
+    document = receipt(server, document["deletion_id"])
     assert document["matched"]["logs"] == 3
     assert document["verified"]["logs"] == 0
 
@@ -234,7 +235,8 @@ def test_the_same_call_is_counted_again_when_its_twin_is_deleted(server: Server)
 
     assert sorted(calls().values()) == [0, 1]
     deleted = next(one for one, count in calls().items() if count)
-    assert server.api.delete(f"/api/v1/runs/{deleted}").status_code == 200
+    document = server.api.delete(f"/api/v1/runs/{deleted}").json()
+    receipt(server, document["deletion_id"])
     assert list(calls().values()) == [1]
 
 
