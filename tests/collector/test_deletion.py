@@ -21,7 +21,7 @@ from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server
 
 CANARY = "kanarie-4b1f7c29e05d"
-PURGED_S = 40.0
+PURGED_S = 90.0
 
 LOOK = """
 import json, sys

@@ -6,6 +6,7 @@ import gzip
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -226,6 +227,7 @@ def test_a_connection_that_the_provider_closed_is_not_used_again(proxy: RunningP
     with answering(WHOLE, WHOLE, WHOLE, closing=True) as provider:
         for _ in range(3):
             assert CHAT in asked(proxy, provider)
+            time.sleep(0.2)  # until the end of the connection is noticed
     assert provider.connections == 3
 
 
