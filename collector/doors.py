@@ -11,7 +11,7 @@ from collector.config import Settings
 from collector.endpoints import Endpoints
 from collector.exposure import LOOPBACK_HOSTS, exposed
 from collector.intake import Intake
-from collector.listening import UNIX, listen
+from collector.listening import UNIX, host_of, listen
 from collector.proxy.door import ProxyDoor
 from collector.receiving import Receivers
 
@@ -52,9 +52,5 @@ async def open_others(
 
 def _api_hosts(settings: Settings) -> set[str]:
     """Names under which the API may be addressed; none if any may be used."""
-    names = {*LOOPBACK_HOSTS, *settings.api.hosts, _host(settings.api.endpoint or "")}
+    names = {*LOOPBACK_HOSTS, *settings.api.hosts, host_of(settings.api.endpoint or "")}
     return set() if "*" in names else {name.lower() for name in names}
-
-
-def _host(endpoint: str) -> str:
-    return endpoint.rpartition(":")[0]

@@ -104,7 +104,12 @@ async def listen(
     if endpoint.startswith(UNIX):
         return endpoint
     scheme = "https" if config.ssl else "http"
-    return f"{scheme}://{endpoint.rpartition(':')[0]}:{listener.getsockname()[1]}"
+    return f"{scheme}://{host_of(endpoint)}:{listener.getsockname()[1]}"
+
+
+def host_of(endpoint: str) -> str:
+    """`host` of `host:port`; an IPv6 address keeps its brackets."""
+    return endpoint.rpartition(":")[0]
 
 
 def _listener(endpoint: str, socket_mode: str) -> socket.socket:

@@ -24,7 +24,7 @@ from collector.gate import Gate
 from collector.intake import Intake
 from collector.journal import SINK_CURSOR, Journal, JournalLockedError
 from collector.keys import Keys, KeysError, keys_file
-from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, listen
+from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, host_of, listen
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import masking
 from collector.reload import Reloadable
@@ -102,7 +102,7 @@ async def _open_doors(
         health.leaving.append(receiver.leave)
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
         unix = protocols.grpc.endpoint.startswith(UNIX)
-        grpc_address = protocols.grpc.endpoint if unix else f"{_host(protocols.grpc.endpoint)}:{port}"
+        grpc_address = protocols.grpc.endpoint if unix else f"{host_of(protocols.grpc.endpoint)}:{port}"
     http, take_over = open_http(protocols.http, intake)
     reloadable.tell(take_over)
     where = await listen("http", protocols.http.endpoint, http, parts, **http_options(protocols.http))
@@ -162,7 +162,3 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
             if signal in forward.signals:
                 journal.cursor(cursor_name(name), counts=False)
     return journal
-
-
-def _host(endpoint: str) -> str:
-    return endpoint.rpartition(":")[0]

@@ -8,10 +8,10 @@ from collector.proxy.formats.chat import Chat
 from collector.proxy.formats.cohere import CohereChat, CohereEmbed, Rerank
 from collector.proxy.formats.completions import Completions
 from collector.proxy.formats.embeddings import Embeddings
-from collector.proxy.formats.gemini import CountTokens as GeminiCountTokens
 from collector.proxy.formats.gemini import EmbedContent, GenerateContent
+from collector.proxy.formats.gemini import count_tokens as gemini_count_tokens
 from collector.proxy.formats.media import Images, Speech, Transcription
-from collector.proxy.formats.messages import CountTokens, Messages
+from collector.proxy.formats.messages import Messages, count_tokens
 from collector.proxy.formats.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from collector.proxy.formats.responses import Responses
 
@@ -33,7 +33,7 @@ _BY_END: tuple[tuple[str, Format], ...] = (
     ("/responses", Responses()),
     ("/realtime", Responses()),
     ("/embeddings", Embeddings()),
-    ("/messages/count_tokens", CountTokens()),
+    ("/messages/count_tokens", count_tokens),
     ("/messages", Messages()),
     (":rawPredict", Messages()),
     (":streamRawPredict", Messages()),
@@ -41,7 +41,7 @@ _BY_END: tuple[tuple[str, Format], ...] = (
     (":streamGenerateContent", GenerateContent()),
     (":embedContent", EmbedContent()),
     (":batchEmbedContents", EmbedContent()),
-    (":countTokens", GeminiCountTokens()),
+    (":countTokens", gemini_count_tokens),
     ("/api/chat", OllamaChat()),
     ("/api/generate", OllamaGenerate()),
     ("/api/embed", OllamaEmbed()),

@@ -33,7 +33,7 @@ from collector.proxy.formats.base import (
 from collector.proxy.formats.chat import Chat
 from collector.proxy.formats.cohere import CohereChat, CohereEmbed
 from collector.proxy.formats.completions import Completions
-from collector.proxy.formats.converse import Converse, CountTokens, model_in, read_usage
+from collector.proxy.formats.converse import Converse, count_tokens, model_in, read_usage
 from collector.proxy.formats.messages import Messages
 from collector.proxy.framing import EXCEPTION
 
@@ -289,7 +289,7 @@ _BY_VERB: dict[str, Format] = {
     "converse-stream": _converse,
     "invoke": InvokeModel(),
     "invoke-with-response-stream": InvokeModel(),
-    "count-tokens": CountTokens(),
+    "count-tokens": count_tokens,
 }
 
 

@@ -35,6 +35,7 @@ from collector.proxy.formats.base import (
     string,
     text_part,
 )
+from collector.proxy.formats.counting import CountTokens
 from collector.proxy.framing import EXCEPTION
 
 _PARAMETERS = {
@@ -100,25 +101,6 @@ class Converse:
 
     def assembler(self) -> Assembler | None:
         return ConverseAssembler()
-
-
-class CountTokens:
-    """Counts what a request would cost, and uses nothing itself."""
-
-    api = "count_tokens"
-
-    def asked(self, body: Document, path: str) -> Asked:
-        return Asked("count_tokens", model_in(path))
-
-    def answered(self, document: Document) -> Answered:
-        error_type, error_message = error_of(document)
-        found = Answered(error_type=error_type, error_message=error_message)
-        if (tokens := count(document.get("inputTokens"))) is not None:
-            found.attributes["eddyline.proxy.counted_tokens"] = tokens
-        return found
-
-    def assembler(self) -> Assembler | None:
-        return None
 
 
 def model_in(path: str) -> str:
@@ -292,3 +274,6 @@ _EVENTS = frozenset(
         "metadata",
     }
 )
+
+
+count_tokens = CountTokens(lambda body, path: model_in(path), "inputTokens")

@@ -30,6 +30,7 @@ from collector.proxy.formats.base import (
     string,
     text_part,
 )
+from collector.proxy.formats.counting import CountTokens
 
 _PARAMETERS = {
     "maxOutputTokens": "gen_ai.request.max_tokens",
@@ -151,23 +152,6 @@ class EmbedContent:
         return None
 
 
-class CountTokens:
-    api = "count_tokens"
-
-    def asked(self, body: Document, path: str) -> Asked:
-        return Asked("count_tokens", model_in(path))
-
-    def answered(self, document: Document) -> Answered:
-        error_type, error_message = error_of(document)
-        found = Answered(error_type=error_type, error_message=error_message)
-        if (tokens := count(document.get("totalTokens"))) is not None:
-            found.attributes["eddyline.proxy.counted_tokens"] = tokens
-        return found
-
-    def assembler(self) -> Assembler | None:
-        return None
-
-
 def read_content(content: Document) -> Message:
     role = string(content.get("role"))
     parts = _read_parts(content.get("parts"))
@@ -273,3 +257,6 @@ def _append(parts: list[Document], part: Document) -> None:
         parts[-1] = {**last, **part, "text": last["text"] + part["text"]}
     else:
         parts.append(part)
+
+
+count_tokens = CountTokens(lambda body, path: model_in(path), "totalTokens")

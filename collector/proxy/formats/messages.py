@@ -37,6 +37,7 @@ from collector.proxy.formats.base import (
     uri_part,
 )
 from collector.proxy.formats.chat import tool_names
+from collector.proxy.formats.counting import CountTokens
 
 _PARAMETERS = {
     "max_tokens": "gen_ai.request.max_tokens",
@@ -116,25 +117,6 @@ class Messages:
 
     def assembler(self) -> Assembler | None:
         return _Assembler()
-
-
-class CountTokens(Messages):
-    """Counts what a request would cost; uses nothing itself, so its count is no usage."""
-
-    api = "count_tokens"
-
-    def asked(self, body: Document, path: str) -> Asked:
-        return Asked("count_tokens", string(body.get("model")))
-
-    def answered(self, document: Document) -> Answered:
-        error_type, error_message = error_of(document)
-        found = Answered(error_type=error_type, error_message=error_message)
-        if (tokens := count(document.get("input_tokens"))) is not None:
-            found.attributes["anthropic.message.count_tokens.input_tokens"] = tokens
-        return found
-
-    def assembler(self) -> Assembler | None:
-        return None
 
 
 def _model_in(path: str) -> str:
@@ -287,3 +269,10 @@ class _Assembler(Assembling):
                     self._note_call(self._blocks[index], at_ns)
                 return bool(delta[key])
         return False
+
+
+count_tokens = CountTokens(
+    lambda body, path: string(body.get("model")),
+    "input_tokens",
+    "anthropic.message.count_tokens.input_tokens",
+)
