@@ -228,8 +228,8 @@ def _delta(a: models.Run, b: models.Run) -> Iterator[tuple[str, float | None]]:
         ("cost_usd", a["cost_usd"], b["cost_usd"]),
         ("health.score", a["health"]["score"], b["health"]["score"]),
         # mypy takes no names of a TypedDict but literal ones, and these are its own.
-        *((f"usage.{name}", a["usage"][name], b["usage"][name]) for name in a["usage"]),  # type: ignore[literal-required]
-        *((f"counts.{name}", a["counts"][name], b["counts"][name]) for name in a["counts"]),  # type: ignore[literal-required]
+        *((f"usage.{name}", a["usage"][name], b["usage"][name]) for name in a["usage"]),  # type: ignore[literal-required]  # its own names
+        *((f"counts.{name}", a["counts"][name], b["counts"][name]) for name in a["counts"]),  # type: ignore[literal-required]  # its own names
     ):
         yield name, None if left is None or right is None else round(right - left, 9)
 

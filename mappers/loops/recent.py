@@ -51,7 +51,7 @@ class _Memory:
         self._tags = array("H", bytes(2 * slots))
         self._mask = slots - 1
 
-    def add(self, units: array[int] | tuple[int, ...]) -> int:
+    def add(self, units: Sequence[int]) -> int:
         """Number of units that were not there."""
         tags, mask, new = self._tags, self._mask, 0
         for unit in units:
@@ -185,9 +185,8 @@ class Recent:
         count = len(step.units)
         new = new_bare = 0
         if count and not same_answer:
-            # Where there are units, they are arrays; only what has none is the empty tuple.
-            new = self._units.add(step.units)  # type: ignore[arg-type]
-            new_bare = self._bare_units.add(step.bare_units)  # type: ignore[arg-type]
+            new = self._units.add(step.units)
+            new_bare = self._bare_units.add(step.bare_units)
         step.repeated, step.near = repeated, near
         again = repeated or near
         step.stale = (

@@ -39,7 +39,7 @@ def test_a_unit_starts_what_there_is_and_gives_it_time_to_end(name: str) -> None
     program, name, *options = command.split()
     assert program.endswith("/bin/eddyline")
     assert name in COMMANDS
-    known = {option for parameter in main.get_command(None, name).params for option in parameter.opts}  # type: ignore[arg-type, union-attr]
+    known = {option for parameter in main.get_command(None, name).params for option in parameter.opts}  # type: ignore[arg-type, union-attr]  # it is there, and asks for no context
     assert {option.partition("=")[0] for option in options} <= known
     assert found["Type"] == ["notify"]
     shutdown = Settings().service.shutdown

@@ -31,7 +31,7 @@ class Collector:
         self.sink = Refusing(ClickHouseSink(store), self.tombstones)
         self.forgotten: set[RunKey] = set()
         derivation = Derivation.__new__(Derivation)
-        derivation.deleted = lambda *counts: None  # type: ignore[method-assign]
+        derivation.deleted = lambda *counts: None  # type: ignore[method-assign]  # totals are not counted here
         places = Places({}, directory / "letters", lambda record: "", self.forget, lambda: 0)
         self.erasures = Erasures(
             Eraser(store),

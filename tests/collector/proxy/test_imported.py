@@ -19,7 +19,7 @@ from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.test_wire import ASKED, STREAMED, capture, lines
 from tests.provider import TEXT, Provider
 
-API_LOG = {
+API_LOG: dict[str, Any] = {
     "id": "01JDEXAMPLE",
     "ts_start": "2026-06-27T12:00:00.000Z",
     "ts_end": "2026-06-27T12:00:02.500Z",
@@ -153,9 +153,9 @@ def test_calls_of_one_conversation_are_one_run_in_whatever_order_they_come() -> 
         "ts_start": "2026-06-27T12:01:00.000Z",
         "ts_end": "2026-06-27T12:01:02.500Z",
         "req": {
-            **API_LOG["req"],  # type: ignore[dict-item]
+            **API_LOG["req"],
             "body": {
-                **API_LOG["req"]["body"],  # type: ignore[index]
+                **API_LOG["req"]["body"],
                 "messages": [{"role": "user", "content": "hi"}, answer, {"role": "user", "content": "and?"}],
             },
         },

@@ -6,6 +6,7 @@ Each workload interleaves forty conversations. B-cubed precision and recall comp
 from __future__ import annotations
 
 import copy
+import json
 import random
 import stat
 from collections import defaultdict
@@ -26,8 +27,6 @@ from collector.proxy.spans import spans_of, unanswered
 from collector.proxy.tape import Ending
 from tests.collector.proxy.tapes import tape
 from tests.provider import call, chat, message, response
-
-import json  # isort: skip
 
 EVERYTHING = Policy(True, True, True, True, b"salt")
 PATHS = {"chat": "/v1/chat/completions", "messages": "/v1/messages", "responses": "/v1/responses"}

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -23,7 +24,7 @@ import trustme
 from collector.demo import captured
 from tests.deploy.manifests import SECRETS
 from tests.deploy.render import CHART
-from tests.deploy.test_dashboards import targets
+from tests.deploy.test_dashboards import Target, targets
 from tests.sending import TRACES, renamed
 from tests.server import TOKEN, Server
 
@@ -42,8 +43,8 @@ def tool(name: str, package: str = "") -> str:
     return found
 
 
-def run(*command: str, **options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, **options)  # type: ignore[call-overload, no-any-return]
+def run(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
@@ -60,8 +61,8 @@ def test_a_composition_fits_the_compose_specification(name: str) -> None:
 
 
 @pytest.mark.parametrize("target", targets("prometheus"), ids=str)
-def test_a_panel_is_promql(target: object) -> None:
-    expression = target.query["expr"]  # type: ignore[attr-defined]
+def test_a_panel_is_promql(target: Target) -> None:
+    expression = target.query["expr"]
     promql_parser.parse(expression.replace("$__rate_interval", "5m"))
 
 
