@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,13 +38,16 @@ class JsonLines:
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._descriptor = -1
+        self._lock = threading.Lock()
+        """Held while the descriptor is used: closed by another thread it might be another file's by then."""
         self._signal = ""
         self._size = 0
 
     def send(self, signal: str, request: bytes, project: str) -> Rejected:
         line = orjson.dumps(document(signal, request, project)) + b"\n"
         try:
-            self._write(signal, line)
+            with self._lock:
+                self._write(signal, line)
         except OSError as error:
             self.close()
             raise RetryableError(f"{self._directory}: {error.strerror or error}") from error
@@ -51,10 +55,10 @@ class JsonLines:
 
     def _write(self, signal: str, line: bytes) -> None:
         if self._descriptor < 0 or self._signal != signal:
-            self.close()
+            self._close()
             self._open(signal)
         if self._size and self._size + len(line) > self._max_bytes:
-            self.close()
+            self._close()
             self._set_aside(signal)
             self._open(signal)
         written = os.write(self._descriptor, line)
@@ -101,6 +105,10 @@ class JsonLines:
         return self._directory / f"{signal}.jsonl"
 
     def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
