@@ -213,6 +213,6 @@ def _message(finding: Finding, facts: dict[str, str], tokens: int | None, cost: 
         spent.append(f"{tokens:,} tokens")
     if cost:
         spent.append(f"${cost:.4f}")
-    since = f"; {' and '.join(spent)} spent since it began to repeat" if spent else ""
-    text = f"{what}{since}."
+    began = "it began to repeat" if finding.detector.category == LOOP else "this was first seen"
+    text = f"{what}; {' and '.join(spent)} spent since {began}." if spent else f"{what}."
     return text[0].upper() + text[1:]

@@ -212,6 +212,15 @@ def test_a_warning_says_what_when_and_at_what_cost() -> None:
     assert any("open_page" in reason for reason in run.health_reasons)
 
 
+def test_what_is_no_repetition_does_not_say_that_it_repeats() -> None:
+    engine = configured({"budgets": {"steps": 10}})
+    collector = Collector(engine=engine)
+    collector.take(looping_run())
+    (budget,) = (warning for warning in collector.store.warnings.values() if warning.type == "budgets")
+    assert budget.message.startswith("The run has used 22 of 10 steps; ")
+    assert budget.message.endswith(" tokens spent since this was first seen.")
+
+
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_the_same_run_in_other_words_has_the_same_warnings(convention: Convention) -> None:
     assert taken(looping_run(convention)).loops() == taken(looping_run()).loops()
