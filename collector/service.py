@@ -4,7 +4,6 @@ is left without a taker."""
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import resource
@@ -17,6 +16,7 @@ from collector.config import Settings
 from collector.documents import ConfigError
 from collector.endpoints import Endpoints
 from collector.exits import EX_CONFIG, ServiceError
+from collector.interpreter import calm_garbage_collection, take_short_turns
 from collector.meaning import no_engine, not_understood
 from collector.prices import load_prices
 from collector.receiving import open_receiving
@@ -36,6 +36,7 @@ async def serve(
         ServiceError: the data directory is in use, a port is taken, the store can not be opened.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys, and what was said
+    take_short_turns()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -50,15 +51,6 @@ async def serve(
         await stopping.wait()
         tell(STOPPING)
         log.info("draining")
-
-
-def calm_garbage_collection() -> None:
-    """Events of recent runs are many, live long and form no cycles. Looking through all of them, as Python does
-    by default every few thousand requests, holds up acknowledgements by 50 ms and more; young objects are still
-    looked through often. What was made at the start stays for good and is never looked through."""
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(20_000, 10, 200)
 
 
 def _stop(stopping: asyncio.Event) -> None:

@@ -8,7 +8,6 @@ import logging
 import queue
 import secrets
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -20,6 +19,7 @@ from yarl import URL
 from collector.config import ProxyExport, Settings
 from collector.exposure import proxy_needs_key
 from collector.gate import Gate
+from collector.interpreter import take_short_turns
 from collector.keys import Keys, KeysError, keys_file
 from collector.listening import ListenError
 from collector.meaning import not_understood
@@ -38,8 +38,6 @@ EX_UNAVAILABLE, EX_CONFIG = 69, 78
 EXPORT_TIMEOUT_S = 10.0
 BATCH_BYTES = 1 << 20
 """From this size on a request to the collector is full."""
-SWITCH_S = 0.0005
-"""How long a thread may keep the interpreter while the event loop wants it; Python's own 5 ms would be felt."""
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may be taken (OTLP/HTTP: 429, 502, 503, 504; the others are proxies')."""
 
@@ -64,7 +62,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     keys = _keys(settings, endpoint)
     if found := not_understood(settings):
         raise SidecarError("\n".join(found))
-    sys.setswitchinterval(SWITCH_S)
+    take_short_turns()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -36,12 +36,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.config import RedactionSettings
 from collector.deriver import Deriver
+from collector.interpreter import calm_garbage_collection
 from collector.journal.record import Header, Record, decode, encode
 from collector.loops import LoopWatch
 from collector.otlp import Signal, check, parse_traces, spans_of, transcode
 from collector.redaction import Redaction
 from collector.sent import Received
-from collector.service import calm_garbage_collection
 from mappers.conventions import BUILTIN
 from mappers.loops.evaluator import Engine
 from mappers.normalize import Normalizer
