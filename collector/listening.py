@@ -22,6 +22,9 @@ from collector.tls import TlsError, keep_fresh, server_context
 UNIX = "unix:"
 FIRST_HANDED_DOWN = 3
 BACKLOG = 1024
+ACCEPTS = 16
+"""Connections that a door takes up in one round of the event loop. libuv takes one for each handle, and a round with
+hundreds of requests is long: a thousand clients that come at once would be kept waiting for ten seconds."""
 KEEP_ALIVE_S = 75
 """Longer than any exporter's pause between batches, so that connections are kept."""
 REQUEST_GRACE_S = 8
@@ -90,7 +93,8 @@ async def listen(
         freshness = asyncio.create_task(keep_fresh(config.ssl, tls), name=f"certificates-{name}")
         parts.callback(freshness.cancel)
     server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]), name=f"door-{name}")
+    handles = [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
+    task = asyncio.create_task(server.serve(sockets=handles), name=f"door-{name}")
 
     async def close() -> None:
         server.should_exit = True
