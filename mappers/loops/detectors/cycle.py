@@ -39,6 +39,8 @@ class Cycle:
         if not any(other.shape == step.shape for other in recent.tools):
             return None
         steps = [*recent.tools, step]
+        if len({other.shape for other in steps[-self.longest :]}) < 2:
+            return None  # the same step again and again goes round nothing
         for period in range(2, self.longest + 1):
             if len(steps) <= period or steps[-1 - period].shape != step.shape:
                 continue
