@@ -336,7 +336,7 @@ class Deriver:
         derived: Derived,
     ) -> None:
         try:
-            watched = watch.watch(assembled, new)
+            watched = watch.watch(assembled, new, self._at_hand)
         except SinkError:
             raise
         except Exception:  # runs must be seen even if what is wrong with them can not
@@ -364,6 +364,10 @@ class Deriver:
                 if events:
                     loaded.add((tenant, run_id))
         return loaded
+
+    def _at_hand(self, key: RunKey) -> Sequence[Event]:
+        state = self._states.get(key)
+        return list(state.events.values()) if state is not None else ()
 
     def _events_in(self, keys: Iterable[RunKey]) -> list[Event]:
         return [event for key in keys for event in self._states[key].events.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Protocol
 
+from collector.loops.sessions import AtHand
 from collector.loops.threads import RunKey
 from collector.loops.watch import Watched
 from mappers.loops.health import judge
@@ -25,7 +26,9 @@ class Judges:
     def __init__(self, store: WarningStore) -> None:
         self._store = store
 
-    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey]) -> Watched:
+    def watch(
+        self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey], at_hand: AtHand
+    ) -> Watched:
         """Says nothing new; see `Watch`."""
         known: dict[str, list[str]] = {}
         for run, _ in assembled:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from collector.loops.store import LoopStore
 from collector.loops.threads import Job, Member, RunKey
 from mappers.loops.warnings import Bearer, session_thread
-from mappers.model import Kind, Run
+from mappers.model import Event, Kind, Run
 
 SessionKey = tuple[str, str, str]
 """(tenant, project, session id)"""
+AtHand = Callable[[RunKey], Sequence[Event]]
+"""Events of a run that is in memory, settled; none if it is not."""
 
 SPAN_NS = 24 * 3600 * 10**9
 """Between the beginnings of the first run that is looked at and of the latest, at most."""
@@ -28,8 +30,12 @@ MOST = 212
 """Runs that are looked at together, at most."""
 MOST_SPANS = 16_000
 MAX_SESSIONS = 2_000
+MAX_RUNS = 40_000
+"""Runs of sessions that are remembered, whether they rest or not."""
+MAX_PLACES = 50_000
+"""Runs of which is known in which session they were seen."""
 MAX_EVENTS = 50_000
-"""Events of sessions that are kept for when the session goes on."""
+"""Events of sessions that are kept; what was touched longest ago rests."""
 MAX_CHARACTERS = 32 * 1024 * 1024
 """Of their texts."""
 
@@ -40,8 +46,10 @@ class _Session:
     """In their order."""
     cut: bool = False
     """There are runs before these."""
+    runs: int = 0
     events: int = 0
     characters: int = 0
+    """All three as they were last counted."""
 
     def take(self, members: Iterable[Member]) -> None:
         known = {member.run.run_id: member for member in self.members}
@@ -93,6 +101,7 @@ class Sessions:
         self._sessions: OrderedDict[SessionKey, _Session] = OrderedDict()
         self._of_run: OrderedDict[RunKey, SessionKey] = OrderedDict()
         """Where runs were taken up."""
+        self._runs = 0
         self._events = 0
         self._characters = 0
 
@@ -123,6 +132,21 @@ class Sessions:
                 jobs.append(Job((key[0], thread), bearer, session.members, across=True))
         return jobs
 
+    def wake(self, members: Iterable[Member], at_hand: AtHand) -> None:
+        """Takes up again what takes part of runs that rest."""
+        away: dict[str, dict[str, Member]] = {}
+        for member in members:
+            if not member.rests:
+                continue
+            if events := at_hand(member.key):
+                member.wake(events)
+            else:
+                away.setdefault(member.run.tenant, {})[member.run.run_id] = member
+        for tenant, sought in away.items():
+            stored = self._store.events_of(tenant, list(sought))
+            for run_id, member in sought.items():
+                member.wake(stored.get(run_id, ()))
+
     def settle(self, touched: Iterable[Member]) -> None:
         """Lets go of what the next evaluation of the sessions of these runs does not need, and of what is too much."""
         for member in touched:
@@ -132,23 +156,28 @@ class Sessions:
         for key in {session_of(member.run) for member in touched}:
             if key is not None and key in self._sessions:
                 self._weigh(self._sessions[key])
-        while len(self._of_run) > MAX_EVENTS:
+        while len(self._of_run) > MAX_PLACES:
             self._of_run.popitem(last=False)
-        while self._sessions and (
-            len(self._sessions) > MAX_SESSIONS
-            or self._events > MAX_EVENTS
-            or self._characters > MAX_CHARACTERS
-        ):
+        while len(self._sessions) > MAX_SESSIONS or self._runs > MAX_RUNS:
             _, session = self._sessions.popitem(last=False)
-            self._events -= session.events
-            self._characters -= session.characters
+            session.members = []
+            self._weigh(session)
+        for session in self._sessions.values():
+            if self._events <= MAX_EVENTS and self._characters <= MAX_CHARACTERS:
+                break
+            if session.events:
+                for member in session.members:
+                    member.rest()
+                self._weigh(session)
 
     def _weigh(self, session: _Session) -> None:
+        runs = len(session.members)
         events = sum([len(member.found) for member in session.members])
         characters = sum([member.characters for member in session.members])
+        self._runs += runs - session.runs
         self._events += events - session.events
         self._characters += characters - session.characters
-        session.events, session.characters = events, characters
+        session.runs, session.events, session.characters = runs, events, characters
 
     def _is_unknown(self, key: SessionKey, members: Sequence[Member]) -> bool:
         """Whether runs of the session that have to be known are not in memory."""

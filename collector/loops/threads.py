@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 from zlib import crc32
 
@@ -35,13 +34,31 @@ class Mark(NamedTuple):
 
 
 class Member:
-    """A run as it was last assembled, and what of it takes part."""
+    """A run as it was last assembled, and what of it takes part.
+
+    Of a run that rests only its mark is left: a session that goes on needs no more of what it has taken.
+    """
 
     def __init__(self, run: Run, events: Sequence[Event]) -> None:
         self.run = run
+        self._draw: float | None = None
+        self.wake(events)
+
+    def wake(self, events: Sequence[Event]) -> None:
+        """Takes up what takes part."""
+        self.rests = False
         self.found = happenings(events)
         self.asks = bool(self.found) and any(one.kind is StepKind.CALL for one in self.found)
         """Models ask for tools of whose execution nothing tells."""
+        self._mark: Mark | None = None
+        self._characters: int | None = None
+
+    def rest(self) -> None:
+        """Lets go of what takes part."""
+        self._mark = self.mark
+        self.rests = True
+        self.found = []
+        self._characters = 0
 
     @property
     def key(self) -> RunKey:
@@ -52,27 +69,33 @@ class Member:
         """Among the runs of its session."""
         return self.run.start_ns, self.run.run_id
 
-    @cached_property
+    @property
     def draw(self) -> float:
         """A number from 0 to 1 that is drawn by the run's id alone."""
-        return crc32(self.run.run_id.encode()) / 2**32
+        if self._draw is None:
+            self._draw = crc32(self.run.run_id.encode()) / 2**32
+        return self._draw
 
-    @cached_property
+    @property
     def characters(self) -> int:
-        """Of the texts that are held once the run is evaluated."""
-        return sum([len(one.given) + len(one.answered) for one in self.found])
+        """Of the texts that are held. Ask once the run is evaluated: some are let go of then."""
+        if self._characters is None:
+            self._characters = sum([len(one.given) + len(one.answered) for one in self.found])
+        return self._characters
 
-    @cached_property
-    def _identities(self) -> list[int]:
-        return [one.identity for one in self.found]
-
-    @cached_property
+    @property
     def mark(self) -> Mark:
-        return self.mark_of(len(self.found))
+        if self._mark is None:
+            self._mark = self.mark_of(len(self.found))
+        return self._mark
 
     def mark_of(self, count: int) -> Mark:
         """Of the first happenings."""
-        return Mark(self.run.run_id, count, hash(tuple(self._identities[:count])))
+        return Mark(self.run.run_id, count, hash(tuple([one.identity for one in self.found[:count]])))
+
+
+Todo = Sequence[tuple[Member, Sequence[Happening]]]
+"""What of whom is fed."""
 
 
 @dataclass(slots=True)
@@ -85,8 +108,11 @@ class Job:
     """The run; or the session's, in their order."""
     across: bool = False
     thread: _Thread | None = None
-    todo: Sequence[tuple[Member, Sequence[Happening]]] = ()
-    """What is to be fed."""
+    todo: Todo | None = ()
+    """None: all, from the beginning."""
+
+    def all(self) -> Todo:
+        return [(member, member.found) for member in self.members]
 
 
 @dataclass(slots=True)
@@ -100,18 +126,20 @@ class _Thread:
     steps: Steps = field(default_factory=Steps)
     taken: list[Mark] = field(default_factory=list)
 
-    def beyond(self, members: Sequence[Member]) -> list[tuple[Member, Sequence[Happening]]] | None:
+    def beyond(self, members: Sequence[Member]) -> Todo | None:
         """What has not been taken yet; None if what was taken is not how the thread begins."""
-        taken = self.taken
+        taken, later = self.taken, members[len(self.taken) :]
+        if any(member.rests for member in later):
+            return None
+        more: Todo = [(member, member.found) for member in later]
         marks = [member.mark for member in members[: len(taken)]]
         if marks == taken:
-            return [(member, member.found) for member in members[len(taken) :]]
+            return more
         if len(marks) < len(taken) or marks[:-1] != taken[:-1]:
             return None
         last, member = taken[-1], members[len(taken) - 1]
-        if member.mark_of(last.happenings) != last:
+        if member.rests or member.mark_of(last.happenings) != last:
             return None
-        more = [(later, later.found) for later in members[len(taken) :]]
         return [(member, member.found[last.happenings :]), *more]
 
 
@@ -128,11 +156,21 @@ class Threads:
         self._most = most
         self._threads: OrderedDict[ThreadKey, _Thread] = OrderedDict()
 
-    def evaluate(self, jobs: Sequence[Job]) -> list[tuple[Job, list[Warning]]]:
-        """What holds in each thread now."""
-        for job in jobs:
-            self._plan(job)
+    def evaluate(
+        self, jobs: Sequence[Job], wake: Callable[[Sequence[Member]], None]
+    ) -> list[tuple[Job, list[Warning]]]:
+        """What holds in each thread now. `wake` takes up again what takes part of runs that rest."""
         try:
+            for job in jobs:
+                thread = self._threads.get(job.key)
+                job.todo = thread.beyond(job.members) if thread is not None else None
+            wake([member for job in jobs if job.todo is None for member in job.members])
+            for job in jobs:
+                self._plan(job)
+            anew = [job for job in jobs if job.todo is None]
+            wake([member for job in anew for member in job.members])
+            for job in anew:
+                job.todo = job.all()
             self._read_texts(jobs)
             found = [(job, self._feed(job)) for job in jobs]
         except BaseException:
@@ -146,11 +184,12 @@ class Threads:
     def _plan(self, job: Job) -> None:
         """Decides what is fed, if any detector could hold."""
         thread = self._threads.get(job.key)
-        todo = thread.beyond(job.members) if thread is not None else None
+        todo = job.todo
         if thread is None or todo is None:
-            todo = [(member, member.found) for member in job.members]
+            todo = job.all()
             thread = _Thread(outline=Outline(self._engine.novelty, across=job.across))
             self._threads.pop(job.key, None)
+        job.todo = ()
         if thread.outline is not None:
             add = thread.outline.add if thread.evaluator is None else thread.outline.add_call
             for _, happened in todo:
@@ -166,7 +205,7 @@ class Threads:
                 thread.calls = not job.across or self._engine.calls_matter(thread.outline)
                 thread.evaluator = Evaluator(self._engine, across=job.across)
                 thread.steps = Steps(across=job.across, calls=thread.calls)
-                todo = [(member, member.found) for member in job.members]
+                todo = None
                 if thread.calls:
                     thread.outline = None
         thread.taken = [member.mark for member in job.members]
@@ -180,7 +219,7 @@ class Threads:
             return []
         feed, steps = thread.evaluator.feed, thread.steps
         spend = thread.evaluator.recent.spend
-        for member, happened in job.todo:
+        for member, happened in job.todo or ():
             for happening in happened:
                 event = happening.event
                 if not thread.calls and event.kind == Kind.LLM:
@@ -210,7 +249,7 @@ class Threads:
 
 def _lacking(job: Job) -> Iterable[Happening]:
     asks = any(member.asks for member in job.members)
-    for _, happened in job.todo:
+    for _, happened in job.todo or ():
         for happening in happened:
             if happening.lacks_texts and not (job.across and happening.event.kind == Kind.LLM and not asks):
                 yield happening

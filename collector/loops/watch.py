@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
-from collector.loops.sessions import Sessions
+from collector.loops.sessions import AtHand, Sessions
 from collector.loops.store import LoopStore
 from collector.loops.threads import MAX_THREADS, Job, Member, RunKey, ThreadKey, Threads
 from mappers.loops.evaluator import Engine
@@ -44,12 +45,15 @@ class Watched:
 class Watch(Protocol):
     """Looks at runs when they are touched."""
 
-    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey]) -> Watched:
+    def watch(
+        self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey], at_hand: AtHand
+    ) -> Watched:
         """Fills the runs' health and counts.
 
         Args:
             assembled: runs and all their events, settled.
             new: those of them of which nothing was stored before.
+            at_hand: whatever is not stored yet, and more.
         """
 
 
@@ -91,7 +95,9 @@ class LoopWatch:
         self._runs: dict[RunKey, Run] = {}
         """Those of which something stands, as they were last assembled."""
 
-    def watch(self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey]) -> Watched:
+    def watch(
+        self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey], at_hand: AtHand
+    ) -> Watched:
         """Warnings of these runs, of their sessions and conversations; see `Watch`."""
         members = [Member(run, events) for run, events in assembled]
         jobs = [Job(one.key, Bearer(one.run, one.run.run_id), [one]) for one in members]
@@ -107,7 +113,7 @@ class LoopWatch:
         self._recall({job.key for job in jobs} | told.keys(), new)
         watched = Watched()
         affected: set[RunKey] = set()
-        for job, warnings in self._threads.evaluate(jobs):
+        for job, warnings in self._threads.evaluate(jobs, partial(self._sessions.wake, at_hand=at_hand)):
             since_ns = job.members[0].run.start_ns if job.across else 0
             self._say(job.key, warnings, watched, affected, since_ns)
         for key, warnings in told.items():

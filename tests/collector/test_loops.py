@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from collector.deriver import Derived, Deriver, compact
-from collector.loops import LoopWatch
+from collector.loops import LoopWatch, sessions
 from mappers.loops.configure import configured
 from mappers.loops.detectors import LOOP, WASTE
 from mappers.loops.evaluator import Engine
@@ -323,6 +323,17 @@ def turn(number: int, session: str, *, answer: str = "Page 7 is about the lanter
     ]
 
 
+@pytest.fixture(params=["kept", "resting"])
+def _memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether what takes part in sessions stays in memory, or rests as soon as it was looked at."""
+    if request.param == "resting":
+        monkeypatch.setattr(sessions, "MAX_EVENTS", 0)
+
+
+of_any_memory = pytest.mark.usefixtures("_memory")
+
+
+@of_any_memory
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("order", [(1, 2, 3, 4, 5), (3, 5, 1, 2, 4)])
 def test_a_loop_over_the_runs_of_a_session_is_carried_by_the_latest(
@@ -384,6 +395,7 @@ def test_a_loop_in_a_conversation_is_carried_by_its_latest_call(seed: int) -> No
     assert {run_id for run_id, count in counts.items() if count} == {latest}
 
 
+@of_any_memory
 @pytest.mark.parametrize("restarts", [False, True])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_loop_in_a_long_session_stays_with_the_latest_run(restarts: bool, late: bool) -> None:
@@ -402,6 +414,7 @@ def test_a_loop_in_a_long_session_stays_with_the_latest_run(restarts: bool, late
     assert 20 <= warning.count <= 150
 
 
+@of_any_memory
 def test_model_calls_of_a_session_are_looked_at_once_they_could_matter() -> None:
     def call(number: int, tokens: int) -> Span:
         attributes = {"llm.token_count.prompt": tokens, "llm.model_name": "m", "session.id": "talk"}
@@ -427,6 +440,7 @@ def test_model_calls_of_a_session_are_looked_at_once_they_could_matter() -> None
     assert collector.store.standing() == taken(spans).store.standing()
 
 
+@of_any_memory
 def test_what_looped_long_ago_in_a_session_is_not_taken_back() -> None:
     collector = Collector()
     for number in range(1, 151):
@@ -441,6 +455,7 @@ def test_what_looped_long_ago_in_a_session_is_not_taken_back() -> None:
     assert collector.store.runs[f"{5:032x}"].counts.warnings == 1
 
 
+@of_any_memory
 def test_runs_of_a_session_that_overlap_are_looked_at_one_after_the_other() -> None:
     """As a client does that has several conversations' calls under way, or sends them late."""
     collector = Collector()
@@ -461,6 +476,7 @@ def test_loops_in_histories_are_found_by_the_thresholds_that_are_set() -> None:
     assert collector.loops() == []
 
 
+@of_any_memory
 def test_a_run_that_turns_out_to_be_of_another_session_takes_its_part_of_the_loop_along() -> None:
     collector = Collector()
     for number in range(1, 4):
