@@ -9,10 +9,12 @@ same.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Protocol
@@ -32,6 +34,8 @@ OVERLAP_NS = 60 * 10**9
 """Looked back beyond what was seen to the end: inserts take their time to be seen."""
 AT_A_TIME = 100
 """Runs."""
+ENDING_S = 5.0
+"""Longest that a collector which ends goes on looking at runs; what is left is the others'."""
 
 
 def instance_name() -> str:
@@ -98,6 +102,7 @@ class Sweeper:
         self._swept_to_ns = 0
         self._seen: dict[RunKey, Touched] = {}
         self._closing = threading.Event()
+        self._ends_at_s = math.inf
         self._threads = [
             threading.Thread(target=self._repeat, args=(interval_s, self.sweep), name="sweeper", daemon=True),
             threading.Thread(target=self._repeat, args=(BEAT_S, self.beat), name="sweeper beat", daemon=True),
@@ -107,8 +112,9 @@ class Sweeper:
         for thread in self._threads:
             thread.start()
 
-    def close(self) -> None:
+    def close(self, within_s: float = ENDING_S) -> None:
         """Sweeps once more, so that little is left to the others, and tells them."""
+        self._ends_at_s = time.monotonic() + within_s
         self._closing.set()
         for thread in self._threads:
             if thread.ident is not None:
@@ -124,7 +130,8 @@ class Sweeper:
         self._instances.beat(self.name, self._swept_to_ns, leaves=True)
 
     def sweep(self) -> int:
-        """Looks at the runs that this collector owns and that were touched; returns how many.
+        """Looks at the runs that this collector owns and that were touched; returns how many. Without time left it
+        stops where it is, and says nothing of having looked further.
 
         Raises: SinkError.
         """
@@ -145,6 +152,8 @@ class Sweeper:
         ]
         try:
             for begin in range(0, len(mine), AT_A_TIME):
+                if time.monotonic() >= self._ends_at_s:
+                    return begin
                 self._look_at(mine[begin : begin + AT_A_TIME])
         except Exception:
             self._alive = set()  # what was found may not be stored

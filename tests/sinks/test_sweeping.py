@@ -276,6 +276,16 @@ def test_who_stops_is_not_missed_first(store: Store, clock: Clock) -> None:
     assert all(standing(store, trace) for trace in traces)
 
 
+def test_who_stops_without_time_leaves_its_runs_to_the_others(store: Store, clock: Clock) -> None:
+    a, b = replicas(store, clock, "a", "b")
+    mine = next(trace for _ in range(64) if owner(trace := fresh(), ["a", "b"]) == "a")
+    a.take(looping_run(trace=mine))
+    a.sweeper.close(within_s=0)
+    assert standing(store, mine) == []
+    b.sweep()
+    assert standing(store, mine) != []
+
+
 def test_what_a_sweep_could_not_store_is_looked_at_again(store: Store, clock: Clock) -> None:
     (a,) = replicas(store, clock, "a")
     trace = fresh()
