@@ -13,7 +13,7 @@ from collector.api.base import RUN, Routes, RouteTable, json_response
 from collector.api.declaring import Route, parameters_of
 from collector.api.models import Time, described
 from collector.api.parameters import Parameter, Type
-from collector.api.problems import Problem
+from collector.api.problems import Problem, invalid
 from collector.api.render import milliseconds, money, rfc3339
 from mappers import graph as graphs
 from mappers.model import Run, Status
@@ -39,6 +39,13 @@ TREE_PARAMETERS = (
         default=REPETITIONS,
     ),
     Parameter("limit", "nodes that are shown", Type.INTEGER, low=1, high=MOST_NODES, default=MOST_NODES),
+    Parameter(
+        "earliest",
+        "only so many nodes are looked at, those that began first: the beginning of a very long run at once",
+        Type.INTEGER,
+        low=1,
+        high=MOST_NODES,
+    ),
 )
 
 
@@ -90,12 +97,15 @@ class FoldedNodes(TypedDict):
     cost_usd: float | None
 
 
+@described
 class TreeMeta(TypedDict):
     """How much there is, and which bit of a node's flags is what."""
 
     total: int
+    """Nodes of the run, or of the subtree; with `earliest`, of those that were looked at."""
     shown: int
     truncated: bool
+    """There are more."""
     flags: dict[str, int]
 
 
@@ -163,14 +173,20 @@ class StructureRoutes(Routes):
         depth = parameters.integer("depth") if parameters.text("depth") else None
         collapse, limit = parameters.integer("collapse_repeats"), parameters.integer("limit")
         subtree = (parameters.text("subtree") or "").lower()
+        earliest = parameters.integer("earliest") if parameters.text("earliest") else None
+        if earliest and subtree:
+            raise invalid("earliest", "begins at the run's start and does not go with subtree")
         run = await self.run_of(request)
-        nodes = await self.read(self.api.reader.nodes, run)
+        # One more tells whether there are more.
+        nodes = await self.read(self.api.reader.nodes, run, earliest and earliest + 1)
+        is_part = earliest is not None and len(nodes) > earliest
+        nodes = nodes[:earliest]
         warnings = await self.read(self.api.reader.warnings, run.tenant, run.run_id)
         warned = {event_id.partition(".")[0] for warning in warnings for event_id in warning.evidence}
 
         def answer() -> Response | None:
             found = outline(nodes, subtree=subtree, depth=depth, collapse=collapse, limit=limit)
-            return None if found is None else json_response(_tree_document(run, found, warned))
+            return None if found is None else json_response(_tree_document(run, found, warned, is_part))
 
         response = await self.read(answer)
         if response is None:
@@ -184,7 +200,7 @@ class StructureRoutes(Routes):
         return json_response(_graph_document(run, await self.read(graphs.graph, nodes)))
 
 
-def _tree_document(run: Run, found: Outline, warned: Collection[str]) -> Tree:
+def _tree_document(run: Run, found: Outline, warned: Collection[str], is_part: bool) -> Tree:
     nodes = [line.node for line in found.lines]
     return {
         "run_id": run.run_id,
@@ -228,7 +244,7 @@ def _tree_document(run: Run, found: Outline, warned: Collection[str]) -> Tree:
         "meta": {
             "total": found.total,
             "shown": len(nodes),
-            "truncated": found.truncated,
+            "truncated": found.truncated or is_part,
             "flags": FLAGS,
         },
     }

@@ -126,6 +126,20 @@ def test_a_subtree_begins_at_its_span(server: Server, runs: list[dict[str, Any]]
     assert server.api.get(f"/api/v1/runs/{run_id}/tree", params={"subtree": "0" * 16}).status_code == 404
 
 
+def test_the_beginning_of_a_tree_is_that_of_the_whole(server: Server, runs: list[dict[str, Any]]) -> None:
+    path = f"/runs/{max(runs, key=lambda run: run['counts']['spans'])['run_id']}/tree"
+    whole = server.get(path, collapse_repeats=0)
+    total, columns = whole["meta"]["total"], whole["data"]
+    times = dict(zip(columns["id"], columns["start_us"], strict=True))
+    first = sorted(times, key=lambda one: (times[one], one))[:3]
+    begun = server.get(path, collapse_repeats=0, earliest=3)
+    assert sorted(begun["data"]["id"]) == sorted(first)
+    assert (begun["meta"]["total"], begun["meta"]["truncated"]) == (3, True)
+    assert server.get(path, collapse_repeats=0, earliest=total) == whole
+    refused = server.api.get(f"/api/v1{path}", params={"earliest": 3, "subtree": first[0]})
+    assert refused.status_code == 400
+
+
 def test_a_graph_counts_what_the_run_counts(server: Server, runs: list[dict[str, Any]]) -> None:
     for run in runs:
         found = server.get(f"/runs/{run['run_id']}/graph")

@@ -37,14 +37,22 @@ _FIELDS = {
 
 
 class OutlineQueries(Queries):
-    def nodes(self, run: Run) -> list[Node]:
-        """The run's events without content and in no order; log records that only add to a call are left out."""
+    def nodes(self, run: Run, most: int | None = None) -> list[Node]:
+        """The run's events without content, by time; log records that only add to a call are left out. Of very long
+        runs perhaps only so many, those that began first."""
+        fields = ", ".join(f"{_FIELDS[name]} AS {name}" for name in Node._fields)
         rows = self._store.query(
             f"""
-            SELECT {", ".join(_FIELDS[name] for name in Node._fields)} FROM otel.run_events
-            WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {within("StartTime")} AND Part = ''
-            ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
+            SELECT * FROM
+            (
+                SELECT {fields} FROM otel.run_events
+                WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {within("StartTime")} AND Part = ''
+                ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
+            )
+            ORDER BY start_ns, span_id, seq
+            {"" if most is None else "LIMIT {most:UInt32}"}
             """,
-            {"tenant": run.tenant, "run": run.run_id, **hours(run)},
+            {"tenant": run.tenant, "run": run.run_id, **hours(run)}
+            | ({} if most is None else {"most": most}),
         )
-        return [Node(*row) for row in rows]
+        return list(map(Node._make, rows))

@@ -1,6 +1,7 @@
 // @ts-check
 /** A run's spans in columns, as `/tree` tells them, and which of them are steps: what was said or done. */
 
+import { useRef } from "../vendor/preact.js";
 import { get } from "./api.js";
 import { useAsked } from "./use.js";
 
@@ -10,8 +11,29 @@ const STEPS = new Set(["LLM", "TOOL", "HANDOFF", "RETRIEVER", "EMBEDDING", "RERA
 const LONGEST_PATTERN = 4;
 const FOLDED_FROM = 3;
 
-/** Every span of the run, where they are wanted. @param {string} path @param {any} version */
-export const useTree = (path, version, isWanted = true) => useAsked(async (signal) => (isWanted ? get(path + "/tree", { collapse_repeats: 0 }, signal) : undefined), [path, version, isWanted]);
+/** So many spans are shown at once of a run that has more, while the others are on their way. */
+const EARLIEST = 300;
+
+/**
+ * The spans of a run. Of a long one its beginning comes first: it says that it `isPart`.
+ * @param {string} path @param {any} version
+ * @param {{ isWanted?: boolean, fold?: number }} [options] `fold`: repetitions from so many on; 0 for none
+ * @returns {import("./use.js").Asked<any>}
+ */
+export function useTree(path, version, { isWanted = true, fold = 0 } = {}) {
+  const hasAll = useRef(false);
+  return useAsked(async (signal, show) => {
+    if (!isWanted) return undefined;
+    if (!hasAll.current) {
+      const begun = await get(path + "/tree", { collapse_repeats: fold, earliest: EARLIEST }, signal);
+      if (!begun.meta.truncated) return begun;
+      show({ ...begun, isPart: true });
+    }
+    const all = await get(path + "/tree", { collapse_repeats: fold }, signal);
+    hasAll.current = true;
+    return all;
+  }, [path, version, isWanted, fold]);
+}
 
 /** The entry of the timeline that tells of a span. @param {Columns} data @param {number} at */
 export const eventOf = (data, at) => `${data.id[at]}.${data.flags[at] & 4 ? "handoff" : data.duration_us[at] === null ? "start" : "end"}`;

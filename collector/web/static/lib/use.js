@@ -17,7 +17,7 @@ const SELDOM_MS = 30_000;
 /**
  * What a function gives, asked for when its reasons change. Data stays while newer is on its way.
  * @template T
- * @param {(signal: AbortSignal) => Promise<T>} ask
+ * @param {(signal: AbortSignal, show: (part: T) => void) => Promise<T>} ask may show a part of it while the rest is on its way
  * @param {any[]} reasons
  * @param {{ everyMs?: number, hears?: (word: import("./live.js").Word) => boolean }} [options] ask again so often, unless
  *   the tab is hidden; where words of what is stored come, when one is heard that concerns it, and else seldom
@@ -43,7 +43,11 @@ export function useAsked(ask, reasons, { everyMs = 0, hears } = {}) {
       isStale = false;
       if (shown.current !== key) setState((/** @type {any} */ before) => ({ ...before, loading: true }));
       try {
-        const data = await ask(leaving.signal);
+        const show = (/** @type {T} */ data) => {
+          shown.current = key;
+          if (!leaving.signal.aborted) setState({ data, error: null, loading: true });
+        };
+        const data = await ask(leaving.signal, show);
         shown.current = key;
         if (!leaving.signal.aborted) setState({ data, error: null, loading: false });
       } catch (error) {
@@ -79,6 +83,16 @@ export function useAsked(ask, reasons, { everyMs = 0, hears } = {}) {
     };
   }, [key, turn, everyMs]);
   return { ...state, again: useCallback(() => setTurn((/** @type {number} */ before) => before + 1), []) };
+}
+
+/** What takes a while to work out, after what is there already has been shown; null until then. @template T @param {() => T} work @param {any[]} reasons @returns {T | null} */
+export function useLater(work, reasons) {
+  const [found, setFound] = useState(/** @type {any} */ (null));
+  useEffect(() => {
+    const timer = setTimeout(() => setFound(work()));
+    return () => clearTimeout(timer);
+  }, reasons);
+  return found;
 }
 
 /** The element's size in pixels. @param {any} element a ref @returns {{ width: number, height: number }} */

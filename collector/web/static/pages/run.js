@@ -1,12 +1,13 @@
 // @ts-check
 /** One run: what is wrong with it first, then what was said, what took the time, what it cost, and why it reads so. */
 
-import { html, useEffect, useMemo } from "../vendor/preact.js";
+import { html, useEffect, useMemo, useRef } from "../vendor/preact.js";
 import { address, get, getText } from "../lib/api.js";
 import { count, duration, line, moment, money, plural, whole } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { beside } from "../lib/neighbours.js";
 import { Link, addressOf, choose, go, usePlace } from "../lib/router.js";
+import { useTree } from "../lib/tree.js";
 import { useAsked, useChanges, usePaced } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 import { Badge } from "../parts/badges.js";
@@ -23,6 +24,7 @@ const LOOK_EVERY_MS = 2000;
 const MOST_RAW = 1000;
 /** @type {[string, string][]} */
 const TABS = [["transcript", "Transcript"], ["timeline", "Timeline"], ["events", "Events"], ["graph", "Graph"], ["raw", "Raw"]];
+const LISTS = new Set(["transcript", "events"]);
 
 /** @param {{ id: string }} props */
 export function RunPage({ id }) {
@@ -34,6 +36,10 @@ export function RunPage({ id }) {
   const version = usePaced(useChanges(state), (run.data?.counts.spans ?? 0) / 10);
   const warnings = useAsked(async (signal) => (await get(path + "/warnings", {}, signal)).data, [id, version]);
   const tab = TABS.some(([name]) => name === query.tab) ? query.tab : "transcript";
+  // Views that list every span share them, so that going from one to the other asks for nothing.
+  const isListed = useRef(false);
+  isListed.current ||= LISTS.has(tab);
+  const tree = useTree(path, version, { isWanted: isListed.current });
   /** @type {any[]} */
   const found = warnings.data ?? [];
   const evidence = useMemo(() => new Set(found.flatMap((warning) => warning.evidence)), [warnings.data]);
@@ -65,7 +71,7 @@ export function RunPage({ id }) {
     <div class="tabs" role="tablist" aria-label="Views of the run">
       ${TABS.map(([name, label]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="view" onClick=${() => choose({ tab: name })}>${label}</button>`)}
     </div>`;
-  const props = { run: run.data, path, version, evidence, event: query.event ?? "" };
+  const props = { run: run.data, path, version, tree, evidence, event: query.event ?? "" };
   return html`
     <main class="run">
       ${run.data ? html`<${Header} run=${run.data} warnings=${found} path=${path} />` : html`<header class="verdict"><${Waiting} asked=${run} /></header>`}

@@ -5,7 +5,7 @@ import { html, useMemo } from "../vendor/preact.js";
 import { count, duration, line, money } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { choose, usePlace } from "../lib/router.js";
-import { byTime, eventOf, nameOf, nodeOf, useTree } from "../lib/tree.js";
+import { byTime, eventOf, nameOf, nodeOf } from "../lib/tree.js";
 import { Waiting } from "./asked.js";
 import { Badge, Kind } from "./badges.js";
 import { Windowed } from "./windowed.js";
@@ -14,11 +14,10 @@ const NUMBERS = new Set(["At", "Took", "Tokens", "Cost"]);
 const HEAD = ["At", "Kind", "What", "Agent", "Status", "Took", "Tokens", "Cost"]
   .map((name) => html`<span role="columnheader" class=${NUMBERS.has(name) ? "number" : ""}>${name}</span>`);
 
-/** @param {{ path: string, version: any, evidence: Set<string>, event: string }} props */
-export function Events({ path, version, evidence, event }) {
+/** @param {{ tree: import("../lib/use.js").Asked<any>, evidence: Set<string>, event: string }} props */
+export function Events({ tree: asked, evidence, event }) {
   const { query } = usePlace();
   const find = (query.find ?? "").toLowerCase();
-  const asked = useTree(path, version);
   const data = asked.data?.data;
   const all = useMemo(() => (data ? byTime(data) : []), [data]);
   const rows = useMemo(() => (find ? all.filter((at) => [data.name[at], data.tool[at], data.model[at], data.agent[at], data.kind[at], data.status[at]].some((text) => text?.toLowerCase().includes(find))) : all), [all, find]);

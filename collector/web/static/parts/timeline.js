@@ -2,39 +2,42 @@
 /** The run as a waterfall: what took the time, and what the run waited for. Repetitions are folded. */
 
 import { html, useMemo, useState } from "../vendor/preact.js";
-import { get } from "../lib/api.js";
 import { criticalPath } from "../lib/critical.js";
 import { count, duration, line, money, plural } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { choose, usePlace } from "../lib/router.js";
 import { eventOf, nameOf, nodeOf, useTree } from "../lib/tree.js";
-import { useAsked } from "../lib/use.js";
+import { useLater } from "../lib/use.js";
 import { Waiting } from "./asked.js";
 import { Kind } from "./badges.js";
 import { Minimap } from "./minimap.js";
 import { Windowed } from "./windowed.js";
 
+/** Repetitions of a pattern are folded from so many on. */
+const FOLDED_FROM = 5;
+
 /** @typedef {{ at: number, fold?: any }} Line a node, or what follows a folded pattern */
 
-/** @param {{ path: string, version: any, evidence: Set<string>, event: string }} props */
-export function Timeline({ path, version, evidence, event }) {
+/** @param {{ run: any, path: string, version: any, evidence: Set<string>, event: string }} props */
+export function Timeline({ run, path, version, evidence, event }) {
   const { query } = usePlace();
   const folding = query.folds !== "open";
   const [closed, setClosed] = useState(/** @type {Set<string>} */ (new Set()));
-  const asked = useAsked((signal) => get(path + "/tree", { collapse_repeats: folding ? 5 : 0 }, signal), [path, folding, version]);
+  const asked = useTree(path, version, { fold: folding ? FOLDED_FROM : 0 });
   const tree = asked.data;
-  // The critical path and the map are of all spans, also of those that are folded.
-  const isFolded = tree?.folded.length > 0;
-  const unfolded = useTree(path, version, isFolded);
-  const all = isFolded ? unfolded.data?.data : tree?.data;
+  // The critical path and the map are of all spans, also of those that are folded or still on their way.
+  const isFolded = tree?.folded.length > 0 && !tree.isPart;
+  const unfolded = useTree(path, version, { isWanted: isFolded });
+  const every = isFolded ? unfolded.data : tree;
+  const all = every?.isPart ? undefined : every?.data;
   const [sight, setSight] = useState([0, 0]);
   const warned = useMemo(() => new Set([...evidence].map(nodeOf)), [evidence]);
   /** @type {Line[]} */
   const lines = useMemo(() => (tree ? linesOf(tree, closed) : []), [tree, closed]);
-  const critical = useMemo(() => (all ? criticalPath(all, wholeOf(all)) : null), [all]);
-  const whole = useMemo(() => (tree ? wholeOf(tree.data) : 0), [tree]);
+  const critical = useLater(() => (all ? criticalPath(all, wholeOf(all)) : null), [all]);
+  const whole = useMemo(() => (tree ? Math.max(wholeOf(tree.data), tree.isPart ? 1000 * (run?.duration_ms ?? 0) : 0) : 0), [tree, run?.duration_ms]);
   const selected = nodeOf(event);
-  const at = tree && event ? lineOf(selected, lines, tree.data, all) : -1;
+  const at = useMemo(() => (tree && event ? lineOf(selected, lines, tree.data, all) : -1), [selected, lines, all]);
   const pick = (/** @type {number} */ index) => {
     const one = lines[index];
     if (!one) return;
@@ -71,10 +74,10 @@ export function Timeline({ path, version, evidence, event }) {
     if (best >= 0) pick(best);
   };
   return html`
-    <p class="dim summary">${plural(tree.meta.total, "span")}${tree.meta.total > tree.meta.shown ? `, ${count(tree.meta.shown)} shown` : ""}, ${duration(whole / 1000)} in all.${" "}
+    <p class="dim summary">${plural(tree.isPart ? run?.counts.spans ?? tree.meta.total : tree.meta.total, "span")}${tree.isPart ? ", the first of them so far" : tree.meta.total > tree.meta.shown ? `, ${count(tree.meta.shown)} shown` : ""}, ${duration(whole / 1000)} in all.${" "}
       ${critical && html`It waited for ${waits(critical.us, whole)}.`}
       ${(tree.folded.length > 0 || !folding) && html`<button type="button" class="quiet" onClick=${() => choose({ folds: folding ? "open" : null })}>${folding ? "Show every repetition" : "Fold repetitions"}</button>`}</p>
-    ${all && html`<${Minimap} data=${all} whole=${whole} from=${from} until=${until} onPick=${pickTime} />`}
+    <${Minimap} data=${all ?? data} whole=${whole} from=${from} until=${until} onPick=${pickTime} />
     <${Windowed} rows=${lines} height=${28} label="Timeline" active=${at} class="grid-timeline" head=${HEAD}
       keyOf=${(/** @type {Line} */ one) => (one.fold ? `fold-${one.fold.at}` : data.id[one.at])} onSelect=${pick}
       onSeen=${(/** @type {number} */ first, /** @type {number} */ last) => setSight([first, last])}

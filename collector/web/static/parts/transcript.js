@@ -7,7 +7,7 @@ import { count, duration, line, money, plural } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { choose } from "../lib/router.js";
 import { useMessages, usePreviews } from "../lib/said.js";
-import { agentsAbove, eventOf, folded, nameOf, nodeOf, stepsOf, useTree } from "../lib/tree.js";
+import { agentsAbove, eventOf, folded, nameOf, nodeOf, stepsOf } from "../lib/tree.js";
 import { Waiting } from "./asked.js";
 import { Badge, Kind } from "./badges.js";
 import { Windowed } from "./windowed.js";
@@ -18,11 +18,10 @@ const DEEPEST = 6;
 
 /** @typedef {import("../lib/tree.js").Step} Step */
 
-/** @param {{ run: any, path: string, version: any, evidence: Set<string>, event: string }} props */
-export function Transcript({ run, path, version, evidence, event }) {
+/** @param {{ run: any, path: string, version: any, tree: import("../lib/use.js").Asked<any>, evidence: Set<string>, event: string }} props */
+export function Transcript({ run, path, version, tree: asked, evidence, event }) {
   const [open, setOpen] = useState(/** @type {Set<number>} */ (new Set()));
-  const asked = useTree(path, version);
-  const messages = useMessages(path, version, asked.data?.meta.total);
+  const messages = useMessages(path, version, run?.counts.spans);
   const { previews, want } = usePreviews(path);
   const data = asked.data?.data;
   const places = useMemo(() => (data ? stepsOf(asked.data) : []), [data]);
