@@ -27,6 +27,9 @@ _METHODS = {
 _SERVICES = [method.split("/")[1] for method in _METHODS]
 PROJECT_KEYS = ("x-eddyline-project", "x-loop-project", "langsmith-project", "projectname")
 TENANT_KEY = "x-eddyline-tenant"
+IDENTITY_AND_GZIP = 0b101
+"""Of `grpc_compression_algorithm`: what OTLP says a server takes. gRPC by itself takes deflate too, and
+ends calls in anything else, as in what is not among these, as unimplemented."""
 ANSWER_BEFORE_DEADLINE_S = 0.2
 """How long before its client gives up a request is answered."""
 
@@ -61,6 +64,7 @@ class Connections:
             ("grpc.max_connection_age_ms", round(self.max_age * 1000)),
             ("grpc.max_connection_age_grace_ms", round(self.max_age_grace * 1000)),
             ("grpc.max_concurrent_streams", self.max_streams),
+            ("grpc.compression_enabled_algorithms_bitset", IDENTITY_AND_GZIP),
         ]
 
 

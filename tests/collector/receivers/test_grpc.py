@@ -49,6 +49,13 @@ def test_G2_compressed_messages_are_taken(channel: grpc.Channel, server: Server)
     assert server.get(f"/runs/{(b'http' + (0x6000001).to_bytes(12, 'big')).hex()}")["counts"]["spans"] == 1
 
 
+def test_G2_other_compressions_are_unimplemented(channel: grpc.Channel) -> None:
+    body = request(0x6000009).SerializeToString()
+    with pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(TRACES)(body, timeout=10, compression=grpc.Compression.Deflate)
+    assert code_of(error) == grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_G1_profiles_are_unimplemented(channel: grpc.Channel) -> None:
     method = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"
     with pytest.raises(grpc.RpcError) as error:
