@@ -106,7 +106,7 @@ class Notifier:
         *,
         first_retry_s: float = FIRST_RETRY_S,
     ) -> None:
-        self._webhooks = webhooks
+        self._webhooks: Sequence[Webhook] = ()
         self._send = send or post
         self._first_retry_s = first_retry_s
         self._last: OrderedDict[tuple[str, str], tuple[str, str]] = OrderedDict()
@@ -115,7 +115,12 @@ class Notifier:
         self._stopping = threading.Event()
         self.sent = self.failed = self.dropped = 0
         self._thread = threading.Thread(target=self._work, name="notifier", daemon=True)
-        if webhooks:
+        self.take_over(webhooks)
+
+    def take_over(self, webhooks: Sequence[Webhook]) -> None:
+        """From now on these are told."""
+        self._webhooks = webhooks
+        if webhooks and self._thread.ident is None:
             self._thread.start()
 
     def document(self) -> dict[str, int]:
@@ -158,7 +163,7 @@ class Notifier:
 
     def close(self, timeout: float) -> None:
         """Sends what is queued, for at most `timeout` seconds."""
-        if not self._webhooks:
+        if self._thread.ident is None:
             return
         deadline = time.monotonic() + timeout
         while not self._queue.empty() and time.monotonic() < deadline:

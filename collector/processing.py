@@ -28,6 +28,7 @@ from collector.stages import Derivation, LogStage, Totals, TraceStage
 from collector.tap import Taps
 from collector.tombstones import Refusing, Tombstones
 from collector.understanding import Understanding
+from mappers.loops.evaluator import Engine
 from sinks.clickhouse import ClickHouseSink, Reader, Store
 from sinks.clickhouse.erasing import Eraser
 from sinks.clickhouse.instances import Instances
@@ -55,10 +56,11 @@ class Processing:
         self.tombstones = Tombstones(Eraser(store).buried())
         self.breaker = Breaker()
         alone = settings.loops.replicas == 1
+        self._watch = LoopWatch(understanding.engine, reader) if alone else None
         deriver = Deriver(
             reader,
             max_events=settings.deriver.max_events,
-            watch=LoopWatch(understanding.engine, reader) if alone else Judges(reader),
+            watch=self._watch or Judges(reader),
             price=understanding.prices.price,
             pace=Pace(),
         )
@@ -145,6 +147,13 @@ class Processing:
             pipeline.start()
         if self.sweeper:
             self.sweeper.start()
+
+    def look_with(self, engine: Engine) -> None:
+        """Looks for loops with another engine from now on."""
+        if self._watch:
+            self._watch.use(engine)
+        if self.sweeper:
+            self.sweeper.begin_anew()
 
     async def drain(self, timeout_s: float) -> None:
         """Stores what was acknowledged until now; what takes longer is stored at the next start."""

@@ -1,4 +1,5 @@
-"""What of the configuration can change while the collector runs (SIGHUP): limits, who may send, origins, log level.
+"""What of the configuration can change while the collector runs (SIGHUP): limits, who may send, origins, prices,
+thresholds of loops, webhooks, log level.
 
 API keys and certificates need no signal: their files are looked at by themselves.
 """
@@ -21,6 +22,10 @@ RELOADED = (
     "receivers.otlp.protocols.http.max_request_body_size",
     "receivers.otlp.protocols.http.cors.",
     "auth.",
+    "pricing.",
+    "loops.detectors",
+    "loops.disabled",
+    "notifications.",
     "service.telemetry.log_level",
 )
 """Beginnings of the settings that are taken over; the others hold until a restart, and the log says so."""
@@ -48,7 +53,7 @@ class Reloadable:
                 taker(settings)
         except ConfigError as error:
             self.successful = False
-            log.error("the old configuration stays: %s", error)
+            log.error(f"the old configuration stays: {error}")  # each reason is one of its own to who reads
             for taker in self._takers:
                 with contextlib.suppress(ConfigError):  # keys may be gone that it needs, too
                     taker(before)
@@ -60,7 +65,7 @@ class Reloadable:
         self.successful = True
         log.info("the configuration is reloaded: %s", ", ".join(names) or "nothing has changed")
         if later:
-            log.warning("only a restart takes over: %s", ", ".join(later))
+            log.warning(f"only a restart takes over: {', '.join(later)}")
         return True
 
 

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from collector.config import Settings
+from collector.documents import ConfigError
+from collector.meaning import not_understood
 from collector.plugins import load_conventions, load_detectors
+from collector.prices import load_prices
 from collector.redaction import Redaction
 from mappers.agent_logs import AGENTS
 from mappers.conventions import BUILTIN
@@ -25,8 +28,8 @@ class Understanding:
         self.prices = prices
         plugged_in, self._unloaded_conventions = load_conventions()
         conventions = [*BUILTIN, *plugged_in]
-        detectors, self._unloaded_detectors = load_detectors()
-        self.engine = configured(settings.loops.detectors, settings.loops.disabled, detectors)
+        self._detectors, self._unloaded_detectors = load_detectors()
+        self.engine = configured(settings.loops.detectors, settings.loops.disabled, self._detectors)
         self._conventions = {
             "traces": conventions,
             "logs": [*conventions, *(agent.convention() for agent in AGENTS)],
@@ -40,6 +43,18 @@ class Understanding:
             signal: self.redaction(signal) for signal in self._conventions
         }
         """Those of the pipelines, by signal."""
+
+    def take_over(self, settings: Settings) -> None:
+        """Prices and thresholds of other settings. Who watches for loops is to be given the new `engine`.
+
+        Raises: ConfigError, and nothing is taken over.
+        """
+        if found := not_understood(settings):
+            raise ConfigError("\n".join(found))
+        self.prices.take_over(load_prices(settings.pricing.overrides))
+        self.engine = configured(settings.loops.detectors, settings.loops.disabled, self._detectors)
+        for normalizer in self.normalizers.values():
+            normalizer.loops = self.engine
 
     def normalizer(self) -> Normalizer:
         """One that reads spans as those of the pipelines do; for one thread, like each."""

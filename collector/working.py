@@ -86,6 +86,7 @@ async def open_working(
         Processing, settings, understanding, journals, dead_letters, store, reader, notifier
     )
     parts.push_async_callback(asyncio.to_thread, processing.end)
+    reloadable.tell(partial(_take_over, understanding, processing, notifier))
     live, taps = Live(), Taps()
     intake.taken = taps.received
     processing.told_to(live, taps)
@@ -219,6 +220,15 @@ async def _leave(receiving: Receiving, taps: Taps, live: Live, drain_delay: floa
     receiving.intake.draining = True
     taps.end()
     live.end()
+
+
+def _take_over(
+    understanding: Understanding, processing: Processing, notifier: Notifier, settings: Settings
+) -> None:
+    """Raises: ConfigError."""
+    understanding.take_over(settings)
+    processing.look_with(understanding.engine)
+    notifier.take_over(settings.notifications.webhooks)
 
 
 def _has_room(journal: Journal) -> bool:

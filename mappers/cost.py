@@ -126,6 +126,10 @@ class _Found:
 _UNPRICED_MODEL = _Found(Rates(), "", "")
 
 
+_Call = tuple[str, str, str, str, int]
+"""Provider, the response's model, the request's, service tier, slot of time."""
+
+
 class Prices:
     """Prices calls. May be used from several threads.
 
@@ -135,32 +139,48 @@ class Prices:
     """
 
     def __init__(self, overrides: Sequence[Override] = (), overrides_version: str = "") -> None:
-        self._overrides = overrides
-        self._overrides_version = overrides_version
-        self._known: dict[tuple[str, str, str, str, int], _Found] = {}
+        self._table = _Table(overrides, overrides_version)
+
+    def take_over(self, other: Prices) -> None:
+        """From now on calls are priced as by the other."""
+        self._table = other._table
 
     def price(self, event: Event) -> None:
         """Sets `cost_usd`, `cost_source` and `price_version` of a model call that reports no cost, if a price is
         known and what it read and wrote is."""
         if event.input_tokens is None:
             return
-        identity = (
-            event.provider,
-            event.response_model,
-            event.request_model,
-            event.service_tier,
-            event.start_ns // SLOT_NS,
+        found = self._table.of(
+            (
+                event.provider,
+                event.response_model,
+                event.request_model,
+                event.service_tier,
+                event.start_ns // SLOT_NS,
+            )
         )
-        found = self._known.get(identity)
-        if found is None:
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            found = self._find(*identity)
-            if sum(map(len, identity[:4])) <= MAX_NAMES:
-                self._known[identity] = found
         amount = found.rates.of(event)
         if amount is not None:
             event.cost_usd, event.cost_source, event.price_version = amount, found.source, found.version
+
+
+class _Table:
+    """Prices that hold together, and those that were found."""
+
+    def __init__(self, overrides: Sequence[Override], overrides_version: str) -> None:
+        self._overrides = overrides
+        self._overrides_version = overrides_version
+        self._known: dict[_Call, _Found] = {}
+
+    def of(self, call: _Call) -> _Found:
+        found = self._known.get(call)
+        if found is None:
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            found = self._find(*call)
+            if sum(map(len, call[:4])) <= MAX_NAMES:
+                self._known[call] = found
+        return found
 
     def _find(
         self, provider: str, response_model: str, request_model: str, service_tier: str, slot: int

@@ -129,6 +129,10 @@ class Sweeper:
     def _leave(self) -> None:
         self._instances.beat(self.name, self._swept_to_ns, leaves=True)
 
+    def begin_anew(self) -> None:
+        """With the next sweep nothing is remembered of runs. May be called from any thread."""
+        self._alive = set()
+
     def sweep(self) -> int:
         """Looks at the runs that this collector owns and that were touched; returns how many. Without time left it
         stops where it is, and says nothing of having looked further.

@@ -83,9 +83,10 @@ class LoopWatch:
     def __init__(
         self, engine: Engine, store: LoopStore, *, max_threads: int = MAX_THREADS, alone: bool = True
     ) -> None:
-        self._engine = engine
+        self._engine = self._next_engine = engine
         self._alone = alone
         self._store = store
+        self._max_threads = max_threads
         self._threads = Threads(engine, store, max_threads)
         self._sessions = Sessions(store)
         self._said: OrderedDict[ThreadKey, dict[str, Warning]] = OrderedDict()
@@ -95,10 +96,18 @@ class LoopWatch:
         self._runs: dict[RunKey, Run] = {}
         """Those of which something stands, as they were last assembled."""
 
+    def use(self, engine: Engine) -> None:
+        """From the next look on with this engine: runs that go on are looked at anew. May be called from any
+        thread."""
+        self._next_engine = engine
+
     def watch(
         self, assembled: Sequence[tuple[Run, Sequence[Event]]], new: Set[RunKey], at_hand: AtHand
     ) -> Watched:
         """Warnings of these runs, of their sessions and conversations; see `Watch`."""
+        if self._next_engine is not self._engine:
+            self._engine = self._next_engine
+            self._threads = Threads(self._engine, self._store, self._max_threads)
         members = [Member(run, events) for run, events in assembled]
         jobs = [Job(one.key, Bearer(one.run, one.run.run_id), [one]) for one in members]
         jobs += self._sessions.jobs(members)

@@ -312,6 +312,7 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
     assert rejected() == 1
     reloaded("receivers: {otlp: {limits: {spans_per_request: none}}}\n", "the old configuration stays")
     assert rejected() == 1
+    reloaded("loops: {disabled: [nonsense]}\n", "there is no loop detector 'nonsense'")
     reloaded(
         "receivers: {otlp: {limits: {spans_per_request: 3}, "
         "protocols: {http: {cors: {allowed_origins: ['https://app.example']}}}}}\njournal: {ack: write}\n",

@@ -41,8 +41,8 @@ class Collector:
 
     def restart(self) -> None:
         self._normalizer = Normalizer(loops=self._engine)
-        watch = LoopWatch(self._engine, self.store)
-        self._deriver = Deriver(self.store, max_events=self._max_events, watch=watch)
+        self.watch = LoopWatch(self._engine, self.store)
+        self._deriver = Deriver(self.store, max_events=self._max_events, watch=self.watch)
 
     def take(self, spans: Sequence[Span]) -> Derived:
         self._batch += 1
@@ -467,6 +467,16 @@ def test_runs_of_a_session_that_overlap_are_looked_at_one_after_the_other() -> N
             collector.take([span])
     (warning,) = collector.loops()
     assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", f"{6:032x}", 6)
+
+
+def test_other_thresholds_hold_for_runs_that_go_on() -> None:
+    spans = looping_run()
+    collector = Collector(engine=configured({}, disabled=["exact_repeat"]))
+    collector.take(spans[:-1])
+    assert "exact_repeat" not in {warning.type for warning in collector.loops()}
+    collector.watch.use(Engine())
+    collector.take(spans[-1:])
+    assert collector.loops() == taken(spans).loops()
 
 
 def test_loops_in_histories_are_found_by_the_thresholds_that_are_set() -> None:

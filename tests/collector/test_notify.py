@@ -125,6 +125,15 @@ def test_a_loop_that_moves_on_with_its_session_is_no_other_one(hook: Hook) -> No
     assert changes(hook) == ["opened", "retracted"]
 
 
+def test_who_is_told_can_change(hook: Hook) -> None:
+    notifier = Notifier([])
+    notifier.tell([WARNING], [RUN])
+    notifier.take_over([Webhook(url=hook.url, allow_private=True)])
+    notifier.tell([replace(WARNING, warning_id="v" * 32, incident_id="v" * 32)], [RUN])
+    notifier.close(5)
+    assert [json.loads(body)["warning"]["warning_id"] for _, body in hook.heard] == ["v" * 32]
+
+
 def test_it_is_signed(hook: Hook) -> None:
     with notifier(hook, secret="shared") as target:
         target.tell([WARNING], [RUN])
