@@ -79,7 +79,7 @@ def aligned(a: Sequence[Step], b: Sequence[Step], *, by_index: bool = False) -> 
         return [Pair(a[n] if n < len(a) else None, b[n] if n < len(b) else None) for n in range(longest)]
     pairs: list[Pair] = []
     at_a = at_b = 0
-    for next_a, next_b in [*_common([s.label for s in a], [s.label for s in b]), (len(a), len(b))]:
+    for next_a, next_b in [*common([s.label for s in a], [s.label for s in b]), (len(a), len(b))]:
         pairs += (Pair(step, None) for step in a[at_a:next_a])
         pairs += (Pair(None, step) for step in b[at_b:next_b])
         if next_a < len(a) and next_b < len(b):
@@ -88,7 +88,7 @@ def aligned(a: Sequence[Step], b: Sequence[Step], *, by_index: bool = False) -> 
     return pairs
 
 
-def _common(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[tuple[int, int]]:
+def common(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[tuple[int, int]]:
     """Places of a longest common subsequence, by Hyyrö's bit-parallel method: a row of the table is one integer, so
     that ten thousand steps take a second and not a minute."""
     places: dict[Hashable, int] = {}

@@ -59,6 +59,11 @@ def conversation(calls: Iterable[Call]) -> Iterator[Said]:
             yield Said(call, True, message.role or "assistant", message.parts, True)
 
 
+def message_key(message: Message, usual_role: str = "user") -> tuple[tuple[str, ...], ...]:
+    """Equal for messages that say the same."""
+    return tuple(key for part in message.parts if (key := _key(message, part, usual_role)))
+
+
 def _key(message: Message, part: Part, usual_role: str) -> tuple[str, ...]:
     """Equal for parts that say the same; () for what is not worth telling again. Reasoning is not always sent back,
     and ids differ from one place to the next."""

@@ -140,9 +140,12 @@ def _of_event(event: Event, agent: str) -> Iterator[TimelineEntry]:
         yield _entry(event, agent, "end", f"{prefix}_{ending}", event.end_ns, closing=True)
 
 
-def entries_of(event: Event) -> Sequence[TimelineEntry]:
-    """The entries of an event, told from it alone: whose agent it is, only as far as it says so itself."""
-    return list(_of_event(event, event.agent or (agent_name(event) if event.kind == Kind.AGENT else "")))
+def entries_of(event: Event, agent_above: str = "") -> Sequence[TimelineEntry]:
+    """The entries of an event, told from it alone: whose agent it is only as far as it says so itself, or the name of
+    the nearest agent above it is given."""
+    return list(
+        _of_event(event, agent_name(event) if event.kind == Kind.AGENT else event.agent or agent_above)
+    )
 
 
 def entry_types(kind: str, *, running: bool = False) -> Sequence[str]:

@@ -27,6 +27,7 @@ from collector.api.event_ids import EventIdRoutes
 from collector.api.events import EventRoutes
 from collector.api.exchanges import ExchangeRoutes
 from collector.api.exporting import ExportRoutes
+from collector.api.finding import FindingRoutes
 from collector.api.groups import GroupRoutes
 from collector.api.health import AdminRoutes, HealthRoutes, StatusRoutes
 from collector.api.importing import ImportRoutes
@@ -43,6 +44,7 @@ from collector.api.problems import (
     on_problem,
     on_store_error,
 )
+from collector.api.prompts import PromptRoutes
 from collector.api.raw import RawRoutes
 from collector.api.runs import RunRoutes
 from collector.api.search import SearchRoutes
@@ -74,6 +76,8 @@ PARTS: tuple[type[Routes], ...] = (
     RawRoutes,
     EventIdRoutes,
     PreviewRoutes,
+    FindingRoutes,
+    PromptRoutes,
     ComparisonRoutes,
     SpanRoutes,
     WarningRoutes,

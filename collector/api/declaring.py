@@ -98,6 +98,7 @@ def parameters_of(request: Request) -> Parameters:
 PATH_PARAMETERS = {
     "run_id": "id of the run: its trace id, 32 hex digits",
     "event_id": "id of an entry of the run's timeline",
+    "node_id": "id of a node of the run's tree",
     "trace_id": "id of the trace: 32 hex digits, or in base64",
     "service": "name of the service",
     "field": "input or output",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -16,9 +17,19 @@ from collector.api.parameters import CURSOR, Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.render import entry_document
 from collector.keys import Scope
-from mappers.timeline import TYPES, TimelineEntry, timeline
+from mappers.model import Event, Kind, Run
+from mappers.timeline import TYPES, TimelineEntry, entries_of, timeline
+from mappers.tree import agent_name
 
 MOST_ENTRIES = 10_000
+MOST_LEVELS = 32
+"""How far above an event that is told alone its agent is looked for."""
+
+ALONE = Parameter(
+    "alone",
+    "told without the rest of the run, and so without its number (`seq`): quick in a very long run too",
+    Type.FLAG,
+)
 
 EVENT_PARAMETERS = (
     EVENT_FIELDS,
@@ -28,6 +39,9 @@ EVENT_PARAMETERS = (
     Parameter("limit", "entries of a page", Type.INTEGER, low=1, high=MOST_ENTRIES, default=MOST_ENTRIES),
     CURSOR,
 )
+
+
+_OF_ONE_EVENT = re.compile(r"([0-9a-f]+)(?:\.([0-9]{1,5}))?\.(?:start|end|handoff)")
 
 
 class EventRoutes(Routes):
@@ -40,7 +54,14 @@ class EventRoutes(Routes):
                 (Answer(models.EventList | models.PartialEventList), Answer(media=NDJSON)),
                 parameters=EVENT_PARAMETERS,
             ),
-            Route("GET", RUN + "/events/{event_id}", self.event, models.Event, scope=Scope.CONTENT),
+            Route(
+                "GET",
+                RUN + "/events/{event_id}",
+                self.event,
+                models.Event,
+                scope=Scope.CONTENT,
+                parameters=(ALONE,),
+            ),
         ]
 
     async def events(self, request: Request) -> Response:
@@ -68,11 +89,36 @@ class EventRoutes(Routes):
         """One entry of the timeline, with input and output."""
         event_id = request.path_params["event_id"]
         run = await self.run_of(request)
+        if parameters_of(request).flag("alone"):
+            alone = await self.read(self._alone, run, event_id)
+            if alone is not None:
+                return json_response(entry_document(alone, content=True))
         events = await self.read(self.api.reader.events, run)
         for seq, entry in enumerate(timeline(run, events), 1):
             if entry.event_id == event_id:
                 return json_response(entry_document(entry, content=True, seq=seq))
         raise no_event(event_id)
+
+    def _alone(self, run: Run, event_id: str) -> TimelineEntry | None:
+        """The entry, told from its event; None if it is one of those that only the whole run tells of."""
+        match = _OF_ONE_EVENT.fullmatch(event_id)
+        if match is None:
+            return None
+        found = self.api.reader.event_rows(run.tenant, run.run_id, [(match[1], int(match[2] or 0))])
+        for event in found:
+            entries = entries_of(event, "" if event.agent else self._agent_above(run, event))
+            return next((entry for entry in entries if entry.event_id == event_id), None)
+        return None
+
+    def _agent_above(self, run: Run, event: Event) -> str:
+        for _ in range(MOST_LEVELS):
+            above = self.api.reader.event_rows(run.tenant, run.run_id, [(event.parent_span_id, 0)])
+            if not above:
+                break
+            [event] = above
+            if event.kind == Kind.AGENT:
+                return agent_name(event)
+        return ""
 
 
 def no_event(event_id: str) -> Problem:

@@ -23,14 +23,15 @@ from mappers.messages import Part
 from mappers.model import Event, Run
 
 VIEWS = ("new", "full")
+MAX_CHARS = Parameter(
+    "max_chars", "characters of a text that are shown", Type.INTEGER, low=1, high=1 << 20, default=20_000
+)
 MESSAGE_PARAMETERS = (
     Parameter(
         "view", "each message once, or all that each call read and wrote", choices=VIEWS, default="new"
     ),
     Parameter("agent", "only calls of this agent"),
-    Parameter(
-        "max_chars", "characters of a text that are shown", Type.INTEGER, low=1, high=1 << 20, default=20_000
-    ),
+    MAX_CHARS,
     Parameter("calls", "model calls that are read, the first of the run", Type.INTEGER, low=1, high=1 << 20),
     Parameter("limit", "entries of a page", Type.INTEGER, low=1, high=1000, default=200),
     CURSOR,
@@ -156,11 +157,11 @@ def _document(said: Said, seq: int, max_chars: int) -> ConversationMessage:
         "time": rfc3339(event.end_ns if said.wrote else event.start_ns),
         "agent": said.call.agent or None,
         "model": event.response_model or event.request_model or None,
-        "parts": [_part(part, max_chars) for part in said.parts],
+        "parts": [part_document(part, max_chars) for part in said.parts],
     }
 
 
-def _part(part: Part, max_chars: int) -> MessagePart:
+def part_document(part: Part, max_chars: int) -> MessagePart:
     if part.type == "media":
         return {"type": part.type, "media_type": part.text or None, "url": part.id or None}
     if part.type == "tool_call":

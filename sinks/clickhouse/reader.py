@@ -10,6 +10,7 @@ from __future__ import annotations
 from sinks.clickhouse.queries.analysis import AnalysisQueries
 from sinks.clickhouse.queries.database import DatabaseQueries
 from sinks.clickhouse.queries.events import EventQueries
+from sinks.clickhouse.queries.finding import FindingQueries
 from sinks.clickhouse.queries.groups import GroupQueries
 from sinks.clickhouse.queries.outline import OutlineQueries
 from sinks.clickhouse.queries.records import RecordQueries
@@ -34,6 +35,7 @@ class Reader(
     RecordQueries,
     GroupQueries,
     SearchQueries,
+    FindingQueries,
     WarningQueries,
     AnalysisQueries,
     SweepQueries,

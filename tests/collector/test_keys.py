@@ -186,8 +186,8 @@ def test_no_route_shows_a_run_of_another_project_or_tenant(guarded: Guarded) -> 
     assert guarded.over("http", {"x-api-key": guarded.secrets["ingest"]}, 0x7150001) == "ok"
     assert guarded.over("http", {"x-api-key": guarded.secrets["acme"]}, 0x7150002) == "ok"
     guarded.server.settled()
-    names = {"span_id": "0" * 16, "event_id": "0" * 16 + ".end", "field": "input"}
-    needed = {"/runs/{run_id}/previews": "?ids=" + "0" * 16}
+    names = {"span_id": "0" * 16, "event_id": "0" * 16 + ".end", "field": "input", "node_id": "0" * 16}
+    needed = {"/runs/{run_id}/previews": "?ids=" + "0" * 16, "/runs/{run_id}/find": "?text=x"}
     paths = [
         route.path.removeprefix("/api/v1")
         for route in routes_of(Api.__new__(Api))

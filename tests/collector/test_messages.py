@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
@@ -111,3 +112,85 @@ def test_a_conversation_comes_in_pages_and_its_texts_cut(server: Server, runs: l
         part for part in conversation(server, run, max_chars=3)[0]["parts"] if part["type"] == "text"
     ]
     assert (cut["text"], cut["chars"]) == (first["text"][:3], len(first["text"]))
+
+
+def test_a_prompt_is_held_against_the_call_before_of_its_agent(
+    server: Server, runs: list[dict[str, Any]]
+) -> None:
+    grown = 0
+    for run in runs:
+        path = f"/runs/{run['run_id']}"
+        calls: dict[str, str] = {}
+        for one in conversation(server, run, view="full"):
+            calls.setdefault(one["event_id"].rpartition(".")[0], one["agent"])
+        for node in calls:
+            prompt = server.get(f"{path}/prompts/{node}")
+            full = [one for one in conversation(server, run, view="full") if one["event_id"].startswith(node)]
+            shown = [one for one in prompt["data"] if one["change"] != "removed"]
+            assert [one["parts"] for one in shown] == [one["parts"] for one in full]
+            meta = prompt["meta"]
+            if meta["before"] is None:
+                assert not any(one["change"] == "same" for one in prompt["data"])
+            else:
+                assert calls[meta["before"]["id"]] == calls[node]
+                grown += bool(meta["same"] and meta["added"] and not meta["removed"])
+    assert grown >= 10
+    run_id = runs[0]["run_id"]
+    assert server.api.get(f"/api/v1/runs/{run_id}/prompts/{'0' * 16}").status_code == 404
+
+
+def test_a_text_is_found_in_the_events_that_say_it_first(server: Server, runs: list[dict[str, Any]]) -> None:
+    run = max(runs, key=lambda run: run["counts"]["llm_calls"])
+    path = f"/runs/{run['run_id']}/find"
+    first = next(one for one in conversation(server, run) if one["role"] == "user")
+    text = next(part["text"] for part in first["parts"] if part["type"] == "text")
+    found = server.get(path, text=text.upper())
+    assert found["meta"]["whole"]
+    inputs = {one["id"]: one["input"] for one in found["data"]}
+    assert inputs[first["event_id"].rpartition(".")[0]] >= 1
+    places = sum(one["input"] + one["output"] + one["error"] for one in found["data"])
+    assert (found["meta"]["places"], found["meta"]["events"]) == (places, len(found["data"]))
+    tool = next(
+        one
+        for one in server.get(f"/runs/{run['run_id']}/events", fields="io")["data"]
+        if one["kind"] == "TOOL" and one["output"]
+    )
+    by_tool = server.get(path, text=tool["output"])["data"]
+    assert tool["span_id"] in [one["id"] for one in by_tool if one["output"]]
+    assert server.get(path, text="nobody said this")["data"] == []
+    for wrong in ({}, {"text": " "}, {"text": "x" * 1001}):
+        assert server.api.get(f"/api/v1{path}", params=wrong).status_code == 400
+
+
+def test_a_text_is_found_in_a_run_of_very_many_events(server: Server) -> None:
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    for number in range(1, 1_200):
+        span = spans.add(trace_id=b"found in so many", span_id=number.to_bytes(8, "big"), name="step")
+        span.start_time_unix_nano = 1_790_000_000_000_000_000 + number * 10**6
+        span.end_time_unix_nano = span.start_time_unix_nano + 10**6
+        said = {
+            "openinference.span.kind": "TOOL",
+            "tool.name": "look",
+            "output.value": f"page {number}: {'Эдди эдди' if number % 500 == 7 else 'nothing'}",
+        }
+        for key, value in said.items():
+            span.attributes.add(key=key).value.string_value = value
+    http_protobuf(server, request.SerializeToString(), "found")
+    server.settled()
+    found = server.get(f"/runs/{b'found in so many'.hex()}/find", text="эдди")
+    assert [(one["id"], one["output"]) for one in found["data"]] == [
+        (f"{number:016x}", 2) for number in (7, 507, 1007)
+    ]
+    assert found["meta"] == {"events": 3, "places": 6, "whole": False, "truncated": False}
+
+
+def test_an_event_told_alone_is_the_one_of_the_timeline(server: Server, runs: list[dict[str, Any]]) -> None:
+    for run in runs[::4]:
+        path = f"/runs/{run['run_id']}/events"
+        for entry in server.get(path, fields="io")["data"]:
+            alone = server.get(f"{path}/{entry['event_id']}", alone="true")
+            assert alone.get("seq") in (None, entry["seq"])
+            assert {**alone, "seq": entry["seq"]} == entry
+    missing = server.api.get(f"/api/v1{path}/{'0' * 16}.end", params={"alone": "true"})
+    assert missing.status_code == 404

@@ -163,3 +163,17 @@ class EventQueries(Queries):
             {"tenant": tenant, "runs": list(run_ids)},
         )
         return {(run_id, span_id, seq): (given, answered) for run_id, span_id, seq, given, answered in rows}
+
+    def events_about(self, run: Run, span_ids: Sequence[str]) -> list[Event]:
+        """The run's events that tell of these spans: their own, those of their twins, and log records below them."""
+        rows = self._store.query(
+            f"""
+            SELECT {selection(EVENTS)} FROM otel.run_events
+            WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {within("StartTime")}
+                AND (SpanId IN {{spans:Array(String)}} OR DuplicateOf IN {{spans:Array(String)}}
+                    OR (Part != '' AND ParentSpanId IN {{spans:Array(String)}}))
+            ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
+            """,
+            {"tenant": run.tenant, "run": run.run_id, "spans": list(span_ids), **hours(run)},
+        )
+        return [read_event(row) for row in rows]
