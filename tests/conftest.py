@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx._transports.default as httpx_transport
 import pytest
 
 from tests.server import Server
@@ -12,6 +14,9 @@ from tests.server import Server
 # A hundred collectors are started: without bytecode each would compile all its modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A request without a client of its own would read the certificates of all authorities anew: 25 ms of the processor.
+httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_context)
 
 
 @pytest.fixture(scope="session")

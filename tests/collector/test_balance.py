@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.collector.receivers.test_http import post, request
 from tests.corpus import select
@@ -47,8 +49,49 @@ print(store.query("SELECT uniqExact(TraceId, SpanId) FROM otel.otel_traces")[0][
     return int(counted.stdout)
 
 
-def test_everything_accepted_is_accounted_for_through_load_resends_and_a_crash(data_dir: Path) -> None:
-    server = Server(data_dir).start()
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A collector of these tests' own: the last one stops it, and rows of a hundred days make others wait."""
+    running = Server(tmp_path_factory.mktemp("balance") / "data").start()
+    yield running
+    if running.process.poll() is None:
+        running.kill()
+
+
+def test_a_request_sent_again_byte_for_byte_is_a_duplicate_at_once(server: Server) -> None:
+    before = server.settled()["pipeline"]
+    body = renamed(PAYLOADS[0], 200)
+    for _ in range(3):
+        http_protobuf(server, body, "again")
+    over_grpc(server, body, "again")
+    after = server.settled()["pipeline"]
+    spans = (after["accepted"] - before["accepted"]) // 4
+    assert spans > 0
+    assert after["stored"] - before["stored"] == spans
+    assert after["duplicates"] - before["duplicates"] == 3 * spans
+    # The same bytes for another project are another request.
+    response = httpx.post(
+        f"{server.endpoints['http']}/v1/traces",
+        content=renamed(PAYLOADS[0], 201),
+        headers={"Content-Type": "application/x-protobuf", "X-Loop-Project": "elsewhere"},
+    )
+    assert response.status_code == 200
+    assert server.settled()["pipeline"]["stored"] - after["stored"] == spans
+
+
+def test_T19_a_batch_of_a_hundred_days_is_stored_like_any_other(server: Server) -> None:
+    made = request(0x6400001, spans=101)
+    for day, span in enumerate(made.resource_spans[0].scope_spans[0].spans):
+        span.start_time_unix_nano = (20_000 + day) * 86_400 * 10**9
+        span.end_time_unix_nano = span.start_time_unix_nano + 1
+    made.resource_spans[0].scope_spans[0].spans[0].end_time_unix_nano = 2**64 - 1
+    assert post(server, made.SerializeToString()).status_code == 200
+    server.settled()
+    run_id = made.resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
+    assert server.get(f"/runs/{run_id}")["counts"]["spans"] == 101
+
+
+def test_everything_accepted_is_accounted_for_through_load_resends_and_a_crash(server: Server) -> None:
     stopping = threading.Event()
 
     def send(worker: int) -> None:
@@ -91,37 +134,4 @@ def test_everything_accepted_is_accounted_for_through_load_resends_and_a_crash(d
     doors = status["receivers"]["http"]["traces"]["accepted"]
     assert status["pipeline"]["accepted"] >= doors
     assert server.stop() == 0
-    assert stored_spans(data_dir) == status["stored"]["spans"]
-
-
-def test_a_request_sent_again_byte_for_byte_is_a_duplicate_at_once(server: Server) -> None:
-    before = server.settled()["pipeline"]
-    body = renamed(PAYLOADS[0], 200)
-    for _ in range(3):
-        http_protobuf(server, body, "again")
-    over_grpc(server, body, "again")
-    after = server.settled()["pipeline"]
-    spans = (after["accepted"] - before["accepted"]) // 4
-    assert spans > 0
-    assert after["stored"] - before["stored"] == spans
-    assert after["duplicates"] - before["duplicates"] == 3 * spans
-    # The same bytes for another project are another request.
-    response = httpx.post(
-        f"{server.endpoints['http']}/v1/traces",
-        content=renamed(PAYLOADS[0], 201),
-        headers={"Content-Type": "application/x-protobuf", "X-Loop-Project": "elsewhere"},
-    )
-    assert response.status_code == 200
-    assert server.settled()["pipeline"]["stored"] - after["stored"] == spans
-
-
-def test_T19_a_batch_of_a_hundred_days_is_stored_like_any_other(server: Server) -> None:
-    made = request(0x6400001, spans=101)
-    for day, span in enumerate(made.resource_spans[0].scope_spans[0].spans):
-        span.start_time_unix_nano = (20_000 + day) * 86_400 * 10**9
-        span.end_time_unix_nano = span.start_time_unix_nano + 1
-    made.resource_spans[0].scope_spans[0].spans[0].end_time_unix_nano = 2**64 - 1
-    assert post(server, made.SerializeToString()).status_code == 200
-    server.settled()
-    run_id = made.resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
-    assert server.get(f"/runs/{run_id}")["counts"]["spans"] == 101
+    assert stored_spans(server.data_dir) == status["stored"]["spans"]

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
@@ -38,6 +41,15 @@ def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def run_ids(body: bytes) -> set[str]:
+    return {
+        span.trace_id.hex()
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
+
+
 def everything(server: Server) -> dict[str, Any]:
     runs = server.runs(include="all")
     return {
@@ -45,32 +57,37 @@ def everything(server: Server) -> dict[str, Any]:
     }
 
 
-def test_after_kill_9_the_api_shows_what_it_showed(data_dir: Path) -> None:
-    server = Server(data_dir).start()
-    for body in PAYLOADS:
-        http_protobuf(server, body, "before")
-    stored = server.settled()["stored"]
-    shown = everything(server)
-    server.kill()
-    server.start()
-    assert server.get("/status")["stored"] == stored
-    assert everything(server) == shown
-    for body in PAYLOADS:
-        http_protobuf(server, body, "before")
-    assert server.settled()["stored"] == stored
-    assert everything(server) == shown
-    assert server.stop() == 0
+@pytest.fixture(scope="module")
+def crashing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A collector that is killed and started again, more than once."""
+    running = Server(tmp_path_factory.mktemp("crashing") / "data").start()
+    yield running
+    assert running.stop() == 0
 
 
-def test_T1_what_was_acknowledged_under_load_survives_kill_9(data_dir: Path) -> None:
-    server = Server(data_dir).start()
+def test_after_kill_9_the_api_shows_what_it_showed(crashing: Server) -> None:
+    for body in PAYLOADS:
+        http_protobuf(crashing, body, "before")
+    stored = crashing.settled()["stored"]
+    shown = everything(crashing)
+    crashing.kill()
+    crashing.start()
+    assert crashing.get("/status")["stored"] == stored
+    assert everything(crashing) == shown
+    for body in PAYLOADS:
+        http_protobuf(crashing, body, "before")
+    assert crashing.settled()["stored"] == stored
+    assert everything(crashing) == shown
+
+
+def test_T1_what_was_acknowledged_under_load_survives_kill_9(crashing: Server) -> None:
     acknowledged: list[int] = []
 
     def send(worker: int) -> None:
         body = PAYLOADS[worker]
         for number in range(1, 250):
             try:
-                http_protobuf(server, renamed(body, number), f"load-{worker}")
+                http_protobuf(crashing, renamed(body, number), f"load-{worker}")
             except (httpx.HTTPError, AssertionError):
                 return
             acknowledged.append(worker)
@@ -80,27 +97,99 @@ def test_T1_what_was_acknowledged_under_load_survives_kill_9(data_dir: Path) -> 
         worker.start()
     while len(acknowledged) < 120:
         assert any(worker.is_alive() for worker in workers)
-    server.kill()
+        time.sleep(0.005)
+    crashing.kill()
     for worker in workers:
         worker.join()
-    server.start()
-    server.settled()
-    counts = {worker: len(server.runs(project=f"load-{worker}")) for worker in range(3)}
+    crashing.start()
+    crashing.settled()
+    counts = {worker: len(crashing.runs(project=f"load-{worker}")) for worker in range(3)}
     assert sum(counts.values()) >= len(acknowledged)
     for worker, count in counts.items():
         assert acknowledged.count(worker) <= count <= acknowledged.count(worker) + 1
-    assert server.stop() == 0
 
 
-def test_T2_sigterm_stores_what_is_on_its_way_and_exits_0(data_dir: Path) -> None:
-    server = Server(data_dir).start()
-    for body in PAYLOADS:
+@dataclass
+class Ended:
+    """A collector that was sent telemetry until it was told to end, and some after that."""
+
+    server: Server
+    records: int
+    """Log records that it took, each twice."""
+    readiness: list[int]
+    """What it answered to those who asked whether it was ready, from then on."""
+    health: int
+    """What it said over gRPC then."""
+    alive: int
+    code: int
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    data_dir = tmp_path_factory.mktemp("ended") / "data"
+    server = Server(data_dir, "--set", "service.shutdown.drain_delay=2s").start()
+    files = [file for scenario in select("gen_ai/openai-v2-events/") for file in scenario.logs]
+    for _ in range(2):
+        for file in files:
+            http_protobuf(server, file.read_bytes(), "logs", signal="logs")
+            over_grpc(server, file.read_bytes(), "logs", signal="logs")
+    accepted = server.get("/status")["receivers"]
+    records = accepted["http"]["logs"]["accepted"]
+    assert records == accepted["grpc"]["logs"]["accepted"]
+    for body in PAYLOADS[1:]:
         http_protobuf(server, body, "drained")
-    assert server.stop() == 0
-    assert not (data_dir / "endpoints.json").exists()
-    server.start()
-    assert server.get("/status")["stored"]["runs"] == len(server.runs(include="all")) > 0
-    assert server.get("/status")["pipeline"]["accepted"] == 0
+    server.process.send_signal(signal.SIGTERM)
+    readiness: list[int] = []
+    deadline = time.monotonic() + 1.5
+    while 503 not in readiness and time.monotonic() < deadline:
+        readiness.append(httpx.get(f"{server.endpoints['admin']}/readyz").status_code)
+        time.sleep(0.02)
+    with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    alive = httpx.get(f"{server.endpoints['admin']}/healthz").status_code
+    http_protobuf(server, PAYLOADS[0], "late")
+    server.api.close()
+    return Ended(server, records, readiness, health.status, alive, server.process.wait(30))
+
+
+def test_while_others_learn_that_it_ends_it_is_alive_and_not_ready(ended: Ended) -> None:
+    assert ended.readiness[-1] == 503
+    assert ended.health == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert ended.alive == 200
+
+
+def test_log_records_are_stored_once(ended: Ended) -> None:
+    script = """
+import sys
+from pathlib import Path
+from sinks.clickhouse import Store
+store = Store.open(Path(sys.argv[1]))
+sql = "SELECT count(), countIf(Body LIKE '%weather%'), any(Project) FROM otel.otel_logs FINAL"
+print(*store.query(sql)[0])
+"""
+    counted = subprocess.run(
+        [sys.executable, "-c", script, str(ended.server.data_dir / "clickhouse")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stored, about_weather, project = counted.stdout.split()
+    assert int(stored) == ended.records // 2
+    assert int(about_weather) > 0
+    assert project == "logs"
+
+
+def test_T2_sigterm_stores_what_is_on_its_way_and_exits_0(ended: Ended) -> None:
+    assert ended.code == 0
+    assert not (ended.server.data_dir / "endpoints.json").exists()
+    server = Server(ended.server.data_dir).start()
+    status = server.get("/status")
+    runs = server.runs(include="all")
+    assert status["stored"]["runs"] == len(runs)
+    assert status["pipeline"]["accepted"] == 0
+    projects = {run["run_id"]: run["project"] for run in runs}
+    assert {projects[run_id] for body in PAYLOADS[1:] for run_id in run_ids(body)} == {"drained"}
+    assert {projects[run_id] for run_id in run_ids(PAYLOADS[0])} == {"late"}
     assert server.stop() == 0
 
 
@@ -207,36 +296,6 @@ def test_the_proxy_is_one_of_the_doors(server: Server) -> None:
     assert (refused.status_code, refused.headers["x-loop-error"]) == (403, "denied")
 
 
-def test_log_records_are_stored_once(data_dir: Path) -> None:
-    server = Server(data_dir).start()
-    files = [file for scenario in select("gen_ai/openai-v2-events/") for file in scenario.logs]
-    for _ in range(2):
-        for file in files:
-            http_protobuf(server, file.read_bytes(), "logs", signal="logs")
-            over_grpc(server, file.read_bytes(), "logs", signal="logs")
-    accepted = server.get("/status")["receivers"]
-    assert accepted["http"]["logs"]["accepted"] == accepted["grpc"]["logs"]["accepted"]
-    assert server.stop() == 0
-    script = """
-import sys
-from pathlib import Path
-from sinks.clickhouse import Store
-store = Store.open(Path(sys.argv[1]))
-sql = "SELECT count(), countIf(Body LIKE '%weather%'), any(Project) FROM otel.otel_logs FINAL"
-print(*store.query(sql)[0])
-"""
-    counted = subprocess.run(
-        [sys.executable, "-c", script, str(data_dir / "clickhouse")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    stored, about_weather, project = counted.stdout.split()
-    assert int(stored) == accepted["http"]["logs"]["accepted"] // 2
-    assert int(about_weather) > 0
-    assert project == "logs"
-
-
 def test_a_data_directory_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = command("serve", "--data-dir", str(tmp_path / "file" / "data"))
@@ -251,26 +310,6 @@ def test_what_can_not_be_made_in_the_data_directory_is_named(tmp_path: Path, nam
     assert result.returncode == 73
     assert result.stderr.startswith(f"eddyline: {tmp_path / name}")
     assert len(result.stderr.splitlines()) == 1
-
-
-def test_what_comes_while_others_learn_that_we_end_is_still_taken(data_dir: Path) -> None:
-    server = Server(data_dir, "--set", "service.shutdown.drain_delay=2s").start()
-    server.process.send_signal(signal.SIGTERM)
-    ready = f"{server.endpoints['admin']}/readyz"
-    deadline = time.monotonic() + 1.5
-    while httpx.get(ready).status_code == 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
-        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-    assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
-    assert httpx.get(f"{server.endpoints['admin']}/healthz").status_code == 200
-    http_protobuf(server, PAYLOADS[0], "late")
-    server.api.close()
-    assert server.process.wait(30) == 0
-    server.start()
-    assert server.runs(project="late", include="all")
-    assert server.stop() == 0
 
 
 SLOW_STORE = """

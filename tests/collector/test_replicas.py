@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.clickhouse_front import Front
 from tests.corpus import Scenario, select
@@ -23,6 +24,7 @@ SCENARIOS: Sequence[Scenario] = [
     )
 ]
 SALT = 0x5A
+SEEN_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     at_once([server.start for server in servers])
     yield servers
     for server in servers:
-        assert server.stop() == 0
+        if server.process.poll() is None:
+            assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
     front.stop()
 
@@ -114,6 +117,45 @@ def test_spans_of_one_run_may_come_to_any_of_them(
         agrees(lambda one=one: told(one, project), wanted)
 
 
+def halves() -> tuple[bytes, bytes]:
+    """A captured run that loops, every other span of it."""
+    (scenario,) = (found for found in select("openinference/langchain/loop") if found.name.endswith("/loop"))
+    parts = ExportTraceServiceRequest(), ExportTraceServiceRequest()
+    number = 0
+    for file in scenario.traces:
+        for resource in ExportTraceServiceRequest.FromString(file.read_bytes()).resource_spans:
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    mine = parts[number % 2].resource_spans.add(resource=resource.resource)
+                    mine.scope_spans.add(scope=scope.scope, spans=[span])
+                    number += 1
+    return parts[0].SerializeToString(), parts[1].SerializeToString()
+
+
+def once(server: Server, project: str, **expected: Any) -> dict[str, Any]:
+    """The run of the project, once it has these counts."""
+    deadline = time.monotonic() + SEEN_S
+    while True:
+        runs = server.runs(project=project)
+        if len(runs) == 1 and expected.items() <= runs[0]["counts"].items():
+            return runs[0]
+        assert time.monotonic() < deadline, runs
+        time.sleep(0.2)
+
+
+def test_a_loop_of_which_each_collector_got_a_half_is_found_and_told_by_both(two: list[Server]) -> None:
+    for server, half in zip(two, halves(), strict=True):
+        http_protobuf(server, half, "halves")
+    runs = [once(server, "halves", llm_calls=7, tool_calls=6, warnings=1) for server in two]
+    told = [server.get(f"/runs/{runs[0]['run_id']}/warnings")["data"] for server in two]
+    loops = [warning for warning in told[0] if warning["category"] == "loop"]
+    assert [warning["type"] for warning in loops if warning["primary"]] == ["exact_repeat"]
+    assert loops[0]["count"] == 6
+    assert told[1] == told[0]
+    assert [run["counts"]["warnings"] for run in runs] == [len(loops)] * 2
+    assert runs[0] == runs[1]
+
+
 def test_each_knows_what_is_stored_in_all(two: list[Server]) -> None:
     runs = two[0].runs(include="all")
     wanted = {"spans": sum(run["counts"]["spans"] for run in runs), "runs": len(runs)}
@@ -152,3 +194,13 @@ def test_one_that_is_killed_loses_nothing_that_it_acknowledged(two: list[Server]
             lambda one=one: sum(run["counts"]["spans"] for run in one.runs(project="killed", include="all")),
             spans * len(bodies),
         )
+
+
+def test_who_stays_looks_after_all_runs(two: list[Server]) -> None:
+    assert two[1].stop() == 0
+    for half in halves():
+        http_protobuf(two[0], renamed(half, 7), "later")
+    deadline = time.monotonic() + SEEN_S
+    while not any(run["counts"]["warnings"] for run in two[0].runs(project="later")):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
