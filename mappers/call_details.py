@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from mappers.conventions.base import Computed
-from mappers.messages.document import compact, hash64, parse, remembered
+from mappers.messages.document import MAX_REMEMBERED, compact, hash64, parse, remembered
 from mappers.model import Document, OfferedTools
 
 MAX_TEXT = 200
@@ -87,9 +87,16 @@ def offered_tools(value: Any) -> OfferedTools | None:
         return _offered(value)
     if not isinstance(value, (list, tuple)) or not value:
         return None
+    if all(item.__class__ is str for item in value) and sum(map(len, value)) <= MAX_REMEMBERED:
+        return _offered_in_turn(tuple(value))
     return _together(
         tuple(_offered_in(item) if isinstance(item, str) else _offered(item) for item in value[:MAX_TOOLS])
     )
+
+
+@lru_cache(maxsize=512)
+def _offered_in_turn(texts: tuple[str, ...]) -> OfferedTools | None:
+    return _together(tuple(_offered_in(text) for text in texts[:MAX_TOOLS]))
 
 
 @lru_cache(maxsize=512)
@@ -144,8 +151,10 @@ def tools_in_turn(*patterns: str) -> Computed:
     def read(get: Callable[[str], Any]) -> list[Any]:
         found = []
         for keys in places:
-            value = next((given for key in keys if (given := get(key))), None)
-            if value is None:
+            for key in keys:
+                if value := get(key):
+                    break
+            else:
                 break
             is_name = isinstance(value, str) and value[:1] != "{"
             found.append({"name": value} if is_name else value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -16,6 +16,8 @@ from mappers.model import AttributeValue, Span, SpanEvent
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_MEMBER = re.compile(r'\s*\{\s*"(\w+)"\s*:\s*"([^"\\\x00-\x1f]*)"\s*[,}]')
+"""Of an object in JSON: its name and value, if that is a text without escapes."""
 
 
 @dataclass(slots=True)
@@ -26,6 +28,8 @@ class Family:
     """Highest index."""
     calling: set[int] = field(default_factory=set)
     """Indexes below which there is a call of a tool."""
+    calls: list[tuple[int, list[tuple[str, str, str]]]] | None = None
+    """(index, keys of (id, name, arguments) of each call below it) for each dialect; None: nobody has asked yet."""
 
 
 class Reading:
@@ -37,13 +41,14 @@ class Reading:
         families: the flattened lists among its keys by their prefix, as `families_of` finds them.
     """
 
-    __slots__ = ("_documents", "_families", "get", "span", "values")
+    __slots__ = ("_documents", "_families", "_lacking", "get", "span", "values")
 
     def __init__(self, span: Span, values: dict[str, Any], families: Mapping[str, Family]) -> None:
         self.span = span
         self.get = span.attributes.get
         self.values = values
         self._documents: dict[str, Any] | None = None
+        self._lacking: tuple[str, tuple[str, ...]] | None = None
         self._families = families
 
     def first(
@@ -64,7 +69,7 @@ class Reading:
         """What stands at `path` in an attribute's document; None if the field `unless` is known already.
 
         Args:
-            quoted: what the document has if it has the first name of the path at all; () if that is no name.
+            quoted: what the document has if it has a name of the path at all; () if there is no name in it.
         """
         if unless and unless in self.values:
             return None
@@ -75,9 +80,18 @@ class Reading:
         if document is None:
             document = documents[key] = self.get(key)
         if document.__class__ is str:
-            # A look for the quoted name is cheaper than finding out by parsing that it is not there.
-            if quoted and quoted[0] not in document and quoted[1] not in document:
-                return None
+            # A look for the quoted name is cheaper than finding out by parsing that it is not there. Sources that
+            # stand beside each other seek the same name at several depths.
+            if quoted:
+                if self._lacking == (key, quoted):
+                    return None
+                if quoted[0] not in document and quoted[1] not in document:
+                    self._lacking = key, quoted
+                    return None
+            # Answers begin with their id. So do those that were cut off, and can not be parsed.
+            begins = _FIRST_MEMBER.match(document)
+            if begins is not None and path == (begins[1],):
+                return begins[2]
             document = documents[key] = parse(document)
         if len(path) == 1 and document.__class__ is dict:
             return document.get(path[0])
@@ -172,21 +186,35 @@ _CONTENT = (".message.content", ".content")
 """Below an item's index: where the two flattened dialects keep a message that is just a text."""
 
 
+def _places_of_calls(
+    prefix: str, indexes: Iterable[int], keys: Container[str]
+) -> list[tuple[int, list[tuple[str, str, str]]]]:
+    """As in `Family.calls`, of the calls that have a name."""
+    found = []
+    for index in indexes:
+        for before, after, identity, name, arguments in _CALL_PLACES:
+            places: list[tuple[str, str, str]] = []
+            while (place := f"{prefix}{index}{before}{len(places)}{after}") + name in keys:
+                places.append((place + identity, place + name, place + arguments))
+            if places:
+                found.append((index, places))
+    return found
+
+
 class FlatFamily:
     """A flattened list that is there; decoded as a whole only if somebody asks."""
 
-    __slots__ = ("_calling", "_highest", "_prefix", "_reading")
+    __slots__ = ("_family", "_prefix", "_reading")
 
     def __init__(self, reading: Reading, prefix: str, family: Family) -> None:
         self._reading = reading
         self._prefix = prefix
-        self._highest = family.highest
-        self._calling = family.calling
+        self._family = family
 
     @property
     def has_calls(self) -> bool:
         """Whether some of it is a call of a tool."""
-        return bool(self._calling)
+        return bool(self._family.calling)
 
     def value(self) -> Any:
         """All of it, folded back."""
@@ -194,25 +222,28 @@ class FlatFamily:
 
     def calls(self) -> list[tuple[str, str, str]]:
         """(id, name, arguments) of the calls in it; [] if they are not where the dialects keep them."""
+        family = self._family
+        if family.calls is None:
+            family.calls = _places_of_calls(
+                self._prefix, sorted(family.calling), self._reading.span.attributes
+            )
         get = self._reading.get
         found = []
-        for index in sorted(self._calling):
-            for before, after, identity, name, arguments in _CALL_PLACES:
-                number = 0
-                while True:
-                    place = f"{self._prefix}{index}{before}{number}{after}"
-                    named = get(place + name)
-                    if not isinstance(named, str):
-                        break
-                    found.append((written(get(place + identity)), named, written(get(place + arguments))))
-                    number += 1
-                if number:
-                    break  # nobody writes a message in both
+        told = -1
+        for index, places in family.calls:
+            if index == told:
+                continue  # nobody writes a message in both dialects
+            for identity, name, arguments in places:
+                named = get(name)
+                if not isinstance(named, str):
+                    break
+                found.append((written(get(identity)), named, written(get(arguments))))
+                told = index
         return found
 
     def last_text(self) -> str:
         """Text of the message at the end, which alone is decoded: a history grows with the run."""
-        item = f"{self._prefix}{self._highest}"
+        item = f"{self._prefix}{self._family.highest}"
         return (
             self._plain(item)
             or last_text(unflatten(self._reading.below(item + ".")))

@@ -343,7 +343,9 @@ class ScopePlans:
     def _read(self, one: Compiled, source: Source) -> Read:
         match source:
             case Json(key, path, unless):
-                quoted = (f'{path[0]}"', f"{path[0]}'") if path and isinstance(path[0], str) else ()
+                # The innermost name is the rarest: `usage` is in most answers, what is sought below it in few.
+                name = next((step for step in reversed(path) if isinstance(step, str)), None)
+                quoted = (f'{name}"', f"{name}'") if name is not None else ()
                 return lambda reading: reading.member(key, path, unless, quoted)
             case Below(prefix):
                 return lambda reading: dict(reading.below(prefix + "."))

@@ -18,13 +18,7 @@ _FAILURE = re.compile(
     r"|\b(?:was|were|is) not a valid|\bis not a valid|no (?:sql )?code (?:block )?(?:was )?(?:found|detected)"
     r"|encountered an error|\bnot found$|^(?:file|directory) \S+ not found",
 )
-"""In lower case."""
-_FAILURE_HINTS = (
-    "err", "exception", "traceback", "fatal", "usage:", "fail", "unhandled", "not found", "no such", "not recogni",
-    "timed out", "exit", "denied", "refused", "unknown ", "eof", "cannot access", "too many", "rate limit",
-    "not a valid", "no sql", "no code",
-)  # fmt: skip
-"""One of them is in everything that `_FAILURE` finds, and looking for them costs a tenth."""
+"""In lower case. Only what `_may_tell_failure` lets through is searched: that costs a tenth."""
 EXCEPTION_AT_END = re.compile(r"(?:^|\n)\s*[A-Za-z_.]{0,60}(?:Error|Exception)\b[^\n]*\s*$")
 _EMPTY = re.compile(
     r"^\W*(?:no (?:\w+ ){0,2}(?:results?|match(?:es)?|documents?|records?|data|files?|rows?|entries|items)\b"
@@ -39,10 +33,14 @@ _NONE_LISTED = re.compile(
 """Has a colon, which is looked for before."""
 _ACKNOWLEDGES = re.compile(
     r"\b(?:ok|success|successful|successfully|updated|created|saved|written|done|sent|deleted|added|completed|accepted)\b"
+)
+"""In lower case. Only what `_may_acknowledge` lets through is searched."""
+_ACKNOWLEDGES_AT_HEAD = re.compile(
     # Words of stories too, but for how they begin.
-    r"|^\W*(?:\w+ ){0,4}(?:typed|clicked|entered|filled|inserted|removed|moved|logged|recorded|booked|scheduled|"
+    r"^\W*(?:\w+ ){0,4}(?:typed|clicked|entered|filled|inserted|removed|moved|logged|recorded|booked|scheduled|"
     r"submitted|uploaded|applied)\b"
 )
+"""In lower case; all of them end in "ed"."""
 _ASKS = re.compile(
     r"search|find|query|lookup|look_up|get|list|retriev|fetch|read|select|grep|scan|browse|sql", re.IGNORECASE
 )
@@ -105,16 +103,45 @@ def looks_empty(text: str) -> bool:
 
 def acknowledges(text: str) -> bool:
     """Whether a short answer, stripped, says that something was done."""
-    return len(text) < 300 and _ACKNOWLEDGES.search(text.lower()) is not None
+    if len(text) >= 300:
+        return False
+    text = text.lower()
+    if _may_acknowledge(text) and _ACKNOWLEDGES.search(text):
+        return True
+    return "ed" in text and _ACKNOWLEDGES_AT_HEAD.match(text) is not None
 
 
 def looks_failed(text: str) -> bool:
     """Whether an answer, stripped, is an error in words, at its head or in its last line: most tools of agents do
     not raise."""
     head = text[:200].lower()
-    if any(map(head.__contains__, _FAILURE_HINTS)) and _FAILURE.search(head):
+    if _may_tell_failure(head) and _FAILURE.search(head):
         return True
     if len(text) >= 6_000:
         return False
     tail = text[-400:]
     return ("Error" in tail or "Exception" in tail) and EXCEPTION_AT_END.search(tail) is not None
+
+
+# Written out, since a chain of `in` takes half of what `any` over the words does.
+
+
+def _may_tell_failure(text: str) -> bool:
+    """Whether a text in lower case has a part of what `_FAILURE` finds."""
+    return (
+        "error" in text or "exception" in text or "traceback" in text or "fatal" in text or "usage:" in text
+        or "fail" in text or "unhandled" in text or "not found" in text or "no such" in text
+        or "not recogni" in text or "timed out" in text or "exit" in text or "denied" in text
+        or "refused" in text or "unknown " in text or "eof" in text or "cannot access" in text
+        or "too many" in text or "rate limit" in text or "not a valid" in text or "no sql" in text
+        or "no code" in text
+    )  # fmt: skip
+
+
+def _may_acknowledge(text: str) -> bool:
+    """Whether a text in lower case has a part of what `_ACKNOWLEDGES` finds."""
+    return (
+        "ok" in text or "success" in text or "updated" in text or "created" in text or "saved" in text
+        or "written" in text or "done" in text or "sent" in text or "deleted" in text or "added" in text
+        or "completed" in text or "accepted" in text
+    )  # fmt: skip

@@ -8,6 +8,13 @@ from mappers.messages.document import parse
 from mappers.messages.message import read_messages
 from mappers.messages.part import Part
 
+_ARGUMENTS_WITHIN = frozenset(
+    {"input_str", "inputs", "input", "args", "kwargs", "arguments", "tool_input", "tool_args", "parameters"}
+    | {"sanitize_inputs_outputs"}
+)
+"""One of them is in every envelope of arguments."""
+_RESULT_WITHIN = frozenset({"type", "output", "outputs"})
+"""And of these in every envelope of a result."""
 _ENVELOPE_ONLY = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 _BEEAI_ENVELOPE = {"input", "options"}
 _SOLE_WRAPPERS = frozenset({"kwargs", "arguments", "tool_input", "tool_args", "parameters"})
@@ -42,7 +49,7 @@ def result_of(value: Any) -> Any:
 def _inside_arguments(value: Any) -> Any:
     if isinstance(value, list) and (part := _sole_part(value, "tool_call")):
         return part.arguments
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or _ARGUMENTS_WITHIN.isdisjoint(value):
         return value
     if "input_str" in value:  # LangChain callbacks, as Traceloop records them.
         return value["inputs"] if value.get("inputs") else value["input_str"]
@@ -67,7 +74,7 @@ def _inside_arguments(value: Any) -> Any:
 def _inside_result(value: Any) -> Any:
     if isinstance(value, list) and (part := _sole_part(value, "tool_result")):
         return part.text
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or _RESULT_WITHIN.isdisjoint(value):
         return value
     if value.get("type") == "tool" and isinstance(value.get("data"), dict):
         return value["data"].get("content", "")

@@ -47,6 +47,8 @@ def last_text(value: Any) -> str:
 
     Only as much is decoded as is needed: a history of a thousand messages costs one message.
     """
+    if isinstance(value, str) and parse(value) is value:
+        return value
     for item in _tail(value, 0):
         for message in reversed(list(_messages(item, 1))):
             if message.text:
@@ -56,6 +58,8 @@ def last_text(value: Any) -> str:
 
 def first_text(value: Any) -> str:
     """Text of the first message that has one: of several choices the first counts."""
+    if isinstance(value, str) and parse(value) is value:
+        return value
     return next((message.text for message in _messages(value, 0) if message.text), "")
 
 

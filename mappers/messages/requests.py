@@ -7,16 +7,12 @@ from itertools import islice
 from typing import Any
 
 from mappers.messages.arguments import arguments_of
-from mappers.messages.document import hash64, written
+from mappers.messages.document import compact, hash64
 from mappers.messages.message import read_messages
 from mappers.model import ToolRequest
 
 MAX_REQUESTS = 128
 """Most requests that are kept of one answer."""
-_HINTS = ("tool", "unction")
-"""One of them is in every known form of a request: `tool_calls`, `toolUse`, `functionCall`, `function_call`, …"""
-_NAMES = ('name"', "name'", 'Name"', "Name'", "name\\", "Name\\")
-"""And a request has a name, under a key in quotes; an answer that says `"tool_calls": null` has none."""
 _ASKING = frozenset({"assistant", ""})
 
 
@@ -25,7 +21,7 @@ def tool_requests(content: Any) -> tuple[ToolRequest, ...]:
     text = content if isinstance(content, str) else None
     if text is None and isinstance(content, (list, tuple)) and all(isinstance(item, str) for item in content):
         text = " ".join(content)
-    if text is not None and not (any(map(text.__contains__, _HINTS)) and any(map(text.__contains__, _NAMES))):
+    if text is not None and not _may_ask(text):
         return ()
     return requests_of(
         (part.id, part.name, part.arguments)
@@ -34,6 +30,15 @@ def tool_requests(content: Any) -> tuple[ToolRequest, ...]:
         for part in message.parts
         if part.type == "tool_call" and part.name
     )
+
+
+def _may_ask(text: str) -> bool:
+    """Whether a text has what is in every known form of a request: `tool_calls`, `toolUse`, `functionCall`, …, and a
+    name under a key in quotes; an answer that says `"tool_calls": null` has none."""
+    return ("tool" in text or "unction" in text) and (
+        'name"' in text or "name'" in text or 'Name"' in text or "Name'" in text
+        or "name\\" in text or "Name\\" in text
+    )  # fmt: skip
 
 
 def requests_of(calls: Iterable[tuple[str, str, str]]) -> tuple[ToolRequest, ...]:
@@ -48,4 +53,7 @@ def requests_of(calls: Iterable[tuple[str, str, str]]) -> tuple[ToolRequest, ...
 
 def arguments_hash(arguments: str) -> int:
     """Hash of a call's arguments without envelopes: equal for the request and for the execution it led to."""
-    return hash64(written(arguments_of(arguments)).encode(errors="replace")) if arguments else 0
+    if not arguments:
+        return 0
+    value = arguments_of(arguments)
+    return hash64(value.encode(errors="replace") if isinstance(value, str) else compact(value))

@@ -366,6 +366,40 @@ def test_a_long_text_is_cut_but_its_whole_size_is_told() -> None:
     assert (len(event.input), event.input_bytes) == (PREVIEW, 2_000)
 
 
+@pytest.mark.parametrize(
+    ("answer", "identity"),
+    [
+        ('{"id": "chatcmpl-7", "choices": []}', "chatcmpl-7"),
+        ('{"choices": [{"id": "inner"}], "id": "chatcmpl-7"}', "chatcmpl-7"),
+        ('{ "id" : "chatcmpl-7", "choices": [{"message": {"content": "cut o', "chatcmpl-7"),
+        ('{"id": "chatcmpl-', ""),
+        ('{"id": "a\\u0062c", "choices": []}', "abc"),
+        ('{"object": "x", "choices": [{"id": "inner"}]}', ""),
+        ("{'id': 'chatcmpl-7', 'choices': []}", "chatcmpl-7"),
+    ],
+)
+def test_an_answer_has_the_id_it_begins_with_even_if_it_was_cut_off(answer: str, identity: str) -> None:
+    event = Normalizer().normalize(span_of({"openinference.span.kind": "LLM", "output.value": answer}))
+    assert event.response_id == identity
+
+
+def test_calls_in_flattened_messages_are_requests_each_once() -> None:
+    said = "llm.output_messages.{}.message.tool_calls.{}.tool_call."
+    attributes: dict[str, Any] = {"openinference.span.kind": "LLM", "output.value": "cut off"}
+    for message, call, name in [(0, 0, "look"), (0, 1, "ask"), (2, 0, "look")]:
+        place = said.format(message, call)
+        attributes[place + "function.name"] = name
+        attributes[place + "function.arguments"] = '{"q": 1}'
+        attributes[place + "id"] = f"{message}.{call}"
+    normalizer = Normalizer()
+    found = normalizer.normalize(span_of(attributes)).tool_requests
+    assert [(request.id, request.name) for request in found] == [
+        ("0.0", "look"), ("0.1", "ask"), ("2.0", "look"),
+    ]  # fmt: skip
+    attributes[said.format(0, 0) + "function.name"] = 5
+    assert [request.id for request in normalizer.normalize(span_of(attributes)).tool_requests] == ["2.0"]
+
+
 def test_fields_come_from_every_convention_on_the_span_the_vendors_first() -> None:
     attributes = {
         "openinference.span.kind": "LLM",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappers.loops.fingerprint import arguments_of, head_of, outcome_of, tool_step
-from mappers.loops.signs import looks_failed
+from mappers.loops.signs import acknowledges, looks_failed
 from mappers.loops.step import Step, StepKind
 
 
@@ -55,6 +55,28 @@ def test_an_error_in_words_is_seen(text: str) -> None:
 )
 def test_other_words_are_no_error(text: str) -> None:
     assert not looks_failed(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "OK",
+        "it was deleted",
+        "mail: Sent.",
+        "- I have just now clicked the button",
+        "Typed it",
+        '{"ok": true}',
+    ],
+)
+def test_an_answer_that_says_that_something_was_done_is_seen(text: str) -> None:
+    assert acknowledges(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a book", "unsaved", "where they walked and who had it all and then clicked", "ok " + "x" * 300]
+)
+def test_other_answers_acknowledge_nothing(text: str) -> None:
+    assert not acknowledges(text)
 
 
 def step(result: str) -> Step:
