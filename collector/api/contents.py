@@ -9,13 +9,12 @@ from starlette.responses import Response
 
 from collector.api.base import RUN, Routes, RouteTable
 from collector.api.declaring import TEXT, Answer, Route
-from collector.api.events import no_event
+from collector.api.events import entry_with_events
 from collector.api.problems import Problem
 from collector.content import ContentReader
 from collector.keys import Scope
 from mappers.messages.document import parse, written
 from mappers.model import Event, Run
-from mappers.timeline import timeline
 
 FIELDS = ("input", "output")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -64,10 +63,7 @@ class ContentRoutes(Routes):
 
     def _whole(self, run: Run, event_id: str, field: str) -> tuple[Event, str, bool]:
         """The event, its content, and whether that is only what the event keeps of it."""
-        events = self.api.reader.events(run)
-        entry = next((entry for entry in timeline(run, events) if entry.event_id == event_id), None)
-        if entry is None:
-            raise no_event(event_id)
+        entry, events = entry_with_events(self.api.reader, run, event_id)
         if entry.event is None:
             raise Problem(404, f"{event_id!r} is the run's own entry; its root span's have its content.")
         event = entry.event

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +20,7 @@ from collector.keys import Scope
 from mappers.model import Event, Kind, Run
 from mappers.timeline import TYPES, TimelineEntry, entries_of, timeline
 from mappers.tree import agent_name
+from sinks.clickhouse import Reader
 
 MOST_ENTRIES = 10_000
 MOST_LEVELS = 32
@@ -119,6 +120,25 @@ class EventRoutes(Routes):
             if event.kind == Kind.AGENT:
                 return agent_name(event)
         return ""
+
+
+def entry_with_events(reader: Reader, run: Run, event_id: str) -> tuple[TimelineEntry, Sequence[Event]]:
+    """An entry of the timeline, and events of the run among which are all that tell of its span. Only for entries that
+    the rest of the run tells of, such as retries, all of it is read.
+
+    Raises:
+        Problem: 404.
+    """
+    for events in _few_then_all(reader, run, event_id.partition(".")[0]):
+        for entry in timeline(run, events):
+            if entry.event_id == event_id:
+                return entry, events
+    raise no_event(event_id)
+
+
+def _few_then_all(reader: Reader, run: Run, span_id: str) -> Iterator[Sequence[Event]]:
+    yield reader.events_about(run, [span_id])
+    yield reader.events(run)
 
 
 def no_event(event_id: str) -> Problem:

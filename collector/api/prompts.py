@@ -55,7 +55,7 @@ class PromptMeta(TypedDict):
     removed: int
 
 
-class Prompt(TypedDict):
+class CallPrompt(TypedDict):
     """A call's messages in order."""
 
     data: list[PromptMessage]
@@ -69,7 +69,7 @@ class PromptRoutes(Routes):
                 "GET",
                 RUN + "/prompts/{node_id}",
                 self.prompt,
-                Prompt,
+                CallPrompt,
                 scope=Scope.CONTENT,
                 parameters=(MAX_CHARS,),
             )
@@ -82,7 +82,7 @@ class PromptRoutes(Routes):
         run = await self.run_of(request)
         return json_response(await self.read(self._document, run, node_id, most))
 
-    def _document(self, run: Run, node_id: str, most: int) -> Prompt:
+    def _document(self, run: Run, node_id: str, most: int) -> CallPrompt:
         nodes = self.api.reader.nodes(run)
         node = next((node for node in nodes if node.id == node_id), None)
         if node is None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from collector.api import models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import SSE, TEXT, Answer, Route, parameters_of
-from collector.api.events import no_event
+from collector.api.events import entry_with_events
 from collector.api.exchange_documents import exchange_document
 from collector.api.exchange_forms import as_curl, as_har
 from collector.api.exchanges import PACE, played
@@ -23,7 +23,6 @@ from collector.keys import Scope
 from collector.mapping import stored_record
 from mappers.model import Event, Run
 from mappers.records import RecordReader
-from mappers.timeline import timeline
 from sinks.clickhouse.exchanges import StoredExchange
 
 FORMATS = ("otlp", "http", "curl", "har")
@@ -96,14 +95,13 @@ class RawRoutes(Routes):
 
     def _event(self, run: Run, event_id: str) -> Event:
         """What an entry of the timeline tells of; the run's own entries tell of its root."""
-        events = self.api.reader.events(run, False)
-        for entry in timeline(run, events):
-            if entry.event_id == event_id:
-                root = next((event for event in events if event.is_root), None)
-                if (event := entry.event or root) is not None:
-                    return event
-                raise Problem(404, f"{event_id!r} is the run's own entry, and its root did not arrive.")
-        raise no_event(event_id)
+        entry, _ = entry_with_events(self.api.reader, run, event_id)
+        if entry.event is not None:
+            return entry.event
+        root = next((event for event in self.api.reader.events(run, False) if event.is_root), None)
+        if root is None:
+            raise Problem(404, f"{event_id!r} is the run's own entry, and its root did not arrive.")
+        return root
 
     def _otlp(self, run: Run, event: Event) -> dict[str, Any]:
         """The event's span with the log records about it, or the log record that it was made of."""

@@ -190,6 +190,75 @@ const scenarios = {
     assert.deepEqual(errors, []);
   },
 
+  /** A text is found in what was said, wherever it stands; the way leads from one event to the next. */
+  async find(browser) {
+    const run = new Run("to be searched");
+    run.chat("gpt-4o-mini", [["system", "You are terse."], ["user", "Wo liegt die Ölmühle von 巴黎?"]], "I look.");
+    for (let turn = 0; turn < 40; turn++) run.tool("lookup", `{"page": ${turn}}`, `page ${turn} is about nothing`);
+    run.tool("lookup", '{"page": {"of": {"a": {"book": "\\u00d6lm\\u00fchle"}}}}', "the mill of Paris");
+    run.chat("gpt-4o-mini", [["user", "Anything else?"]], `${"No. ".repeat(2000)} But the ölmühle, and again the ÖLMÜHLE, is by the river.`);
+    await stored(run.end(), 44);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}`);
+    await page.locator(".step").first().waitFor();
+    const marks = () => page.evaluate(() => [...(CSS.highlights.get("found") ?? [])].map((range) => range.toString()));
+    await page.keyboard.press("Control+f");
+    await page.keyboard.type("ölmühle");
+    await page.locator(".find", { hasText: "4 places, 3 events" }).waitFor();
+    await until(async () => (await marks()).includes("Ölmühle"), "a mark in the transcript");
+    await page.keyboard.press("Enter");
+    await page.locator(".find", { hasText: "1 of 3 events" }).waitFor();
+    await page.locator(".row.active", { hasText: "巴黎" }).waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator(".row.active", { hasText: "mill of Paris" }).waitFor();
+    await page.locator(".panel .leaf", { hasText: "Ölmühle" }).waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator(".find", { hasText: "3 of 3 events" }).waitFor();
+    await until(async () => page.locator(".panel").evaluate((panel) => {
+      const [inner, outer] = [[...(CSS.highlights.get("found") ?? [])].filter((range) => panel.contains(range.startContainer)).at(-1)?.getBoundingClientRect(), panel.getBoundingClientRect()];
+      return inner && inner.height > 0 && inner.top >= outer.top && inner.bottom <= outer.bottom;
+    }), "the last place in sight");
+    await page.keyboard.press("Shift+Enter");
+    await page.locator(".find", { hasText: "2 of 3 events" }).waitFor();
+    await page.reload();
+    await page.locator(".find", { hasText: "2 of 3 events" }).waitFor();
+    await page.getByRole("tab", { name: "Events" }).click();
+    await page.getByText("3 of 44 events").waitFor();
+    await page.getByLabel("Find in this run").fill("nobody says this");
+    await page.locator(".find", { hasText: "in no text" }).waitFor();
+    await page.keyboard.press("Escape");
+    await until(() => !new URL(page.url()).searchParams.has("find"), "nothing is looked for");
+    assert.deepEqual(await marks(), []);
+    assert.deepEqual(errors, []);
+  },
+
+  /** What is new in a prompt since the call before of the same agent. */
+  async prompt(browser) {
+    const run = new Run("a growing prompt");
+    const told = [["system", "You are terse."], ["user", "Where is Paris?"], ["assistant", "In France."]];
+    run.chat("gpt-4o-mini", told.slice(0, 2), "In France.");
+    run.chat("gpt-4o-mini", [...told, ["user", "And Lyon?"]], "Also in France.");
+    run.chat("gpt-4o-mini", [told[0], ["user", "In short: cities of France"], ["user", "And Nice?"]], "There too.");
+    await stored(run.end(), 4);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}`);
+    const panel = page.locator(".panel");
+    await page.locator(".step").nth(1).click();
+    await panel.getByText("1 message more than").waitFor();
+    await panel.locator(".message.added", { hasText: "And Lyon?" }).waitFor();
+    assert.equal(await panel.locator("details[open]").count(), 0, "what is known is folded");
+    await panel.getByText("3 messages as before").click();
+    await panel.locator("details[open]", { hasText: "Where is Paris?" }).waitFor();
+    await panel.getByRole("button", { name: "the call before" }).click();
+    await page.locator(".row.active", { hasText: "Where is Paris?" }).waitFor();
+    assert.equal(await panel.locator(".message.added, .message.removed").count(), 0, "the first call has none before it");
+    await page.locator(".step").nth(2).click();
+    await panel.getByText("2 messages more than, and 4 less").or(panel.getByText("2 messages more than")).waitFor();
+    await panel.locator(".message.removed", { hasText: "And Lyon?" }).waitFor();
+    assert.equal(await panel.locator(".message.removed").count(), 4);
+    assert.deepEqual(errors, []);
+  },
+
   /** What took the time: first tokens, the critical path, the whole at a glance; and why a span reads so. */
   async timeline(browser) {
     const run = new Run("with first tokens");

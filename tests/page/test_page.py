@@ -21,6 +21,8 @@ SCENARIOS = (
     "tabs",
     "noStream",
     "transcript",
+    "find",
+    "prompt",
     "timeline",
     "compare",
     "session",

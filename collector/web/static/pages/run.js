@@ -4,16 +4,18 @@
 import { html, useEffect, useMemo, useRef } from "../vendor/preact.js";
 import { address, get, getText } from "../lib/api.js";
 import { count, duration, line, moment, money, plural, whole } from "../lib/format.js";
+import { useFound, useMarks } from "../lib/found.js";
 import { useKeys } from "../lib/keys.js";
 import { beside } from "../lib/neighbours.js";
 import { Link, addressOf, choose, go, usePlace } from "../lib/router.js";
-import { useTree } from "../lib/tree.js";
+import { byTime, eventOf, nodeOf, stepsOf, useTree } from "../lib/tree.js";
 import { useAsked, useChanges, usePaced } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 import { Badge } from "../parts/badges.js";
 import { Copy, asCurl } from "../parts/copy.js";
 import { EventPanel } from "../parts/event.js";
 import { Events } from "../parts/events.js";
+import { Find } from "../parts/find.js";
 import { Graph } from "../parts/graph.js";
 import { Prose } from "../parts/prose.js";
 import { Timeline } from "../parts/timeline.js";
@@ -38,16 +40,26 @@ export function RunPage({ id }) {
   const tab = TABS.some(([name]) => name === query.tab) ? query.tab : "transcript";
   // Views that list every span share them, so that going from one to the other asks for nothing.
   const isListed = useRef(false);
-  isListed.current ||= LISTS.has(tab);
+  const find = (query.find ?? "").trim();
+  isListed.current ||= LISTS.has(tab) || find !== "";
   const tree = useTree(path, version, { isWanted: isListed.current });
+  const search = useFound(path, version, find);
+  const found = search.data?.text === find ? search.data : undefined;
+  const stops = useMemo(() => (found && tree.data ? stopsOf(tree.data, found, tab === "transcript") : []), [found, tree.data, tab]);
+  const stop = query.event ? stops.findIndex((event) => nodeOf(event) === nodeOf(query.event)) : -1;
+  const toStop = (/** @type {number} */ by) => {
+    if (stops.length) choose({ event: stops[stop < 0 ? (by > 0 ? 0 : stops.length - 1) : (stop + by + stops.length) % stops.length] }, { replace: true });
+  };
+  const split = useRef(null);
+  useMarks(split, find, ".panel", query.event ?? "");
   /** @type {any[]} */
-  const found = warnings.data ?? [];
-  const evidence = useMemo(() => new Set(found.flatMap((warning) => warning.evidence)), [warnings.data]);
+  const alarms = warnings.data ?? [];
+  const evidence = useMemo(() => new Set(alarms.flatMap((warning) => warning.evidence)), [warnings.data]);
   const step = Number(query.warning ?? -1);
   const toWarning = (/** @type {number} */ by) => {
-    if (!found.length) return;
-    const next = (step + by + found.length) % found.length;
-    choose({ warning: next, event: found[next].onset_event_id ?? found[next].evidence[0] });
+    if (!alarms.length) return;
+    const next = (step + by + alarms.length) % alarms.length;
+    choose({ warning: next, event: alarms[next].onset_event_id ?? alarms[next].evidence[0] });
   };
   const toNeighbour = (/** @type {number} */ by) => {
     const next = beside(id, by);
@@ -68,16 +80,19 @@ export function RunPage({ id }) {
   }, [run.data?.name]);
   if (run.error && !run.data) return html`<main class="page"><${Waiting} asked=${run} /></main>`;
   const tabs = html`
+    <div class="above">
     <div class="tabs" role="tablist" aria-label="Views of the run">
       ${TABS.map(([name, label]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="view" onClick=${() => choose({ tab: name })}>${label}</button>`)}
+    </div>
+    <${Find} text=${query.find ?? ""} asked=${search} stops=${stops.length} at=${stop} go=${toStop} />
     </div>`;
-  const props = { run: run.data, path, version, tree, evidence, event: query.event ?? "" };
+  const props = { run: run.data, path, version, tree, evidence, event: query.event ?? "", find, found };
   return html`
     <main class="run">
-      ${run.data ? html`<${Header} run=${run.data} warnings=${found} path=${path} />` : html`<header class="verdict"><${Waiting} asked=${run} /></header>`}
-      ${found.length > 0 && html`<${WarningStrip} warnings=${found} step=${step} />`}
+      ${run.data ? html`<${Header} run=${run.data} warnings=${alarms} path=${path} />` : html`<header class="verdict"><${Waiting} asked=${run} /></header>`}
+      ${alarms.length > 0 && html`<${WarningStrip} warnings=${alarms} step=${step} />`}
       ${tabs}
-      <div class="split">
+      <div class="split" ref=${split}>
         <section id="view" role="tabpanel" aria-labelledby=${`tab-${tab}`}>
           ${tab === "transcript" && html`<${Transcript} ...${props} />`}
           ${tab === "timeline" && html`<${Timeline} ...${props} />`}
@@ -85,9 +100,15 @@ export function RunPage({ id }) {
           ${tab === "graph" && html`<${Graph} ...${props} />`}
           ${tab === "raw" && html`<${Raw} ...${props} />`}
         </section>
-        ${query.event && run.data && html`<${EventPanel} key=${query.event} run=${run.data} path=${path} id=${query.event} view=${query.panel ?? "content"} />`}
+        ${query.event && run.data && html`<${EventPanel} key=${query.event} run=${run.data} path=${path} id=${query.event} view=${query.panel ?? "content"} find=${find} />`}
       </div>
     </main>`;
+}
+
+/** Entries of the events that have what is looked for, by time; perhaps only of steps. @param {any} tree @param {import("../lib/found.js").Found} found @param {boolean} ofSteps */
+function stopsOf(tree, found, ofSteps) {
+  const places = ofSteps ? stepsOf(tree) : byTime(tree.data);
+  return places.filter((at) => found.hits.has(tree.data.id[at])).map((at) => eventOf(tree.data, at));
 }
 
 /** @param {any[]} warnings */

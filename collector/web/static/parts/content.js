@@ -2,6 +2,7 @@
 /** What was said, as text: prompts are hostile, so nothing of them is ever markup. */
 
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
+import { holds } from "../lib/found.js";
 import { size } from "../lib/format.js";
 
 const LONG = 4_000;
@@ -17,29 +18,31 @@ export function parsed(text) {
   }
 }
 
-/** @param {{ value: string | null | undefined, empty?: string }} props */
-export function Content({ value, empty = "not captured" }) {
+/** @param {{ value: string | null | undefined, empty?: string, find?: string }} props `find`: what has it is open */
+export function Content({ value, empty = "not captured", find = "" }) {
   const document = useMemo(() => (value ? parsed(value) : undefined), [value]);
   const [whole, setWhole] = useState(false);
   if (value === null || value === undefined || value === "") return html`<p class="dim">${empty}</p>`;
-  if (document !== undefined) return html`<div class="json"><${Node} value=${document} depth=${0} /></div>`;
+  if (document !== undefined) return html`<div class="json"><${Node} value=${document} depth=${0} find=${find} /></div>`;
   if (IMAGE.test(value)) return html`<${Picture} source=${value} />`;
-  const shown = whole ? value : value.slice(0, LONG);
+  const shown = whole || holds(value.slice(LONG), find) ? value : value.slice(0, LONG);
   return html`
     <pre class="text" tabindex="0">${shown}</pre>
     ${value.length > shown.length && html`<button type="button" class="quiet" onClick=${() => setWhole(true)}>Show all ${size(value.length)}</button>`}
   `;
 }
 
-/** @param {{ value: any, depth: number, name?: string }} props */
-function Node({ value, depth, name }) {
-  const [open, setOpen] = useState(depth < 2);
+/** @param {{ value: any, depth: number, name?: string, find: string }} props */
+function Node({ value, depth, name, find }) {
+  const [chosen, setOpen] = useState(/** @type {boolean | undefined} */ (undefined));
+  const isFound = useMemo(() => find !== "" && depth > 1 && holds(JSON.stringify(value), find), [value, find]);
+  const open = chosen ?? (depth < 2 || isFound);
   const [more, setMore] = useState(50);
   const label = name === undefined ? "" : html`<span class="name">${name}: </span>`;
   if (value === null || typeof value !== "object") {
     if (typeof value === "string" && IMAGE.test(value)) return html`<div>${label}<${Picture} source=${value} /></div>`;
     const text = typeof value === "string" ? value : JSON.stringify(value);
-    return html`<div class="leaf">${label}<span class=${typeof value}>${text.slice(0, LONG)}${text.length > LONG ? "…" : ""}</span></div>`;
+    return html`<div class="leaf">${label}<span class=${typeof value}>${holds(text.slice(LONG), find) ? text : text.slice(0, LONG)}${text.length > LONG ? "…" : ""}</span></div>`;
   }
   const entries = Array.isArray(value) ? value.map((item, index) => [String(index), item]) : Object.entries(value);
   const [before, after] = Array.isArray(value) ? "[]" : "{}";
@@ -48,7 +51,7 @@ function Node({ value, depth, name }) {
     <div>
       <button type="button" class="fold" aria-expanded=${open} onClick=${() => setOpen(!open)}>${open ? "▾" : "▸"} ${name ?? ""} <span class="dim">${before}${entries.length}${after}</span></button>
       ${open && html`<div class="inside">
-        ${entries.slice(0, more).map(([key, item]) => html`<${Node} key=${key} name=${key} value=${item} depth=${depth + 1} />`)}
+        ${entries.slice(0, more).map(([key, item]) => html`<${Node} key=${key} name=${key} value=${item} depth=${depth + 1} find=${find} />`)}
         ${entries.length > more && html`<button type="button" class="quiet" onClick=${() => setMore(more + 200)}>${entries.length - more} more</button>`}
       </div>`}
     </div>

@@ -5,12 +5,14 @@ import { html } from "../vendor/preact.js";
 import { address, get } from "../lib/api.js";
 import { duration, line, money, whole } from "../lib/format.js";
 import { Link, choose } from "../lib/router.js";
+import { nodeOf } from "../lib/tree.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "./asked.js";
 import { Badge, Kind } from "./badges.js";
 import { Content } from "./content.js";
 import { Copy, asCurl } from "./copy.js";
 import { Mapping } from "./mapping.js";
+import { Prompt } from "./prompt.js";
 
 /** @type {[string, string][]} */
 const VIEWS = [["content", "Content"], ["details", "Details"], ["mapping", "Why"], ["raw", "Raw"]];
@@ -22,16 +24,16 @@ const placeOf = (path, id) => `${path}/events/${encodeURIComponent(id)}`;
 async function told(path, id, signal) {
   if (id.endsWith(".start") && !id.endsWith(".run.start")) {
     try {
-      return await get(placeOf(path, id.replace(/start$/, "end")), {}, signal);
+      return await get(placeOf(path, id.replace(/start$/, "end")), { alone: true }, signal);
     } catch (error) {
       if (/** @type {any} */ (error).status !== 404) throw error;
     }
   }
-  return get(placeOf(path, id), {}, signal);
+  return get(placeOf(path, id), { alone: true }, signal);
 }
 
-/** @param {{ run: any, path: string, id: string, view: string }} props */
-export function EventPanel({ run, path, id, view }) {
+/** @param {{ run: any, path: string, id: string, view: string, find: string }} props */
+export function EventPanel({ run, path, id, view, find }) {
   const asked = useAsked((signal) => told(path, id, signal), [id, run.counts.spans]);
   const event = asked.data;
   const place = placeOf(path, event?.event_id ?? id);
@@ -50,12 +52,16 @@ export function EventPanel({ run, path, id, view }) {
           ${VIEWS.map(([name, label]) => html`<button type="button" role="tab" aria-selected=${view === name} onClick=${() => choose({ panel: name }, { replace: true })}>${label}</button>`)}
         </div>
         ${view === "content" && event.kind === "LLM" && !event.input && !event.output && html`<p class="dim">Programs often send no content unless they are told to: set <code>OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true</code> where it runs. It is missing here too where <${Link} to="/settings">redaction</${Link}> keeps it out.</p>`}
-        ${view === "content" && html`<h3>Input</h3><${Content} value=${event.input} /><h3>Output</h3><${Content} value=${event.output} />`}
+        ${view === "content" && event.kind === "LLM" && event.span_id && html`<${Prompt} path=${path} node=${nodeOf(event.event_id)} version=${run.counts.spans} find=${find}><${Sides} event=${event} find=${find} /></${Prompt}>`}
+        ${view === "content" && event.kind !== "LLM" && html`<${Sides} event=${event} find=${find} />`}
         ${view === "details" && html`<${Details} event=${event} />`}
         ${view === "raw" && html`<${Raw} place=${place} span=${event.span_id} />`}
         ${view === "mapping" && html`<${Mapping} run=${event.run_id} span=${event.span_id} />`}`}
     </aside>`;
 }
+
+/** What went in and came out, as far as the event keeps it. @param {{ event: any, find: string }} props */
+const Sides = ({ event, find }) => html`<h3>Input</h3><${Content} value=${event.input} find=${find} /><h3>Output</h3><${Content} value=${event.output} find=${find} />`;
 
 /** What the event was made of. @param {{ place: string, span: string | null }} props */
 function Raw({ place, span }) {

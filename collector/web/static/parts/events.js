@@ -2,9 +2,10 @@
 /** Every event of a run as a flat list, by time. */
 
 import { html, useMemo } from "../vendor/preact.js";
-import { count, duration, line, money } from "../lib/format.js";
+import { count, duration, line, money, plural } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
-import { choose, usePlace } from "../lib/router.js";
+import { holds } from "../lib/found.js";
+import { choose } from "../lib/router.js";
 import { byTime, eventOf, nameOf, nodeOf } from "../lib/tree.js";
 import { Waiting } from "./asked.js";
 import { Badge, Kind } from "./badges.js";
@@ -14,13 +15,11 @@ const NUMBERS = new Set(["At", "Took", "Tokens", "Cost"]);
 const HEAD = ["At", "Kind", "What", "Agent", "Status", "Took", "Tokens", "Cost"]
   .map((name) => html`<span role="columnheader" class=${NUMBERS.has(name) ? "number" : ""}>${name}</span>`);
 
-/** @param {{ tree: import("../lib/use.js").Asked<any>, evidence: Set<string>, event: string }} props */
-export function Events({ tree: asked, evidence, event }) {
-  const { query } = usePlace();
-  const find = (query.find ?? "").toLowerCase();
+/** @param {{ tree: import("../lib/use.js").Asked<any>, evidence: Set<string>, event: string, find: string, found: import("../lib/found.js").Found | undefined }} props */
+export function Events({ tree: asked, evidence, event, find, found }) {
   const data = asked.data?.data;
   const all = useMemo(() => (data ? byTime(data) : []), [data]);
-  const rows = useMemo(() => (find ? all.filter((at) => [data.name[at], data.tool[at], data.model[at], data.agent[at], data.kind[at], data.status[at]].some((text) => text?.toLowerCase().includes(find))) : all), [all, find]);
+  const rows = useMemo(() => (find ? all.filter((at) => found?.hits.has(data.id[at]) || [data.name[at], data.tool[at], data.model[at], data.agent[at], data.kind[at], data.status[at]].some((text) => holds(text, find))) : all), [all, find, found]);
   const warned = useMemo(() => new Set([...evidence].map(nodeOf)), [evidence]);
   const selected = nodeOf(event);
   const active = rows.findIndex((at) => data.id[at] === selected);
@@ -35,8 +34,7 @@ export function Events({ tree: asked, evidence, event }) {
   });
   if (!data) return html`<${Waiting} asked=${asked} />`;
   return html`
-    <label class="find">Find in this run <input type="search" value=${query.find ?? ""} onInput=${(/** @type {any} */ input) => choose({ find: input.target.value }, { replace: true })} />
-      <span class="dim" role="status">${find ? `${count(rows.length)} of ${count(all.length)}` : ""}</span></label>
+    ${find && html`<p class="dim" role="status">${count(rows.length)} of ${plural(all.length, "event")} have it in their texts or their names.</p>`}
     ${rows.length ? html`<${Windowed} rows=${rows} height=${30} label="Events" active=${active} class="grid-events" head=${HEAD}
       keyOf=${(/** @type {number} */ at) => data.id[at]} onSelect=${pick}
       render=${(/** @type {number} */ at) => html`

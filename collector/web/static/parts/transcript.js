@@ -4,6 +4,7 @@
 
 import { html, useMemo, useState } from "../vendor/preact.js";
 import { count, duration, line, money, plural } from "../lib/format.js";
+import { holds } from "../lib/found.js";
 import { useKeys } from "../lib/keys.js";
 import { choose } from "../lib/router.js";
 import { useMessages, usePreviews } from "../lib/said.js";
@@ -18,8 +19,8 @@ const DEEPEST = 6;
 
 /** @typedef {import("../lib/tree.js").Step} Step */
 
-/** @param {{ run: any, path: string, version: any, tree: import("../lib/use.js").Asked<any>, evidence: Set<string>, event: string }} props */
-export function Transcript({ run, path, version, tree: asked, evidence, event }) {
+/** @param {{ run: any, path: string, version: any, tree: import("../lib/use.js").Asked<any>, evidence: Set<string>, event: string, find: string }} props */
+export function Transcript({ run, path, version, tree: asked, evidence, event, find }) {
   const [open, setOpen] = useState(/** @type {Set<number>} */ (new Set()));
   const messages = useMessages(path, version, run?.counts.spans);
   const { previews, want } = usePreviews(path);
@@ -30,8 +31,8 @@ export function Transcript({ run, path, version, tree: asked, evidence, event })
   const tools = useMemo(() => new Set(data?.tool), [data]);
   const warned = useMemo(() => new Set([...evidence].map(nodeOf)), [evidence]);
   const selected = nodeOf(event);
-  const holds = (/** @type {Step} */ step) => (step.hidden ? step.hidden.some((at) => data.id[at] === selected) : data.id[step.at] === selected);
-  const active = event ? steps.findIndex(holds) : -1;
+  const hasIt = (/** @type {Step} */ step) => (step.hidden ? step.hidden.some((at) => data.id[at] === selected) : data.id[step.at] === selected);
+  const active = event ? steps.findIndex(hasIt) : -1;
   const pick = (/** @type {number} */ index) => {
     const step = steps[Math.max(0, Math.min(steps.length - 1, index))];
     if (step) choose({ event: eventOf(data, step.at) }, { replace: true });
@@ -60,7 +61,7 @@ export function Transcript({ run, path, version, tree: asked, evidence, event })
       return html`
         <div role="gridcell" class=${`step ${data.kind[step.at].toLowerCase()} ${data.status[step.at]}`} style=${{ marginLeft: `${above}px` }}>
           <${Head} data=${data} at=${step.at} warned=${warned.has(data.id[step.at])} />
-          ${said ? html`<${Messages} said=${said} tools=${tools} />` : html`<${Preview} preview=${previews.get(keyOf(step.at))} kind=${data.kind[step.at]} />`}
+          ${said ? html`<${Messages} said=${said} tools=${tools} find=${find} />` : html`<${Preview} preview=${previews.get(keyOf(step.at))} kind=${data.kind[step.at]} />`}
         </div>`;
     }} />`;
 }
@@ -97,25 +98,26 @@ function Folded({ step, data, above, open }) {
     </div>`;
 }
 
-/** What a call read that is new, and what it wrote. @param {{ said: import("../lib/said.js").Said, tools: Set<string> }} props */
-function Messages({ said, tools }) {
+/** What a call read that is new, and what it wrote. @param {{ said: import("../lib/said.js").Said, tools: Set<string>, find: string }} props */
+function Messages({ said, tools, find }) {
   const messages = [...said.read, ...said.wrote];
   const lines = messages.flatMap((message) => message.parts
     // A tool's result stands at the tool's own step.
     .filter((/** @type {any} */ part) => part.type !== "tool_result" || !tools.has(part.name))
     .map((/** @type {any} */ part) => ({ role: message.role, part })));
-  return html`${lines.map(({ role, part }) => html`<${Part} role=${role} part=${part} />`)}
+  return html`${lines.map(({ role, part }) => html`<${Part} role=${role} part=${part} find=${find} />`)}
     ${!said.wrote.length && html`<p class="said dim">the answer was not captured</p>`}`;
 }
 
-/** @param {{ role: string, part: any }} props */
-function Part({ role, part }) {
+/** @param {{ role: string, part: any, find: string }} props */
+function Part({ role, part, find }) {
+  const isFound = holds(part.text, find);
   const stay = (/** @type {Event} */ click) => click.stopPropagation();
   if (part.type === "reasoning" || role === "system" || role === "developer")
-    return html`<details class="said" onClick=${stay}><summary><span class="role">${part.type === "reasoning" ? "reasoning" : role}</span> <span class="dim">${line(part.text, 90)}</span></summary><p class="words">${part.text}</p></details>`;
+    return html`<details class="said" open=${isFound} onClick=${stay}><summary><span class="role">${part.type === "reasoning" ? "reasoning" : role}</span> <span class="dim">${line(part.text, 90)}</span></summary><p class=${`words ${isFound ? "whole" : ""}`}>${part.text}</p></details>`;
   if (part.type === "tool_call") return html`<p class="said"><span class="role">asks for</span> <code>${part.name ?? "a tool"}(${line(part.arguments, 300)})</code></p>`;
   if (part.type === "media") return html`<p class="said"><span class="role">${role}</span> <span class="dim">${part.media_type ?? "media"}</span></p>`;
-  return html`<p class="said"><span class="role">${part.type === "tool_result" ? "result" : role}</span> <span class="words">${part.text}</span></p>`;
+  return html`<p class="said"><span class="role">${part.type === "tool_result" ? "result" : role}</span> <span class=${`words ${isFound ? "whole" : ""}`}>${part.text}</span></p>`;
 }
 
 /** The beginnings of what an event read and wrote; as high while they are on their way. @param {{ preview: any, kind: string }} props */
