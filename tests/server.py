@@ -111,7 +111,7 @@ class Server:
         """Every run that matches, page by page."""
         found: list[dict[str, Any]] = []
         while True:
-            page = self.get("/runs", limit=100, **parameters)
+            page = self.get("/runs", **{"limit": 100, **parameters})
             found += page["data"]
             cursor = page["page"]["next_cursor"]
             if cursor is None:

@@ -344,10 +344,21 @@ def test_times_out_of_range_do_not_cost_the_batch(
     assert sorted(stored["span_id"][-1] for stored in found) == ["1", "2", "3"]
 
 
-def test_spans_of_many_days_are_one_batch(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:
+def test_spans_of_many_days_are_one_batch(
+    store: Store, sink: ClickHouseSink, reader: Reader, trace_id: str
+) -> None:
+    def partitions() -> set[tuple[str, str]]:
+        sql = (
+            "SELECT DISTINCT table, partition_id FROM system.parts WHERE active AND table LIKE 'otel_traces%'"
+        )
+        return {(table, partition) for table, partition in store.query(sql)}
+
+    before = partitions()
     days = [span(trace_id, day + 1, start_ns=START - day * 86_400 * SECOND) for day in range(150)]
     sink.write(Batch(spans=days))
     assert len(reader.spans(full_run(trace_id, start_ns=START - 200 * 86_400 * SECOND))) == 150
+    for table, partition in partitions() - before:  # the deletions of other tests would look through each
+        store.command(f"ALTER TABLE otel.{table} DROP PARTITION ID '{partition}'")
 
 
 # --------------------------------------------------------------------------- again and late

@@ -216,7 +216,7 @@ def test_collectors_that_come_and_go_lose_no_part_of_a_session(
     several = replicas(store, clock, "a", "b", "c")
     chooser = random.Random(seed)
     first = 0x7100 + 0x40 * seed
-    for number in range(first, first + 24):
+    for number in range(first, first + 16):
         chooser.choice(several).take(turn(number, f"long talk {seed}"))
         if chooser.random() < 0.3:
             clock.dead = {chooser.choice(several).sweeper.name}
@@ -228,7 +228,7 @@ def test_collectors_that_come_and_go_lose_no_part_of_a_session(
         replica.sweep()
     page = Reader(store).warning_page(WarningFilter(sessions=[f"long talk {seed}"]), 10, None)
     expected = taken(
-        [span for number in range(first, first + 24) for span in turn(number, f"long talk {seed}")]
+        [span for number in range(first, first + 16) for span in turn(number, f"long talk {seed}")]
     )
     assert [(one.type, one.run_id, one.count) for one in page.warnings] == [
         (one.type, one.run_id, one.count) for one in expected.loops()

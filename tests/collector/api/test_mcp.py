@@ -9,11 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx2
+import httpx
 import pytest
-from mcp import Client, StdioServerParameters
-from mcp.client.stdio import stdio_client
-from mcp.client.streamable_http import streamable_http_client
 
 from collector.demo import captured
 from collector.keys import Keys, Scope, keys_file
@@ -47,17 +44,24 @@ def secrets(server: Server) -> Iterator[dict[str, str]]:
 
 
 def over_http(server: Server, token: str = TOKEN) -> Any:
+    import httpx2
+    from mcp.client.streamable_http import streamable_http_client
+
     client = httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"})
     return streamable_http_client(server.endpoints["api"] + "/mcp", http_client=client)
 
 
 def over_stdio(server: Server, token: str = TOKEN) -> Any:
+    from mcp import StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
     arguments = ["-m", "collector.cli", "mcp", "--url", server.endpoints["api"], "--token", token]
     return stdio_client(StdioServerParameters(command=sys.executable, args=arguments))
 
 
 def asked(transport: Any, *calls: tuple[str, dict[str, Any]]) -> list[Any]:
     """Answers of these tools; of one that refuses, its text."""
+    from mcp import Client
 
     async def ask() -> list[Any]:
         async with Client(transport) as client:
@@ -156,5 +160,5 @@ def test_an_assistant_sees_what_its_key_may(server: Server, run_id: str, secrets
 def test_without_a_key_nothing_is_answered(server: Server, secrets: dict[str, str]) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
     for headers, status in (({}, 401), ({"Authorization": f"Bearer {secrets['ingest']}"}, 403)):
-        response = httpx2.post(server.endpoints["api"] + "/mcp", json=body, headers=headers)
+        response = httpx.post(server.endpoints["api"] + "/mcp", json=body, headers=headers)
         assert response.status_code == status
