@@ -18,32 +18,65 @@ CROWD = 64
 
 CallKey = tuple[str, str, str]
 """(tenant, run id, span id)"""
+Place = tuple[Hashable, ...]
+"""What calls share."""
+
+
+class _Process:
+    """What is held of one process: (tenant, project, instance)."""
+
+    __slots__ = ("calls", "nameless", "waiting")
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.nameless = 0
+        """Spans without a response id: only these look for others by time. Mostly there are none."""
+        self.waiting: dict[CallKey, _Entry] = {}
+        """Spans with a response id that are not kept by time as long as nobody looks for them there."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    """An event's places, by what it was when it came: later its run fills in what others know."""
+    """A call as it was when it came: later its run fills in what others know."""
 
+    event: Event
+    tenant: str
+    project: str
+    instance: str
+    session_id: str
+    response_id: str
     is_record: bool
+    first: int
+    """The second in which it began, and the last one by which it is found."""
+    last: int
     ended: int
     """In which second."""
-    kept: list[tuple[Hashable, ...]] = field(default_factory=list)
+    begun: int = 0
+    """Hash of what was asked, of a span without a response id."""
+    end: int = 0
+    """The same of a span without length."""
+    process: _Process | None = None
+    """None if time tells nothing of it."""
+    kept: list[Place] = field(default_factory=list)
     """Where it is kept."""
-    sought: list[tuple[Hashable, ...]] = field(default_factory=list)
-    """Where its twins would be."""
-    around: list[tuple[Hashable, ...]] = field(default_factory=list)
-    """And, in the seconds around its end, records for a span and spans for a record."""
+
+    @property
+    def is_nameless(self) -> bool:
+        return self.process is not None and not self.is_record and not self.response_id
 
 
 class CallIndex:
     """Holds the calls of the runs that are in memory. Looking one up takes time for those that share its places,
-    a bounded number."""
+    a bounded number. Places at which nobody would look are not made: a call that gives its id has one."""
 
     def __init__(self) -> None:
-        self._places: dict[Hashable, dict[CallKey, Event]] = {}
+        self._places: dict[Place, dict[CallKey, Event]] = {}
         self._entries: dict[CallKey, _Entry] = {}
+        self._processes: dict[tuple[str, str, str], _Process] = {}
         self._records = 0
         """Log records among the events. Mostly there are none, and no span has to look for one."""
+        self._in_sessions: dict[CallKey, _Entry] = {}
+        """Spans that are not kept by session as long as there is no record that would look for them there."""
 
     def add(self, event: Event) -> bool:
         """Takes in an event, or its newest state. Returns whether it may have twins at all."""
@@ -53,15 +86,63 @@ class CallIndex:
         if not is_candidate(event):
             return False
         entry = self._entries[key] = _entry(event)
-        places = self._places
-        for place in entry.kept:
-            beside = places.get(place)
-            if beside is None:
-                places[place] = {key: event}
+        self._keep_by_process(key, entry)
+        if entry.response_id:
+            self._keep(key, entry, (entry.tenant, entry.project, "id", entry.response_id))
+        if entry.session_id:
+            if entry.is_record or self._records:
+                self._keep(key, entry, _in_session(entry, entry.is_record, entry.ended))
             else:
-                beside[key] = event
-        self._records += entry.is_record
+                self._in_sessions[key] = entry
+        if entry.is_record:
+            self._records += 1
+            waiting, self._in_sessions = self._in_sessions, {}
+            for other, span in waiting.items():
+                self._keep(other, span, _in_session(span, False, span.ended))
         return True
+
+    def _keep_by_process(self, key: CallKey, entry: _Entry) -> None:
+        event = entry.event
+        if not entry.instance or event.kind not in MODEL_KINDS:
+            return
+        name = entry.tenant, entry.project, entry.instance
+        process = entry.process = self._processes.setdefault(name, _Process())
+        process.calls += 1
+        if entry.is_record:
+            if entry.response_id:
+                self._keep(key, entry, (*name, "record", entry.last))
+            return
+        if entry.response_id:
+            if process.nameless:
+                self._keep_by_time(key, entry)
+            else:
+                process.waiting[key] = entry
+        else:
+            process.nameless += 1
+            self._keep_by_time(key, entry)
+            waiting, process.waiting = process.waiting, {}
+            for other, named in waiting.items():
+                self._keep_by_time(other, named)
+        if event.args_hash:
+            if event.start_ns == event.end_ns:
+                entry.end = event.args_hash
+                self._keep(key, entry, (*name, "end", event.args_hash))
+            elif not entry.response_id:
+                entry.begun = event.args_hash
+                self._keep(key, entry, (*name, "begun", event.args_hash))
+
+    def _keep_by_time(self, key: CallKey, entry: _Entry) -> None:
+        named = entry.response_id != ""
+        for second in range(entry.first, entry.last + 1):
+            self._keep(key, entry, (entry.tenant, entry.project, entry.instance, named, second))
+
+    def _keep(self, key: CallKey, entry: _Entry, place: Place) -> None:
+        entry.kept.append(place)
+        beside = self._places.get(place)
+        if beside is None:
+            self._places[place] = {key: entry.event}
+        else:
+            beside[key] = entry.event
 
     def discard(self, events: Iterable[Event]) -> int:
         """Forgets events; returns the latest end among them in ns, 0 if none was kept."""
@@ -89,20 +170,53 @@ class CallIndex:
         entry = self._entries.get((event.tenant, event.run_id, event.span_id))
         if entry is None:
             return
-        sought = entry.sought
-        if entry.around and (entry.is_record or self._records):
-            # The delay between a span and its record is at most two of these seconds.
-            sought = sought + [
-                (*place, entry.ended + late) for place in entry.around for late in range(-2, 3)
-            ]
-        for place in sought:
+        for place in self._sought(entry):
             others = self._places.get(place)
             if others is not None and len(others) <= CROWD:
                 yield from others.items()
 
+    def _sought(self, entry: _Entry) -> Iterator[Place]:
+        """Where its twins would be."""
+        if entry.response_id:
+            yield entry.tenant, entry.project, "id", entry.response_id
+        process = entry.process
+        name = entry.tenant, entry.project, entry.instance
+        # The delay between a span and its record is at most two of these seconds.
+        around = range(entry.ended - 2, entry.ended + 3) if entry.is_record or self._records else range(0)
+        if entry.session_id:
+            for second in around:
+                yield _in_session(entry, not entry.is_record, second)
+        if process is None:
+            return
+        if entry.is_record:
+            if entry.response_id and process.nameless:
+                for second in range(entry.last - 2, entry.last + 1):
+                    yield *name, False, second
+            return
+        if process.nameless:
+            for second in range(entry.first, entry.last + 1):
+                yield *name, False, second
+                if not entry.response_id:
+                    yield *name, True, second
+        if not entry.response_id:
+            for second in around:
+                yield *name, "record", second
+        if entry.end:
+            yield *name, "begun", entry.end
+        if entry.begun:
+            yield *name, "end", entry.begun
+
     def _drop(self, key: CallKey) -> None:
         entry = self._entries.pop(key)
         self._records -= entry.is_record
+        self._in_sessions.pop(key, None)
+        process = entry.process
+        if process is not None:
+            process.calls -= 1
+            process.nameless -= entry.is_nameless
+            process.waiting.pop(key, None)
+            if not process.calls:
+                del self._processes[entry.tenant, entry.project, entry.instance]
         for place in entry.kept:
             others = self._places[place]
             others.pop(key, None)
@@ -111,39 +225,20 @@ class CallIndex:
 
 
 def _entry(event: Event) -> _Entry:
-    tenant, project, instance = event.tenant, event.project, event.instance
-    response_id = own_id(event)
-    entry = _Entry(event.source == "log", event.end_ns // SPAN_NS)
-    kept, sought = entry.kept, entry.sought
-    if response_id:
-        place = tenant, project, "id", response_id
-        kept.append(place)
-        sought.append(place)
-    if event.session_id:
-        session = tenant, project, "session", event.session_id
-        kept.append((*session, entry.is_record, entry.ended))
-        entry.around.append((*session, not entry.is_record))
-    if not instance or event.kind not in MODEL_KINDS:
-        return entry
-    first = event.start_ns // SPAN_NS
-    last = min(entry.ended, first + MOST_SPANS)
-    if entry.is_record:
-        if response_id:
-            kept.append((tenant, project, instance, "record", last))
-            sought += [(tenant, project, instance, False, last - late) for late in range(3)]
-        return entry
-    if not response_id:
-        entry.around.append((tenant, project, instance, "record"))
-    for second in range(first, last + 1):
-        kept.append((tenant, project, instance, bool(response_id), second))
-        sought.append((tenant, project, instance, False, second))
-        if not response_id:
-            sought.append((tenant, project, instance, True, second))
-    if event.args_hash:
-        if event.start_ns == event.end_ns:
-            kept.append((tenant, project, instance, "end", event.args_hash))
-            sought.append((tenant, project, instance, "begun", event.args_hash))
-        elif not response_id:
-            kept.append((tenant, project, instance, "begun", event.args_hash))
-            sought.append((tenant, project, instance, "end", event.args_hash))
-    return entry
+    first, ended = event.start_ns // SPAN_NS, event.end_ns // SPAN_NS
+    return _Entry(
+        event,
+        event.tenant,
+        event.project,
+        event.instance,
+        event.session_id,
+        own_id(event),
+        event.source == "log",
+        first,
+        min(ended, first + MOST_SPANS),
+        ended,
+    )
+
+
+def _in_session(entry: _Entry, is_record: bool, second: int) -> Place:
+    return entry.tenant, entry.project, "session", entry.session_id, is_record, second

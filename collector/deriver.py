@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
@@ -35,6 +35,9 @@ class EventStore(Protocol):
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
         """Stored events by run id; a run without any is absent."""
+
+    def runs_with_rows(self, tenant: str, run_ids: Sequence[str]) -> Set[str]:
+        """Those of these runs that were settled and stored."""
 
     def newest_call_ns(self) -> int:
         """End of the newest stored model call; 0 if there is none."""
@@ -102,6 +105,8 @@ class Deriver:
         watch: looks for loops in what was settled.
         price: what calls cost of which something was filled in.
         pace: which of the touched runs wait until they are settled; None: none does.
+        rows_tell: nothing is stored of a run that has no row, but of those that are owed. Then the events of new runs
+            are not looked for among all that are stored, which takes the longer the more there are.
     """
 
     def __init__(
@@ -112,8 +117,10 @@ class Deriver:
         watch: Watch | None = None,
         price: Price = LIST_PRICES,
         pace: Pace | None = None,
+        rows_tell: bool = False,
     ) -> None:
         self._store = store
+        self._rows_tell = rows_tell
         self._price = price
         self._pace = pace
         self._owed: dict[RunKey, None] = {}
@@ -196,7 +203,7 @@ class Deriver:
         for event in events:
             touched.setdefault((event.tenant, event.run_id), []).append(event)
         absent = touched.keys() - self._states.keys()
-        loaded = self._load(absent, batch)
+        loaded = self._load(absent, batch, sought=self._with_events(absent, {*self._owed, *again}))
         unknown = absent - loaded
         loaded |= self._load_twins([*events, *self._events_in(loaded)], batch)
         fresh = {key: self._add(self._states[key], arrived, derived) for key, arrived in touched.items()}
@@ -345,14 +352,23 @@ class Deriver:
         derived.warnings, derived.before = watched.warnings, watched.before
         derived.runs += watched.runs
 
-    def _load(self, keys: Iterable[RunKey], batch: int) -> set[RunKey]:
-        """Reads runs back that are not in memory; a new one is empty."""
-        by_tenant: dict[str, list[str]] = {}
-        for tenant, run_id in keys:
-            by_tenant.setdefault(tenant, []).append(run_id)
+    def _with_events(self, keys: Set[RunKey], certain: Set[RunKey]) -> Set[RunKey]:
+        """Those of the runs of which events may be stored, whatever is said of the `certain` ones."""
+        if not self._rows_tell:
+            return keys
+        found = {
+            (tenant, run_id)
+            for tenant, run_ids in _by_tenant(keys - certain).items()
+            for run_id in self._store.runs_with_rows(tenant, run_ids)
+        }
+        return found | (keys & certain)
+
+    def _load(self, keys: Iterable[RunKey], batch: int, sought: Set[RunKey] | None = None) -> set[RunKey]:
+        """Reads runs back that are not in memory; a new one is empty, and so is one that is not `sought`."""
         loaded = set()
-        for tenant, run_ids in by_tenant.items():
-            found = self._store.events_of(tenant, run_ids)
+        for tenant, run_ids in _by_tenant(keys).items():
+            stored = run_ids if sought is None else [one for one in run_ids if (tenant, one) in sought]
+            found = self._store.events_of(tenant, stored) if stored else {}
             for run_id in run_ids:
                 events = found.get(run_id, ())
                 self._states[tenant, run_id] = _RunState(
@@ -466,11 +482,21 @@ class Deriver:
                 self._states.move_to_end(key)
                 passed += 1
                 continue
-            events = self._states.pop(key).events
+            state = self._states.pop(key)
+            events = state.events
+            if not state.begun:
+                self._rows_tell = False
             self._held -= len(events)
             latest = self._calls.discard(events.values())
             if latest:
                 self._known_from_ns = max(self._known_from_ns or 0, latest)
+
+
+def _by_tenant(keys: Iterable[RunKey]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for tenant, run_id in keys:
+        found.setdefault(tenant, []).append(run_id)
+    return found
 
 
 def _as_settled(event: Event) -> Event:

@@ -57,14 +57,16 @@ class Processing:
         self.breaker = Breaker()
         alone = settings.loops.replicas == 1
         self._watch = LoopWatch(understanding.engine, reader) if alone else None
+        unsettled = reader.unsettled_runs()
         deriver = Deriver(
             reader,
             max_events=settings.deriver.max_events,
             watch=self._watch or Judges(reader),
             price=understanding.prices.price,
             pace=Pace(),
+            rows_tell=alone and reader.rows_tell(unsettled),
         )
-        deriver.owe(reader.unsettled_runs())
+        deriver.owe(unsettled)
         self.derivation = Derivation(deriver, reader, self.totals, notifier.tell, self.tombstones)
         flows = {signal: Flow() for signal in journals}
         self._flows = flows

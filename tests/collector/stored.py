@@ -43,6 +43,9 @@ class Stored:
     def runs_by_id(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Run]:
         return {run_id: deepcopy(self.runs[run_id]) for run_id in run_ids if run_id in self.runs}
 
+    def runs_with_rows(self, tenant: str, run_ids: Sequence[str]) -> set[str]:
+        return self.runs.keys() & set(run_ids)
+
     def newest_call_ns(self) -> int:
         return max((event.end_ns for event in self.events.values()), default=0)
 

@@ -20,9 +20,11 @@ class Stored:
 
     def __init__(self) -> None:
         self.events: dict[tuple[str, str, int], Event] = {}
+        self.rows: set[str] = set()
         self.asked: list[str] = []
 
     def write(self, derived: Derived) -> None:
+        self.rows |= {run.run_id for run in derived.runs}
         for event in [*derived.resettled, *derived.events]:
             self.events[event.run_id, event.span_id, event.seq] = deepcopy(event)
 
@@ -33,6 +35,9 @@ class Stored:
             if event.run_id in run_ids:
                 found.setdefault(event.run_id, []).append(deepcopy(event))
         return found
+
+    def runs_with_rows(self, tenant: str, run_ids: Sequence[str]) -> set[str]:
+        return self.rows & set(run_ids)
 
     def newest_call_ns(self) -> int:
         return max((event.end_ns for event in self.events.values()), default=0)
@@ -79,15 +84,40 @@ def test_what_is_sent_again_counts_once() -> None:
     assert again.runs[0].usage.input == 10
 
 
-def test_a_run_that_left_the_memory_is_read_back() -> None:
+@pytest.mark.parametrize("rows_tell", [False, True])
+def test_a_run_that_left_the_memory_is_read_back(rows_tell: bool) -> None:
     store = Stored()
-    deriver = Deriver(store, max_events=2)
+    deriver = Deriver(store, max_events=2, rows_tell=rows_tell)
     for number in range(1, 6):
         store.write(deriver.derive([llm(number, 2, 10), llm(number, 3, 5)], batch=number, stored=number - 1))
     derived = deriver.derive([event(1, 1)], batch=6, stored=5)
     assert derived.runs[0].usage.input == 15
     assert derived.new_runs == 0
     assert derived.new_spans == 1
+
+
+def test_where_rows_tell_events_are_looked_for_only_of_runs_that_have_one_or_are_owed() -> None:
+    store = Stored()
+    store.write(Deriver(store, max_events=100).derive([llm(1, 2, 10)], batch=1, stored=0))
+    store.write(Deriver(store, max_events=100).derive([llm(2, 2, 10)], batch=1, stored=0))
+    store.rows.discard(f"{2:032x}")  # the process ended before it was settled
+    store.asked.clear()
+    deriver = Deriver(store, max_events=100, rows_tell=True)
+    deriver.owe([("", f"{2:032x}")])
+    derived = deriver.derive([llm(1, 3, 5), llm(3, 2, 10)], batch=1, stored=0)
+    assert sorted(store.asked) == [f"{1:032x}", f"{2:032x}"]
+    assert [run.usage.input for run in sorted(derived.runs, key=lambda run: run.run_id)] == [15, 10, 10]
+
+
+def test_parts_whose_call_comes_late_are_found_though_they_have_no_row() -> None:
+    store = Stored()
+    deriver = Deriver(store, max_events=0, rows_tell=True)
+    part = event(1, 5, 2, part="details", kind=Kind.LLM, source="log")
+    store.write(deriver.derive([part], batch=1, stored=0))
+    store.write(deriver.derive([llm(2, 2, 10)], batch=2, stored=1))
+    store.asked.clear()
+    deriver.derive([llm(1, 2, 10)], batch=3, stored=2)
+    assert f"{1:032x}" in store.asked
 
 
 def test_a_run_whose_rows_are_on_their_way_stays_in_memory() -> None:

@@ -426,8 +426,43 @@ def test_runs_that_have_newer_events_than_their_row_knows_of_are_named(
             ]
         )
     )
+    assert reader.runs_with_rows("", [*run, "5" * 32]) == set(run[:2])
+    assert not reader.rows_tell([])  # parts have none
     found = {run_id for _, run_id in reader.unsettled_runs()}
     assert found & {*run, "4" * 32} == {run[1], run[2]}
+
+
+def test_only_runs_in_which_a_call_may_be_told_again_are_read_back(
+    sink: ClickHouseSink, reader: Reader, trace_id: str
+) -> None:
+    def call(number: int, scope: str, response_id: str, start: int, end: int, **more: Any) -> Event:
+        run_id, process = f"{trace_id[:-2]}{number:02d}", f"host/{trace_id}"
+        times = {"start_ns": START + start * 10**9, "end_ns": START + end * 10**9}
+        return replace(full_event(run_id), **{
+            "kind": Kind.LLM, "scope": scope, "response_id": response_id, "instance": process,
+            "session_id": "", "source": "span", "part": "", **times, **more,
+        })  # fmt: skip
+
+    named, again = f"id-{trace_id}", f"again-{trace_id}"
+    stored = [
+        call(1, "sdk", named, 0, 4),
+        call(2, "wrapper", named, 0, 4),
+        call(3, "sdk", "", 0, 4),
+        call(4, "wrapper", "", 0, 4),
+        call(5, "sdk", "", 5, 5),
+        call(6, "sdk", again, 1, 3),
+        call(7, "sdk", named, 3, 4, source="log"),
+    ]
+    sink.write(Batch(events=stored))
+
+    def found(*calls: Event) -> list[int]:
+        return sorted(int(run_id[-2:]) for run_id in reader.runs_with_twins(stored[0].tenant, calls))
+
+    assert found(call(50, "sdk", named, 2, 4)) == [2, 4, 5, 7]
+    assert found(call(50, "sdk", again, 1, 4)) == [4, 5, 6]
+    assert found(call(50, "sdk", "", 1, 3)) == [2, 4, 5, 7]
+    assert found(call(50, "sdk", "", 6, 6)) == [1, 2, 3, 4, 5, 6, 7]
+    assert found(call(50, "sdk", named, 2, 4), call(51, "wrapper", named, 2, 4)) == [1, 2, 3, 4, 5, 7]
 
 
 def test_a_tenant_sees_its_own_rows_alone(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:

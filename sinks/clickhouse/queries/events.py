@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mappers.foreign import LONGEST_PAUSE_NS
 from mappers.model import Event, Kind, Run
@@ -93,6 +93,13 @@ class EventQueries(Queries):
         )
         return [(tenant, run_id) for tenant, run_id in rows]
 
+    def rows_tell(self, unsettled: Sequence[tuple[str, str]]) -> bool:
+        """Whether nothing is stored of a run that has no row, but of the `unsettled` ones. What is only part of other
+        events has none."""
+        return len(unsettled) < MOST_UNSETTLED and not self._store.query(
+            "SELECT 1 FROM otel.run_events WHERE Part != '' LIMIT 1", {}
+        )
+
     def newest_call_ns(self) -> int:
         """End of the newest stored model call, of all tenants; 0 if there is none."""
         rows = self._store.query(
@@ -104,9 +111,12 @@ class EventQueries(Queries):
     def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> list[str]:
         """Ids of runs in which twins of these calls may be: calls of the same time that have the response id of one
         of them, that ran in its process where one of the two has no id, or that are a log record of its session or
-        what such a record tells of."""
+        what such a record tells of. What one instrumentation told is told once, unless it began at the same time or
+        is a mere end (`mappers.foreign`): of a busy process nothing has to be read back for its own calls."""
         ids = {call.response_id for call in calls if call.response_id}
         nameless = {call.instance for call in calls if call.instance and not call.response_id}
+        by_id = _one_scope((call.response_id, call) for call in calls)
+        by_process = _one_scope((call.instance, call) for call in calls)
         rows = self._store.query(
             f"""
             SELECT DISTINCT RunId FROM otel.run_events
@@ -115,11 +125,28 @@ class EventQueries(Queries):
                 AND StartTime <= fromUnixTimestamp64Nano({{until:Int64}}, 'UTC')
                 AND
                 (
-                    ResponseId IN {{ids:Array(String)}}
-                    OR (Instance IN {{nameless:Array(String)}})
+                    (
+                        ResponseId IN {{ids:Array(String)}}
+                        AND
+                        (
+                            Source = 'log' OR concat(ResponseId, ' ', Scope) NOT IN {{by_id:Array(String)}}
+                            OR toUnixTimestamp64Nano(StartTime) IN {{begun:Array(Int64)}}
+                        )
+                    )
+                    OR
+                    (
+                        (
+                            Instance IN {{nameless:Array(String)}}
+                            OR (ResponseId = '' AND Instance IN {{processes:Array(String)}})
+                        )
+                        AND
+                        (
+                            Source = 'log' OR concat(Instance, ' ', Scope) NOT IN {{by_process:Array(String)}}
+                            OR StartTime = EndTime
+                        )
+                    )
                     OR (Source = 'log' AND SessionId IN {{sessions:Array(String)}})
-                    OR SessionId IN {{told:Array(String)}}
-                    OR (ResponseId = '' AND Instance IN {{processes:Array(String)}})
+                    OR SessionId IN {{recorded:Array(String)}}
                 )
             LIMIT {MOST_TWIN_RUNS}
             """,
@@ -128,7 +155,10 @@ class EventQueries(Queries):
                 "ids": sorted(ids),
                 "nameless": sorted(nameless),
                 "sessions": sorted({call.session_id for call in calls if call.session_id}),
-                "told": sorted(
+                "by_id": by_id,
+                "by_process": by_process,
+                "begun": sorted({call.start_ns for call in calls}),
+                "recorded": sorted(
                     {call.session_id for call in calls if call.session_id and call.source == "log"}
                 ),
                 "processes": sorted({call.instance for call in calls if call.instance}),
@@ -177,3 +207,17 @@ class EventQueries(Queries):
             {"tenant": run.tenant, "run": run.run_id, "spans": list(span_ids), **hours(run)},
         )
         return [read_event(row) for row in rows]
+
+
+def _one_scope(calls: Iterable[tuple[str, Event]]) -> list[str]:
+    """Of what calls share and of whom all are spans with a length, told by one instrumentation: this and that."""
+    scopes: dict[str, set[str | None]] = {}
+    for shared, call in calls:
+        if shared:
+            known = scopes.setdefault(shared, set())
+            known.add(call.scope)
+            if call.source == "log" or call.start_ns == call.end_ns:
+                known.add(None)  # looks for what its own instrumentation told, too
+    return sorted(
+        f"{shared} {scope}" for shared, known in scopes.items() if len(known) == 1 for scope in known
+    )

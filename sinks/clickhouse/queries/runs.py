@@ -201,6 +201,15 @@ class RunQueries(Queries):
         )
         return {run.run_id: run for run in map(self._read, rows)}
 
+    def runs_with_rows(self, tenant: str, run_ids: Sequence[str]) -> set[str]:
+        """Those of these runs that were settled and stored."""
+        rows = self._store.query(
+            "SELECT DISTINCT RunId FROM otel.runs WHERE Tenant = {tenant:String}"
+            " AND RunId IN {runs:Array(String)}",
+            {"tenant": tenant, "runs": list(run_ids)},
+        )
+        return {run_id for (run_id,) in rows}
+
     def run(self, tenant: str, run_id: str) -> Run | None:
         rows = self._store.query(
             f"SELECT {selection(RUNS)} FROM otel.runs WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}}"
