@@ -13,6 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from collector.joined import JoinedTransport
 from collector.tls import certificate_names
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn declares a base class of ours
-        super().connection_made(transport)
+        super().connection_made(JoinedTransport(transport, self.loop))
         self._peer = self.client[0] if self.client else "unix"
         self._names = certificate_names(transport.get_extra_info("peercert"))
         self.idle_since = self.loop.time()

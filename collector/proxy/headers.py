@@ -40,20 +40,22 @@ CODINGS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "identity"})
 """Content codings that the captured copy can be read in."""
 
 
-def forwarded(headers: RawHeaders, *, propagate: bool = True, ours: bool = False) -> list[tuple[str, str]]:
+def forwarded(
+    headers: RawHeaders, *, propagate: bool = True, ours: bool = False
+) -> list[tuple[bytes, bytes]]:
     """Request headers for the provider: order and duplicates as the client sent them.
 
     Args:
         propagate: whether the trace context goes along.
         ours: whether `X-Loop-*` does, which is for collectors only.
     """
-    found: list[tuple[str, str]] = []
+    found: list[tuple[bytes, bytes]] = []
     dropped = _NOT_FORWARDED
     for name, value in headers:
         if name in dropped:
             if name == b"connection" and value.lower() not in (b"keep-alive", b"close", b"upgrade"):
                 dropped = dropped | _tokens(value)
-                found = [(kept, its) for kept, its in found if kept.encode() not in dropped]
+                found = [(kept, its) for kept, its in found if kept not in dropped]
             continue
         if not ours and name.startswith(_OURS):
             continue
@@ -61,13 +63,18 @@ def forwarded(headers: RawHeaders, *, propagate: bool = True, ours: bool = False
             continue
         if name == b"accept-encoding":
             value = readable_codings(value)
-        found.append((name.decode("latin-1"), _text(value)))
+        found.append((name, value))
     return found
 
 
 def forwarded_to_websocket(headers: RawHeaders) -> list[tuple[str, str]]:
-    """As `forwarded`, without what a WebSocket's handshake negotiates anew."""
-    return [(name, value) for name, value in forwarded(headers) if not name.startswith("sec-websocket-")]
+    """As `forwarded`, without what a WebSocket's handshake negotiates anew, and as texts."""
+    return as_texts(pair for pair in forwarded(headers) if not pair[0].startswith(b"sec-websocket-"))
+
+
+def as_texts(headers: RawHeaders) -> list[tuple[str, str]]:
+    """Headers as aiohttp's client takes them."""
+    return [(name.decode("latin-1"), _text(value)) for name, value in headers]
 
 
 def returned(headers: RawHeaders) -> list[tuple[bytes, bytes]]:

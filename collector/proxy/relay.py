@@ -22,7 +22,8 @@ from collector.config import ProxyTimeouts
 from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
-from collector.proxy.headers import forwarded, returned
+from collector.proxy.headers import as_texts, forwarded, returned
+from collector.proxy.posting import MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster
 from collector.proxy.routes import Route
 from collector.proxy.tape import Ending, Tape
 from collector.proxy.usage import WithoutUsage
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 
 POOL_KEEP_ALIVE_S = 30
 """Shorter than what providers keep, so that it is us who close an idle connection."""
-MAX_HEADER_BYTES = 64 << 10
-MAX_HEADERS = 1024
 SLICE = 256 << 10
 """Of a large body that came in one piece, so much is handed over at a time."""
 _AUTOMATIC = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
@@ -54,18 +53,20 @@ class Relay:
 
     def __init__(self, gate: Gate, timeouts: ProxyTimeouts) -> None:
         self._timeouts = timeouts
+        self._posters: dict[aiohttp.ClientSession, Poster] = {}
         self._open = self._session(None)
         self._gated = self._session(GateResolver(gate))
         self._environment = _Environment()
 
     def _session(self, resolver: GateResolver | None) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0,
-                keepalive_timeout=POOL_KEEP_ALIVE_S,
-                resolver=resolver,
-                use_dns_cache=resolver is None,
-            ),
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            keepalive_timeout=POOL_KEEP_ALIVE_S,
+            resolver=resolver,
+            use_dns_cache=resolver is None,
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
             auto_decompress=False,
             # A jar would hand one caller's cookies to the next.
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -75,6 +76,8 @@ class Relay:
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
         )
+        self._posters[session] = Poster(connector)
+        return session
 
     async def close(self) -> None:
         await self._open.close()
@@ -122,18 +125,26 @@ class Relay:
         exchange = _Exchange(receive, tape)
         headers = forwarded(scope["headers"], propagate=route.upstream.propagate, ours=ours)
         session, options = self.options(route)
-        response: aiohttp.ClientResponse | None = None
+        response: aiohttp.ClientResponse | Answer | None = None
         try:
             body, chunked = await exchange.open_body(scope)
-            response = await session.request(
-                scope["method"],
-                route.url,
-                headers=headers,
-                data=body,
-                chunked=chunked,
-                allow_redirects=False,
-                **options,
-            )
+            if (
+                isinstance(body, bytes)
+                and scope["method"] == "POST"
+                and not chunked
+                and "proxy" not in options
+            ):
+                response = await self._posters[session].post(route.url, headers, body, **options)
+            else:
+                response = await session.request(
+                    scope["method"],
+                    route.url,
+                    headers=as_texts(headers),
+                    data=body,
+                    chunked=chunked,
+                    allow_redirects=False,
+                    **options,
+                )
             await self._answer(scope, send, response, route, tape, extra_headers, changes, hide_usage)
         except asyncio.CancelledError:
             if not exchange.client_gone:
@@ -163,7 +174,7 @@ class Relay:
         self,
         scope: Scope,
         send: Send,
-        response: aiohttp.ClientResponse,
+        response: aiohttp.ClientResponse | Answer,
         route: Route,
         tape: Tape | None,
         extra_headers: list[tuple[bytes, bytes]],
@@ -172,7 +183,10 @@ class Relay:
     ) -> None:
         headers = returned(response.raw_headers)
         read = response.content.readany
+        hidden = WithoutUsage() if hide_usage and _is_readable_stream(response) else None
+        passes_as_it_is = hidden is None
         if changes is not None and _is_changeable(scope, response):
+            passes_as_it_is = False
             read = ChangedAnswer(changes, response.content_type).through(read)
             headers = [(name, value) for name, value in headers if name != b"content-length"]
         if tape is not None:
@@ -190,35 +204,40 @@ class Relay:
         if scope["http_version"] == "1.0" and not any(name == b"content-length" for name, _ in headers):
             await _answer_in_one_piece(send, start, response, tape)
         else:
-            hidden = WithoutUsage() if hide_usage and _is_readable_stream(response) else None
             await send(start)
-            while piece := await read():
+            more = True
+            while more and (piece := await read()):
                 if tape is not None:
                     tape.received(piece)
                 if hidden is not None:
                     piece = hidden.feed(piece)
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            if tape is not None:
-                tape.ended(Ending.WHOLE)
-            rest = hidden.end() if hidden is not None else b""
-            await send({"type": "http.response.body", "body": rest, "more_body": False})
+                # Short answers come in one piece, and leave so.
+                more = not (passes_as_it_is and response.content.at_eof())
+                if tape is not None and not more:
+                    tape.ended(Ending.WHOLE)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+            if more:
+                if tape is not None:
+                    tape.ended(Ending.WHOLE)
+                rest = hidden.end() if hidden is not None else b""
+                await send({"type": "http.response.body", "body": rest, "more_body": False})
         response.release()
 
 
-def _is_changeable(scope: Scope, response: aiohttp.ClientResponse) -> bool:
+def _is_changeable(scope: Scope, response: aiohttp.ClientResponse | Answer) -> bool:
     return scope["http_version"] != "1.0" and response.status < 400 and _is_unpacked(response)
 
 
-def _is_readable_stream(response: aiohttp.ClientResponse) -> bool:
+def _is_readable_stream(response: aiohttp.ClientResponse | Answer) -> bool:
     return response.content_type == "text/event-stream" and _is_unpacked(response)
 
 
-def _is_unpacked(response: aiohttp.ClientResponse) -> bool:
+def _is_unpacked(response: aiohttp.ClientResponse | Answer) -> bool:
     return response.headers.get("content-encoding", "identity").lower() == "identity"
 
 
 async def _answer_in_one_piece(
-    send: Send, start: Message, response: aiohttp.ClientResponse, tape: Tape | None
+    send: Send, start: Message, response: aiohttp.ClientResponse | Answer, tape: Tape | None
 ) -> None:
     """HTTP/1.0 knows no chunks: its clients are told the length."""
     body = await response.content.read()
