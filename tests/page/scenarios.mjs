@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { chromium } from "playwright-core";
 import { Run, looping } from "./traces.mjs";
@@ -428,6 +428,50 @@ const scenarios = {
     assert.deepEqual(errors, []);
   },
 
+  /** Every view as a reader meets it, on a desk and on a phone: what it is made of is as it was kept, and nothing of it
+   * is pushed out of sight. Its structure is compared, not its pixels, which differ from one machine to the next. */
+  async layout(browser) {
+    const at = Date.now() - 3_600_000;
+    const run = new Run("support_agent_with_a_name_as_long_as_those_that_frameworks_generate.RunnableSequence", { at, session: "客户 4711 layout", service: "خدمة", seed: "layout" });
+    const told = [["system", "You are terse."], ["user", "من أين يأتي النهر؟"]];
+    run.chat("gpt-4o-mini", told, "来自山中。", { reasoning: "The river, not the bank." });
+    for (let turn = 0; turn < 6; turn++) run.tool("web_search_with_a_long_name", '{"q": "the same"}', "the same answer, word for word, as before");
+    run.tool("lookup", "{}", "", { failed: true });
+    run.chat("gpt-4o-mini", [...told, ["assistant", "来自山中。"], ["user", "x".repeat(3000)]], "So it is.");
+    await stored(run.end(), 10);
+    const other = await stored(new Run("the other", { at: at + 1000, seed: "other" }).chat("gpt-4o-mini", told, "来自山中。").end(), 2);
+    const { data } = await api(`/runs/${run.id}/tree?collapse_repeats=0`);
+    const call = data.id.filter((_, place) => data.kind[place] === "LLM").at(-1);
+    const views = {
+      transcript: `/runs/${run.id}`, timeline: `/runs/${run.id}?tab=timeline`, events: `/runs/${run.id}?tab=events`, graph: `/runs/${run.id}?tab=graph`,
+      prompt: `/runs/${run.id}?event=${call}.end`, found: `/runs/${run.id}?find=same`, details: `/runs/${run.id}?tab=events&event=${call}.end&panel=details`,
+      session: `/sessions/${encodeURIComponent("客户 4711 layout")}?project=default`, compare: `/compare?a=${run.id}&b=${other.id}`,
+    };
+    const others = Object.fromEntries(PAGES.map((place) => [place, place]));
+    for (const width of [1440, 390]) {
+      const { page, errors } = await opened(browser, { viewport: { width, height: 850 } });
+      for (const [name, place] of Object.entries({ ...views, ...others })) {
+        await page.goto(API + place);
+        await page.locator("main").waitFor();
+        await until(async () => (await page.getByText("Loading…").count()) === 0 && (await page.locator(".said .dim", { hasText: /^…$/ }).count()) === 0, `${name} is there`);
+        await pause(300);
+        assert.deepEqual(await page.evaluate(outOfSight), [], `${name} at ${width}`);
+        if (width < 1440 || !(name in views)) continue;
+        const kept = new URL(`layouts/${name}.yaml`, import.meta.url);
+        const shown = async () => withoutChance(await page.locator("#app").ariaSnapshot());
+        if (process.env.KEEP_LAYOUTS) {
+          await pause(2000);
+          writeFileSync(kept, await shown());
+        }
+        const wanted = readFileSync(kept, "utf8");
+        await until(async () => (await shown()) === wanted, "", 5000).catch(() => {});
+        assert.equal(await shown(), wanted, `${name} is not as layouts/${name}.yaml has it (KEEP_LAYOUTS=1 keeps it as it is now)`);
+      }
+      assert.deepEqual(errors, []);
+      await page.context().close();
+    }
+  },
+
   /** Nothing that axe finds wrong, in both themes. */
   async accessible(browser) {
     const run = await stored(looping("for everybody"), 13);
@@ -512,6 +556,22 @@ async function lookedAt(page, address, rows) {
     return { p50: frames[45], p95: frames[85], max: frames[89], nodes: document.querySelectorAll("*").length };
   })) };
 }
+
+/** What can be pressed or filled in but lies beside the window, though nothing around it can be scrolled there. */
+function outOfSight() {
+  const found = document.documentElement.scrollWidth > innerWidth ? [`the page is ${document.documentElement.scrollWidth} wide`] : [];
+  for (const element of document.querySelectorAll("#app a, #app button, #app input, #app select, #app [role=tab]")) {
+    const place = element.getBoundingClientRect();
+    if (!place.width || element.closest(".skip") || (place.left >= 0 && place.right <= innerWidth + 1)) continue;
+    let around = element.parentElement;
+    while (around && !(around.scrollWidth > around.clientWidth && ["auto", "scroll"].includes(getComputedStyle(around).overflowX))) around = around.parentElement;
+    if (!around) found.push(element.outerHTML.slice(0, 120));
+  }
+  return found;
+}
+
+/** A structure without what differs each time or with the prices, ids, times and sums, and without what is only long. */
+const withoutChance = (text) => text.replace(/x{50,}/g, "xxx…").replace(/\$[\d.]+/g, "$N").replace(/\b[0-9a-f]{16,32}\b/g, "ID").replace(/\b[0-9a-f]{8}\b/g, "ID").replace(/(\d{4}-)?(\d\d-\d\d )?\d\d:\d\d:\d\d/g, "TIME").replace(/http:\/\/127\.0\.0\.1:\d+/g, "HERE");
 
 async function shot(page, name) {
   if (SHOTS) await page.screenshot({ path: `${SHOTS}/${name}.png` });

@@ -32,6 +32,7 @@ SCENARIOS = (
     "search",
     "hostile",
     "offline",
+    "layout",
 )
 
 

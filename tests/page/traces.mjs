@@ -1,16 +1,22 @@
 // Runs that are sent to the collector as an instrumented program would send them: OTLP over HTTP as JSON.
 
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 
-const hex = (size) => randomBytes(size).toString("hex");
+/** Ids that are new each time, or the same each time for the same seed. */
+function ids(seed) {
+  let number = 0;
+  return (size) => (seed ? createHash("sha256").update(`${seed} ${number++}`).digest("hex").slice(0, 2 * size) : randomBytes(size).toString("hex"));
+}
+
 const text = (key, value) => ({ key, value: { stringValue: value } });
 const number = (key, value) => ({ key, value: { intValue: String(value) } });
 
 /** A run that is sent piece by piece. Times are milliseconds since the epoch. */
 export class Run {
-  constructor(name, { at = Date.now() - 60_000, service = "page-test", session = "" } = {}) {
-    this.id = hex(16);
-    this.root = hex(8);
+  constructor(name, { at = Date.now() - 60_000, service = "page-test", session = "", seed = "" } = {}) {
+    this.newId = ids(seed);
+    this.id = this.newId(16);
+    this.root = this.newId(8);
     this.name = name;
     this.service = service;
     this.session = session;
@@ -69,7 +75,7 @@ export class Run {
   }
 
   #span(kind, name, took, failed, attributes) {
-    this.spans.push(this.#made(hex(8), this.root, kind, name, this.next, this.next + took, failed, attributes));
+    this.spans.push(this.#made(this.newId(8), this.root, kind, name, this.next, this.next + took, failed, attributes));
     this.next += took + 1;
     return this;
   }

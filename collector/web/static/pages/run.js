@@ -84,7 +84,7 @@ export function RunPage({ id }) {
     <div class="tabs" role="tablist" aria-label="Views of the run">
       ${TABS.map(([name, label]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="view" onClick=${() => choose({ tab: name })}>${label}</button>`)}
     </div>
-    <${Find} text=${query.find ?? ""} asked=${search} stops=${stops.length} at=${stop} go=${toStop} />
+    <${Find} text=${query.find ?? ""} asked=${search} stops=${tree.data ? stops.length : null} at=${stop} go=${toStop} />
     </div>`;
   const props = { run: run.data, path, version, tree, evidence, event: query.event ?? "", find, found };
   return html`

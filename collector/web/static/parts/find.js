@@ -7,8 +7,8 @@ import { useKeys } from "../lib/keys.js";
 import { choose } from "../lib/router.js";
 
 /**
- * @param {{ text: string, asked: import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>, stops: number, at: number, go: (by: number) => void }} props
- * `stops`: events of the view that have it; `at`: which of them is chosen, from 0, or -1
+ * @param {{ text: string, asked: import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>, stops: number | null, at: number, go: (by: number) => void }} props
+ * `stops`: events of the view that have it, null if that is not known yet; `at`: which of them is chosen, from 0, or -1
  */
 export function Find({ text, asked, stops, at, go }) {
   const box = useRef(/** @type {any} */ (null));
@@ -51,12 +51,12 @@ export function Find({ text, asked, stops, at, go }) {
     </form>`;
 }
 
-/** @param {import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>} asked @param {number} stops @param {number} at */
+/** @param {import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>} asked @param {number | null} stops @param {number} at */
 function says(asked, stops, at) {
   if (asked.error) return asked.error.status === 403 ? "this key may not read content" : asked.error.message;
   const found = asked.data;
   if (!found) return "…";
   if (!found.places) return "in no text";
-  const where = stops ? (at < 0 ? plural(stops, "event") : `${whole(at + 1)} of ${plural(stops, "event")}`) : "no event of this view";
+  const where = stops === null ? "…" : stops ? (at < 0 ? plural(stops, "event") : `${whole(at + 1)} of ${plural(stops, "event")}`) : "no event of this view";
   return html`<span title=${found.whole ? "" : "Of so long a run the beginning and end of each text was looked through"}>${plural(found.places, "place")}${found.truncated ? " or more" : ""}${found.whole ? "" : "*"}, ${where}</span>`;
 }

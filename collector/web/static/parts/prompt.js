@@ -57,7 +57,7 @@ const inMessage = (message, find) => message.parts.some((/** @type {any} */ part
 function Message({ message, isMarked = false, find }) {
   const [mark, words] = CHANGES[isMarked ? message.change : "same"];
   return html`
-    <div class=${`message ${isMarked ? message.change : ""}`}>
+    <div class=${`spoken ${isMarked ? message.change : ""}`}>
       <p class="role">${mark && html`<b title=${words}>${mark} </b>`}${message.role}</p>
       ${message.parts.map((/** @type {any} */ part) => html`<${Part} part=${part} find=${find} />`)}
     </div>`;
