@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mappers.assemble import INCOMPLETE_AFTER_NS
@@ -55,6 +55,17 @@ _OF_WARNINGS = {"warning": "Type", "severity": "Severity"}
 
 
 @dataclass(slots=True)
+class Lookups:
+    """What a condition asks other tables. To look through events takes longer than all else: who asks the same of some
+    of the runs once more gives the answers along."""
+
+    questions: list[str] = field(default_factory=list)
+    """Expressions over a row of `otel.runs`, in the order in which the condition has them."""
+    answers: Sequence[Sequence[str]] | None = None
+    """For each of them the ids of the runs for which it is true."""
+
+
+@dataclass(slots=True)
 class Sql:
     """A condition under construction: the values that its text refers to."""
 
@@ -63,6 +74,7 @@ class Sql:
     """No run that is asked for has a span before this."""
     among: bool = False
     """The only runs that are asked for are those in the value `among`."""
+    lookups: Lookups = field(default_factory=Lookups)
 
     def narrowed(self, run_id: str, time: str = "") -> str:
         """Conditions that leave out what can not be of a run that is asked for.
@@ -75,6 +87,14 @@ class Sql:
         if time and self.since_ns is not None:
             found += f" AND {time} >= fromUnixTimestamp64Nano({self.bind(self.since_ns, 'Int64')}, 'UTC')"
         return found + (f" AND {run_id} IN {{among:Array(String)}}" if self.among else "")
+
+    def look_up(self, question: str) -> str:
+        """The question to another table as it is to be written: as it is, or as what is known of it."""
+        number = len(self.lookups.questions)
+        self.lookups.questions.append(question)
+        if self.lookups.answers is None:
+            return question
+        return f"RunId IN {self.bind(list(self.lookups.answers[number]), 'Array(String)')}"
 
     def bind(self, value: Any, kind: str) -> str:
         """A placeholder for a value of that ClickHouse type."""
@@ -197,14 +217,14 @@ def _span(compare: Compare, sql: Sql) -> str:
 
 def _in_spans(condition: str, sql: Sql) -> str:
     """One of the run's spans is such."""
-    return (
+    return sql.look_up(
         "RunId IN (SELECT TraceId FROM otel.otel_traces"
         f" WHERE Tenant = {{tenant:String}} AND {condition}{sql.narrowed('TraceId', 'Timestamp')})"
     )
 
 
 def _warning(column: str, compare: Compare, sql: Sql) -> str:
-    return (
+    return sql.look_up(
         "RunId IN (SELECT RunId FROM otel.loop_warnings FINAL"
         f" WHERE Tenant = {{tenant:String}} AND State != 'retracted' AND {_fitting(compare, sql)(column)}"
         f"{sql.narrowed('RunId')})"
@@ -221,7 +241,7 @@ def _text(compare: Compare, sql: Sql) -> str:
 
 def _in_events(condition: str, sql: Sql) -> str:
     """One of the run's events is such."""
-    return (
+    return sql.look_up(
         "RunId IN (SELECT RunId FROM otel.run_events"
         f" WHERE Tenant = {{tenant:String}} AND {condition}{sql.narrowed('RunId', 'StartTime')})"
     )

@@ -12,7 +12,7 @@ from mappers.model import Counts, Event, Kind, Run, RunStatus
 from sinks.aggregates import Asked
 from sinks.base import Batch
 from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store
-from sinks.filter import ALWAYS, Compare, Not
+from sinks.filter import ALWAYS, Compare, Either, Every, Not
 
 HOUR_NS = 3_600 * 10**9
 TENANT = "many days"
@@ -92,12 +92,23 @@ def test_pages_of_runs_are_those_of_the_newest_versions(
 ) -> None:
     edges = NOW_NS - 40 * HOUR_NS, NOW_NS - 2 * HOUR_NS
     twenties = {2, *range(20, 30)}
+    # Asked of events twice, once for the contrary.
+    mixed = Every(
+        (
+            Compare("text", "=", "is 2"),
+            Either((Compare("name", "=", "b"), Not(Compare("text", "=", "is 25.")))),
+        )
+    )
     cases: list[tuple[RunFilter, Callable[[Run], bool]]] = [
         (RunFilter(TENANT), lambda run: True),
         (RunFilter(TENANT, include_all=True), lambda run: True),
         (RunFilter(TENANT, where=Compare("name", "=", "b")), lambda run: run.name == "b"),
         (RunFilter(TENANT, where=Not(Compare("name", "=", "b"))), lambda run: run.name == "a"),
         (RunFilter(TENANT, where=Compare("text", "=", "is 2")), lambda run: int(run.run_id, 16) in twenties),
+        (
+            RunFilter(TENANT, where=mixed),
+            lambda run: int(run.run_id, 16) in twenties and (run.name == "b" or int(run.run_id, 16) != 25),
+        ),
         (RunFilter(TENANT, *edges), lambda run: edges[0] <= run.start_ns < edges[1]),
         (RunFilter(TENANT, where=Compare("name", "=", "nobody")), lambda run: False),
     ]

@@ -10,6 +10,7 @@ from typing import Any
 from mappers.model import Run
 from sinks.clickhouse.annotations import NONE, StoredRun
 from sinks.clickhouse.columns import RUNS, read_run, selection
+from sinks.clickhouse.conditions import Lookups
 from sinks.clickhouse.queries.base import Queries
 from sinks.clickhouse.queries.selecting import RunFilter, newest_runs, run_conditions
 
@@ -52,6 +53,8 @@ class _Window:
     run_ids: Sequence[str]
     edge_ns: int | None
     """Only runs that began from then on are looked at; None: all."""
+    answers: Sequence[Sequence[str]]
+    """Which of them other tables said yes of, as `Lookups` has it."""
 
 
 class RunQueries(Queries):
@@ -122,24 +125,30 @@ class RunQueries(Queries):
 
     def _rows(self, wanted: RunFilter, cursor: Cursor | None, rows: int | None, now_ns: int) -> _Window:
         """Runs of the first `rows` rows that match, or of all. If there are more rows, the window's edge is set."""
-        conditions, values = run_conditions(wanted, now_ns)
+        lookups = Lookups()
+        conditions, values = run_conditions(wanted, now_ns, lookups=lookups)
         limited = "" if rows is None else f"ORDER BY Start DESC LIMIT {rows} WITH TIES"
         found = self._store.query(
             f"""
-            SELECT RunId, toUnixTimestamp64Nano(Start) FROM otel.runs
+            SELECT {", ".join(["RunId", "toUnixTimestamp64Nano(Start)", *lookups.questions])} FROM otel.runs
             WHERE {" AND ".join([*conditions, *_older(cursor, values)])} {limited}
             """,
             values,
         )
         edge_ns = None if rows is None or len(found) < rows else found[-1][1]
-        return _Window(wanted, list(dict.fromkeys(run_id for run_id, _ in found)), edge_ns)
+        answers = [
+            list({row[0] for row in found if row[place]}) for place in range(2, 2 + len(lookups.questions))
+        ]
+        return _Window(wanted, list(dict.fromkeys(row[0] for row in found)), edge_ns, answers)
 
     def _current(self, window: _Window, cursor: Cursor | None, now_ns: int) -> list[Run]:
         """The window's runs whose newest version matches and lies in it, in order."""
         if not window.run_ids:
             return []
         wanted = window.wanted if window.edge_ns is None else replace(window.wanted, since_ns=window.edge_ns)
-        conditions, values = run_conditions(wanted, now_ns, among=window.run_ids)
+        conditions, values = run_conditions(
+            wanted, now_ns, among=window.run_ids, lookups=Lookups(answers=window.answers)
+        )
         rows = self._store.query(
             f"""
             SELECT {" AND ".join([*conditions, *_older(cursor, values)])}, {selection(RUNS)} FROM otel.runs

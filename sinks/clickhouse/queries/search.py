@@ -149,6 +149,9 @@ class SearchQueries(Queries):
             "tenant": tenant,
             "runs": [run_id for _, run_id, _, _ in rows],
             "spans": [span_id for _, _, span_id, _ in rows],
+            "starts": [
+                at for at, _, _, _ in rows
+            ],  # with the hours, of a run only its place in the table is read
             "from_ns": rows[-1][0],
             "to_ns": rows[0][0],
         }
@@ -159,6 +162,8 @@ class SearchQueries(Queries):
                 SELECT * FROM otel.run_events
                 WHERE Tenant = {{tenant:String}} AND RunId IN {{runs:Array(String)}}
                     AND SpanId IN {{spans:Array(String)}}
+                    AND toStartOfHour(StartTime) IN
+                        (SELECT toStartOfHour(fromUnixTimestamp64Nano(arrayJoin({{starts:Array(Int64)}}), 'UTC')))
                     AND StartTime >= fromUnixTimestamp64Nano({{from_ns:Int64}}, 'UTC')
                     AND StartTime <= fromUnixTimestamp64Nano({{to_ns:Int64}}, 'UTC')
                 ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappers.model import DEFAULT_TENANT, RunStatus
-from sinks.clickhouse.conditions import Sql, base_values, condition_sql
+from sinks.clickhouse.conditions import Lookups, Sql, base_values, condition_sql
 from sinks.filter import ALWAYS, Condition
 
 
@@ -31,13 +31,14 @@ class RunFilter:
 
 
 def run_conditions(
-    wanted: RunFilter, now_ns: int, among: Sequence[str] | None = None
+    wanted: RunFilter, now_ns: int, among: Sequence[str] | None = None, lookups: Lookups | None = None
 ) -> tuple[list[str], dict[str, Any]]:
     """Conditions on rows of `otel.runs`, and the values that they refer to.
 
     Args:
         among: ids of the only runs that are looked at, if that is known; what other tables know is then only asked of
             these, and `among` is one of the values.
+        lookups: what the conditions ask other tables; with answers, they are not asked.
     """
     conditions = ["Tenant = {tenant:String}"]
     values = base_values(wanted.tenant, now_ns)
@@ -50,7 +51,8 @@ def run_conditions(
         conditions.append("Start < fromUnixTimestamp64Nano({until_ns:Int64}, 'UTC')")
         values["until_ns"] = wanted.until_ns
     if wanted.where != ALWAYS:
-        conditions.append(condition_sql(wanted.where, Sql(values, wanted.since_ns, among is not None)))
+        sql = Sql(values, wanted.since_ns, among is not None, lookups or Lookups())
+        conditions.append(condition_sql(wanted.where, sql))
     if wanted.run_ids is not None:
         conditions.append("RunId IN {run_ids:Array(String)}")
         values["run_ids"] = list(wanted.run_ids)
