@@ -80,6 +80,8 @@ class _Gathered(Generic[Item]):
     """Items that should have been there and could not be read."""
     is_full: bool = False
     """More may be waiting already."""
+    begun_before: bool = False
+    """It was being stored when the last process ended."""
 
 
 class Stage(Protocol[Item]):
@@ -210,6 +212,7 @@ class Pipeline(Generic[Item]):
                     prepared = self._patiently(prepare)
                     if prepared is not None:
                         begin, end = gathered.begin, gathered.end
+                        prepared.batch.again = gathered.begun_before
                         prepared.batch.token = (
                             f"{self._journal.id}-{begin.segment}.{begin.offset}-{end.segment}.{end.offset}"
                         )
@@ -228,6 +231,7 @@ class Pipeline(Generic[Item]):
         if unfinished is not None and self._is_fatal():
             fatal = unfinished.sequence <= begin.sequence + 1
             self._singly_until, unfinished = unfinished, unfinished if fatal else None
+        gathered.begun_before = unfinished is not None
         while not self._stopping.is_set():
             record = self._patiently(self._reader.next)
             now = time.monotonic()
@@ -311,7 +315,9 @@ class Pipeline(Generic[Item]):
         """Stores the batch; returns how many items were kept aside because the store will never take them."""
         began = time.monotonic()
         set_aside = 0
-        if not prepared.is_complete:
+        if prepared.is_complete:
+            prepared.batch.again = True
+        else:
             prepared.before_write()
             prepared.is_complete = True
             self._cursor_writes(partial(self._cursor.begin, gathered.end))

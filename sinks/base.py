@@ -61,6 +61,9 @@ class Batch:
     token: str = ""
     """The same for the same spans and log records only. A store may drop those that come with a token it has
     seen; "": none."""
+    again: bool = False
+    """It may have been written before, whole or in part, by a process that was killed or by a try that failed. That a
+    store has seen the token does not mean that it has the rows."""
     refused: set[RunKey] = field(default_factory=set)
     """Runs whose rows were taken out on the way, since they were deleted meanwhile."""
 

@@ -317,13 +317,18 @@ def _arrow_array(kind: str, values: Sequence[Any]) -> Any:
     return pa.array(values, types[kind])
 
 
+def clamped(values: Sequence[int]) -> Sequence[int]:
+    """Nanoseconds, those that no column can hold moved to the nearest that it can."""
+    if values and (min(values) < EARLIEST_NS or max(values) > LATEST_NS):
+        return [min(max(value, EARLIEST_NS), LATEST_NS) for value in values]
+    return values
+
+
 def times(values: Sequence[int]) -> Any:
-    """Nanoseconds as timestamps; what no column can hold is moved to the nearest that it can."""
+    """Nanoseconds as timestamps."""
     import pyarrow as pa
 
-    if values and (min(values) < EARLIEST_NS or max(values) > LATEST_NS):
-        values = [min(max(value, EARLIEST_NS), LATEST_NS) for value in values]
-    return pa.array(values, pa.int64()).view(pa.timestamp("ns", "UTC"))
+    return pa.array(clamped(values), pa.int64()).view(pa.timestamp("ns", "UTC"))
 
 
 def maps(values: Sequence[Mapping[str, str]]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mappers.model import LogRecord, Span
 from sinks.base import Batch, PermanentError, WrongStoreError
+from sinks.clickhouse.absent import absent_logs, absent_spans
 from sinks.clickhouse.attributes import text
 from sinks.clickhouse.columns import (
     EVENTS,
@@ -41,6 +42,8 @@ class ClickHouseSink:
         with translated():
             self._write_spans(batch)
             self._insert("otel_logs", batch.logs, _log_columns, batch.token)
+            if batch.again:
+                self._write_absent(batch)
             self._insert("run_events", batch.events, partial(column_arrays, EVENTS))
             self._insert("loop_warnings", batch.warnings, partial(column_arrays, WARNINGS))
             self._insert("runs", batch.runs, partial(column_arrays, RUNS))
@@ -59,6 +62,18 @@ class ClickHouseSink:
             else:
                 spans, token = sent.rest, token and f"{token}-rest"
         self._insert("otel_traces", spans, _span_columns, token)
+
+    def _write_absent(self, batch: Batch) -> None:
+        """Writes what was dropped because of its token, and is not there."""
+        spans, logs = absent_spans(self._store, batch.spans), absent_logs(self._store, batch.logs)
+        if spans or logs:
+            log.warning(
+                "of a batch that was being stored before, %d spans and %d log records were not there",
+                len(spans),
+                len(logs),
+            )
+        self._insert("otel_traces", spans, _span_columns)
+        self._insert("otel_logs", logs, _log_columns)
 
     def close(self) -> None:
         """The store is closed by who opened it."""

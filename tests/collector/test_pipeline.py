@@ -253,7 +253,7 @@ def test_T4_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
         time.sleep(0.005)
     pipeline.drain(0)
     append(journal, BODY)
-    tokens = []
+    tokens, again_told = [], []
     for _ in range(2):
         replay = Faulty()
         replay.faults = [RetryableError("again")]
@@ -261,6 +261,7 @@ def test_T4_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
 
         def watched(batch: Batch, write: Any = write) -> None:
             tokens.append((batch.token, len(batch.spans)))
+            again_told.append(batch.again)
             write(batch)
 
         replay.write = watched  # type: ignore[method-assign]  # watches the real one
@@ -272,6 +273,7 @@ def test_T4_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
     assert first[1] == 2 * SPANS
     assert rest[0] != first[0]
     assert rest[1] == SPANS
+    assert again_told == [True, True, False]
 
 
 def test_a_batch_that_kills_the_process_is_kept_aside(journal: Journal, tmp_path: Path) -> None:

@@ -271,10 +271,8 @@ def test_a_span_keeps_everything_it_came_with(sink: ClickHouseSink, reader: Read
     assert stored["link_attributes"] == [{"why": "retry"}]
 
 
-def test_a_log_record_is_stored_once_however_often_it_comes(
-    sink: ClickHouseSink, store: Store, trace_id: str
-) -> None:
-    record = LogRecord(
+def log_record(trace_id: str) -> LogRecord:
+    return LogRecord(
         time_ns=START,
         observed_ns=START,
         trace_id=trace_id,
@@ -288,6 +286,12 @@ def test_a_log_record_is_stored_once_however_often_it_comes(
         resource=Resource({"service.name": "agent"}),
         scope=Scope("scope"),
     )
+
+
+def test_a_log_record_is_stored_once_however_often_it_comes(
+    sink: ClickHouseSink, store: Store, trace_id: str
+) -> None:
+    record = log_record(trace_id)
     for _ in range(3):
         sink.write(Batch(logs=[record, replace(record, event_name="other")]))
     rows = store.query(
@@ -687,6 +691,30 @@ def test_a_batch_under_a_known_token_leaves_no_second_row(
         engine.command("SYSTEM START MERGES otel.otel_traces")
     count = count.replace("WHERE", "FINAL WHERE")
     assert store.query(count, {"id": trace_id}) == [(2,)]
+
+
+def test_what_a_token_only_says_is_there_is_written(
+    store: Store, sink: ClickHouseSink, trace_id: str
+) -> None:
+    """An engine that is killed in between has noted a token whose rows are not there."""
+    spans = [span(trace_id, number) for number in (1, 2, 3)]
+    logs = [replace(log_record(trace_id), body=body) for body in ("one", "other")]
+    batch = Batch(spans=spans, logs=logs, token=f"killed-{trace_id}")
+    sink.write(batch)
+    for table, gone in (("otel_traces", f"SpanId != '{spans[0].span_id}'"), ("otel_logs", "Body = 'other'")):
+        store.command(f"ALTER TABLE otel.{table} DELETE WHERE TraceId = '{trace_id}' AND {gone}")
+
+    def there() -> list[list[str]]:
+        return [
+            [text for (text,) in store.query(f"SELECT {what} WHERE TraceId = '{trace_id}' ORDER BY 1")]
+            for what in ("SpanId FROM otel.otel_traces", "Body FROM otel.otel_logs FINAL")
+        ]
+
+    sink.write(batch)
+    assert there() == [[spans[0].span_id], ["one"]]
+    for _ in range(2):
+        sink.write(replace(batch, again=True))
+        assert there() == [[one.span_id for one in spans], ["one", "other"]]
 
 
 def test_a_missing_table_is_nobody_s_row(store: Store) -> None:
