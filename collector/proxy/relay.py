@@ -24,6 +24,7 @@ from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
 from collector.proxy.headers import as_texts, forwarded, returned
 from collector.proxy.posting import MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster
+from collector.proxy.refusal import refusals
 from collector.proxy.routes import Route
 from collector.proxy.tape import Ending, Tape
 from collector.proxy.usage import WithoutUsage
@@ -71,6 +72,11 @@ class Relay:
             # A jar would hand one caller's cookies to the next.
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_Request,
+            # Of WebSockets' handshakes; each other request brings its own.
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.first_byte
+            ),
+            trace_configs=[refusals()],
             skip_auto_headers=_AUTOMATIC,
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import aiohttp
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from collector.proxy.errors import Error, RelayError, answer
 from collector.proxy.headers import forwarded_to_websocket, returned
+from collector.proxy.refusal import Refusal, noting_refusal
 from collector.proxy.relay import Relay
 from collector.proxy.routes import Route
 from collector.proxy.tape import Ending
@@ -20,6 +22,11 @@ PATHS = ("/realtime", "/responses", "BidiGenerateContent")
 GOING_AWAY = 1001
 NO_STATUS, ABNORMAL = 1005, 1006
 """Close codes that are never sent: they say that none was."""
+_SENT_AS = {NO_STATUS: 1000, ABNORMAL: 1011}
+END_S = 5.0
+"""How long a connection's end may be read from, when it can be written to no more."""
+HTTP_STATUSES = frozenset(int(status) for status in HTTPStatus)
+"""Those that a handshake can be answered with."""
 
 
 class Frames(Protocol):
@@ -67,40 +74,75 @@ async def relay_websocket(
     await receive()  # websocket.connect
     session, options = relay.options(route)
     del options["timeout"]
-    try:
-        upstream = await session.ws_connect(
-            route.url,
-            headers=forwarded_to_websocket(scope["headers"]),
-            protocols=scope["subprotocols"],
-            autoclose=True,
-            max_msg_size=0,
-            **options,
+    with noting_refusal() as refusal:
+        connecting = asyncio.create_task(
+            session.ws_connect(
+                route.url,
+                headers=forwarded_to_websocket(scope["headers"]),
+                protocols=scope["subprotocols"],
+                autoclose=True,
+                max_msg_size=0,
+                **options,
+            )
         )
-    except aiohttp.WSServerHandshakeError as error:
-        raw = [
-            (name.encode("latin-1"), value.encode("utf-8")) for name, value in (error.headers or {}).items()
-        ]
-        kept = [(name, value) for name, value in returned(raw) if name != b"content-length"]
-        await _deny(send, error.status if error.status != 101 else 502, kept, b"")
+    gone = asyncio.ensure_future(receive())  # before it is accepted, a client can only go
+    try:
+        await asyncio.wait((connecting, gone), return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():
+            await _abandon(connecting)
+            return
+        upstream = connecting.result()
+    except aiohttp.WSServerHandshakeError:
+        if not refusal.status:
+            raise RelayError(Error.PROTOCOL, "the provider's answer opens no WebSocket") from None
+        await _pass_on(send, refusal)
         return
     except TimeoutError:
         raise RelayError(Error.TIMEOUT, "the provider did not answer in time") from None
     except (aiohttp.ClientError, OSError):
         raise RelayError(Error.CONNECT, "the provider can not be reached") from None
-    accepted = [
-        (name, value)
-        for name, value in returned(upstream._response.raw_headers)
-        if not name.startswith(b"sec-websocket-") and name not in (b"date", b"server", b"content-length")
-    ]
-    await send(
-        {
-            "type": "websocket.accept",
-            "subprotocol": upstream.protocol,
-            "headers": accepted + extra_headers,
-        }
-    )
+    finally:
+        await _end(gone)
+        if not connecting.done():
+            connecting.cancel()
     async with upstream:
+        accepted = [
+            (name, value)
+            for name, value in returned(upstream._response.raw_headers)
+            if not name.startswith(b"sec-websocket-") and name not in (b"date", b"server", b"content-length")
+        ]
+        try:
+            await send(
+                {
+                    "type": "websocket.accept",
+                    "subprotocol": upstream.protocol,
+                    "headers": accepted + extra_headers,
+                }
+            )
+        except OSError:  # the client has gone
+            return
         await _pump(receive, send, upstream, frames)
+
+
+async def _pass_on(send: Send, refusal: Refusal) -> None:
+    """Gives the client the provider's answer to its handshake."""
+    status = refusal.status if refusal.status in HTTP_STATUSES else 502
+    dropped = (b"content-length", b"transfer-encoding")
+    kept = [(name, value) for name, value in returned(refusal.headers) if name not in dropped]
+    await _deny(send, status, kept, refusal.body)
+
+
+async def _abandon(connecting: asyncio.Task[aiohttp.ClientWebSocketResponse]) -> None:
+    connecting.cancel()
+    with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, OSError):
+        upstream = await connecting
+        await upstream.close(code=GOING_AWAY)
+
+
+async def _end(task: asyncio.Future[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, OSError, RuntimeError):
+        await task
 
 
 async def _pump(
@@ -110,13 +152,14 @@ async def _pump(
     to_client = asyncio.create_task(_to_client(send, upstream, frames))
     try:
         await asyncio.wait((to_provider, to_client), return_when=asyncio.FIRST_COMPLETED)
+        if to_provider.done() and to_provider.exception() is not None:
+            # What can not be written to has ended; who reads from it tells the client how.
+            await asyncio.wait((to_client,), timeout=END_S)
     finally:
         if frames is not None:
             frames.closed(Ending.OURS)
-        for task in (to_provider, to_client):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, OSError, RuntimeError):
-                await task
+        await _end(to_provider)
+        await _end(to_client)
 
 
 async def _to_provider(
@@ -128,7 +171,8 @@ async def _to_provider(
             if frames is not None:
                 frames.closed(Ending.CLIENT)
             code = message.get("code") or GOING_AWAY
-            await upstream.close(code=GOING_AWAY if code in (NO_STATUS, ABNORMAL) else code)
+            reason = (message.get("reason") or "").encode()
+            await upstream.close(code=GOING_AWAY if code in (NO_STATUS, ABNORMAL) else code, message=reason)
             return
         text: str | None = message.get("text")
         data: Any = text if text is not None else message.get("bytes") or b""
@@ -147,16 +191,24 @@ async def _to_client(send: Send, upstream: aiohttp.ClientWebSocketResponse, fram
             if frames is not None:
                 frames.received(message.data)
             name = "text" if message.type is aiohttp.WSMsgType.TEXT else "bytes"
-            await send({"type": "websocket.send", name: message.data})
+            try:
+                await send({"type": "websocket.send", name: message.data})
+            except OSError:  # as servers say that the client has gone
+                if frames is not None:
+                    frames.closed(Ending.CLIENT)
+                return
             continue
         if frames is not None:
             frames.closed(Ending.UPSTREAM)
-        code = upstream.close_code or GOING_AWAY
-        await send(
-            {
-                "type": "websocket.close",
-                "code": 1000 if code == NO_STATUS else 1011 if code == ABNORMAL else code,
-                "reason": message.extra if isinstance(message.extra, str) else "",
-            }
-        )
+        # Of a close without a status aiohttp says nothing afterwards.
+        code = message.data or NO_STATUS if message.type is aiohttp.WSMsgType.CLOSE else upstream.close_code
+        code = code or GOING_AWAY
+        with contextlib.suppress(OSError):
+            await send(
+                {
+                    "type": "websocket.close",
+                    "code": _SENT_AS.get(code, code),
+                    "reason": message.extra if isinstance(message.extra, str) else "",
+                }
+            )
         return

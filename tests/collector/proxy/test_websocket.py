@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 import websockets
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.utils import accept_key
 
 from tests.collector.proxy.collected import Collected, said
 from tests.collector.proxy.running import RunningProxy
@@ -42,8 +48,8 @@ def through(
                 async with websockets.connect(
                     uri,
                     additional_headers={"Authorization": "Bearer k", "X-Loop-Project": "p"},
-                    subprotocols=protocols,
-                ) as client:  # type: ignore[arg-type]  # a NewType of str
+                    subprotocols=protocols,  # type: ignore[arg-type]  # a NewType of str
+                ) as client:
                     received = [await client.recv()]
                     for message in messages:
                         await client.send(message)
@@ -64,6 +70,197 @@ def test_messages_pass_both_ways_and_so_does_the_close() -> None:
     )
     assert received == ["/v1/realtime?model=m Bearer k", "hi", b"\x00\xff", "x" * 300_000]
     assert (code, protocol) == (4001, "realtime")
+
+
+# ------------------------------------------------------------------- who breaks it off, and how
+
+
+class Hostile:
+    """A provider on a raw socket: it opens a WebSocket for each client and then does as the path says."""
+
+    def __init__(self) -> None:
+        self.closed: list[tuple[int, bytes]] = []
+        """Close frames from the client: code and reason."""
+        self.ended = 0
+        """Connections that came to an end."""
+        self.pongs: list[bytes] = []
+        self.asked = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.asked += 1
+            await self._play(head, reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            self.ended += 1
+            writer.close()
+
+    async def _play(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        what = head.split(b" ")[1].partition(b"?")[2]
+        if what == b"refused":
+            body = b'{"error": {"message": "no such model"}}'
+            writer.write(
+                b"HTTP/1.1 403 Forbidden\r\nx-request-id: req_1\r\ncontent-type: application/json\r\n"
+                b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+            )
+            return
+        if what == b"silent":
+            await reader.read()
+            return
+        key = next(
+            line[19:] for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:")
+        )
+        accept = b"wrong" if what == b"liar" else accept_key(key.decode().strip()).encode()
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+            b"sec-websocket-accept: %s\r\n\r\n" % accept
+        )
+        match what:
+            case b"reset":
+                return
+            case b"fragments":
+                writer.write(_frame(1, "é".encode()[:1], last=False) + _frame(9, b"are you there"))
+                writer.write(_frame(0, "é".encode()[1:] + b"x" * 70_000, last=False) + _frame(0, b"!"))
+            case b"garbage":
+                writer.write(b"\xff\xff\xff\xff nonsense")
+            case b"no-status":
+                writer.write(_frame(8, b""))
+            case b"reason":
+                writer.write(_frame(8, (4008).to_bytes(2, "big") + b"too slow"))
+        while True:
+            kind, payload = await _read_frame(reader)
+            if kind == 10:
+                self.pongs.append(payload)
+            if kind == 8:
+                self.closed.append((int.from_bytes(payload[:2], "big"), payload[2:]))
+                return
+
+
+def _frame(kind: int, payload: bytes, *, last: bool = True) -> bytes:
+    size = len(payload)
+    if size < 126:
+        length = bytes([size])
+    elif size < 1 << 16:
+        length = bytes([126]) + size.to_bytes(2, "big")
+    else:
+        length = bytes([127]) + size.to_bytes(8, "big")
+    return bytes([kind | (0x80 if last else 0)]) + length + payload
+
+
+async def _read_frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    first, second = await reader.readexactly(2)
+    size = second & 0x7F
+    if size >= 126:
+        size = int.from_bytes(await reader.readexactly(2 if size == 126 else 8), "big")
+    mask = await reader.readexactly(4)
+    payload = await reader.readexactly(size)
+    return first & 0x0F, bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[tuple[Hostile, RunningProxy]]:
+    provider = Hostile()
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = asyncio.run_coroutine_threadsafe(
+        asyncio.start_server(provider.serve, "127.0.0.1", 0), loop
+    ).result(5)
+    port = server.sockets[0].getsockname()[1]
+    with RunningProxy(upstreams={"openai": {"url": f"http://127.0.0.1:{port}"}}) as proxy:
+        yield provider, proxy
+    loop.call_soon_threadsafe(server.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+
+
+def _uri(proxy: RunningProxy, what: str) -> str:
+    return proxy.url.replace("http", "ws", 1) + f"/openai/v1/realtime?{what}"
+
+
+def _until(holds: Callable[[], bool]) -> bool:
+    by = time.monotonic() + 5
+    while not holds() and time.monotonic() < by:
+        time.sleep(0.01)
+    return holds()
+
+
+def test_a_refused_handshake_is_passed_on_whole(hostile: tuple[Hostile, RunningProxy]) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(_uri(hostile[1], "refused")):
+        pass
+    response = refused.value.response
+    assert (response.status_code, response.headers["x-request-id"]) == (403, "req_1")
+    assert json.loads(response.body or b"") == {"error": {"message": "no such model"}}
+
+
+def test_what_is_no_websocket_is_a_502_of_ours(hostile: tuple[Hostile, RunningProxy]) -> None:
+    with pytest.raises(InvalidStatus) as refused, connect(_uri(hostile[1], "liar")):
+        pass
+    assert refused.value.response.status_code == 502
+
+
+def test_messages_in_fragments_arrive_whole_and_pings_are_answered(
+    hostile: tuple[Hostile, RunningProxy],
+) -> None:
+    provider, proxy = hostile
+    with connect(_uri(proxy, "fragments")) as client:
+        assert client.recv(5) == "é" + "x" * 70_000 + "!"
+        assert _until(lambda: provider.pongs == [b"are you there"])
+        assert client.ping().wait(5)
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "reason"),
+    [("reset", 1011, ""), ("garbage", 1002, ""), ("no-status", 1000, ""), ("reason", 4008, "too slow")],
+)
+def test_how_the_provider_ends_it_is_told(
+    hostile: tuple[Hostile, RunningProxy], what: str, code: int, reason: str
+) -> None:
+    with connect(_uri(hostile[1], what)) as client:
+        with pytest.raises(ConnectionClosed):
+            client.recv(5)
+        assert (client.close_code, client.close_reason) == (code, reason)
+
+
+def test_how_the_client_ends_it_is_told(hostile: tuple[Hostile, RunningProxy]) -> None:
+    provider, proxy = hostile
+    provider.closed.clear()
+    with connect(_uri(proxy, "open")) as client:
+        client.send("x" * 200_000)
+        client.close(4002, "had enough")
+    assert _until(lambda: provider.closed == [(4002, b"had enough")])
+
+
+def test_a_client_that_vanishes_is_going_away(hostile: tuple[Hostile, RunningProxy]) -> None:
+    provider, proxy = hostile
+    provider.closed.clear()
+    with connect(_uri(proxy, "open")) as client:
+        client.socket.shutdown(socket.SHUT_RDWR)
+        assert _until(lambda: provider.closed == [(1001, b"")])
+
+
+def test_a_client_that_vanishes_before_the_provider_answers_ends_the_handshake(
+    hostile: tuple[Hostile, RunningProxy],
+) -> None:
+    provider, proxy = hostile
+    asked, ended = provider.asked, provider.ended
+    with pytest.raises(TimeoutError), connect(_uri(proxy, "silent"), open_timeout=0.3):
+        pass
+    assert _until(lambda: provider.asked == asked + 1 and provider.ended == ended + 1)
+
+
+def test_a_half_open_handshake_takes_nothing_from_others(hostile: tuple[Hostile, RunningProxy]) -> None:
+    _, proxy = hostile
+    host, port = proxy.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as half:
+        half.sendall(b"GET /openai/v1/realtime?open HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n")
+        with connect(_uri(proxy, "open")) as client:
+            assert client.ping().wait(5)
+
+
+# ------------------------------------------------------------------- what was said
 
 
 async def _responses(connection: ServerConnection) -> None:
