@@ -10,6 +10,8 @@ from collector.api.parameters import Parameter, Parameters
 from collector.api.problems import invalid
 from collector.api.queries import FILTERS
 from collector.api.render import rfc3339
+from collector.exporting.formats import Csv
+from collector.exporting.tables import REAL, TEXT
 from sinks.aggregates import (
     DIMENSIONS,
     METRICS,
@@ -112,6 +114,17 @@ def aggregate_document(
             "truncated": len(rows) > MOST_ROWS,
         },
     }
+
+
+def aggregate_table(
+    rows: Sequence[AggregateRow], asked: Sequence[Asked], by: Sequence[str], interval: str
+) -> bytes:
+    """The same as CSV: when (of a series), what it is split by, and the sums."""
+    texts = (*(("time",) if interval != "none" else ()), *by)
+    table = Csv({**dict.fromkeys(texts, TEXT), **{str(one): REAL for one in asked}})
+    documents = [_row(row, asked, by) for row in rows[:MOST_ROWS]]
+    lines = [{"time": row.get("time"), **row["keys"], **row["values"]} for row in documents]
+    return table.rows(lines) + table.end()
 
 
 def _row(row: AggregateRow, asked: Sequence[Asked], by: Sequence[str]) -> models.AggregateRow:

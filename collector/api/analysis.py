@@ -10,14 +10,18 @@ from collector.api.aggregation import (
     AGGREGATE_PARAMETERS,
     INTERVALS,
     aggregate_document,
+    aggregate_table,
     automatic,
     read_dimensions,
     read_metrics,
     read_zone,
 )
 from collector.api.base import Routes, RouteTable, json_response, need_content
-from collector.api.declaring import Route, parameters_of
+from collector.api.declaring import CSV, Answer, Route, parameters_of
+from collector.api.listing import prefers
 from collector.api.queries import FACET_PARAMETERS, facet_field, field_documents, run_filter
+from collector.exporting.formats import Csv
+from sinks.aggregates import MOST_ROWS
 from sinks.filter import ATTRIBUTE_PREFIX
 
 
@@ -28,7 +32,7 @@ class AnalysisRoutes(Routes):
                 "GET",
                 "/api/v1/aggregates",
                 self.aggregates,
-                models.AggregateTable,
+                (Answer(models.AggregateTable), Answer(media=CSV)),
                 parameters=AGGREGATE_PARAMETERS,
             ),
             Route(
@@ -56,7 +60,10 @@ class AnalysisRoutes(Routes):
         return json_response({"data": [{"value": value, "count": count} for value, count in found]})
 
     async def aggregates(self, request: Request) -> Response:
-        """Sums over the events of the runs that the filter chooses: `metrics`, `by` what, per `interval`."""
+        """Sums over the events of the runs that the filter chooses: `metrics`, `by` what, per `interval`.
+
+        Who accepts CSV rather than JSON gets a table; `X-Truncated: true` says that it does not have all rows.
+        """
         parameters = parameters_of(request)
         now_ns = parameters.now_ns
         asked, by, zone = read_metrics(parameters), read_dimensions(parameters), read_zone(parameters)
@@ -69,4 +76,11 @@ class AnalysisRoutes(Routes):
         rows = await self.read(
             self.api.reader.aggregate, asked, by, wanted, INTERVALS.get(interval), zone, now_ns
         )
+        if prefers(request, CSV):
+            truncated = {"X-Truncated": "true"} if len(rows) > MOST_ROWS else {}
+            return Response(
+                aggregate_table(rows, asked, by, interval),
+                media_type=Csv.media,
+                headers={"Cache-Control": "no-store", **truncated},
+            )
         return json_response(aggregate_document(rows, asked, by, interval, zone, parameters))

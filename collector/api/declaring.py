@@ -20,6 +20,7 @@ NDJSON = "application/x-ndjson"
 PROBLEM = "application/problem+json"
 TEXT = "text/plain"
 MARKDOWN = "text/markdown"
+CSV = "text/csv"
 SSE = "text/event-stream"
 
 

@@ -47,6 +47,7 @@ SORTS = {
     "-tokens": Order.TOKENS,
     "-duration": Order.DURATION,
     "-warnings": Order.WARNINGS,
+    "-last_activity": Order.ACTIVITY,
 }
 
 Q = Parameter("q", 'a search text, see "Choosing runs"')

@@ -40,7 +40,7 @@ runs.add_command(diff)
 @listing(50)
 @click.option(
     "--sort",
-    type=click.Choice(["started_at", "cost", "tokens", "duration", "warnings"]),
+    type=click.Choice(["started_at", "cost", "tokens", "duration", "warnings", "last_activity"]),
     default="started_at",
     help="Largest first. [started_at]",
 )

@@ -167,7 +167,7 @@ TOOLS: Sequence[Tool] = (
             "since": SINCE,
             "sort": {
                 "type": "string",
-                "enum": ["-started_at", "-cost", "-tokens", "-duration", "-warnings"],
+                "enum": ["-started_at", "-cost", "-tokens", "-duration", "-warnings", "-last_activity"],
                 "description": "largest first",
             },
             "limit": LIMIT,

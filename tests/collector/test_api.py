@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections import Counter
 from typing import Any
@@ -382,13 +384,14 @@ def test_parameters_text_and_json_choose_the_same(server: Server, runs: list[dic
     assert plain
 
 
-@pytest.mark.parametrize("sort", ["-tokens", "-duration", "-cost", "-warnings"])
+@pytest.mark.parametrize("sort", ["-tokens", "-duration", "-cost", "-warnings", "-last_activity"])
 def test_runs_are_sorted_and_paged_by_a_number(server: Server, runs: list[dict[str, Any]], sort: str) -> None:
     keys = {
         "-tokens": lambda run: run["usage"]["total"] or 0,
         "-duration": lambda run: run["duration_ms"] or 0,
         "-cost": lambda run: -1 if run["cost_usd"] is None else run["cost_usd"],
         "-warnings": lambda run: run["counts"]["warnings"],
+        "-last_activity": lambda run: run["ended_at"],
     }
     whole = server.get("/runs", project=PROJECT, sort=sort, limit=1000)["data"]
     assert {run["run_id"] for run in whole} == {run["run_id"] for run in runs}
@@ -517,6 +520,27 @@ def test_a_series_adds_up_to_the_whole(server: Server, interval: str) -> None:
         assert sum(row["values"][name] or 0 for row in series) == whole["values"][name]
     if interval == "1d":
         assert all(row["time"].endswith("T18:30:00.000000000Z") for row in series)
+
+
+def test_sums_come_as_a_table_to_who_wants_one(server: Server, runs: list[dict[str, Any]]) -> None:
+    wanted = {
+        "project": PROJECT,
+        "metrics": "llm_calls,cost_usd,llm_ms:p95",
+        "by": "model",
+        "interval": "1d",
+        "since": "-10000d",
+    }
+    rows = aggregated(server, **{name: value for name, value in wanted.items() if name != "project"})
+    answer = server.api.get("/api/v1/aggregates", params=wanted, headers={"Accept": "text/csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    table = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert list(table[0]) == ["time", "model", "llm_calls", "cost_usd", "llm_ms:p95"]
+    assert [(line["time"], line["model"]) for line in table] == [
+        (row["time"], row["keys"]["model"]) for row in rows
+    ]
+    for line, row in zip(table, rows, strict=True):
+        for name, value in row["values"].items():
+            assert (line[name] == "") if value is None else (float(line[name]) == value)
 
 
 def test_nothing_sums_up_to_nothing(server: Server) -> None:

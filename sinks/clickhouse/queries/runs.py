@@ -28,6 +28,7 @@ class Order(StrEnum):
     TOKENS = "ifNull(InputTokens, 0) + ifNull(OutputTokens, 0)"
     DURATION = "DurationNs"
     WARNINGS = "Warnings"
+    ACTIVITY = "toUnixTimestamp64Nano(End)"
 
 
 INDEXED = 20
