@@ -45,10 +45,10 @@ export function RunPage({ id }) {
   const tree = useTree(path, version, { isWanted: isListed.current });
   const search = useFound(path, version, find);
   const found = search.data?.text === find ? search.data : undefined;
-  const stops = useMemo(() => (found && tree.data ? stopsOf(tree.data, found, tab === "transcript") : []), [found, tree.data, tab]);
-  const stop = query.event ? stops.findIndex((event) => nodeOf(event) === nodeOf(query.event)) : -1;
+  const stops = useMemo(() => (found && tree.data ? stopsOf(tree.data, found, tab === "transcript") : null), [found, tree.data, tab]);
+  const stop = query.event && stops ? stops.findIndex(({ event }) => nodeOf(event) === nodeOf(query.event)) : -1;
   const toStop = (/** @type {number} */ by) => {
-    if (stops.length) choose({ event: stops[stop < 0 ? (by > 0 ? 0 : stops.length - 1) : (stop + by + stops.length) % stops.length] }, { replace: true });
+    if (stops?.length) choose({ event: stops[stop < 0 ? (by > 0 ? 0 : stops.length - 1) : (stop + by + stops.length) % stops.length].event }, { replace: true });
   };
   const split = useRef(null);
   useMarks(split, find, ".panel", query.event ?? "");
@@ -84,7 +84,7 @@ export function RunPage({ id }) {
     <div class="tabs" role="tablist" aria-label="Views of the run">
       ${TABS.map(([name, label]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="view" onClick=${() => choose({ tab: name })}>${label}</button>`)}
     </div>
-    <${Find} text=${query.find ?? ""} asked=${search} stops=${tree.data ? stops.length : null} at=${stop} go=${toStop} />
+    <${Find} text=${query.find ?? ""} asked=${search} stops=${stops} at=${stop} go=${toStop} />
     </div>`;
   const props = { run: run.data, path, version, tree, evidence, event: query.event ?? "", find, found };
   return html`
@@ -105,10 +105,10 @@ export function RunPage({ id }) {
     </main>`;
 }
 
-/** Entries of the events that have what is looked for, by time; perhaps only of steps. @param {any} tree @param {import("../lib/found.js").Found} found @param {boolean} ofSteps */
+/** Events that have what is looked for, by time, and how often; perhaps only steps. @param {any} tree @param {import("../lib/found.js").Found} found @param {boolean} ofSteps */
 function stopsOf(tree, found, ofSteps) {
   const places = ofSteps ? stepsOf(tree) : byTime(tree.data);
-  return places.filter((at) => found.hits.has(tree.data.id[at])).map((at) => eventOf(tree.data, at));
+  return places.filter((at) => found.hits.has(tree.data.id[at])).map((at) => ({ event: eventOf(tree.data, at), times: found.hits.get(tree.data.id[at]) ?? 0 }));
 }
 
 /** @param {any[]} warnings */

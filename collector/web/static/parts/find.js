@@ -6,9 +6,11 @@ import { plural, whole } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { choose } from "../lib/router.js";
 
+/** @typedef {{ event: string, times: number }[]} Stops events that have it, by time, and how often */
+
 /**
- * @param {{ text: string, asked: import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>, stops: number | null, at: number, go: (by: number) => void }} props
- * `stops`: events of the view that have it, null if that is not known yet; `at`: which of them is chosen, from 0, or -1
+ * @param {{ text: string, asked: import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>, stops: Stops | null, at: number, go: (by: number) => void }} props
+ * `stops`: those of the view, null while that is not known; `at`: which of them is chosen, from 0, or -1
  */
 export function Find({ text, asked, stops, at, go }) {
   const box = useRef(/** @type {any} */ (null));
@@ -46,17 +48,18 @@ export function Find({ text, asked, stops, at, go }) {
       <span class="dim" role="status">${text && says(asked, stops, at)}</span>
       <input ref=${box} type="search" aria-label="Find in this run" placeholder="Find in this run" value=${text} spellcheck="false" autocomplete="off"
         onInput=${(/** @type {any} */ input) => choose({ find: input.target.value || null }, { replace: true })} onKeyDown=${onKey} />
-      <button type="button" class="quiet" aria-label="Event before that has it" disabled=${!stops} onClick=${() => go(-1)}>↑</button>
-      <button type="button" class="quiet" aria-label="Next event that has it" disabled=${!stops} onClick=${() => go(1)}>↓</button>
+      <button type="button" class="quiet" aria-label="Event before that has it" disabled=${!stops?.length} onClick=${() => go(-1)}>↑</button>
+      <button type="button" class="quiet" aria-label="Next event that has it" disabled=${!stops?.length} onClick=${() => go(1)}>↓</button>
     </form>`;
 }
 
-/** @param {import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>} asked @param {number | null} stops @param {number} at */
+/** @param {import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>} asked @param {Stops | null} stops @param {number} at */
 function says(asked, stops, at) {
   if (asked.error) return asked.error.status === 403 ? "this key may not read content" : asked.error.message;
   const found = asked.data;
-  if (!found) return "…";
-  if (!found.places) return "in no text";
-  const where = stops === null ? "…" : stops ? (at < 0 ? plural(stops, "event") : `${whole(at + 1)} of ${plural(stops, "event")}`) : "no event of this view";
-  return html`<span title=${found.whole ? "" : "Of so long a run the beginning and end of each text was looked through"}>${plural(found.places, "place")}${found.truncated ? " or more" : ""}${found.whole ? "" : "*"}, ${where}</span>`;
+  if (!found || !stops) return "…";
+  if (!stops.length) return found.places ? `${plural(found.places, "place")}, none in this view` : "in no text";
+  const places = stops.reduce((sum, { times }) => sum + times, 0);
+  const where = at < 0 ? plural(stops.length, "event") : `${whole(at + 1)} of ${plural(stops.length, "event")}`;
+  return html`<span title=${found.whole ? "" : "Of so long a run the beginning and end of each text was looked through"}>${plural(places, "place")}${found.truncated ? " or more" : ""}${found.whole ? "" : "*"}, ${where}</span>`;
 }
