@@ -36,9 +36,12 @@ TYPES = (
 """Of entries."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class TimelineEntry:
-    """One moment of a run, with the contract's fields (design.md §7). Times in ns, latency in ms."""
+    """One moment of a run, with the contract's fields (design.md §7). Times in ns, latency in ms.
+
+    Not frozen: that would double the time that a timeline takes.
+    """
 
     event_id: str
     """Unique within the run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 from urllib.parse import unquote, urlencode
 
@@ -55,7 +56,8 @@ class AssistantRoutes(Routes):
 
     async def mcp(self, request: Request) -> Response:
         """The Model Context Protocol, stateless, for assistants; read-only."""
-        if not is_installed():
+        # To load the library takes a second and more, in which nobody else would be answered.
+        if self._handle is None and not await asyncio.to_thread(is_installed):
             raise Problem(501, "The package mcp is missing: pip install 'eddyline[mcp]'.")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
             raise Problem(415, f"The body must be {JSON}.")
@@ -64,9 +66,8 @@ class AssistantRoutes(Routes):
     async def _started(self) -> ASGIApp:
         async with self._starting:
             if self._handle is None:
-                from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
-                manager = StreamableHTTPSessionManager(
+                library = await asyncio.to_thread(import_module, "mcp.server.streamable_http_manager")
+                manager = library.StreamableHTTPSessionManager(
                     server_of(_ask_for),
                     json_response=True,
                     stateless=True,

@@ -47,7 +47,8 @@ def over_http(server: Server, token: str = TOKEN) -> Any:
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
-    client = httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"})
+    # The first question waits for the library to be loaded, on a busy machine for longer than the client's usual 5 s.
+    client = httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=30)
     return streamable_http_client(server.endpoints["api"] + "/mcp", http_client=client)
 
 
