@@ -43,7 +43,14 @@ LOOPLENS = [
 @pytest.fixture(scope="module")
 def runs(server: Server) -> list[dict[str, Any]]:
     """Captured runs of several conventions, with log records."""
-    for scenario in select("openinference/openai/", "gen_ai/openai-v2-events/", "traceloop/openai"):
+    for scenario in select(
+        "gen_ai/openai-v2-events/",
+        "openinference/openai/loop",
+        "openinference/openai/tools",
+        "traceloop/openai/err429",
+        "traceloop/openai/session",
+        "traceloop/openai/wrapped",
+    ):
         for signal, files in (("traces", scenario.traces), ("logs", scenario.logs)):
             for file in files:
                 http_protobuf(server, file.read_bytes(), PROJECT, signal)

@@ -18,7 +18,9 @@ PROJECT = "structure"
 @pytest.fixture(scope="module")
 def runs(server: Server) -> list[dict[str, Any]]:
     """Runs of agents that call tools and hand over."""
-    for scenario in select("openinference/openai-agents/", "openinference/openai/"):
+    for scenario in select(
+        "openinference/openai-agents/", "openinference/openai/wrapped", "openinference/openai/embed"
+    ):
         for file in scenario.traces:
             http_protobuf(server, renamed(file.read_bytes(), 55), PROJECT)
     server.settled()
