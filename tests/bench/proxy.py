@@ -1,9 +1,10 @@
-"""What the proxy costs: the same calls directly, through it without recording, and through it with all recorded.
+"""What the proxy costs: the same calls directly, through bare relays, through it without recording, and recorded.
 
     python -m tests.bench.proxy [--calls 2000] [--streams 48]
 
-All in one run on one machine, so that the ratios mean something where absolute times do not. A stream has 200 events
-5 ms apart, eight streams at a time; each event carries the time it was sent. CPU is that of the proxy's process.
+All in one run on one machine, in turns, so that the ratios mean something where absolute times do not. A stream has
+200 events 5 ms apart, eight streams at a time; each event carries the time it was sent. CPU is that of the process
+between client and provider; `pipe` and `bare` are those of tests.bench.bare_relay.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 EVENTS = 200
 PACE_S = 0.005
 TOGETHER = 8
+ROUNDS = 4
 ANSWER = json.dumps(
     {
         "id": "chatcmpl-1",
@@ -135,6 +138,17 @@ async def _streams(port: int, path: str, extra: str, count: int) -> list[float]:
     return delays
 
 
+def _bare(kind: str, provider: int) -> tuple[subprocess.Popen[str], int]:
+    """A relay of `tests.bench.bare_relay`, and its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.bare_relay", kind, str(provider)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
 def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -147,7 +161,7 @@ def _percentile(values: list[float], percent: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=2000)
-    parser.add_argument("--streams", type=int, default=48)
+    parser.add_argument("--streams", type=int, default=64)
     arguments = parser.parse_args()
     ports: multiprocessing.Queue[int] = multiprocessing.Queue()
     provider = multiprocessing.Process(target=_serve, args=(ports,), daemon=True)
@@ -162,31 +176,43 @@ def main() -> None:
         assert proxy.stdout is not None
         listening = int(proxy.stdout.readline().rpartition(":")[2])
         through = f"/openai/http/127.0.0.1:{port}/v1/chat/completions"
+        bare = {name: _bare(name, port) for name in ("pipe", "relay")}
         ways = {
-            "direct": (port, "/v1/chat/completions", ""),
-            "relayed": (listening, through, "x-loop-capture: off\r\n"),
-            "recorded": (listening, through, ""),
+            "direct": (provider.pid or 0, port, "/v1/chat/completions", ""),
+            "pipe": (bare["pipe"][0].pid, bare["pipe"][1], "/v1/chat/completions", ""),
+            "bare": (bare["relay"][0].pid, bare["relay"][1], "/v1/chat/completions", ""),
+            "relayed": (proxy.pid, listening, through, "x-loop-capture: off\r\n"),
+            "recorded": (proxy.pid, listening, through, ""),
         }
-        for way in ways.values():
+        for _, *way in ways.values():
             asyncio.run(_calls(*way, 200))
+        calls: dict[str, list[float]] = {name: [] for name in ways}
+        delays: dict[str, list[float]] = {name: [] for name in ways}
+        call_s: Counter[str] = Counter()
+        stream_s: Counter[str] = Counter()
+        for _ in range(ROUNDS):
+            for name, (pid, *way) in ways.items():
+                before = _cpu_s(pid)
+                calls[name] += asyncio.run(_calls(*way, arguments.calls // ROUNDS))
+                time.sleep(0.5)
+                between = _cpu_s(pid)
+                delays[name] += asyncio.run(_streams(*way, arguments.streams // ROUNDS))
+                time.sleep(0.5)
+                call_s[name] += between - before
+                stream_s[name] += _cpu_s(pid) - between
         print("            call p50    p99 ms   CPU ms   event p50    p99 ms  CPU ms/stream")
-        for name, way in ways.items():
-            before = _cpu_s(proxy.pid)
-            took = asyncio.run(_calls(*way, arguments.calls))
-            time.sleep(0.5)
-            per_call = (_cpu_s(proxy.pid) - before) * 1000 / arguments.calls
-            before = _cpu_s(proxy.pid)
-            delays = asyncio.run(_streams(*way, arguments.streams))
-            time.sleep(0.5)
-            per_stream = (_cpu_s(proxy.pid) - before) * 1000 / arguments.streams
+        for name in ways:
+            per_call = call_s[name] * 1000 / arguments.calls
+            per_stream = stream_s[name] * 1000 / arguments.streams
             print(
-                f"{name:10} {_percentile(took, 50):9.3f} {_percentile(took, 99):9.3f} {per_call:8.3f}"
-                f"   {_percentile(delays, 50):9.3f} {_percentile(delays, 99):9.3f} {per_stream:14.2f}"
+                f"{name:10} {_percentile(calls[name], 50):9.3f} {_percentile(calls[name], 99):9.3f} {per_call:8.3f}"
+                f"   {_percentile(delays[name], 50):9.3f} {_percentile(delays[name], 99):9.3f} {per_stream:14.2f}"
             )
         resident = int(Path(f"/proc/{proxy.pid}/statm").read_text().split()[1]) * 4096 / 2**20
         print(f"resident {resident:.0f} MiB")
-        proxy.terminate()
-        proxy.wait()
+        for process in (proxy, *(process for process, _ in bare.values())):
+            process.terminate()
+            process.wait()
     provider.terminate()
 
 

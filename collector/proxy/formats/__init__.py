@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from collector.proxy.formats.base import Answered, Asked, Assembler, Document, Format, Message, Part, Usage
 from collector.proxy.formats.bedrock import bedrock_format
 from collector.proxy.formats.chat import Chat
@@ -58,6 +60,7 @@ _BY_END: tuple[tuple[str, Format], ...] = (
 )
 
 
+@lru_cache(maxsize=1024)  # few paths are asked for, each of them often
 def format_of(path: str, family: str = "") -> Format | None:
     """The API that is asked for at a provider's path; None if it is none that is known."""
     path = path.removesuffix("/")
