@@ -85,7 +85,8 @@ class Reading:
             if quoted:
                 if self._lacking == (key, quoted):
                     return None
-                if quoted[0] not in document and quoted[1] not in document:
+                # What begins as JSON has no names in single quotes.
+                if quoted[0] not in document and (document[:2] == '{"' or quoted[1] not in document):
                     self._lacking = key, quoted
                     return None
             # Answers begin with their id. So do those that were cut off, and can not be parsed.

@@ -55,6 +55,9 @@ Value = Callable[[AttributeValue], Any]
 
 Reader = tuple[str, Read | None]
 """(key, None) for an attribute or ("", function)"""
+FieldReaders = tuple[str, str, Value, Sequence[Reader]]
+"""A field, the field that makes all of its sources needless ("" if none does), how its value is read, and its sources
+in the order in which they are asked."""
 _Rule = Callable[[Span], Kind | None]
 """A kind rule: what the span is, None if the rule does not say."""
 
@@ -66,8 +69,7 @@ class FieldPlans:
 
     direct: Sequence[tuple[str, str, Value, Sequence[Reader]]]
     """(field, attribute key, how its value is read, further sources)"""
-    sought: Sequence[tuple[str, Value, Sequence[Reader]]]
-    """(field, how its value is read, sources)"""
+    sought: Sequence[FieldReaders]
 
     def read(self, span: Span, families: Mapping[str, Family]) -> dict[str, Any]:
         """The fields that the span has, by name."""
@@ -83,10 +85,14 @@ class FieldPlans:
                 values[name] = value
         if self.sought:
             reading = reading or Reading(span, values, families)
-            for name, value_of, sources in self.sought:
-                value = reading.first(sources, value_of)
-                if value is not None:
-                    values[name] = value
+            for name, unless, value_of, sources in self.sought:
+                if unless in values:
+                    continue
+                for key, read in sources:
+                    value = value_of(get(key) if read is None else read(reading))
+                    if value is not None:
+                        values[name] = value
+                        break
         return values
 
 
@@ -95,10 +101,10 @@ class FieldPlansByKind(dict[Kind, FieldPlans]):
     one.
 
     Args:
-        fields: (field, how its value is read, its sources), in the order in which they are read.
+        fields: in the order in which they are read.
     """
 
-    def __init__(self, fields: Sequence[tuple[str, Value, Sequence[Reader]]]) -> None:
+    def __init__(self, fields: Sequence[FieldReaders]) -> None:
         super().__init__()
         self._fields = fields
 
@@ -107,10 +113,10 @@ class FieldPlansByKind(dict[Kind, FieldPlans]):
         plans = self[kind] = FieldPlans(
             direct=[
                 (name, sources[0][0], value_of, sources[1:])
-                for name, value_of, sources in fields
+                for name, _, value_of, sources in fields
                 if sources[0][0]
             ],
-            sought=[field for field in fields if not field[2][0][0]],
+            sought=[field for field in fields if not field[3][0][0]],
         )
         return plans
 
@@ -327,7 +333,12 @@ class ScopePlans:
     def _field_plans(self, parts: Parts) -> FieldPlansByKind:
         return FieldPlansByKind(
             [
-                (name, FIELDS[name].read, [self.reader(one, source) for source, one in sources.items()])
+                (
+                    name,
+                    _made_needless_by(sources),
+                    FIELDS[name].read,
+                    [self.reader(one, source) for source, one in sources.items()],
+                )
                 for name, sources in parts.sources.items()
             ]
         )
@@ -488,6 +499,12 @@ def keys_of(source: Source) -> tuple[str, ...]:
     if isinstance(source, (Json, Seconds, TimeOffset)):
         return (source.key,)
     return source.keys if isinstance(source, Computed) else ()
+
+
+def _made_needless_by(sources: Iterable[Source]) -> str:
+    """The field that all of the sources yield to; "" if there is none."""
+    named = {source.unless if isinstance(source, Json) else "" for source in sources}
+    return named.pop() if len(named) == 1 else ""
 
 
 def _may_have_value(source: Source, shape: Shape, has_events: bool) -> bool:
