@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from mappers.call_details import documents, offered_tools, parameters
-from mappers.messages.document import compact, parse
+from mappers.messages.document import compact, parse, remembered
 from mappers.model import AttributeValue, Kind
 
 MAX_ITEMS = 64
@@ -95,8 +95,16 @@ def money(value: AttributeValue) -> Decimal | None:
 
 def mapping(value: AttributeValue) -> dict[str, str] | None:
     """Texts by key, from a mapping or from a JSON object in a text; nothing empty, nothing long."""
-    if isinstance(value, str):
-        value = parse(value)
+    return _mapping_in(value) if isinstance(value, str) else _mapping_of(value)
+
+
+@remembered(512)
+def _mapping_in(text: str) -> dict[str, str] | None:
+    """A program says the same of many of its spans."""
+    return _mapping_of(parse(text))
+
+
+def _mapping_of(value: AttributeValue) -> dict[str, str] | None:
     if not isinstance(value, dict):
         return None
     found = {}
