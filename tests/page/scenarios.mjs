@@ -245,17 +245,17 @@ const scenarios = {
     const panel = page.locator(".panel");
     await page.locator(".step").nth(1).click();
     await panel.getByText("1 message more than").waitFor();
-    await panel.locator(".message.added", { hasText: "And Lyon?" }).waitFor();
+    await panel.locator(".spoken.added", { hasText: "And Lyon?" }).waitFor();
     assert.equal(await panel.locator("details[open]").count(), 0, "what is known is folded");
     await panel.getByText("3 messages as before").click();
     await panel.locator("details[open]", { hasText: "Where is Paris?" }).waitFor();
     await panel.getByRole("button", { name: "the call before" }).click();
     await page.locator(".row.active", { hasText: "Where is Paris?" }).waitFor();
-    assert.equal(await panel.locator(".message.added, .message.removed").count(), 0, "the first call has none before it");
+    assert.equal(await panel.locator(".spoken.added, .spoken.removed").count(), 0, "the first call has none before it");
     await page.locator(".step").nth(2).click();
     await panel.getByText("2 messages more than, and 4 less").or(panel.getByText("2 messages more than")).waitFor();
-    await panel.locator(".message.removed", { hasText: "And Lyon?" }).waitFor();
-    assert.equal(await panel.locator(".message.removed").count(), 4);
+    await panel.locator(".spoken.removed", { hasText: "And Lyon?" }).waitFor();
+    assert.equal(await panel.locator(".spoken.removed").count(), 4);
     assert.deepEqual(errors, []);
   },
 

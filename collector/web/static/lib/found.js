@@ -1,8 +1,10 @@
 // @ts-check
-/** Find in a run: where a text is, and its marks on the screen. */
+/** Find in a run: where a text is, the way through what has it, and its marks on the screen. */
 
 import { useEffect, useMemo } from "../vendor/preact.js";
 import { get } from "./api.js";
+import { choose } from "./router.js";
+import { byTime, eventOf, nodeOf, stepsOf } from "./tree.js";
 import { useAsked, useSettled } from "./use.js";
 
 const SETTLED_MS = 250;
@@ -26,6 +28,28 @@ export function useFound(path, version, text) {
     const hits = new Map(data.map((/** @type {any} */ one) => [one.id, one.input + one.output + one.error]));
     return { text: settled, hits, ...meta };
   }, [path, version, settled]);
+}
+
+/** @typedef {{ stops: { event: string, times: number }[] | null, at: number, go: (by: number) => void }} Way events that have it, by time, and how often; null while that is not known; the chosen one's place, or -1; to the next and back */
+
+/**
+ * The way from one event that has what is looked for to the next.
+ * @param {Found | undefined} found @param {any} tree @param {string} chosen the event @param {boolean} ofSteps only those that are steps
+ * @returns {Way}
+ */
+export function useWay(found, tree, chosen, ofSteps) {
+  const stops = useMemo(() => {
+    if (!found || !tree) return null;
+    const places = (ofSteps ? stepsOf(tree) : byTime(tree.data)).filter((at) => found.hits.has(tree.data.id[at]));
+    return places.map((at) => ({ event: eventOf(tree.data, at), times: found.hits.get(tree.data.id[at]) ?? 0 }));
+  }, [found, tree, ofSteps]);
+  const at = chosen && stops ? stops.findIndex(({ event }) => nodeOf(event) === nodeOf(chosen)) : -1;
+  const go = (/** @type {number} */ by) => {
+    if (!stops?.length) return;
+    const next = at < 0 ? (by > 0 ? 0 : stops.length - 1) : (at + by + stops.length) % stops.length;
+    choose({ event: stops[next].event }, { replace: true });
+  };
+  return { stops, at, go };
 }
 
 /**

@@ -4,11 +4,11 @@
 import { html, useEffect, useMemo, useRef } from "../vendor/preact.js";
 import { address, get, getText } from "../lib/api.js";
 import { count, duration, line, moment, money, plural, whole } from "../lib/format.js";
-import { useFound, useMarks } from "../lib/found.js";
+import { useFound, useMarks, useWay } from "../lib/found.js";
 import { useKeys } from "../lib/keys.js";
 import { beside } from "../lib/neighbours.js";
 import { Link, addressOf, choose, go, usePlace } from "../lib/router.js";
-import { byTime, eventOf, nodeOf, stepsOf, useTree } from "../lib/tree.js";
+import { useTree } from "../lib/tree.js";
 import { useAsked, useChanges, usePaced } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 import { Badge } from "../parts/badges.js";
@@ -45,11 +45,7 @@ export function RunPage({ id }) {
   const tree = useTree(path, version, { isWanted: isListed.current });
   const search = useFound(path, version, find);
   const found = search.data?.text === find ? search.data : undefined;
-  const stops = useMemo(() => (found && tree.data ? stopsOf(tree.data, found, tab === "transcript") : null), [found, tree.data, tab]);
-  const stop = query.event && stops ? stops.findIndex(({ event }) => nodeOf(event) === nodeOf(query.event)) : -1;
-  const toStop = (/** @type {number} */ by) => {
-    if (stops?.length) choose({ event: stops[stop < 0 ? (by > 0 ? 0 : stops.length - 1) : (stop + by + stops.length) % stops.length].event }, { replace: true });
-  };
+  const way = useWay(found, tree.data, query.event ?? "", tab === "transcript");
   const split = useRef(null);
   useMarks(split, find, ".panel", query.event ?? "");
   /** @type {any[]} */
@@ -84,7 +80,7 @@ export function RunPage({ id }) {
     <div class="tabs" role="tablist" aria-label="Views of the run">
       ${TABS.map(([name, label]) => html`<button type="button" role="tab" id=${`tab-${name}`} aria-selected=${tab === name} aria-controls="view" onClick=${() => choose({ tab: name })}>${label}</button>`)}
     </div>
-    <${Find} text=${query.find ?? ""} asked=${search} stops=${stops} at=${stop} go=${toStop} />
+    <${Find} text=${query.find ?? ""} asked=${search} way=${way} />
     </div>`;
   const props = { run: run.data, path, version, tree, evidence, event: query.event ?? "", find, found };
   return html`
@@ -103,12 +99,6 @@ export function RunPage({ id }) {
         ${query.event && run.data && html`<${EventPanel} key=${query.event} run=${run.data} path=${path} id=${query.event} view=${query.panel ?? "content"} find=${find} />`}
       </div>
     </main>`;
-}
-
-/** Events that have what is looked for, by time, and how often; perhaps only steps. @param {any} tree @param {import("../lib/found.js").Found} found @param {boolean} ofSteps */
-function stopsOf(tree, found, ofSteps) {
-  const places = ofSteps ? stepsOf(tree) : byTime(tree.data);
-  return places.filter((at) => found.hits.has(tree.data.id[at])).map((at) => ({ event: eventOf(tree.data, at), times: found.hits.get(tree.data.id[at]) ?? 0 }));
 }
 
 /** @param {any[]} warnings */

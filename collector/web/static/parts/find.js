@@ -6,13 +6,9 @@ import { plural, whole } from "../lib/format.js";
 import { useKeys } from "../lib/keys.js";
 import { choose } from "../lib/router.js";
 
-/** @typedef {{ event: string, times: number }[]} Stops events that have it, by time, and how often */
-
-/**
- * @param {{ text: string, asked: import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>, stops: Stops | null, at: number, go: (by: number) => void }} props
- * `stops`: those of the view, null while that is not known; `at`: which of them is chosen, from 0, or -1
- */
-export function Find({ text, asked, stops, at, go }) {
+/** @param {{ text: string, asked: import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>, way: import("../lib/found.js").Way }} props */
+export function Find({ text, asked, way }) {
+  const { go } = way;
   const box = useRef(/** @type {any} */ (null));
   const focus = () => {
     box.current?.focus();
@@ -45,16 +41,16 @@ export function Find({ text, asked, stops, at, go }) {
   };
   return html`
     <form class="find" role="search" aria-label="This run" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
-      <span class="dim" role="status">${text && says(asked, stops, at)}</span>
+      <span class="dim" role="status">${text && says(asked, way)}</span>
       <input ref=${box} type="search" aria-label="Find in this run" placeholder="Find in this run" value=${text} spellcheck="false" autocomplete="off"
         onInput=${(/** @type {any} */ input) => choose({ find: input.target.value || null }, { replace: true })} onKeyDown=${onKey} />
-      <button type="button" class="quiet" aria-label="Event before that has it" disabled=${!stops?.length} onClick=${() => go(-1)}>↑</button>
-      <button type="button" class="quiet" aria-label="Next event that has it" disabled=${!stops?.length} onClick=${() => go(1)}>↓</button>
+      <button type="button" class="quiet" aria-label="Event before that has it" disabled=${!way.stops?.length} onClick=${() => go(-1)}>↑</button>
+      <button type="button" class="quiet" aria-label="Next event that has it" disabled=${!way.stops?.length} onClick=${() => go(1)}>↓</button>
     </form>`;
 }
 
-/** @param {import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>} asked @param {Stops | null} stops @param {number} at */
-function says(asked, stops, at) {
+/** @param {import("../lib/use.js").Asked<import("../lib/found.js").Found | undefined>} asked @param {import("../lib/found.js").Way} way */
+function says(asked, { stops, at }) {
   if (asked.error) return asked.error.status === 403 ? "this key may not read content" : asked.error.message;
   const found = asked.data;
   if (!found || !stops) return "…";
