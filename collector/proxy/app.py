@@ -231,7 +231,8 @@ class Proxy:
         recorder = self._recorder
         if recorder is None:
             return None
-        return ResponseFrames(lambda: self._begin(scope, route, context), recorder.finish)
+        model = route.url.query.get("model", "")
+        return ResponseFrames(lambda: self._begin(scope, route, context), recorder.finish, model)
 
     def _response_headers(self, context: Context, tape: Tape | None) -> list[tuple[bytes, bytes]]:
         if tape is None or not self._settings.response_headers:

@@ -309,6 +309,63 @@ def test_each_response_over_a_websocket_is_a_call() -> None:
     assert (run_.run.counts.llm_calls, run_.run.usage.input, run_.run.usage.output) == (3, 42, 24)
 
 
+def test_a_realtime_session_is_told_call_by_call() -> None:
+    """What was added before, what the provider began by itself, and a model that only the address names."""
+
+    def response(id_: str, text: str) -> list[str]:
+        content = [{"type": "output_text", "text": text}]
+        output = [{"type": "message", "role": "assistant", "content": content}]
+        usage = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
+        done = {"id": id_, "status": "completed", "output": output, "usage": usage}
+        return [
+            json.dumps({"type": "response.created", "response": {"id": id_, "status": "in_progress"}}),
+            json.dumps({"type": "response.done", "response": done}),
+        ]
+
+    async def realtime(connection: ServerConnection) -> None:
+        await connection.send('{"type": "session.created"}')
+        async for message in connection:
+            kind = json.loads(message)["type"]
+            if kind == "response.create":
+                for event in response("resp_1", "It is sunny."):
+                    await connection.send(event)
+            if kind == "input_audio_buffer.append":
+                for event in response("resp_2", "You are welcome."):
+                    await connection.send(event)
+
+    async def run() -> Collected:
+        async with serve(realtime, "127.0.0.1", 0) as provider:
+            port = provider.sockets[0].getsockname()[1]
+            loop = asyncio.get_running_loop()
+            proxy = RunningProxy(upstreams={"openai": {"url": f"http://127.0.0.1:{port}"}})
+            await loop.run_in_executor(None, proxy.__enter__)
+            try:
+                uri = proxy.url.replace("http", "ws", 1) + "/openai/v1/realtime?model=gpt-realtime"
+                async with websockets.connect(uri) as client:
+                    content = [{"type": "input_text", "text": "How is the weather?"}]
+                    item = {"type": "message", "role": "user", "content": content}
+                    await client.send(json.dumps({"type": "conversation.item.create", "item": item}))
+                    for asking in (
+                        {"type": "response.create"},
+                        {"type": "input_audio_buffer.append", "audio": ""},
+                    ):
+                        await client.send(json.dumps(asking))
+                        while "response.done" not in str(await client.recv()):
+                            pass
+                await loop.run_in_executor(None, proxy.collected.wait, 2, "chat")
+                return proxy.collected
+            finally:
+                await loop.run_in_executor(None, proxy.__exit__)
+
+    asked, spoken = asyncio.run(run()).named("chat")
+    assert said(asked, "gen_ai.input.messages")[0]["parts"][0]["content"] == "How is the weather?"
+    assert said(spoken, "gen_ai.output.messages")[0]["parts"][0]["content"] == "You are welcome."
+    for span in (asked, spoken):
+        assert span.attributes["gen_ai.request.model"] == "gpt-realtime"
+        assert span.attributes["gen_ai.usage.input_tokens"] == 5
+        assert span.attributes["eddyline.proxy.outcome"] == "complete"
+
+
 @pytest.fixture(scope="module")
 def lonely() -> Iterator[RunningProxy]:
     with RunningProxy(upstreams={"openai": {"url": "http://127.0.0.1:9"}}) as proxy:
