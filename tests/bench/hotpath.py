@@ -95,7 +95,12 @@ class Hotpath:
         self._sink = ClickHouseSink(store)
         self._normalize = Normalizer().normalize
         self._redaction = Redaction(RedactionSettings(), BUILTIN)
-        self._deriver = Deriver(reader, max_events=100_000, watch=LoopWatch(Engine(), reader))
+        self._deriver = Deriver(
+            reader,
+            max_events=100_000,
+            watch=LoopWatch(Engine(), reader),
+            rows_tell=reader.rows_tell(reader.unsettled_runs()),
+        )
         self._received = Received()
         self._batches = 0
 

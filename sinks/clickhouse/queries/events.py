@@ -115,8 +115,10 @@ class EventQueries(Queries):
         is a mere end (`mappers.foreign`): of a busy process nothing has to be read back for its own calls."""
         ids = {call.response_id for call in calls if call.response_id}
         nameless = {call.instance for call in calls if call.instance and not call.response_id}
-        by_id = _one_scope((call.response_id, call) for call in calls)
-        by_process = _one_scope((call.instance, call) for call in calls)
+        scopes = {call.scope if _has_length(call) else None for call in calls}
+        only = [scope for scope in scopes if scope is not None] if len(scopes) == 1 else []
+        by_id = [] if only else _one_scope((call.response_id, call) for call in calls)
+        by_process = [] if only else _one_scope((call.instance, call) for call in calls)
         rows = self._store.query(
             f"""
             SELECT DISTINCT RunId FROM otel.run_events
@@ -129,7 +131,9 @@ class EventQueries(Queries):
                         ResponseId IN {{ids:Array(String)}}
                         AND
                         (
-                            Source = 'log' OR concat(ResponseId, ' ', Scope) NOT IN {{by_id:Array(String)}}
+                            Source = 'log'
+                            OR (Scope NOT IN {{only:Array(String)}}
+                                AND concat(ResponseId, ' ', Scope) NOT IN {{by_id:Array(String)}})
                             OR toUnixTimestamp64Nano(StartTime) IN {{begun:Array(Int64)}}
                         )
                     )
@@ -141,7 +145,9 @@ class EventQueries(Queries):
                         )
                         AND
                         (
-                            Source = 'log' OR concat(Instance, ' ', Scope) NOT IN {{by_process:Array(String)}}
+                            Source = 'log'
+                            OR (Scope NOT IN {{only:Array(String)}}
+                                AND concat(Instance, ' ', Scope) NOT IN {{by_process:Array(String)}})
                             OR StartTime = EndTime
                         )
                     )
@@ -155,6 +161,7 @@ class EventQueries(Queries):
                 "ids": sorted(ids),
                 "nameless": sorted(nameless),
                 "sessions": sorted({call.session_id for call in calls if call.session_id}),
+                "only": only,
                 "by_id": by_id,
                 "by_process": by_process,
                 "begun": sorted({call.start_ns for call in calls}),
@@ -216,8 +223,13 @@ def _one_scope(calls: Iterable[tuple[str, Event]]) -> list[str]:
         if shared:
             known = scopes.setdefault(shared, set())
             known.add(call.scope)
-            if call.source == "log" or call.start_ns == call.end_ns:
+            if not _has_length(call):
                 known.add(None)  # looks for what its own instrumentation told, too
     return sorted(
         f"{shared} {scope}" for shared, known in scopes.items() if len(known) == 1 for scope in known
     )
+
+
+def _has_length(call: Event) -> bool:
+    """It is a span, and no mere end of another."""
+    return call.source != "log" and call.start_ns != call.end_ns
