@@ -13,7 +13,23 @@ from mappers.cost import Prices
 from mappers.filling import FROM_LOG_TWINS, FROM_TWINS, Price, fill, fill_cost, fill_from_records, take_out
 from mappers.foreign import Foreign, counted_elsewhere, tries_elsewhere
 from mappers.handoff import target_in_name
-from mappers.model import SESSION_END, Counts, Event, Kind, Run, RunStatus, Status, Usage
+from mappers.model import (
+    AGENT,
+    EMBEDDING,
+    ERROR,
+    HANDOFF,
+    LLM,
+    OK,
+    OTHER,
+    SESSION_END,
+    TOOL,
+    Counts,
+    Event,
+    Run,
+    RunStatus,
+    Status,
+    Usage,
+)
 from mappers.transfers import UNSEEN, settle_transfers
 from mappers.tree import MODEL_KINDS, Tree, agent_name, agents_above
 from mappers.twins import find_twins
@@ -140,23 +156,23 @@ def _settle_handoffs(tree: Tree) -> None:
     """From whom: the agent the span names, the agent around it, else the one before it. To whom: the agent
     that the span names, else the next other one."""
     settle_transfers(tree)
-    if not any(event.kind == Kind.HANDOFF for event in tree.events):
+    if not any(event.kind == HANDOFF for event in tree.events):
         return
     above = agents_above(tree)
     previous = ""
     for event in tree.events:
-        if event.kind == Kind.AGENT:
+        if event.kind == AGENT:
             previous = agent_name(event)
-        elif event.kind == Kind.LLM and event.agent:
+        elif event.kind == LLM and event.agent:
             previous = event.agent
-        elif event.kind == Kind.HANDOFF:
+        elif event.kind == HANDOFF:
             event.handoff_from = event.agent or above[event.span_id] or previous
     following = after_that = ""
     for event in reversed(tree.events):
-        if event.kind == Kind.AGENT:
+        if event.kind == AGENT:
             if agent_name(event) != following:
                 following, after_that = agent_name(event), following
-        elif event.kind == Kind.HANDOFF and not event.handoff_to:
+        elif event.kind == HANDOFF and not event.handoff_to:
             guess = following if following != event.handoff_from else after_that
             if guess:
                 event.handoff_told = event.handoff_source
@@ -192,7 +208,7 @@ def _identify(tree: Tree) -> Run:
         setup_only=_sets_up_only(tree.events),
     )
     if root is not None and root.status != Status.RUNNING:
-        failed = root.status == Status.ERROR
+        failed = root.status == ERROR
         run.status = RunStatus.FAILED if failed else RunStatus.COMPLETED
         run.error_type, run.error_message = root.error_type, root.error_message
     if all(event.source == "log" for event in tree.events):
@@ -205,30 +221,30 @@ def _tell_session(run: Run, tree: Tree) -> None:
     the last thing was an answer that asks for nothing more; a prompt or a tool's result await one."""
     last = max(tree.events, key=lambda event: (event.end_ns, event.start_ns, event.span_id))
     run.name = tree.events[0].convention or run.name
-    run.input = _first(event.input for event in tree.events if event.kind == Kind.OTHER)
+    run.input = _first(event.input for event in tree.events if event.kind == OTHER)
     if last.operation == SESSION_END:
         run.has_root, run.status = True, RunStatus.COMPLETED
-    elif last.kind == Kind.LLM and not {"tool_use", "tool_calls"} & set(last.finish_reasons):
-        failed = last.status == Status.ERROR
+    elif last.kind == LLM and not {"tool_use", "tool_calls"} & set(last.finish_reasons):
+        failed = last.status == ERROR
         run.has_root, run.status = True, RunStatus.FAILED if failed else RunStatus.COMPLETED
         run.error_type, run.error_message = last.error_type, last.error_message
 
 
 def _sets_up_only(events: Iterable[Event]) -> bool:
     kinds = {event.kind for event in events if not event.is_setup}
-    return kinds <= {Kind.OTHER} and any(event.is_setup for event in events)
+    return kinds <= {OTHER} and any(event.is_setup for event in events)
 
 
 def _sum_calls(run: Run, calls: Sequence[Call]) -> None:
     """Tokens and money of leaf calls only: sums that agents and workflows report would count them again."""
-    llm = [call for call in calls if call.event.kind == Kind.LLM]
+    llm = [call for call in calls if call.event.kind == LLM]
     run.usage = Usage(
         input=_sum(call.event.input_tokens for call in llm),
         output=_sum(call.event.output_tokens for call in llm),
         cache_read=_sum(call.event.cache_read_tokens for call in llm),
         cache_write=_sum(call.event.cache_write_tokens for call in llm),
         reasoning=_sum(call.event.reasoning_tokens for call in llm),
-        embedding=_sum(call.event.input_tokens for call in calls if call.event.kind == Kind.EMBEDDING),
+        embedding=_sum(call.event.input_tokens for call in calls if call.event.kind == EMBEDDING),
     )
     run.cost_usd = _sum(call.event.cost_usd for call in calls)
     sources = {call.event.cost_source for call in calls if call.event.cost_usd is not None}
@@ -240,12 +256,12 @@ def _count(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
     counts = Counts(spans=len(spans), events=len(tree.events) + sum(map(len, tree.parts.values())))
     counted = [event for event in tree.events if not event.duplicate_of]
     kinds = Counter([event.kind for event in counted])
-    failed = Counter([event.kind for event in counted if event.status == Status.ERROR])
+    failed = Counter([event.kind for event in counted if event.status == ERROR])
     counts.errors = failed.total()
-    counts.llm_calls, counts.llm_errors = kinds[Kind.LLM], failed[Kind.LLM]
-    counts.embeddings = kinds[Kind.EMBEDDING]
-    counts.tool_calls, counts.tool_errors = kinds[Kind.TOOL], failed[Kind.TOOL]
-    counts.handoffs = kinds[Kind.HANDOFF] + sum([event.handoff_source in UNSEEN for event in counted])
+    counts.llm_calls, counts.llm_errors = kinds[LLM], failed[LLM]
+    counts.embeddings = kinds[EMBEDDING]
+    counts.tool_calls, counts.tool_errors = kinds[TOOL], failed[TOOL]
+    counts.handoffs = kinds[HANDOFF] + sum([event.handoff_source in UNSEEN for event in counted])
     counts.unpriced_calls = sum(_has_unknown_cost(call) for call in calls)
     counts.retries = sum(call.attempts - 1 for call in calls) + len(repeated(calls))
     run.counts = counts
@@ -254,17 +270,17 @@ def _count(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
 def _has_unknown_cost(call: Call) -> bool:
     """A failed call that nobody counted tokens of is taken as not charged."""
     event = call.event
-    return event.cost_usd is None and (event.status == Status.OK or event.input_tokens is not None)
+    return event.cost_usd is None and (event.status == OK or event.input_tokens is not None)
 
 
 def _collect(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
     """Who and what took part, each once, in order of appearance."""
     counted = [event for event in tree.events if not event.duplicate_of]
-    run.agents = _distinct(agent_name(event) for event in counted if event.kind == Kind.AGENT)
+    run.agents = _distinct(agent_name(event) for event in counted if event.kind == AGENT)
     run.models = _distinct(
-        call.event.response_model or call.event.request_model for call in calls if call.event.kind == Kind.LLM
+        call.event.response_model or call.event.request_model for call in calls if call.event.kind == LLM
     )
-    run.tools = _distinct(event.tool for event in counted if event.kind == Kind.TOOL)
+    run.tools = _distinct(event.tool for event in counted if event.kind == TOOL)
     run.services = _distinct(event.service for event in tree.events)
     run.conventions = _distinct(event.convention for event in tree.events)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mappers.messages.document import remembered
-from mappers.model import Event, Kind, Status
+from mappers.model import ERROR, OK, OTHER, Event
 from mappers.tree import MODEL_KINDS, Tree
 
 _HTTP_CLIENTS = re.compile(
@@ -40,9 +40,9 @@ class Call:
             for twin in self.twins:
                 beside[twin.parent_span_id].append(twin)
             for group in beside.values():
-                if sum(twin.status == Status.OK for twin in group) <= 1:
+                if sum(twin.status == OK for twin in group) <= 1:
                     most = max(most, len(group))
-        if len(self.requests) > 1 and sum(sent.status == Status.OK for sent in self.requests) <= 1:
+        if len(self.requests) > 1 and sum(sent.status == OK for sent in self.requests) <= 1:
             most = max(most, len(self.requests))
         return most
 
@@ -54,7 +54,7 @@ def calls_of(tree: Tree) -> list[Call]:
     for event in tree.events:
         if event.duplicate_of:
             twins[event.duplicate_of].append(event)
-        elif event.kind == Kind.OTHER and _is_http_client(event.scope):
+        elif event.kind == OTHER and _is_http_client(event.scope):
             above = tree.parent(event)
             if above is not None and above.kind in MODEL_KINDS:
                 requests[above.duplicate_of or above.span_id].append(event)
@@ -81,7 +81,7 @@ def repeated(calls: Sequence[Call]) -> set[str]:
         before = failed.pop(place, None)
         if before is not None and repeats(event, before):
             found.add(event.span_id)
-        if event.status == Status.ERROR:
+        if event.status == ERROR:
             failed[place] = event
     return found
 

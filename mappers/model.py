@@ -52,6 +52,12 @@ class Status(StrEnum):
     RUNNING = "running"
 
 
+LLM, EMBEDDING, RETRIEVER = Kind.LLM, Kind.EMBEDDING, Kind.RETRIEVER
+TOOL, AGENT, HANDOFF, OTHER = Kind.TOOL, Kind.AGENT, Kind.HANDOFF, Kind.OTHER
+OK, ERROR = Status.OK, Status.ERROR
+"""For what is asked of every event: on Python 3.11 to look a member up on its class takes five times as long."""
+
+
 class RunStatus(StrEnum):
     """How a run stands. `INCOMPLETE`: no root, and nothing has been heard of it for a while."""
 

@@ -21,7 +21,22 @@ from mappers.messages import first_text, last_text
 from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import compact, hash64, written
 from mappers.messages.requests import requests_of, tool_requests
-from mappers.model import AttributeValue, Event, Kind, Resource, Scope, Span, Status, StatusCode, ToolRequest
+from mappers.model import (
+    ERROR,
+    HANDOFF,
+    LLM,
+    RETRIEVER,
+    TOOL,
+    AttributeValue,
+    Event,
+    Kind,
+    Resource,
+    Scope,
+    Span,
+    Status,
+    StatusCode,
+    ToolRequest,
+)
 from mappers.outcome import BROKEN_OFF, MAX_MESSAGE, TELLING, settle_outcome
 from mappers.usage import make_inclusive
 
@@ -39,8 +54,6 @@ MAX_ATTEMPTS = 1_000
 _MODEL_CALLS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER})
 _HASHED = _MODEL_CALLS | {Kind.RETRIEVER}
 _REDACTED = b"__REDACTED__"
-_LLM, _RETRIEVER, _TOOL, _HANDOFF = Kind.LLM, Kind.RETRIEVER, Kind.TOOL, Kind.HANDOFF
-"""Bound once: on Python 3.11 to look a member up on its class takes five times as long as a name of the module."""
 
 
 class Normalizer:
@@ -71,7 +84,7 @@ class Normalizer:
         """Why `normalize` reads a span as it does."""
         told = explain(self._registry, span)
         if self.normalize(span).kind != told.kind:
-            told.corrected(_HANDOFF, "the name of its tool hands over to another agent")
+            told.corrected(HANDOFF, "the name of its tool hands over to another agent")
         return told
 
     @property
@@ -94,7 +107,7 @@ class Normalizer:
         event.source = span.source
         event.mapper_version = MAPPER_VERSION
         if span.status_code == StatusCode.ERROR:
-            event.status = Status.ERROR
+            event.status = ERROR
             event.error_message = span.status_message[:MAX_MESSAGE]
         elif not span.end_ns:
             event.status = Status.RUNNING
@@ -116,7 +129,7 @@ class Normalizer:
         layout = self._registry.scope_plans(span.scope).layout(span)
         kind = layout.plan.traits(span).kind
         values = layout.plan.fields[kind].read(span, layout.families)
-        if kind in (_TOOL, _HANDOFF):
+        if kind in (TOOL, HANDOFF):
             return values.get("arguments"), values.get("result")
         sides = (_told(values, "input_messages", "input"), _told(values, "output_messages", "output"))
         read, wrote = (content if messages is None else messages.value() for messages, content in sides)
@@ -143,7 +156,7 @@ class Normalizer:
         event.kind = traits.kind
         event.is_setup = traits.setup
         if (
-            event.status == Status.ERROR
+            event.status == ERROR
             or span.events
             or not values.keys().isdisjoint(TELLING)
             or values.get("finish_reasons") == BROKEN_OFF
@@ -153,7 +166,7 @@ class Normalizer:
             _tell_model_call(event, values, traits)
             if event.cost_usd is None:
                 self._price(event)
-        if traits.kind is _TOOL or traits.kind is _HANDOFF:
+        if traits.kind is TOOL or traits.kind is HANDOFF:
             _tell_tool_call(event, values, traits)
         else:
             _tell_content(event, values, self.loops)
@@ -205,7 +218,7 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
     event.response_id = values.get("response_id", "")
     event.service_tier = values.get("service_tier", "")
     event.finish_reasons = values.get("finish_reasons", ())
-    if event.kind == _LLM:
+    if event.kind == LLM:
         event.tool_requests = _tool_requests(values)
         event.prompt_name = values.get("prompt_name", "")
         event.prompt_version = values.get("prompt_version", "")
@@ -258,9 +271,9 @@ def _tell_tool_call(event: Event, values: dict[str, Any], traits: Traits) -> Non
         if event.result_hash:
             event.signs = signs_of(event.tool, event.output)
     target = target_in_name(event.tool)
-    if target is None and traits.kind is _TOOL:
+    if target is None and traits.kind is TOOL:
         return
-    event.kind = _HANDOFF
+    event.kind = HANDOFF
     event.handoff_source = "tool_span" if traits.was_tool else "handoff_span"
     event.handoff_to = target or values.get("handoff_to") or target_in_arguments(arguments)
     if event.handoff_to == "unknown":
@@ -285,7 +298,7 @@ def _tell_content(event: Event, values: dict[str, Any], loops: Engine) -> None:
 
     Messages are opened for model calls and roots only: the spans between them repeat what these hold.
     """
-    opened = event.kind == _LLM or event.is_root
+    opened = event.kind == LLM or event.is_root
     hashed = event.kind in _HASHED
     messages, content = _told(values, "input_messages", "input")
     if messages is not None or content is not None:
@@ -293,7 +306,7 @@ def _tell_content(event: Event, values: dict[str, Any], loops: Engine) -> None:
         event.input_bytes = len(whole)
         if hashed and whole != _REDACTED:
             event.args_hash = hash64(whole)
-        if event.kind == _LLM and (event.is_root or event.source == "log") and may_repeat(whole):
+        if event.kind == LLM and (event.is_root or event.source == "log") and may_repeat(whole):
             event.history = history.look(content if messages is None else messages.value(), loops)
         shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
         event.input = (shown or written(content))[:PREVIEW]
@@ -307,7 +320,7 @@ def _tell_content(event: Event, values: dict[str, Any], loops: Engine) -> None:
             # Of what is shown, since the whole carries ids and times that never repeat.
             event.result_hash = hash64(shown.encode(errors="replace"))
         event.output = shown[:PREVIEW]
-        if event.kind == _RETRIEVER and event.result_hash:
+        if event.kind == RETRIEVER and event.result_hash:
             event.signs = signs_of(event.name, event.output)
 
 

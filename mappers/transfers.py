@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from mappers.handoff import target_in_name
-from mappers.model import Event, Kind
+from mappers.model import AGENT, HANDOFF, LLM, OTHER, Event
 from mappers.tree import Tree, agent_name, agents_above
 
 REQUESTED = "llm_tool_request"
@@ -34,20 +34,20 @@ def settle_transfers(tree: Tree) -> None:
     for event in tree.events:
         if event.handoff_source in UNSEEN:
             event.handoff_from = event.handoff_to = event.handoff_source = ""
-        told |= event.kind == Kind.HANDOFF
+        told |= event.kind == HANDOFF
         if (event.tool_requests or event.operation == "goto") and (targets := _targets(event)):
             asking[event.span_id] = targets
     if told or not asking:
         return
     starts: dict[str, list[int]] = defaultdict(list)
-    agents = [event for event in tree.events if event.kind == Kind.AGENT]
+    agents = [event for event in tree.events if event.kind == AGENT]
     for event in agents:
         starts[_folded(agent_name(event))].append(event.start_ns)
     above = agents_above(tree)
     previous = ""
     seen: set[tuple[str, str, int]] = set()
     for event in tree.events:
-        if event.kind == Kind.AGENT:
+        if event.kind == AGENT:
             previous = agent_name(event)
         for target, source in asking.get(event.span_id, ()):
             giver = event.agent or above[event.span_id] or previous
@@ -70,10 +70,10 @@ def _next_agent(agents: Sequence[Event], asking: Event, giver: str) -> str:
 
 
 def _targets(event: Event) -> list[tuple[str, str]]:
-    if event.kind == Kind.LLM and not event.duplicate_of:
+    if event.kind == LLM and not event.duplicate_of:
         named = (target_in_name(request.name) for request in event.tool_requests)
         return [(target, REQUESTED) for target in named if target is not None]
-    if event.kind == Kind.OTHER and event.operation == "goto" and (match := _GOTO.match(event.name)):
+    if event.kind == OTHER and event.operation == "goto" and (match := _GOTO.match(event.name)):
         return [(match[1], EDGE)]
     return []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from mappers.model import Event, Kind
+from mappers.model import AGENT, Event, Kind
 
 T = TypeVar("T")
 
@@ -74,4 +74,4 @@ def agent_name(event: Event) -> str:
 
 def agents_above(tree: Tree) -> dict[str, str]:
     """Name of the nearest AGENT above each span, by span id; "" if there is none."""
-    return tree.inherit("", lambda parent, above: agent_name(parent) if parent.kind == Kind.AGENT else above)
+    return tree.inherit("", lambda parent, above: agent_name(parent) if parent.kind == AGENT else above)

@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from itertools import islice
 
-from mappers.model import PROXY_SCOPE, Event, Kind, Status
+from mappers.model import ERROR, LLM, OK, OTHER, PROXY_SCOPE, Event
 from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
 
 BARE_RECORD_NS = 100_000_000
@@ -51,7 +51,7 @@ def _counted(span_id: str, twins: Mapping[str, str]) -> str:
 def _call_below(parent: Event, call: Event | None) -> Event | None:
     """The outermost span of the call that whatever is below `parent` may belong to. Only plumbing (OTHER) may
     stand between two spans of one call: anything else makes what is below it another call."""
-    if parent.kind == Kind.OTHER:
+    if parent.kind == OTHER:
         return call
     if parent.kind not in MODEL_KINDS and parent.kind not in TOOL_KINDS:
         return None
@@ -124,11 +124,11 @@ def _add_inferred_tools(tree: Tree, twins: dict[str, str]) -> None:
 def _add_bare_records(tree: Tree, twins: dict[str, str]) -> None:
     """An agent may log that an answer is complete twice, once without what was used: that record yields to the
     nearest one that has it."""
-    answers = [e for e in tree.events if e.source == "log" and e.kind == Kind.LLM and e.span_id not in twins]
-    bare = [e for e in answers if e.status == Status.OK and not e.usage_source and e.input_bytes is None]
+    answers = [e for e in tree.events if e.source == "log" and e.kind == LLM and e.span_id not in twins]
+    bare = [e for e in answers if e.status == OK and not e.usage_source and e.input_bytes is None]
     if not bare or len(bare) == len(answers):
         return
-    told = sorted((e for e in answers if e.usage_source and e.status == Status.OK), key=_end)
+    told = sorted((e for e in answers if e.usage_source and e.status == OK), key=_end)
     for event in bare:
         place = bisect_left(told, event.end_ns, key=_end)
         near = min(
@@ -191,4 +191,4 @@ def _knowledge(event: Event) -> tuple[bool, int, int]:
     """Estimates come without details; where both have none, they are the smaller ones."""
     details = (event.cache_read_tokens, event.cache_write_tokens, event.reasoning_tokens)
     known = sum(count is not None for count in details)
-    return event.status != Status.ERROR, known, (event.input_tokens or 0) + (event.output_tokens or 0)
+    return event.status != ERROR, known, (event.input_tokens or 0) + (event.output_tokens or 0)
