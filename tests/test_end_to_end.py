@@ -121,24 +121,60 @@ def what_is_true(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=list(TRANSPORTS))
-def sent(request: pytest.FixtureRequest, server: Server) -> dict[str, list[dict[str, Any]]]:
-    """Runs of all judged scenarios, sent by one transport."""
-    transport: str = request.param
-    salt = 1 + list(TRANSPORTS).index(transport)
-    for scenario in SCENARIOS:
-        for file in scenario.traces:
-            TRANSPORTS[transport](server, renamed(file.read_bytes(), salt), f"{transport}.{scenario.project}")
+Runs = dict[str, list[dict[str, Any]]]
+"""By project."""
+
+
+def salt_of(transport: str) -> int:
+    return 1 + list(TRANSPORTS).index(transport)
+
+
+@pytest.fixture(scope="module")
+def sent(server: Server) -> dict[str, Runs]:
+    """Runs of all judged scenarios by the transport that they were sent by."""
+    for transport, send in TRANSPORTS.items():
+        for scenario in SCENARIOS:
+            for file in scenario.traces:
+                body = renamed(file.read_bytes(), salt_of(transport))
+                send(server, body, f"{transport}.{scenario.project}")
     server.settled()
-    runs = runs_of_all(server, f"{transport}.")
-    return {project.removeprefix(f"{transport}."): found for project, found in runs.items()}
+    return {transport: runs_of_all(server, f"{transport}.") for transport in TRANSPORTS}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_captured_scenario_reads_as_what_happened(
-    sent: dict[str, list[dict[str, Any]]], scenario: Scenario, server: Server
+    sent: dict[str, Runs], scenario: Scenario, server: Server
 ) -> None:
-    assert what_the_api_says(server, sent[scenario.project]) == what_is_true(scenario)
+    runs = sent["http-protobuf"][f"http-protobuf.{scenario.project}"]
+    assert what_the_api_says(server, runs) == what_is_true(scenario)
+
+
+@pytest.mark.parametrize("transport", [name for name in TRANSPORTS if name != "http-protobuf"])
+def test_the_runs_are_the_same_by_every_transport(
+    sent: dict[str, Runs], transport: str, server: Server
+) -> None:
+    def told(transport: str) -> dict[str, dict[str, Any]]:
+        """All of each run but its own names, and warnings: of a session they are carried by its latest run."""
+        own = {"run_id", "project", "duplicate_of", "counts", "health"}
+        return {
+            f"{int(run['run_id'][:2], 16) ^ salt_of(transport):02x}{run['run_id'][2:]}": {
+                **{name: value for name, value in run.items() if name not in own},
+                **{name: count for name, count in run["counts"].items() if name != "warnings"},
+                "scenario": project.removeprefix(f"{transport}."),
+                "duplicate": run["duplicate_of"] is not None,
+            }
+            for project, runs in sent[transport].items()
+            for run in runs
+        }
+
+    expected, found = told("http-protobuf"), told(transport)
+    assert found.keys() == expected.keys()
+    for run_id, run in found.items():
+        assert run == expected[run_id]
+    for scenario in SCENARIOS:
+        if scenario.name.endswith("/handoff"):
+            runs = sent[transport][f"{transport}.{scenario.project}"]
+            assert what_the_api_says(server, runs) == what_is_true(scenario)
 
 
 CAPTURED_JSON = [
@@ -148,7 +184,7 @@ CAPTURED_JSON = [
 
 
 @pytest.fixture(scope="module")
-def captured_json(server: Server) -> dict[str, list[dict[str, Any]]]:
+def captured_json(server: Server) -> Runs:
     for scenario in CAPTURED_JSON:
         for file in scenario.traces:
             headers = {"Content-Type": "application/json", "X-Loop-Project": f"json.{scenario.project}"}
@@ -162,7 +198,7 @@ def captured_json(server: Server) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize("scenario", CAPTURED_JSON, ids=str)
 def test_json_as_javascript_sent_it_reads_as_what_happened(
-    captured_json: dict[str, list[dict[str, Any]]], scenario: Scenario, server: Server
+    captured_json: Runs, scenario: Scenario, server: Server
 ) -> None:
     assert what_the_api_says(server, captured_json[f"json.{scenario.project}"]) == what_is_true(scenario)
 

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from collector.cli import main
 from collector.config import DOORS, Settings, load
 from collector.documents import ConfigError
 from collector.exposure import endpoints_of
@@ -228,30 +227,25 @@ def test_a_variable_that_is_no_setting_is_named(monkeypatch: pytest.MonkeyPatch)
 # --------------------------------------------------------------------------- commands
 
 
-def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "collector.cli", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | environ,
-    )
+def command(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(main, arguments, env=environ)
 
 
 def test_validate_says_what_is_wrong_and_exits_78(tmp_path: Path, server: Server) -> None:
     data = ("--data-dir", str(tmp_path / "data"))
     free = [f"--set={'.'.join(path)}=0" for path in DOORS.values()]
-    assert command("validate", *data, *free).returncode == 0
+    assert command("validate", *data, *free).exit_code == 0
     wrong = command("validate", *data, "--set", "journal.ack=maybe")
-    assert (wrong.returncode, "eddyline: journal.ack: " in wrong.stderr) == (78, True)
+    assert (wrong.exit_code, "eddyline: journal.ack: " in wrong.stderr) == (78, True)
     taken = server.endpoints["api"].removeprefix("http://")
     sets = [*free, f"--set=api.endpoint={taken}", "--set=receivers.otlp.protocols.http.endpoint=0.0.0.0:0"]
     sets.append("--set=receivers.otlp.protocols.http.tls={cert_file: /no/cert, key_file: /no/key}")
     found = command("validate", *data, *sets)
-    assert found.returncode == 78
+    assert found.exit_code == 78
     assert f"eddyline: api.endpoint: {taken}: Address already in use" in found.stderr
     assert "eddyline: receivers.otlp.protocols.http.tls: /no/cert: No such file" in found.stderr
     assert "eddyline: auth: http on 0.0.0.0:0 would be open to other machines" in found.stderr
-    assert command("validate", *data, *sets, "--no-environment").returncode == 0
+    assert command("validate", *data, *sets, "--no-environment").exit_code == 0
 
 
 def test_print_config_shows_what_holds_without_secrets(tmp_path: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +13,12 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from click.testing import CliRunner, Result
 from google.rpc.status_pb2 import Status
 
 from collector.api.app import routes_of
 from collector.api.base import Api
+from collector.cli import main
 from collector.config import GivenKey, load, redacted
 from collector.demo import captured
 from collector.documents import ConfigError
@@ -30,12 +30,8 @@ from tests.sending import TRACES
 from tests.server import TOKEN, Server
 
 
-def command(data_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "collector.cli", "token", *arguments, "--data-dir", str(data_dir)],
-        capture_output=True,
-        text=True,
-    )
+def command(data_dir: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["token", *arguments, "--data-dir", str(data_dir)])
 
 
 class Guarded:
@@ -447,7 +443,7 @@ def test_who_guesses_too_often_waits() -> None:
 
 def test_keys_from_the_command_line(tmp_path: Path) -> None:
     made = command(tmp_path, "create", "laptop", "--scope", "ingest", "--scope", "read", "--project", "shop")
-    assert made.returncode == 0
+    assert made.exit_code == 0
     secret = made.stdout.strip()
     key = Keys(keys_file(tmp_path)).find(secret)
     assert key is not None
@@ -455,8 +451,8 @@ def test_keys_from_the_command_line(tmp_path: Path) -> None:
     listed = command(tmp_path, "ls").stdout
     assert "laptop" in listed
     assert secret not in listed
-    assert command(tmp_path, "revoke", key.id).returncode == 0
-    assert command(tmp_path, "revoke", key.id).returncode == 1
+    assert command(tmp_path, "revoke", key.id).exit_code == 0
+    assert command(tmp_path, "revoke", key.id).exit_code == 1
     assert json.loads(keys_file(tmp_path).read_text())["keys"] == []
 
 
