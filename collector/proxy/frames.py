@@ -90,8 +90,10 @@ def _request(asked: str, items: list[str], model: str) -> bytes:
         return whole
     try:
         document = orjson.loads(whole)
-        added = [orjson.loads(item.encode(errors="replace")).get("item") for item in items]
-    except (orjson.JSONDecodeError, AttributeError):
+        added = [orjson.loads(item.encode(errors="replace"))["item"] for item in items]
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return whole
+    if not isinstance(document, dict):
         return whole
     response = document["response"] if isinstance(document.get("response"), dict) else document
     if not isinstance(response.get("input"), (list, str)):  # one that is given stands for the conversation

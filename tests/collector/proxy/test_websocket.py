@@ -17,8 +17,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.utils import accept_key
 
+from collector.proxy.frames import ResponseFrames
+from collector.proxy.tape import Ending, Tape
 from tests.collector.proxy.collected import Collected, said
 from tests.collector.proxy.running import RunningProxy
+from tests.collector.proxy.tapes import tape
 from tests.provider import responses_stream
 
 
@@ -364,6 +367,19 @@ def test_a_realtime_session_is_told_call_by_call() -> None:
         assert span.attributes["gen_ai.request.model"] == "gpt-realtime"
         assert span.attributes["gen_ai.usage.input_tokens"] == 5
         assert span.attributes["eddyline.proxy.outcome"] == "complete"
+
+
+@pytest.mark.parametrize(
+    "added", ['[{"type": "conversation.item.create"}]', '{"type": "conversation.item.create"}']
+)
+@pytest.mark.parametrize("asked", ['[{"type": "response.create"}]', '{"type": "response.create"'])
+def test_frames_that_are_no_requests_are_noted_as_they_are(asked: str, added: str) -> None:
+    noted: list[Tape] = []
+    frames = ResponseFrames(lambda: tape("/v1/realtime", {}, []), noted.append, "m")
+    frames.sent(added)
+    frames.sent(asked)
+    frames.closed(Ending.CLIENT)
+    assert [one.request[-1] for one in noted] == [asked.encode()]
 
 
 @pytest.fixture(scope="module")
