@@ -35,29 +35,23 @@ class EventQueries(Queries):
         """The run's events by time; without `content`, as `events_of` gives them."""
         rows = self._store.query(
             f"""
-            SELECT {selection(EVENTS) if content else _SLIM} FROM
-            (
-                SELECT * FROM otel.run_events
-                WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {within("StartTime")}
-                ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
-            )
-            ORDER BY StartTime, SpanId, Seq
+            SELECT {selection(EVENTS) if content else _SLIM} FROM otel.run_events
+            WHERE Tenant = {{tenant:String}} AND RunId = {{run:String}} AND {within("StartTime")}
+            ORDER BY IngestedAt DESC LIMIT 1 BY SpanId, Seq
             """,
             {"tenant": run.tenant, "run": run.run_id, **hours(run)},
         )
-        return [read_event(row) for row in rows]
+        # A second level of the query, to sort them there, takes the engine 5 ms to plan.
+        return sorted(map(read_event, rows), key=lambda event: (event.start_ns, event.span_id, event.seq))
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> dict[str, list[Event]]:
         """Events of several runs by run id, without content but for roots, log records, and what
         these filled; runs without events are absent."""
         rows = self._store.query(
             f"""
-            SELECT {_SLIM} FROM
-            (
-                SELECT * FROM otel.run_events
-                WHERE Tenant = {{tenant:String}} AND RunId IN {{runs:Array(String)}}
-                ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq
-            )
+            SELECT {_SLIM} FROM otel.run_events
+            WHERE Tenant = {{tenant:String}} AND RunId IN {{runs:Array(String)}}
+            ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq
             """,
             {"tenant": tenant, "runs": list(run_ids)},
         )
