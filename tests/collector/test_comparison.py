@@ -44,7 +44,7 @@ def twins(runs: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def test_a_run_is_like_itself(server: Server, runs: list[dict[str, Any]]) -> None:
-    for run in runs:
+    for run in runs[::3]:
         found = server.get("/compare", a=run["run_id"], b=run["run_id"])
         assert found["a"] == found["b"] == run
         assert (

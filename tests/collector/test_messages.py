@@ -14,7 +14,8 @@ from tests.server import Server
 PROJECT = "messages"
 SCENARIOS = (
     "openinference/openai-agents/",
-    "openinference/langchain/",
+    "openinference/langchain/handoff",
+    "openinference/langchain/tools",
     "gen_ai/pydantic-ai-v5/",
     "gen_ai/openai-v2-events/",
     "gen_ai/genai-openai-event/",
