@@ -91,6 +91,7 @@ def test_T22_memory_and_open_files_stay_as_they_are(data_dir: Path) -> None:
     agents.join()
     made = [int(exporter.communicate()[0]) for exporter in exporters]
     status = server.settled(60)
+    assert server.stop() == 0
     third = len(memory) // 3
     early, late = median(memory[third : 2 * third]), median(memory[2 * third :])
     print(
@@ -105,4 +106,3 @@ def test_T22_memory_and_open_files_stay_as_they_are(data_dir: Path) -> None:
     assert max(memory) <= MOST
     assert late - early <= max(SLOPE * HOURS / 3, UNSTEADY * early)
     assert median(files[2 * third :]) <= median(files[third : 2 * third]) + 5
-    assert server.stop() == 0
