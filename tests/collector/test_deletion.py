@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,14 @@ def in_the_store(data_dir: Path, *texts: str) -> list[set[str]]:
     document = json.loads(looked.stdout)
     assert document["old"] == []
     return [{table for table, count in document["found"][text].items() if count} for text in texts]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A collector of these tests' own: a deletion looks through all that others stored, and waits for it."""
+    running = Server(tmp_path_factory.mktemp("deletion") / "data").start()
+    yield running
+    assert running.stop() == 0
 
 
 def files_with(data_dir: Path, *texts: bytes) -> list[Path]:

@@ -122,11 +122,12 @@ def test_a_prompt_is_held_against_the_call_before_of_its_agent(
     for run in runs:
         path = f"/runs/{run['run_id']}"
         calls: dict[str, str] = {}
-        for one in conversation(server, run, view="full"):
+        whole = conversation(server, run, view="full")
+        for one in whole:
             calls.setdefault(one["event_id"].rpartition(".")[0], one["agent"])
         for node in calls:
             prompt = server.get(f"{path}/prompts/{node}")
-            full = [one for one in conversation(server, run, view="full") if one["event_id"].startswith(node)]
+            full = [one for one in whole if one["event_id"].startswith(node)]
             shown = [one for one in prompt["data"] if one["change"] != "removed"]
             assert [one["parts"] for one in shown] == [one["parts"] for one in full]
             meta = prompt["meta"]
