@@ -16,6 +16,11 @@ LONGEST_PATTERN = 4
 """Siblings that may repeat together: a model call, a tool call, a model call, … is a pattern of two."""
 
 
+def node_id(span_id: str, seq: int) -> str:
+    """How the tree names an event; unique within its run."""
+    return f"{span_id}.{seq}" if seq else span_id
+
+
 class Node(NamedTuple):
     """What an outline knows of an event. Times in ns, `end_ns` only counts if it is not running."""
 
@@ -45,7 +50,7 @@ class Node(NamedTuple):
     @property
     def id(self) -> str:
         """Unique within the run."""
-        return f"{self.span_id}.{self.seq}" if self.seq else self.span_id
+        return node_id(self.span_id, self.seq)
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from mappers.conversation import conversation
 from mappers.messages import Part
 from mappers.messages.document import parse, written
 from mappers.model import Event, Kind, Run
+from mappers.outline import node_id
 from mappers.tree import TOOL_KINDS
 from sinks.clickhouse.queries.finding import Found
 
@@ -133,7 +134,7 @@ class FindingRoutes(Routes):
             key = event.span_id, event.seq
             error = _times(pattern, (event.error_type, event.error_message))
             found = Found(
-                f"{event.span_id}.{event.seq}" if event.seq else event.span_id,
+                node_id(event.span_id, event.seq),
                 counts[*key, "input"],
                 counts[*key, "output"],
                 error,

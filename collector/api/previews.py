@@ -15,6 +15,7 @@ from collector.api.parameters import Parameter
 from collector.api.problems import invalid
 from collector.keys import Scope
 from mappers.model import Event
+from mappers.outline import node_id
 
 MOST_PREVIEWS = 200
 IDS = Parameter("ids", f"ids of nodes, as the run's tree has them; {MOST_PREVIEWS} at most", many=True)
@@ -68,7 +69,7 @@ def _key(node_id: str) -> tuple[str, int]:
 def _documents(events: Sequence[Event]) -> list[Preview]:
     return [
         {
-            "id": f"{event.span_id}.{event.seq}" if event.seq else event.span_id,
+            "id": node_id(event.span_id, event.seq),
             "input": event.input or None,
             "output": event.output or None,
             "tool_requests": [request.name for request in event.tool_requests],

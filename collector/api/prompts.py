@@ -19,8 +19,8 @@ from collector.api.render import rfc3339
 from collector.content import ContentReader, Whole
 from collector.keys import Scope
 from mappers.messages import Message, read_messages
-from mappers.model import Event, Run
-from mappers.outline import Node
+from mappers.model import Run
+from mappers.outline import Node, node_id
 from mappers.prompts import Change, Changed, call_before, changed
 
 
@@ -77,17 +77,17 @@ class PromptRoutes(Routes):
 
     async def prompt(self, request: Request) -> Response:
         """What a model call read and wrote as messages, with what is new since the call before of the same agent."""
-        node_id = request.path_params["node_id"].lower()
+        wanted = request.path_params["node_id"].lower()
         most = parameters_of(request).integer("max_chars")
         run = await self.run_of(request)
-        return json_response(await self.read(self._document, run, node_id, most))
+        return json_response(await self.read(self._document, run, wanted, most))
 
-    def _document(self, run: Run, node_id: str, most: int) -> CallPrompt:
+    def _document(self, run: Run, wanted: str, most: int) -> CallPrompt:
         nodes = self.api.reader.nodes(run)
-        node = next((node for node in nodes if node.id == node_id), None)
+        node = next((node for node in nodes if node.id == wanted), None)
         if node is None:
-            raise Problem(404, f"The run has no node {node_id!r}.")
-        before = call_before(nodes, node_id)
+            raise Problem(404, f"The run has no node {wanted!r}.")
+        before = call_before(nodes, wanted)
         content = self._content(run, [node] if before is None else [node, before])
         now = content.get(node.id)
         read = read_messages(now.read) if now else []
@@ -115,18 +115,14 @@ class PromptRoutes(Routes):
         """Whole content by node id."""
         events = self.api.reader.events_about(run, [node.span_id for node in nodes])
         ids = {node.id for node in nodes}
-        own = [event for event in events if not event.part and _node_id(event) in ids]
+        own = [event for event in events if not event.part and node_id(event.span_id, event.seq) in ids]
         reader = ContentReader(self.api.reader, self.api.normalizer(), run, events)
-        return {_node_id(one.event): one for one in reader.whole(own)}
+        return {node_id(one.event.span_id, one.event.seq): one for one in reader.whole(own)}
 
 
 def _of_assistant(message: Message) -> Message:
     """Answers often do not say whose they are; the next call, which reads them, does."""
     return message if message.role else replace(message, role="assistant")
-
-
-def _node_id(event: Event) -> str:
-    return f"{event.span_id}.{event.seq}" if event.seq else event.span_id
 
 
 def _message(direction: str, one: Changed, most: int) -> PromptMessage:
