@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 from zlib import crc32
 
@@ -41,7 +42,6 @@ class Member:
 
     def __init__(self, run: Run, events: Sequence[Event]) -> None:
         self.run = run
-        self._draw: float | None = None
         self.wake(events)
 
     def wake(self, events: Sequence[Event]) -> None:
@@ -69,12 +69,10 @@ class Member:
         """Among the runs of its session."""
         return self.run.start_ns, self.run.run_id
 
-    @property
+    @cached_property
     def draw(self) -> float:
         """A number from 0 to 1 that is drawn by the run's id alone."""
-        if self._draw is None:
-            self._draw = crc32(self.run.run_id.encode()) / 2**32
-        return self._draw
+        return crc32(self.run.run_id.encode()) / 2**32
 
     @property
     def characters(self) -> int:

@@ -7,7 +7,7 @@ token says that the rows are there, and they are not: what comes again under the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from mappers.model import LogRecord, Span
@@ -15,6 +15,8 @@ from sinks.clickhouse.columns import clamped
 from sinks.clickhouse.store import Store
 
 Item = TypeVar("Item", Span, LogRecord)
+Key = tuple[str, int, str, str]
+"""(tenant, time in ns as it is stored, trace id, span id)"""
 AT_A_TIME = 1_000
 """Traces that are asked for in one query."""
 
@@ -24,7 +26,8 @@ def absent_spans(store: Store, spans: Sequence[Span]) -> list[Span]:
 
     Raises: SinkError.
     """
-    return _absent(store, "otel_traces", "1", spans, [span.start_ns for span in spans])
+    keys = _keys(spans, [span.start_ns for span in spans])
+    return _absent(store, "otel_traces", "1", spans, keys, dict.fromkeys(keys, 1))
 
 
 def absent_logs(store: Store, logs: Sequence[LogRecord]) -> list[LogRecord]:
@@ -33,23 +36,31 @@ def absent_logs(store: Store, logs: Sequence[LogRecord]) -> list[LogRecord]:
 
     Raises: SinkError.
     """
-    moments = [record.time_ns or record.observed_ns for record in logs]
-    return _absent(store, "otel_logs", "uniqExact(RowHash)", logs, moments)
+    keys = _keys(logs, [record.time_ns or record.observed_ns for record in logs])
+    return _absent(store, "otel_logs", "uniqExact(RowHash)", logs, keys, Counter(keys))
+
+
+def _keys(items: Sequence[Item], moments: Sequence[int]) -> list[Key]:
+    return [
+        (item.tenant, moment, item.trace_id, item.span_id)
+        for item, moment in zip(items, clamped(moments), strict=True)
+    ]
 
 
 def _absent(
-    store: Store, table: str, count: str, items: Sequence[Item], moments: Sequence[int]
+    store: Store,
+    table: str,
+    count: str,
+    items: Sequence[Item],
+    keys: Sequence[Key],
+    expected: Mapping[Key, int],
 ) -> list[Item]:
-    moments = clamped(moments)
-    keys = [
-        (item.tenant, moment, item.trace_id, item.span_id)
-        for item, moment in zip(items, moments, strict=True)
-    ]
-    expected = Counter(keys) if table == "otel_logs" else dict.fromkeys(keys, 1)
+    """Items of whose keys there are fewer rows than expected. `count` says in SQL how many rows there are of a key."""
+    moments = [moment for _, moment, _, _ in keys]
     traces = list(dict.fromkeys(item.trace_id for item in items))
-    stored: dict[Hashable, int] = {}
+    stored: dict[Key, int] = {}
     for begin in range(0, len(traces), AT_A_TIME):
-        rows = store.query(
+        found = store.query(
             f"""
             SELECT Tenant, toUnixTimestamp64Nano(Timestamp), TraceId, SpanId, {count} FROM otel.{table}
             WHERE TraceId IN {{traces:Array(String)}}
@@ -59,5 +70,5 @@ def _absent(
             """,
             {"traces": traces[begin : begin + AT_A_TIME], "first": min(moments), "last": max(moments)},
         )
-        stored |= {(tenant, moment, trace, span): rows for tenant, moment, trace, span, rows in rows}
+        stored |= {(tenant, moment, trace, span): rows for tenant, moment, trace, span, rows in found}
     return [item for item, key in zip(items, keys, strict=True) if stored.get(key, 0) < expected[key]]

@@ -149,9 +149,8 @@ class SearchQueries(Queries):
             "tenant": tenant,
             "runs": [run_id for _, run_id, _, _ in rows],
             "spans": [span_id for _, _, span_id, _ in rows],
-            "starts": [
-                at for at, _, _, _ in rows
-            ],  # with the hours, of a run only its place in the table is read
+            # With the hours, of a run only its place in the table is read.
+            "starts": [at for at, _, _, _ in rows],
             "from_ns": rows[-1][0],
             "to_ns": rows[0][0],
         }
