@@ -86,10 +86,11 @@ class Connections:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. `limits` and `table` are set by `guarded`."""
+    """One connection. `limits`, `table` and `end_is_leaving` are set by `guarded`."""
 
     limits: HeadLimits
     table: Connections
+    end_is_leaving: bool
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -123,6 +124,20 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn always closes
+        """The client sends no more. Whoever has asked for something gets it all the same (`nc -N`, probes of load
+        balancers); then, and in the middle of a request or of an answer without an end, the connection is closed.
+
+        Returns whether it stays open. TLS has no half-closed connections.
+        """
+        cycle = self.cycle
+        if self.end_is_leaving or self.scheme == "https" or self._in_head or self.is_idle or cycle.more_body:
+            return False
+        if cycle.response_started and cycle.chunked_encoding:
+            return False
+        cycle.keep_alive = False  # the newest request's, and so the last answer's
+        return True
 
     def handle_websocket_upgrade(self) -> None:
         self._leave()
@@ -227,6 +242,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def guarded(limits: HeadLimits) -> type[GuardedProtocol]:
-    """A protocol for one listener, which counts its connections."""
-    return type("Guarded", (GuardedProtocol,), {"limits": limits, "table": Connections(limits)})
+def guarded(limits: HeadLimits, *, end_is_leaving: bool = False) -> type[GuardedProtocol]:
+    """A protocol for one listener, which counts its connections.
+
+    Args:
+        end_is_leaving: a client that sends no more is gone: what it asked for costs money as long as it goes on, and
+            one that leaves can not be told from one that only listens.
+    """
+    own = {"limits": limits, "table": Connections(limits), "end_is_leaving": end_is_leaving}
+    return type("Guarded", (GuardedProtocol,), own)

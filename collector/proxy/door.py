@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from collector.config import ProxySettings, Settings
 from collector.gate import Gate
+from collector.guarded import HeadLimits, guarded
 from collector.intake import Intake, Outcome, Verdict
 from collector.listening import ListenError, listen
 from collector.otlp import Signal
@@ -110,6 +111,7 @@ class ProxyDoor:
                 self._settings.endpoint,
                 proxy,
                 parts,
+                http=guarded(HeadLimits(), end_is_leaving=True),
                 ws="websockets-sansio",
                 ws_max_size=MAX_FRAME,
                 timeout_keep_alive=KEEP_ALIVE_S,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import Event
 
 import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from collector.guarded import HeadLimits, guarded
 from collector.intake import Intake
@@ -167,6 +170,76 @@ def test_H20_requests_may_be_sent_ahead_and_over_http_1_0(door: str) -> None:
     with connected(door) as connection:
         connection.sendall(HEAD.replace(b"HTTP/1.1", b"HTTP/1.0") + b"Content-Length: 0\r\n\r\n")
         assert b" 200 " in answered(connection).splitlines()[0]
+
+
+ONE = HEAD + b"Content-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [
+        (ONE, 1),
+        (ONE.replace(b"HTTP/1.1", b"HTTP/1.0"), 1),
+        (ONE * 3, 3),
+        (HEAD + b"Content-Length: 90000\r\n\r\n" + b"\xba\x3e\x00" * 30_000, 1),
+        (HEAD + b"Content-Length: 50\r\n\r\nabc", 0),
+        (ONE[:-10], 0),
+    ],
+    ids=["one", "HTTP/1.0", "sent ahead", "large", "in the body", "in a header"],
+)
+def test_a_client_that_sends_no_more_gets_the_answers_to_what_it_sent(
+    door: str, sent: bytes, answers: int
+) -> None:
+    with connected(door) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        started = time.monotonic()
+        received = answered(connection)
+        assert received.count(b" 200 OK\r\n") == received.count(b"HTTP/1.1") == answers
+        assert time.monotonic() - started < LIMITS.timeout_s
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["waits", "is taken to leave"])
+def test_a_client_that_only_listens_is_waited_for_unless_what_it_asked_for_costs_money(
+    *, leaves: bool
+) -> None:
+    gone = Event()
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        left = asyncio.ensure_future(receive())
+        done, _ = await asyncio.wait([left], timeout=0.3)
+        left.cancel()
+        if done:
+            gone.set()
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    door = guarded(LIMITS, end_is_leaving=leaves)
+    with serving(slow, http=door) as url, connected(url) as connection:
+        connection.sendall(ONE)
+        connection.shutdown(socket.SHUT_WR)
+        assert answered(connection).endswith(b"" if leaves else b"\r\n\r\nok")
+        assert gone.wait(5 if leaves else 0) == leaves
+
+
+def test_a_client_that_sends_no_more_ends_an_answer_without_end() -> None:
+    ended = Event()
+
+    async def endless(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        ended.set()
+
+    with serving(endless, http=guarded(LIMITS)) as url, connected(url) as connection:
+        connection.sendall(ONE)
+        while b"first" not in connection.recv(1000):
+            pass
+        connection.shutdown(socket.SHUT_WR)
+        assert ended.wait(5)
 
 
 @pytest.mark.parametrize(
