@@ -285,12 +285,12 @@ class JournalSettings(Section):
 
 
 class BatchSettings(Section):
-    max_items: Annotated[int, Field(ge=1)] = 8192
+    max_items: Annotated[int, Field(ge=1)] = 16384
     """Spans and log records written at once."""
-    max_bytes: ByteSize = ByteSize(16 << 20)
+    max_bytes: ByteSize = ByteSize(32 << 20)
     """Journal bytes written at once."""
     flush_timeout: Seconds | None = None
-    """Longest wait for a batch to fill; 200ms for the embedded engine and 1s for a server unless set."""
+    """Longest wait for a batch to fill while the store has time; 200ms if embedded and 1s for a server unless set."""
 
 
 class DeadLetterSettings(Section):

@@ -5,6 +5,9 @@ one reads records and prepares a batch, the other stores it. Pipelines whose bat
 an order (`order`). The journal forgets a batch only when all of it is stored; a batch that is written again
 after a crash is the same batch and leaves the same rows.
 
+What each insert costs whatever is in it is a quarter of all while batches are small. So a batch grows beyond its time
+as long as more is waiting, or as long as the store is busy and another batch waits for it already.
+
 A store that is away is waited for without end. A row that it will never take is kept aside (`deadletter`).
 """
 
@@ -37,6 +40,8 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_S = 0.25
 LONGEST_RETRY_S = 30.0
 IDLE_WAIT_S = 0.5
+BUSY_WAIT_S = 0.02
+"""How often it is looked whether the store is still busy."""
 FATAL_ATTEMPTS = 5
 """A batch that was being stored when the process died so often in a row may be what kills it: its records are stored
 one by one, and the one with which it dies as often again is kept aside. Whoever kills the process from without, again
@@ -106,7 +111,7 @@ class Pipeline(Generic[Item]):
 
     Args:
         max_items, max_bytes: a batch is full at either.
-        flush_timeout: seconds after which a batch that is not full is written.
+        flush_timeout: seconds after which a batch that is not full is written, if nothing else is to be done before.
         order: shared with the pipelines whose batches lead to the same runs.
         flow: counts what becomes of the items; the stage counts those that are stored and those that were.
         breaker: shared by all who use the sink.
@@ -236,14 +241,15 @@ class Pipeline(Generic[Item]):
             record = self._patiently(self._reader.next)
             now = time.monotonic()
             if record is None:
-                if size and (now >= deadline or self._draining.is_set() or unfinished):
+                is_due = now >= deadline and not self._prepared.full()
+                if size and (is_due or self._draining.is_set() or unfinished):
                     return self._closed(gathered)
                 due_in_s = self._stage.due_in_s()
                 if not size and due_in_s == 0 and not unfinished:
                     return self._closed(gathered)
                 if self._draining.is_set():
                     return None
-                self._reader.wait(deadline - now if size else min(IDLE_WAIT_S, due_in_s))
+                self._reader.wait(max(deadline - now, BUSY_WAIT_S) if size else min(IDLE_WAIT_S, due_in_s))
                 continue
             deadline = deadline or now + self._flush_timeout
             size += len(record.body) or 1
@@ -255,7 +261,7 @@ class Pipeline(Generic[Item]):
                 # What was being stored when the last process ended is one batch again, with the same token.
                 if self._reader.position >= unfinished:
                     return self._closed(gathered)
-            elif len(gathered.items) >= self._max_items or size >= self._max_bytes or now >= deadline:
+            elif len(gathered.items) >= self._max_items or size >= self._max_bytes:
                 gathered.is_full = True
                 return self._closed(gathered)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from collector.pipeline import FATAL_ATTEMPTS, Pipeline
 from collector.redaction import Redaction
 from collector.stages import Derivation, Totals, TraceStage
 from mappers.conventions import BUILTIN
+from mappers.model import Event
 from mappers.normalize import Normalizer
 from sinks.base import Batch, PermanentError, RetryableError, WrongStoreError
 from sinks.clickhouse.columns import LATEST_NS
@@ -57,6 +58,19 @@ class Faulty:
         return [span.span_id for batch in self.batches for span in batch.spans]
 
 
+class Slow(Faulty):
+    """A sink that is at its first batch until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy, self.go_on = threading.Event(), threading.Event()
+
+    def write(self, batch: Batch) -> None:
+        self.busy.set()
+        assert self.go_on.wait(5)
+        super().write(batch)
+
+
 class Rows(Stored):
     def event_rows(self, tenant: str, run_id: str, keys: Any) -> list[Any]:
         return []
@@ -83,7 +97,12 @@ def append(journal: Journal, *bodies: bytes, items: int = SPANS) -> None:
 
 
 def started(
-    journal: Journal, sink: Faulty, tmp_path: Path, **options: Any
+    journal: Journal,
+    sink: Faulty,
+    tmp_path: Path,
+    *,
+    mapped: Callable[[Sequence[Event]], None] = lambda events: None,
+    **options: Any,
 ) -> tuple[Pipeline[Any], Flow, DeadLetters]:
     flow, rows = Flow(), Rows()
     dead_letters = DeadLetters(tmp_path / "dead.jsonl", lambda signal, body, project: body)
@@ -93,6 +112,7 @@ def started(
         Derivation(Deriver(rows, max_events=10_000), rows, Totals()),
         flow,
     )
+    stage.mapped.append(mapped)
     limits = {"max_items": 100, "max_bytes": 1 << 20, "flush_timeout": 0.01} | options
     pipeline: Pipeline[Any] = Pipeline(
         journal, stage, sink, dead_letters, signal="traces", flow=flow, **limits
@@ -150,6 +170,34 @@ def test_a_batch_is_written_when_it_is_full_or_when_it_is_time(journal: Journal,
     assert [len(batch.spans) for batch in sink.batches] == [2 * SPANS, 2 * SPANS, SPANS]
     assert pipeline.is_alive()
     assert pipeline.drain(5)
+
+
+def test_a_batch_grows_beyond_its_time_while_more_is_waiting(journal: Journal, tmp_path: Path) -> None:
+    sink = Faulty()
+    append(journal, *[BODY] * 5)
+    pipeline, _, _ = started(journal, sink, tmp_path, flush_timeout=0)
+    assert pipeline.drain(5)
+    assert [len(batch.spans) for batch in sink.batches] == [5 * SPANS]
+
+
+def test_a_batch_grows_beyond_its_time_while_another_waits_for_the_store(
+    journal: Journal, tmp_path: Path
+) -> None:
+    sink = Slow()
+    prepared = threading.Semaphore(0)
+    pipeline, _, _ = started(journal, sink, tmp_path, mapped=lambda events: prepared.release())
+    append(journal, BODY)
+    assert prepared.acquire(timeout=5)
+    assert sink.busy.wait(5)
+    append(journal, BODY)
+    assert prepared.acquire(timeout=5)
+    append(journal, BODY)
+    was_left = prepared.acquire(timeout=0.2)
+    append(journal, BODY)
+    sink.go_on.set()
+    assert pipeline.drain(5)
+    assert not was_left
+    assert [len(batch.spans) for batch in sink.batches] == [SPANS, SPANS, 2 * SPANS]
 
 
 def test_a_record_that_can_not_be_decoded_is_kept_aside(journal: Journal, tmp_path: Path) -> None:
