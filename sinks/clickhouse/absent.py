@@ -1,7 +1,8 @@
 """Which raw rows of a batch are not in the store, although they were, or may have been, written to it.
 
 An engine notes a deduplication token before the part that came with it is in place. If it is killed in between, the
-token says that the rows are there, and they are not: what comes again under the token is dropped.
+token says that the rows are there, and they are not: what comes again under the token is dropped. So does the checksum
+of a block's rows, by which it knows what comes without a token.
 """
 
 from __future__ import annotations

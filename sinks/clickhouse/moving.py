@@ -1,8 +1,9 @@
-"""Copies what one store holds into another: a part of a table after the other, in pieces, each named by a token.
+"""Copies what one store holds into another: a part of a table after the other, in pieces.
 
 Rows go as they are, with the time at which they came and the version that they are, so that in the other store the same
-ones hold. A piece that is copied again changes nothing there: rows replace themselves. What is copied is counted in the
-end, each row once, on both sides.
+ones hold. A piece that is copied again is written again and changes nothing there: rows replace themselves. No
+deduplication token spares that: an engine that was killed may know a token without its rows (`absent`). What is copied
+is counted in the end, each row once, on both sides.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sinks.base import SinkError
-from sinks.clickhouse.store import Store
+from sinks.clickhouse.store import Store, unseen_token
 
 TABLES = (
     "otel_traces",
@@ -147,8 +148,7 @@ class Move:
             f" AND _part_offset >= {begin} AND _part_offset < {end}"
         )
         if rows:
-            token = f"move-{part.table}-{part.name}-{begin}"
-            self._target.insert_native(part.table, columns, rows, token)
+            self._target.insert_native(part.table, columns, rows, unseen_token())
 
     def counts(self) -> list[Count]:
         """What both stores have of each table."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,6 +68,12 @@ READ_SETTINGS = {
     "max_threads": 2,
     "do_not_merge_across_partitions_select_final": 1,
 }
+
+
+def unseen_token() -> str:
+    """A deduplication token that no insert had: its rows are written whatever the engine takes for seen. That knows
+    an insert without any token by a checksum of its rows, and drops what has the same."""
+    return secrets.token_hex(16)
 
 
 class Store:

@@ -23,7 +23,7 @@ from sinks.clickhouse.columns import (
     times,
 )
 from sinks.clickhouse.errors import translated
-from sinks.clickhouse.store import Store
+from sinks.clickhouse.store import Store, unseen_token
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,8 @@ class ClickHouseSink:
                 len(spans),
                 len(logs),
             )
-        self._insert("otel_traces", spans, _span_columns)
-        self._insert("otel_logs", logs, _log_columns)
+        self._insert("otel_traces", spans, _span_columns, unseen_token())
+        self._insert("otel_logs", logs, _log_columns, unseen_token())
 
     def close(self) -> None:
         """The store is closed by who opened it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -199,6 +200,34 @@ def test_a_move_that_is_killed_goes_on_and_everything_arrives_once(embedded: Pat
     again = subprocess.run(moving(embedded, front.url), capture_output=True, text=True)
     assert again.returncode == 1
     assert "has rows already" in again.stderr
+    front.stop()
+
+
+def test_a_move_repairs_what_a_server_lost_that_was_killed_while_it_was_written(
+    embedded: Path, tmp_path: Path
+) -> None:
+    """An engine that is killed may know that it was given rows, and not have them."""
+    front = Front(tmp_path / "server").start()
+    front.fault("INSERT INTO otel.run_events", delay_s=5)
+    first = subprocess.Popen(
+        moving(embedded, front.url), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    while not front.seen("INSERT INTO otel.run_events"):
+        assert first.poll() is None
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    front.heal()
+    front.query("ALTER TABLE otel.otel_traces DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    assert front.query("SELECT count() FROM otel.otel_traces") == [[0]]
+    kept = json.loads((embedded / "move.json").read_text())
+    del kept["done"]["otel_traces"]  # it was killed before it could note them
+    (embedded / "move.json").write_text(json.dumps(kept))
+
+    second = subprocess.run(moving(embedded, front.url), capture_output=True, text=True)
+
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert front.query("SELECT count() FROM otel.otel_traces FINAL") == [[ROWS["otel_traces"]]]
     front.stop()
 
 
