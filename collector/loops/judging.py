@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Protocol
 
+from collector.loops.member import RunKey
 from collector.loops.sessions import AtHand
-from collector.loops.threads import RunKey
 from collector.loops.watch import Watched
 from mappers.loops.health import judge
 from mappers.model import Event, Run, Warning

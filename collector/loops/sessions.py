@@ -6,8 +6,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from collector.loops.member import Member, RunKey
 from collector.loops.store import LoopStore
-from collector.loops.threads import Job, Member, RunKey
+from collector.loops.threads import Job
 from mappers.loops.warnings import Bearer, session_thread
 from mappers.model import Event, Kind, Run
 
@@ -22,10 +23,6 @@ LATEST = 20
 """Runs of a session that are looked at together, at least, unless they have many spans."""
 ENOUGH_SPANS = 2_000
 """Spans that are enough, too, however few runs they belong to."""
-APART = 48
-"""Runs, on average, between those at which a window may begin …"""
-SPANS_APART = 4_000
-"""… or spans, if that is less."""
 MOST = 212
 """Runs that are looked at together, at most."""
 MOST_SPANS = 16_000
@@ -85,7 +82,7 @@ def window(ordered: Sequence[Member]) -> list[Member]:
         spans += member.run.counts.spans
         runs = len(ordered) - place
         if runs >= LATEST or spans >= ENOUGH_SPANS:
-            if member.draw < max(1 / APART, member.run.counts.spans / SPANS_APART):
+            if member.begins:
                 return list(ordered[place:])
             best = min(best or (1.0, place), (member.draw, place))
             if runs >= MOST or spans >= MOST_SPANS:

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
+from collector.loops.member import Member, RunKey
 from collector.loops.sessions import AtHand, Sessions
 from collector.loops.store import LoopStore
-from collector.loops.threads import MAX_THREADS, Job, Member, RunKey, ThreadKey, Threads
+from collector.loops.threads import MAX_THREADS, Job, ThreadKey, Threads
 from mappers.loops.evaluator import Engine
 from mappers.loops.health import judge
 from mappers.loops.history import of_records, read

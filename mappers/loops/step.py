@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from operator import attrgetter
 
 
 class StepKind(StrEnum):
@@ -96,6 +97,10 @@ class Step:
     idle: bool = False
     """Nothing was gained, and it was not waiting."""
 
+    def copy(self) -> Step:
+        """The same step for another evaluator: what is judged of it is the evaluator's."""
+        return Step(*_values(self))
+
     @property
     def quiet(self) -> bool:
         return self.failed or self.empty
@@ -104,3 +109,6 @@ class Step:
     def order(self) -> tuple[int, int, str]:
         """By when its result was known; so a call comes after what happened within it."""
         return self.end_ns or self.start_ns, self.start_ns, self.id
+
+
+_values = attrgetter(*[one.name for one in fields(Step)])

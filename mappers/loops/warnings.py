@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
@@ -46,34 +46,36 @@ def conversation_thread(project: str, conversation: str) -> str:
     return f"conversation:{project}:{conversation}"
 
 
-def warnings_of(evaluator: Evaluator, bearer: Bearer, runs: Mapping[str, Run] | None = None) -> list[Warning]:
+def warnings_of(
+    evaluator: Evaluator, bearer: Bearer, run_of: Callable[[str], Run] | None = None
+) -> list[Warning]:
     """The warnings that the findings come to, the primary ones first.
 
     Args:
-        runs: of a session, by id. Then ids of events begin with the run's, and of what lies in more than one run each
-            incident's primary warning is said, and carried by the latest run that it lies in.
+        run_of: a session's run by its id. Then ids of events begin with the run's, and of what lies in more than one
+            run each incident's primary warning is said, and carried by the latest run that it lies in.
     """
     rank = evaluator.engine.rank
     found = sorted(
         evaluator.findings.values(),
         key=lambda finding: (rank[finding.detector.name], finding.onset_ns, finding.onset),
     )
-    if runs is None:
+    if run_of is None:
         told = [(finding, set(finding.evidence)) for finding in found]
         return [
             _warning(finding, evaluator, bearer, incident)
             for finding, incident in zip(found, _incidents(told, bearer), strict=True)
         ]
-    across = [(finding, {_run_of(event_id) for event_id in finding.evidence}) for finding in found]
+    across = [(finding, {_run_id_of(event_id) for event_id in finding.evidence}) for finding in found]
     across = [(finding, within) for finding, within in across if len(within) > 1]
     return [
-        _warning(finding, evaluator, Bearer(runs[_run_of(finding.last)], bearer.thread), incident)
+        _warning(finding, evaluator, Bearer(run_of(_run_id_of(finding.last)), bearer.thread), incident)
         for (finding, _), incident in zip(across, _incidents(across, bearer), strict=True)
         if incident == _identity(finding, bearer)
     ]
 
 
-def _run_of(event_id: str) -> str:
+def _run_id_of(event_id: str) -> str:
     return event_id.partition("/")[0]
 
 

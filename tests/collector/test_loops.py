@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from collector.deriver import Derived, Deriver, compact
-from collector.loops import LoopWatch, sessions
+from collector.loops import LoopWatch, evaluation, member, sessions
 from mappers.loops.configure import configured
 from mappers.loops.detectors import LOOP, WASTE
 from mappers.loops.evaluator import Engine
-from mappers.model import LogRecord, Span, Warning
+from mappers.model import LogRecord, Span, StatusCode, Warning
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from sinks.base import RetryableError
@@ -412,6 +412,96 @@ def test_a_loop_in_a_long_session_stays_with_the_latest_run(restarts: bool, late
     assert expected.loops() == [warning]
     assert warning.run_id == f"{150:032x}"
     assert 20 <= warning.count <= 150
+
+
+@pytest.fixture
+def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions are looked at from a later run on every six runs or so."""
+    monkeypatch.setattr(sessions, "LATEST", 4)
+    monkeypatch.setattr(member, "APART", 6)
+
+
+def wandering(number: int, chooser: random.Random) -> list[Span]:
+    """One trace of a session in which some things repeat, some fail, some are new; now and then of several spans."""
+    spans = []
+    for part in range(chooser.choice([1, 1, 1, 3])):
+        what = chooser.choice(["model", "refused", "page", "page", "page", "query", "query", "search", "ask"])
+        attributes: dict[str, Any] = {"session.id": "talk"}
+        if what in ("model", "refused", "ask"):
+            attributes |= {"openinference.span.kind": "LLM", "llm.model_name": "m", "input.value": what}
+            attributes |= {"llm.token_count.prompt": chooser.choice([900, 60_000 + 9_000 * number])}
+        if what == "ask":
+            call = "llm.output_messages.0.message.tool_calls.0.tool_call.function."
+            attributes |= {f"{call}name": "look", f"{call}arguments": '{"at": 1}'}
+        if what in ("page", "search", "query"):
+            given, answer = {
+                "page": (chooser.randrange(2), "Page 7 tells of the lantern, lit every evening at six."),
+                "search": (number, f"{number} is answered by {'abcdefgh'[number % 8] * number}."),
+                "query": (number, "Error: no such table: ship"),
+            }[what]
+            attributes |= {"openinference.span.kind": "TOOL", "tool.name": what}
+            attributes |= {"input.value": json.dumps({"of": given}), "output.value": answer}
+        start_ns = number * SECOND + part * 10
+        spans.append(
+            span_of(
+                attributes,
+                trace_id=f"{number:032x}",
+                span_id=f"{number:015x}{part}",
+                parent_span_id="" if part == 0 else f"{number:015x}0",
+                name="chat" if "llm.model_name" in attributes else what,
+                start_ns=start_ns,
+                end_ns=start_ns + 5,
+                status_code=StatusCode.ERROR if what == "refused" else StatusCode.UNSET,
+                status_message="429 rate limit" if what == "refused" else "",
+            )
+        )
+    return spans
+
+
+@of_any_memory
+@pytest.mark.usefixtures("_short_windows")
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_evaluated_beside_says_what_evaluating_anew_says(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chooser = random.Random(seed)
+    spans = [span for number in range(1, 90) for span in wandering(number, chooser)]
+    if seed % 2:  # some come late
+        for place in chooser.sample(range(len(spans) - 12), 8):
+            spans.insert(place + chooser.randrange(12), spans.pop(place))
+    beside, anew, again = Collector(), Collector(), Collector()
+    while spans:
+        size = chooser.choice([1, 1, 2, 9])
+        batch, spans = spans[:size], spans[size:]
+        beside.take(batch)
+        with monkeypatch.context() as patch:
+            patch.setattr(evaluation, "AHEAD", 0)
+            anew.take(batch)
+        again.take(batch)
+        if chooser.random() < 0.2:
+            again.restart()
+        assert beside.store.warnings == anew.store.warnings == again.store.warnings
+    assert len(beside.store.warnings) > 1
+    assert beside.store.runs == anew.store.runs
+
+
+@pytest.mark.usefixtures("_short_windows")
+def test_a_window_that_moves_on_reads_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "MAX_EVENTS", 0)
+    woken: list[str] = []
+    wake = sessions.Sessions.wake
+
+    def noted(self: sessions.Sessions, members: Iterable[member.Member], at_hand: sessions.AtHand) -> None:
+        resting = list(members)
+        woken.extend(one.run.run_id for one in resting if one.rests)
+        wake(self, resting, at_hand)
+
+    monkeypatch.setattr(sessions.Sessions, "wake", noted)
+    collector = Collector()
+    for number in range(1, 100):
+        collector.take(turn(number, "talk"))
+    assert collector.loops()
+    assert set(woken) <= {f"{number:032x}" for number in range(1, 4)}
 
 
 @of_any_memory

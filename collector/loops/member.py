@@ -1,0 +1,92 @@
+"""A run as the evaluation of threads sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+from zlib import crc32
+
+from mappers.loops.step import StepKind
+from mappers.loops.thread import happenings
+from mappers.model import Event, Run
+
+RunKey = tuple[str, str]
+"""(tenant, run id)"""
+
+APART = 48
+"""Runs of a session, on average, between those from which it may be looked at …"""
+SPANS_APART = 4_000
+"""… or spans, if that is less."""
+
+
+class Mark(NamedTuple):
+    """What was taken of a run."""
+
+    run_id: str
+    happenings: int
+    digest: int
+
+
+class Member:
+    """A run as it was last assembled, and what of it takes part.
+
+    Of a run that rests only its mark is left: a session that goes on needs no more of what it has taken.
+    """
+
+    def __init__(self, run: Run, events: Sequence[Event]) -> None:
+        self.run = run
+        self.wake(events)
+
+    def wake(self, events: Sequence[Event]) -> None:
+        """Takes up what takes part."""
+        self.rests = False
+        self.found = happenings(events)
+        self.asks = bool(self.found) and any(one.kind is StepKind.CALL for one in self.found)
+        """Models ask for tools of whose execution nothing tells."""
+        self._mark: Mark | None = None
+        self._characters: int | None = None
+
+    def rest(self) -> None:
+        """Lets go of what takes part."""
+        self._mark = self.mark
+        self.rests = True
+        self.found = []
+        self._characters = 0
+
+    @property
+    def key(self) -> RunKey:
+        return self.run.tenant, self.run.run_id
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Among the runs of its session."""
+        return self.run.start_ns, self.run.run_id
+
+    @cached_property
+    def draw(self) -> float:
+        """A number from 0 to 1 that is drawn by the run's id alone."""
+        return crc32(self.run.run_id.encode()) / 2**32
+
+    @property
+    def begins(self) -> bool:
+        """Whether its draw makes it one of those from which a session may be looked at. It may come to that as it
+        grows."""
+        return self.draw < max(1 / APART, self.run.counts.spans / SPANS_APART)
+
+    @property
+    def characters(self) -> int:
+        """Of the texts that are held. Ask once the run is evaluated: some are let go of then."""
+        if self._characters is None:
+            self._characters = sum([len(one.given) + len(one.answered) for one in self.found])
+        return self._characters
+
+    @property
+    def mark(self) -> Mark:
+        if self._mark is None:
+            self._mark = self.mark_of(len(self.found))
+        return self._mark
+
+    def mark_of(self, count: int) -> Mark:
+        """Of the first happenings."""
+        return Mark(self.run.run_id, count, hash(tuple([one.identity for one in self.found[:count]])))
