@@ -4,8 +4,8 @@ full after seconds instead of an hour, so that memory which grows from then on i
 from __future__ import annotations
 
 from collector import live, resends
-from collector.cli import main
 from collector.loops import LoopWatch, sessions, watch
+from tests.chaos.weighed import weighed
 
 SHARE = 100
 
@@ -21,4 +21,4 @@ defaults = LoopWatch.__init__.__kwdefaults__
 defaults["max_threads"] //= SHARE
 
 if __name__ == "__main__":
-    main()
+    weighed()
