@@ -101,12 +101,11 @@ class Reading:
     def family(self, prefix: str) -> FlatFamily | None:
         """The flattened family below `prefix`; None if the span has no such key."""
         family = self._families.get(prefix)
-        return None if family is None else FlatFamily(self, prefix + ".", family)
+        return None if family is None else FlatFamily(self.span.attributes, prefix + ".", family)
 
     def below(self, prefix: str) -> list[tuple[str, AttributeValue]]:
         """(rest of the key, value) of the attributes whose keys start with `prefix`."""
-        start, get = len(prefix), self.get
-        return [(key[start:], get(key)) for key in self.span.attributes if key.startswith(prefix)]
+        return _below(self.span.attributes, prefix)
 
     def event_attribute(self, event: str, key: str) -> AttributeValue:
         """The attribute of the last span event of that name that has it."""
@@ -202,13 +201,19 @@ def _places_of_calls(
     return found
 
 
+def _below(attributes: Mapping[str, AttributeValue], prefix: str) -> list[tuple[str, AttributeValue]]:
+    start, get = len(prefix), attributes.get
+    return [(key[start:], get(key)) for key in attributes if key.startswith(prefix)]
+
+
 class FlatFamily:
-    """A flattened list that is there; decoded as a whole only if somebody asks."""
+    """A flattened list that is there; decoded as a whole only if somebody asks. It is a value of the `Reading` that it
+    comes from and does not hold that: the two would stay until the next garbage collection, with all of a request."""
 
-    __slots__ = ("_family", "_prefix", "_reading")
+    __slots__ = ("_attributes", "_family", "_prefix")
 
-    def __init__(self, reading: Reading, prefix: str, family: Family) -> None:
-        self._reading = reading
+    def __init__(self, attributes: Mapping[str, AttributeValue], prefix: str, family: Family) -> None:
+        self._attributes = attributes
         self._prefix = prefix
         self._family = family
 
@@ -219,16 +224,14 @@ class FlatFamily:
 
     def value(self) -> Any:
         """All of it, folded back."""
-        return unflatten(self._reading.below(self._prefix))
+        return unflatten(_below(self._attributes, self._prefix))
 
     def calls(self) -> list[tuple[str, str, str]]:
         """(id, name, arguments) of the calls in it; [] if they are not where the dialects keep them."""
         family = self._family
         if family.calls is None:
-            family.calls = _places_of_calls(
-                self._prefix, sorted(family.calling), self._reading.span.attributes
-            )
-        get = self._reading.get
+            family.calls = _places_of_calls(self._prefix, sorted(family.calling), self._attributes)
+        get = self._attributes.get
         found = []
         told = -1
         for index, places in family.calls:
@@ -247,7 +250,7 @@ class FlatFamily:
         item = f"{self._prefix}{self._family.highest}"
         return (
             self._plain(item)
-            or last_text(unflatten(self._reading.below(item + ".")))
+            or last_text(unflatten(_below(self._attributes, item + ".")))
             or last_text(self.value())
         )
 
@@ -256,7 +259,7 @@ class FlatFamily:
         return self._plain(self._prefix + "0") or first_text(self.value())
 
     def _plain(self, item: str) -> str:
-        get = self._reading.get
+        get = self._attributes.get
         for ending in _CONTENT:
             text = get(item + ending)
             if isinstance(text, str) and text and text[0] not in "[{":

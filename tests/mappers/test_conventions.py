@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,32 @@ def test_a_sender_of_ever_new_shapes_and_scopes_does_not_make_the_registry_grow(
     for number in range(1_000):
         registry.scope_plans(Scope(str(number)))
     assert len(registry._scopes) < 1_000
+
+
+def test_a_request_is_let_go_of_as_soon_as_its_spans_are_read() -> None:
+    """Without a garbage collection, which would find it much later: attributes hold the request they came in."""
+
+    class Held(dict[str, Any]):
+        """A dict that can be watched."""
+
+    span = span_of(
+        {
+            "openinference.span.kind": "LLM",
+            "llm.input_messages.0.message.role": "user",
+            "llm.input_messages.0.message.content": "Which way?",
+            "llm.output_messages.0.message.tool_calls.0.tool_call.function.name": "look",
+        }
+    )
+    span.attributes = Held(span.attributes)
+    watched = weakref.ref(span.attributes)
+    gc.disable()
+    try:
+        event = Normalizer().normalize(span)
+        del span
+        assert watched() is None
+    finally:
+        gc.enable()
+    assert event.kind is Kind.LLM
 
 
 def test_conventions_have_ids_and_places_of_their_own() -> None:
