@@ -1,15 +1,13 @@
 """What must not be stored is taken out of what was decoded, before anything else sees it.
 
-Secrets always, personal data and content as the project's rules say. All records of a batch are looked through at
-once, as bytes, for the marks of secrets: that takes RE2 a few µs a span, where Python would take many times that.
-Only where a mark is found, or a project masks personal data, are values touched, and of these only the texts that
-have one.
+Secrets always, personal data and content as the project's rules say. All records of a batch are looked through as
+bytes for the marks of secrets (`marks`). Only where one is found, or a project masks personal data, are values
+touched, and of these only the texts that have one.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,12 +16,12 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from collector.config import RedactionRules, RedactionSettings
+from collector.marks import MarkSearch, marked
 from collector.otlp.messages import LogsRequest, TracesRequest, serialized
 from mappers.content import Content
 from mappers.conventions.base import Convention
 from mappers.model import Event, LogRecord, Span, SpanEvent, SpanLink
 from mappers.redact import (
-    MARKS,
     Mask,
     PersonalData,
     mask_personal,
@@ -34,13 +32,10 @@ from mappers.redact import (
 
 log = logging.getLogger(__name__)
 
-FEW_BYTES = 32_768
-"""Less than this is looked through by Python: RE2's expression has to be compiled for each batch (1.5 ms)."""
 MAX_PROJECTS = 1_024
 """Projects whose rules are remembered."""
 
 Item = Span | LogRecord
-_MARKS = re.compile(MARKS.encode())
 _GEN_AI_OUTPUTS = ("gen_ai.choice", "gen_ai.assistant.message")
 
 
@@ -125,7 +120,8 @@ class Redaction:
         self.settings = settings
         self._rules = ProjectRules(settings)
         self._content = Content(conventions)
-        self._seen: list[tuple[bytes, Sequence[Item]]] = []
+        self._marks = MarkSearch()
+        self._seen: list[Sequence[Item]] = []
         self.masked = 0
         """Items that were looked through value by value."""
         self.failures = 0
@@ -138,14 +134,15 @@ class Redaction:
 
     def saw(self, body: bytes, items: Sequence[Item]) -> None:
         """Remembers what was decoded from a record, until `mask`."""
-        self._seen.append((body, items))
+        self._marks.add(body)
+        self._seen.append(items)
 
     def mask(self) -> list[bool]:
         """Masks, in place, what `saw` was told of since the last time. Returns for each record whether some of it may
         be changed, by this or by `hide`."""
-        hits = marked([body for body, _ in self._seen])
+        hits = self._marks.found()
         suspects = [
-            item for (_, items), has_mark in zip(self._seen, hits, strict=True) if has_mark for item in items
+            item for items, has_mark in zip(self._seen, hits, strict=True) if has_mark for item in items
         ]
         marked_texts = self._marked_texts(suspects)
 
@@ -154,7 +151,7 @@ class Redaction:
 
         done: set[int] = set()
         changed = []
-        for (_, items), has_mark in zip(self._seen, hits, strict=True):
+        for items, has_mark in zip(self._seen, hits, strict=True):
             is_suspect = bool(has_mark and marked_texts)
             is_changed = is_suspect
             for item in items:
@@ -166,6 +163,7 @@ class Redaction:
                 is_changed = is_changed or bool(rules.personal or rules.hidden)
             changed.append(is_changed)
         self._seen.clear()
+        self._marks.clear()
         return changed
 
     def _marked_texts(self, items: Iterable[Item]) -> set[str]:
@@ -288,14 +286,3 @@ def _redacted(item: Item, mask: Mask) -> dict[str, Any]:
             for link in item.links
         ],
     }
-
-
-def marked(bodies: Sequence[bytes]) -> Sequence[Any]:
-    """For each body whether it has a mark of a secret."""
-    if sum(map(len, bodies)) < FEW_BYTES:
-        return [_MARKS.search(body) is not None for body in bodies]
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    found: Sequence[Any] = pc.match_substring_regex(pa.array(bodies, pa.large_binary()), MARKS).to_pylist()
-    return found

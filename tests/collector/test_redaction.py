@@ -13,11 +13,13 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
+import collector.marks
 from collector.config import RedactionRules, RedactionSettings
 from collector.deadletter import DeadLetters, Letter, read
 from collector.journal import Header, Record
+from collector.marks import FEW_BYTES
 from collector.otlp import decode_traces
-from collector.redaction import FEW_BYTES, Redaction
+from collector.redaction import Redaction
 from mappers.conventions import BUILTIN
 from mappers.normalize import Normalizer
 from sinks.clickhouse import Store
@@ -200,6 +202,20 @@ def test_a_large_batch_is_looked_through_like_a_small_one() -> None:
             one.saw(body, spans)
         one.mask()
         assert one.masked == 3
+        assert KEY not in repr(decoded)
+
+
+def test_a_batch_is_looked_through_while_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pieces, each in its time: what is said of a record is said of that one, in every batch."""
+    monkeypatch.setattr(collector.marks, "AHEAD_BYTES", len(traces("")) * 2)
+    one = redaction()
+    for suspects in ({0, 4}, {3}, set()):
+        decoded = []
+        for place in range(6):
+            body = traces(KEY if place in suspects else "nothing")
+            decoded.append(decode_traces(body))
+            one.saw(body, decoded[-1])
+        assert {place for place, is_changed in enumerate(one.mask()) if is_changed} == suspects
         assert KEY not in repr(decoded)
 
 
