@@ -51,7 +51,7 @@ class DeadLetters:
     def __init__(self, file: Path, masked: Callable[[str, bytes, str], bytes], max_bytes: int = 0) -> None:
         self._file = file
         self._masked = masked
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self.items: Counter[str] = Counter()
         """Spans and log records kept by this process, by signal."""
@@ -76,10 +76,10 @@ class DeadLetters:
             descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 size = os.fstat(descriptor).st_size
-                self.is_full = bool(self._max_bytes) and size + len(lines) > self._max_bytes
+                self.is_full = bool(self.max_bytes) and size + len(lines) > self.max_bytes
                 if self.is_full:
                     raise DeadLettersFullError(
-                        f"{self._file} holds {size} of {self._max_bytes} bytes; see `eddyline dead-letter ls`"
+                        f"{self._file} holds {size} of {self.max_bytes} bytes; see `eddyline dead-letter ls`"
                     )
                 try:
                     left = memoryview(lines)

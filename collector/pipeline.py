@@ -171,6 +171,10 @@ class Pipeline(Generic[Item]):
             for target in (self._read, self._write)
         ]
 
+    def gather(self, *, max_items: int, max_bytes: int, flush_timeout: float) -> None:
+        """Batches are full at other bounds from now on. May be called from any thread."""
+        self._max_items, self._max_bytes, self._flush_timeout = max_items, max_bytes, flush_timeout
+
     def start(self) -> None:
         for thread in self._threads:
             thread.start()

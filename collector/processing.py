@@ -150,6 +150,16 @@ class Processing:
         if self.sweeper:
             self.sweeper.start()
 
+    def take_over(self, settings: Settings) -> None:
+        """How batches are made, by other settings."""
+        sink = settings.sinks.clickhouse
+        for pipeline in self.pipelines.values():
+            pipeline.gather(
+                max_items=sink.batch.max_items,
+                max_bytes=sink.batch.max_bytes,
+                flush_timeout=sink.flush_timeout,
+            )
+
     def look_with(self, engine: Engine) -> None:
         """Looks for loops with another engine from now on."""
         if self._watch:

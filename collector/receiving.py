@@ -19,7 +19,7 @@ from collector.documents import ConfigError
 from collector.endpoints import api_token, withdraw
 from collector.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, ServiceError, making
 from collector.exposure import ExposureError, ingest_needs_key
-from collector.forwarding.naming import cursor_name, forwards_of
+from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
 from collector.gate import Gate
 from collector.intake import Intake
 from collector.journal import SINK_CURSOR, Journal, JournalLockedError
@@ -74,7 +74,14 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
     keys, gate = _gate(settings, token)
     parts.callback(keys.note_use)
     intake = open_intake(settings, journals, gate)
-    reloadable.tell(lambda changed: _take_over(changed, intake, keys))
+    reloadable.tell(
+        lambda changed: _take_over(changed, intake, keys, journals),
+        "auth",
+        "receivers.otlp.limits",
+        "receivers.otlp.protocols.http.max_request_body_size",
+        "redaction",
+        "service.telemetry.log_level",
+    )
     health = Health()
     try:
         receivers = await _open_doors(settings, intake, reloadable, health, parts)
@@ -104,7 +111,13 @@ async def _open_doors(
         unix = protocols.grpc.endpoint.startswith(UNIX)
         grpc_address = protocols.grpc.endpoint if unix else f"{host_of(protocols.grpc.endpoint)}:{port}"
     http, take_over = open_http(protocols.http, intake)
-    reloadable.tell(take_over)
+    reloadable.tell(
+        take_over,
+        "receivers.otlp.protocols.http.body_idle_timeout",
+        "receivers.otlp.protocols.http.body_timeout",
+        "receivers.otlp.protocols.http.cors",
+        "receivers.otlp.protocols.http.max_request_body_size",
+    )
     where = await listen("http", protocols.http.endpoint, http, parts, **http_options(protocols.http))
     return Receivers(grpc_address, where, http)
 
@@ -119,7 +132,7 @@ def _gate(settings: Settings, token: str) -> tuple[Keys, Gate]:
     return keys, Gate(keys, token=token, ingest_needs_key=needed)
 
 
-def _take_over(settings: Settings, intake: Intake, keys: Keys) -> None:
+def _take_over(settings: Settings, intake: Intake, keys: Keys, journals: Mapping[str, Journal]) -> None:
     """Raises: ConfigError."""
     keys.give(settings.auth.keys)
     try:
@@ -128,6 +141,8 @@ def _take_over(settings: Settings, intake: Intake, keys: Keys) -> None:
         raise ConfigError(str(error)) from None
     intake.gate.ingest_needs_key = needed
     intake.limits = item_limits(settings.receivers.otlp.limits)
+    for journal in journals.values():
+        journal.quarantine.mask = masking(settings.redaction)
     intake.max_body_bytes = settings.receivers.otlp.protocols.http.max_request_body_size
     logging.getLogger().setLevel(settings.service.telemetry.log_level.upper())
 
@@ -135,11 +150,13 @@ def _take_over(settings: Settings, intake: Intake, keys: Keys) -> None:
 def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
     journal = Journal(
         settings.data_dir / "journal" / signal,
-        # Who is passed on to and can not keep up gives whole segments up.
         segment_bytes=min(
             [
                 settings.journal.segment_size,
-                *(forward.max_waiting_bytes // 4 for _, forward in forwards_of(settings.sinks)),
+                *(
+                    forward.max_waiting_bytes // SEGMENTS_WAITING
+                    for _, forward in forwards_of(settings.sinks)
+                ),
             ]
         ),
         ack=settings.journal.ack,

@@ -89,23 +89,31 @@ class Rules:
 
 
 class ProjectRules:
-    """The rules of each project."""
+    """The rules of each project, for all who redact by the same settings."""
 
     def __init__(self, settings: RedactionSettings) -> None:
-        self._settings = settings
-        self._known: dict[str, Rules] = {}
+        self.take_over(settings)
+
+    def take_over(self, settings: RedactionSettings) -> None:
+        """Others hold from now on. May be called from any thread."""
+        self._holding: tuple[RedactionSettings, dict[str, Rules]] = settings, {}
+
+    @property
+    def settings(self) -> RedactionSettings:
+        return self._holding[0]
 
     @property
     def secrets_only(self) -> bool:
         """Whether no project has rules of its own, or others than that secrets are masked."""
-        return _compiled(self._settings) == Rules(frozenset(), ()) and not self._settings.projects
+        return _compiled(self.settings) == Rules(frozenset(), ()) and not self.settings.projects
 
     def of(self, project: str) -> Rules:
-        rules = self._known.get(project)
+        settings, known = self._holding
+        rules = known.get(project)
         if rules is None:
-            if len(self._known) >= MAX_PROJECTS:
-                self._known.clear()
-            rules = self._known[project] = _compiled(_rules_of(self._settings, project))
+            if len(known) >= MAX_PROJECTS:
+                known.clear()
+            rules = known[project] = _compiled(_rules_of(settings, project))
         return rules
 
 
@@ -113,12 +121,12 @@ class Redaction:
     """Redacts the items of one signal's pipeline; give each its own.
 
     Args:
+        rules: what holds; others may follow at any time.
         conventions: they say which attributes hold content.
     """
 
-    def __init__(self, settings: RedactionSettings, conventions: Iterable[Convention]) -> None:
-        self.settings = settings
-        self._rules = ProjectRules(settings)
+    def __init__(self, rules: ProjectRules, conventions: Iterable[Convention]) -> None:
+        self._rules = rules
         self._content = Content(conventions)
         self._marks = MarkSearch()
         self._seen: list[Sequence[Item]] = []
@@ -126,6 +134,10 @@ class Redaction:
         """Items that were looked through value by value."""
         self.failures = 0
         """Items that could not be masked; they were stored without what they held."""
+
+    @property
+    def settings(self) -> RedactionSettings:
+        return self._rules.settings
 
     @property
     def secrets_only(self) -> bool:

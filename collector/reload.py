@@ -1,5 +1,5 @@
-"""What of the configuration can change while the collector runs (SIGHUP): limits, who may send, origins, prices,
-thresholds of loops, webhooks, log level.
+"""What of the configuration can change while the collector runs (SIGHUP): who takes something over says so, and of all
+else the log says that it needs a restart.
 
 API keys and certificates need no signal: their files are looked at by themselves.
 """
@@ -16,20 +16,6 @@ from collector.documents import ConfigError
 
 log = logging.getLogger(__name__)
 
-RELOADED = (
-    "receivers.otlp.limits.",
-    "receivers.otlp.protocols.http.body_",
-    "receivers.otlp.protocols.http.max_request_body_size",
-    "receivers.otlp.protocols.http.cors.",
-    "auth.",
-    "pricing.",
-    "loops.detectors",
-    "loops.disabled",
-    "notifications.",
-    "service.telemetry.log_level",
-)
-"""Beginnings of the settings that are taken over; the others hold until a restart, and the log says so."""
-
 
 class Reloadable:
     """The configuration that holds, and who is to be told of another."""
@@ -37,12 +23,21 @@ class Reloadable:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._takers: list[Callable[[Settings], None]] = []
+        self._taken: set[str] = set()
+        """Settings, and sections of them, that are taken over."""
         self.successful = True
         """Whether the newest configuration was taken over."""
 
-    def tell(self, taker: Callable[[Settings], None]) -> None:
-        """Calls `taker` with every new configuration. It raises ConfigError if it can not be used."""
+    def tell(self, taker: Callable[[Settings], None], *taken: str) -> None:
+        """Calls `taker` with every new configuration, of which it takes these settings or sections over. It raises
+        ConfigError if it can not be used."""
         self._takers.append(taker)
+        self._taken.update(taken)
+
+    def takes(self, name: str) -> bool:
+        """Whether a setting is taken over."""
+        parts = name.split(".")
+        return any(".".join(parts[:length]) in self._taken for length in range(1, len(parts) + 1))
 
     def reload(self, read: Callable[[], Settings]) -> bool:
         """Takes over what `read` returns; the old configuration stays if it is wrong."""
@@ -60,7 +55,7 @@ class Reloadable:
             return False
         changed = sorted(dict(_leaves(settings)).items() ^ dict(_leaves(before)).items())
         names = sorted({name for name, _ in changed})
-        later = [name for name in names if not name.startswith(RELOADED)]
+        later = [name for name in names if not self.takes(name)]
         self.settings = settings
         self.successful = True
         log.info("the configuration is reloaded: %s", ", ".join(names) or "nothing has changed")

@@ -12,7 +12,7 @@ from collector.documents import ConfigError
 from collector.meaning import not_understood
 from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
-from collector.redaction import Redaction
+from collector.redaction import ProjectRules, Redaction
 from mappers.agent_logs import AGENTS
 from mappers.conventions import BUILTIN
 from mappers.cost import Prices
@@ -34,7 +34,8 @@ class Understanding:
             "traces": conventions,
             "logs": [*conventions, *(agent.convention() for agent in AGENTS)],
         }
-        self._redaction = settings.redaction
+        self.rules = ProjectRules(settings.redaction)
+        """What is taken out of what is stored; one for all who do."""
         self.normalizers: Mapping[str, Normalizer] = {
             signal: self.normalizer() for signal in self._conventions
         }
@@ -45,7 +46,8 @@ class Understanding:
         """Those of the pipelines, by signal."""
 
     def take_over(self, settings: Settings) -> None:
-        """Prices and thresholds of other settings. Who watches for loops is to be given the new `engine`.
+        """Prices, thresholds and rules of redaction of other settings. Who watches for loops is to be given the new
+        `engine`.
 
         Raises: ConfigError, and nothing is taken over.
         """
@@ -55,6 +57,7 @@ class Understanding:
         self.engine = configured(settings.loops.detectors, settings.loops.disabled, self._detectors)
         for normalizer in self.normalizers.values():
             normalizer.loops = self.engine
+        self.rules.take_over(settings.redaction)
 
     def normalizer(self) -> Normalizer:
         """One that reads spans as those of the pipelines do; for one thread, like each."""
@@ -65,7 +68,7 @@ class Understanding:
 
     def redaction(self, signal: str) -> Redaction:
         """What masks "traces" or "logs"; for one thread."""
-        return Redaction(self._redaction, self._conventions[signal])
+        return Redaction(self.rules, self._conventions[signal])
 
     def mappers(self) -> dict[str, Any]:
         """Faults by convention and by loop detector, and plugins that could not be loaded."""

@@ -22,7 +22,7 @@ from collector.erasure import Erasures, Places
 from collector.exits import EX_UNAVAILABLE, ServiceError, making
 from collector.exposure import proxy_needs_key
 from collector.following import Following
-from collector.forwarding.opening import open_forwards
+from collector.forwarding.opening import Forwards
 from collector.forwarding.passage import Passage
 from collector.intake import Intake, Submission
 from collector.jobs import Jobs
@@ -86,13 +86,22 @@ async def open_working(
         Processing, settings, understanding, journals, dead_letters, store, reader, notifier
     )
     parts.push_async_callback(asyncio.to_thread, processing.end)
-    reloadable.tell(partial(_take_over, understanding, processing, notifier))
+    reloadable.tell(
+        partial(_take_over, understanding, processing, dead_letters, notifier),
+        "loops.detectors",
+        "loops.disabled",
+        "notifications",
+        "pricing",
+        "redaction",
+        "sinks.clickhouse.batch",
+        "sinks.clickhouse.dead_letter",
+    )
     live, taps = Live(), Taps()
     intake.taken = taps.received
     processing.told_to(live, taps)
     pipelines, tombstones = processing.pipelines, processing.tombstones
     run_of = understanding.record_reader(understanding.normalizer()).run_of
-    forwards = open_forwards(
+    forwards = Forwards(
         settings.sinks,
         journals,
         lambda signal, forward: Passage(
@@ -103,6 +112,8 @@ async def open_working(
             understanding.normalizer() if forward.attributes == "gen_ai" else None,
         ),
     )
+    # The last to be told: what the others refuse must not have cost a sink its place in the journal.
+    reloadable.tell(lambda changed: forwards.take_over(changed.sinks), "sinks.otlp", "sinks.jsonl")
     kept_settings = StoredSettings(store)
     erasures = Erasures(
         Eraser(store),
@@ -142,14 +153,14 @@ async def open_working(
     )
     lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
     parts.callback(lag.cancel)
-    archive = archive_in(settings, store, tombstones)
+    archive = archive_in(settings, store, tombstones, understanding.rules)
     with making(directory):
         salt = installation_salt(directory)
     proxy = ProxyDoor(
         settings.proxy,
         into(intake),
         salt,
-        wire_capture(settings),
+        wire_capture(settings, understanding.rules),
         archive,
         keys=intake.gate.of_another_door(needs_key=proxy_needs_key(settings)),
         sessions=session_file(settings),
@@ -223,10 +234,16 @@ async def _leave(receiving: Receiving, taps: Taps, live: Live, drain_delay: floa
 
 
 def _take_over(
-    understanding: Understanding, processing: Processing, notifier: Notifier, settings: Settings
+    understanding: Understanding,
+    processing: Processing,
+    dead_letters: DeadLetters,
+    notifier: Notifier,
+    settings: Settings,
 ) -> None:
     """Raises: ConfigError."""
     understanding.take_over(settings)
+    processing.take_over(settings)
+    dead_letters.max_bytes = settings.sinks.clickhouse.dead_letter.max_bytes
     processing.look_with(understanding.engine)
     notifier.take_over(settings.notifications.webhooks)
 

@@ -26,7 +26,7 @@ from collector.jobs import Jobs
 from collector.keys import Keys, Scope
 from collector.live import Live
 from collector.proxy.plugins import PluginControl
-from collector.redaction import Redaction
+from collector.redaction import ProjectRules, Redaction
 from collector.retention import Retention
 from collector.tap import Taps
 from collector.telemetry import Health, Status
@@ -72,7 +72,7 @@ class Api:
     """Of the proxy."""
     taps: Taps = field(default_factory=Taps)
     live: Live = field(default_factory=Live)
-    redaction: Callable[[str], Redaction] = lambda signal: Redaction(RedactionSettings(), ())
+    redaction: Callable[[str], Redaction] = lambda signal: Redaction(ProjectRules(RedactionSettings()), ())
     """Makes one that redacts a signal as its pipeline does."""
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 from collector.config import ForwardSettings, Sinks
 
+SEGMENTS_WAITING = 4
+"""A sink that can not keep up gives whole segments up: of what may wait for it, none is more than this part."""
+
 
 def forwards_of(sinks: Sinks) -> Iterator[tuple[str, ForwardSettings]]:
     """Each sink by its full name."""

@@ -3,37 +3,160 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from collector.config import ForwardSettings, JsonlSink, OtlpSink, Sinks
 from collector.forwarding.forwarder import Forwarder
-from collector.forwarding.naming import cursor_name, forwards_of
+from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
 from collector.forwarding.passage import Prepare
-from collector.journal import Journal
+from collector.journal import Cursor, Journal
 from sinks.base import Outlet
 from sinks.jsonl import JsonLines
 from sinks.otlp import OtlpGrpc, OtlpHttp, Target
 
+log = logging.getLogger(__name__)
+
+LEAVE_S = 2.0
+"""How long a sink that is changed may send what waits, as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One signal's way to one sink."""
+
+    forwarder: Forwarder
+    outlet: Outlet
+    journal: Journal
+    cursor: Cursor
+
+    def leave(self, deadline: float) -> None:
+        """Sends what it can until then (`time.monotonic`), and no more."""
+        self.forwarder.drain(deadline)
+        self.outlet.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A sink as it was asked for, and its ways."""
+
+    settings: ForwardSettings
+    ways: Sequence[_Way]
+
 
 class Forwards:
-    """All sinks that telemetry is passed on to."""
+    """All sinks that telemetry is passed on to.
 
-    def __init__(self, forwarders: list[Forwarder], outlets: list[Outlet]) -> None:
-        self.forwarders = forwarders
-        self._outlets = outlets
+    Args:
+        passage: makes what prepares a signal for a sink.
+    """
+
+    def __init__(
+        self,
+        sinks: Sinks,
+        journals: Mapping[str, Journal],
+        passage: Callable[[str, ForwardSettings], Prepare],
+    ) -> None:
+        self._journals = journals
+        self._passage = passage
+        self._changing = threading.Lock()
+        self._changes: list[threading.Thread] = []
+        self._ended = False
+        self._running: dict[str, _Running] = {}
+        for name, settings in forwards_of(sinks):
+            cursors: dict[str, Cursor] = {
+                signal: journals[signal].cursor(cursor_name(name), counts=False)
+                for signal in settings.signals
+            }
+            self._running[name] = self._opened(name, settings, cursors, _outlets(settings))
+
+    @property
+    def forwarders(self) -> list[Forwarder]:
+        return [way.forwarder for running in list(self._running.values()) for way in running.ways]
 
     def start(self) -> None:
         for forwarder in self.forwarders:
             forwarder.start()
 
+    def take_over(self, sinks: Sinks) -> None:
+        """Other sinks, or the same ones otherwise, from now on. One that is changed goes on where it was; a new one
+        gets what comes from now on; those that stay as they are notice nothing."""
+        wanted = dict(forwards_of(sinks))
+        change = threading.Thread(target=self._change, args=(wanted,), name="forwards-change")
+        self._changes = [*(one for one in self._changes if one.is_alive()), change]
+        change.start()
+
+    def _change(self, wanted: Mapping[str, ForwardSettings]) -> None:
+        with self._changing:
+            for name in [*self._running, *(name for name in wanted if name not in self._running)]:
+                before = self._running.get(name)
+                if not self._ended and (before is None or before.settings != wanted.get(name)):
+                    try:
+                        self._replace(name, before, wanted.get(name))
+                    except Exception:  # the others are to be changed all the same
+                        log.exception("%s can not be changed; it is as it was until the next start", name)
+
+    def _replace(self, name: str, before: _Running | None, wanted: ForwardSettings | None) -> None:
+        outlets = _outlets(wanted) if wanted is not None else {}
+        ways = before.ways if before is not None else ()
+        kept: dict[str, Cursor] = {}
+        self._running = {other: running for other, running in self._running.items() if other != name}
+        deadline = time.monotonic() + LEAVE_S
+        for way in ways:
+            way.leave(deadline)
+            if wanted is not None and way.forwarder.signal in wanted.signals:
+                kept[way.forwarder.signal] = way.cursor
+            else:
+                way.journal.dismiss(way.cursor)
+        if wanted is None:
+            return
+        for signal in wanted.signals:
+            journal = self._journals[signal]
+            journal.keep_segments_below(wanted.max_waiting_bytes // SEGMENTS_WAITING)
+            if signal not in kept:
+                kept[signal] = journal.cursor_from_now(cursor_name(name))
+        running = self._opened(name, wanted, kept, outlets)
+        for way in running.ways:
+            way.forwarder.start()
+        self._running = {**self._running, name: running}
+
+    def _opened(
+        self,
+        name: str,
+        settings: ForwardSettings,
+        cursors: Mapping[str, Cursor],
+        outlets: Mapping[str, Outlet],
+    ) -> _Running:
+        """Not started yet."""
+        ways = []
+        for signal, cursor in cursors.items():
+            forwarder = Forwarder(
+                name,
+                signal,
+                self._journals[signal],
+                cursor,
+                self._passage(signal, settings),
+                outlets[signal],
+                max_items=settings.batch.max_items,
+                max_bytes=settings.batch.max_bytes,
+                flush_timeout=settings.batch.flush_timeout,
+                max_waiting_bytes=settings.max_waiting_bytes,
+            )
+            ways.append(_Way(forwarder, outlets[signal], self._journals[signal], cursor))
+        return _Running(settings, ways)
+
     async def drain(self, timeout: float) -> None:
-        """All at once, for at most so many seconds."""
+        """All at once, for at most so many seconds; nothing is changed any more."""
+        self._ended = True
+        for change in self._changes:
+            await asyncio.to_thread(change.join)
         deadline = time.monotonic() + timeout
-        await asyncio.gather(*(asyncio.to_thread(forwarder.drain, deadline) for forwarder in self.forwarders))
-        for outlet in self._outlets:
-            outlet.close()
+        ways = [way for running in self._running.values() for way in running.ways]
+        await asyncio.gather(*(asyncio.to_thread(way.leave, deadline) for way in ways))
 
     def document(self) -> dict[str, Any]:
         """For the status: by sink and signal."""
@@ -53,31 +176,9 @@ class Forwards:
         return found
 
 
-def open_forwards(
-    sinks: Sinks, journals: Mapping[str, Journal], passage: Callable[[str, ForwardSettings], Prepare]
-) -> Forwards:
-    """Every sink, not started yet. `passage` makes what prepares a signal for a sink."""
-    forwarders: list[Forwarder] = []
-    outlets: list[Outlet] = []
-    for name, settings in forwards_of(sinks):
-        for signal in settings.signals:
-            outlet = _outlet(settings)
-            outlets.append(outlet)
-            forwarders.append(
-                Forwarder(
-                    name,
-                    signal,
-                    journals[signal],
-                    journals[signal].cursor(cursor_name(name), counts=False),
-                    passage(signal, settings),
-                    outlet,
-                    max_items=settings.batch.max_items,
-                    max_bytes=settings.batch.max_bytes,
-                    flush_timeout=settings.batch.flush_timeout,
-                    max_waiting_bytes=settings.max_waiting_bytes,
-                )
-            )
-    return Forwards(forwarders, outlets)
+def _outlets(settings: ForwardSettings) -> dict[str, Outlet]:
+    """One for each signal."""
+    return {signal: _outlet(settings) for signal in settings.signals}
 
 
 def _outlet(settings: ForwardSettings) -> Outlet:

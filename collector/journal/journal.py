@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -106,7 +106,8 @@ class Journal:
         self._ack = ack
         self._max_queue_bytes = max_queue_bytes
         self._lock_descriptor = -1
-        self._cursors: list[Cursor] = []
+        self._cursors: Sequence[Cursor] = ()
+        """Replaced as a whole: who goes through them may be in another thread."""
         self._segments: list[int] = []
         """First sequences of the segments, oldest first; the last is written to."""
         self._ends: dict[int, int] = {}
@@ -317,12 +318,12 @@ class Journal:
         else:
             self._failures = 0
             first = self.next_sequence
-            self.next_sequence += len(group)
             if self._ack == "sink":
                 with self.accounting:
                     self._unsettled.extend(enumerate(group, first))
-            self.next_items = items
             with self._readable_changed:
+                self.next_sequence += len(group)
+                self.next_items = items
                 self._ends[self._segments[-1]] = size
                 self._readable_changed.notify_all()
         if self._ack in ("fsync", "write") or (self._ack == "sink" and error is not None):
@@ -407,7 +408,7 @@ class Journal:
         oldest = self._segments[0] if self._segments else self.next_sequence
         start = Position(oldest, 0, oldest)
         cursor = Cursor(self.directory / f"{name}.cursor", start, self._release, counts=counts)
-        self._cursors.append(cursor)
+        self._cursors = [*self._cursors, cursor]
         place = cursor.position
         if place == start:
             all_before = cursor.told.sequence == start.sequence  # and let go since
@@ -427,6 +428,25 @@ class Journal:
         self.acknowledged_items = max(self.acknowledged_items, self.next_items)
         self.inherited_items = max(self.inherited_items, cursor.position.items)
         return cursor
+
+    def cursor_from_now(self, name: str) -> Cursor:
+        """A cursor that does not count, after the last record, for who is named while records come."""
+        path = self.directory / f"{name}.cursor"
+        path.unlink(missing_ok=True)  # of who had the name before
+        cursor = Cursor(path, self.end, self._release, counts=False)
+        self._cursors = [*self._cursors, cursor]
+        return cursor
+
+    def dismiss(self, cursor: Cursor) -> None:
+        """Nothing is kept for that cursor any more, and nobody may use it."""
+        self._cursors = [other for other in self._cursors if other is not cursor]
+        cursor.close()
+        (self.directory / f"{cursor.name}.cursor").unlink(missing_ok=True)
+        self._release()
+
+    def keep_segments_below(self, size_bytes: int) -> None:
+        """Segments that are begun from now on are no larger than that."""
+        self._segment_bytes = min(self._segment_bytes, size_bytes)
 
     def _items_before(self, start: Position) -> int:
         reader = Reader(self, start)

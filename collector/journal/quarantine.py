@@ -22,7 +22,7 @@ class Quarantine:
 
     def __init__(self, directory: Path, mask: Callable[[bytes], bytes] = lambda damaged: damaged) -> None:
         self._directory = directory
-        self._mask = mask
+        self.mask = mask
         self.ranges = 0
         self.bytes = 0
 
@@ -39,7 +39,7 @@ class Quarantine:
                 return
             source = os.open(segment, os.O_RDONLY)
             try:
-                content = self._mask(os.pread(source, end - begin, begin))
+                content = self.mask(os.pread(source, end - begin, begin))
             finally:
                 os.close(source)
             if not content:

@@ -137,15 +137,17 @@ def session_file(settings: Settings) -> SessionFile:
     return SessionFile(settings.data_dir / "proxy-sessions.jsonl")
 
 
-def wire_capture(settings: Settings) -> WireCapture | None:
-    """The wire capture that is asked for; None if none is."""
+def wire_capture(settings: Settings, rules: ProjectRules) -> WireCapture | None:
+    """The wire capture that is asked for; None if none is. `rules` say what it leaves out."""
     if not settings.logging.capture_file or settings.proxy.endpoint is None:
         return None
-    return WireCapture(settings.logging, ProjectRules(settings.redaction))
+    return WireCapture(settings.logging, rules)
 
 
-def archive_in(settings: Settings, store: Store, tombstones: Tombstones) -> Archive | None:
-    """The archive of a collector; None if its proxy is off."""
+def archive_in(
+    settings: Settings, store: Store, tombstones: Tombstones, rules: ProjectRules
+) -> Archive | None:
+    """The archive of a collector; None if its proxy is off. `rules` say what it leaves out."""
     if settings.proxy.endpoint is None:
         return None
     exchanges = Exchanges(store)
@@ -156,7 +158,7 @@ def archive_in(settings: Settings, store: Store, tombstones: Tombstones) -> Arch
             if kept:
                 exchanges.write(kept)
 
-    return Archive(write, ProjectRules(settings.redaction), Spool(settings.data_dir / SPOOL))
+    return Archive(write, rules, Spool(settings.data_dir / SPOOL))
 
 
 def plugin_control(door: ProxyDoor, settings: StoredSettings) -> PluginControl:

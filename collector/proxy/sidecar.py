@@ -31,6 +31,7 @@ from collector.proxy.recorder import Owner, RetryingOutlet
 from collector.proxy.relay import Relay
 from collector.proxy.routes import Route, Upstream
 from collector.proxy.spool import Spool
+from collector.redaction import ProjectRules
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
             settings.proxy,
             outlet,
             _salt(settings),
-            wire_capture(settings),
+            wire_capture(settings, ProjectRules(settings.redaction)),
             keys=keys,
             sessions=session_file(settings),
         )

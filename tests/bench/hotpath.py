@@ -40,7 +40,7 @@ from collector.interpreter import calm_garbage_collection
 from collector.journal.record import Header, Record, decode, encode
 from collector.loops import LoopWatch
 from collector.otlp import Signal, check, parse_traces, spans_of, transcode
-from collector.redaction import Redaction
+from collector.redaction import ProjectRules, Redaction
 from collector.sent import Received
 from mappers.conventions import BUILTIN
 from mappers.loops.evaluator import Engine
@@ -94,7 +94,7 @@ class Hotpath:
         self._store = store
         self._sink = ClickHouseSink(store)
         self._normalize = Normalizer().normalize
-        self._redaction = Redaction(RedactionSettings(), BUILTIN)
+        self._redaction = Redaction(ProjectRules(RedactionSettings()), BUILTIN)
         self._deriver = Deriver(
             reader,
             max_events=100_000,

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -314,4 +316,94 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
     )
     assert rejected() == 0
     assert allowed == [False, False, True]
+
+    files = tmp_path / "passed-on"
+    reloaded(
+        f"redaction: {{mask: [email]}}\nsinks: {{jsonl: {{files: {{path: '{files}'}}}}}}\n"
+        "journal: {ack: write}\n",
+        "sinks.jsonl.files.path",
+    )
+    deadline = time.monotonic() + 10
+    while "jsonl/files" not in running.get("/status")["forwards"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    said = request(0x8000100)
+    said.resource_spans[0].scope_spans[0].spans[0].attributes.add(
+        key="input.value"
+    ).value.string_value = "write to jane@example.com"
+    httpx.post(
+        f"{running.endpoints['http']}/v1/traces",
+        content=said.SerializeToString(),
+        headers={"Content-Type": "application/x-protobuf"},
+    )
+    running.settled()
+    run_id = said.resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
+    assert "jane@" not in str(running.get(f"/runs/{run_id}/events", fields="io"))
+    while not (passed := b"".join(file.read_bytes() for file in files.glob("*"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert b"write to" in passed
+    assert b"jane@" not in passed
     assert running.stop() == 0
+
+
+RELOAD = """
+import asyncio, json, logging, sys
+from pathlib import Path
+from collector import understanding
+from collector.config import load
+from collector.reload import Reloadable, _leaves
+from collector.service import collector
+
+understanding.not_understood = lambda settings: []  # of what follows, only the names matter
+logging.basicConfig(stream=sys.stdout, level="WARNING", format="%(message)s")
+doors = ("receivers.otlp.protocols.grpc", "receivers.otlp.protocols.http", "api", "admin", "proxy")
+settings = load(
+    sets=[f"{door}.endpoint=127.0.0.1:0" for door in doors], flags={"data_dir": Path(sys.argv[1])}
+)
+
+def changed(model, path):
+    name, *rest = path
+    before = getattr(model, name)
+    if rest:
+        after = changed(before, rest)
+    else:
+        after = not before if isinstance(before, bool) else "127.0.0.1:9" if isinstance(before, str) else 9
+    return model.model_copy(update={name: after})
+
+async def main():
+    reloadable = Reloadable(settings)
+    async with collector(settings, reloadable):
+        names = [name for name, _ in _leaves(settings)]
+        later = [name for name in names if not reloadable.takes(name)]
+        for taken in reloadable._taken:
+            assert any(name == taken or name.startswith(taken + ".") for name in names), taken
+        other = settings
+        for name in later:
+            other = changed(other, name.split("."))
+        assert reloadable.reload(lambda: other)
+        print(json.dumps({"all": names, "later": later}))
+
+asyncio.run(main())
+"""
+
+
+def test_each_setting_is_taken_over_or_named_as_one_that_needs_a_restart(data_dir: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", RELOAD, str(data_dir)], capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    [told] = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert f"only a restart takes over: {', '.join(sorted(told['later']))}\n" in ran.stdout
+    taken = {name for name in told["all"] if name not in told["later"]}
+    assert len(taken) > 20
+    assert {name.split(".")[0] for name in taken} == {
+        "auth",
+        "loops",
+        "notifications",
+        "pricing",
+        "receivers",
+        "redaction",
+        "service",
+        "sinks",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import itertools
 import threading
@@ -22,15 +23,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from collector.config import RedactionRules, RedactionSettings, load
+from collector.config import RedactionRules, RedactionSettings, Sinks, load
 from collector.documents import ConfigError
 from collector.environment import problems
 from collector.forwarding import forwarder as forwarder_module
 from collector.forwarding.forwarder import Forwarder
+from collector.forwarding.opening import Forwards
 from collector.forwarding.passage import Passage
 from collector.journal import SINK_CURSOR, Header, Journal
 from collector.mapping import mapping_document, read_items
-from collector.redaction import Redaction
+from collector.redaction import ProjectRules, Redaction
 from collector.tombstones import Tombstones
 from mappers.conventions import BUILTIN
 from mappers.normalize import Normalizer
@@ -328,7 +330,7 @@ def passage(
     *,
     gen_ai: bool = False,
 ) -> Passage:
-    redaction = Redaction(settings or RedactionSettings(), BUILTIN)
+    redaction = Redaction(ProjectRules(settings or RedactionSettings()), BUILTIN)
     normalizer = Normalizer() if gen_ai else None
     return Passage("traces", redaction, Tombstones(deleted), lambda record: record.trace_id, normalizer)
 
@@ -578,6 +580,69 @@ def test_a_directory_that_can_not_be_written_is_waited_for(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(RetryableError):
         JsonLines(tmp_path / "file" / "below", max_bytes=1 << 20, max_files=2).send("traces", request(), "")
+
+
+# --------------------------------------------------------------------------- changed meanwhile
+
+
+@pytest.fixture
+def forwards(journal: Journal) -> Iterator[Forwards]:
+    running = Forwards(Sinks(), {"traces": journal}, lambda signal, settings: passage())
+    running.start()
+    yield running
+    asyncio.run(running.drain(5))
+
+
+def asked(**sinks: Any) -> Sinks:
+    common = {"signals": ["traces"], "batch": {"flush_timeout": "10ms"}}
+    return Sinks.model_validate(
+        {kind: {name: common | one for name, one in named.items()} for kind, named in sinks.items()}
+    )
+
+
+def test_a_sink_that_is_changed_goes_on_where_it_was_and_a_new_one_gets_what_comes_then(
+    journal: Journal, forwards: Forwards, target: HttpTarget, tmp_path: Path
+) -> None:
+    def texts() -> list[str]:
+        return [text for _, _, body in target.taken for text in said(body)]
+
+    append(journal, request("before"))
+    forwards.take_over(asked(otlp={"x": {"endpoint": "http://127.0.0.1:9"}}))
+    until(lambda: len(forwards.forwarders) == 1)
+    append(journal, request("waits"))
+    until(lambda: bool(forwards.forwarders[0].told.last_error))
+
+    both = {"otlp": {"x": {"endpoint": target.url}}, "jsonl": {"y": {"path": str(tmp_path / "y")}}}
+    forwards.take_over(asked(**both))
+    until(lambda: len(forwards.forwarders) == 2)
+    stays = next(one for one in forwards.forwarders if one.name == "jsonl/y")
+    append(journal, request("for both"))
+    until(lambda: texts() == ["waits", "for both"])
+
+    both["otlp"]["x"]["headers"] = {"api-key": "new"}
+    former = next(one for one in forwards.forwarders if one is not stays)
+    forwards.take_over(asked(**both))
+    until(lambda: former not in forwards.forwarders and len(forwards.forwarders) == 2)
+    append(journal, request("with the new key"))
+    until(lambda: "with the new key" in texts() and stays.told.sent == 2)
+    assert target.taken[-1][1]["api-key"] == "new"
+    assert stays in forwards.forwarders
+    spans, _ = read_items((tmp_path / "y" / "traces.jsonl").read_bytes())
+    assert [span.attributes["said"] for span in spans] == ["for both", "with the new key"]
+    assert texts() == ["waits", "for both", "with the new key"]
+
+
+def test_what_waits_for_a_sink_that_is_taken_away_is_let_go(journal: Journal, forwards: Forwards) -> None:
+    forwards.take_over(asked(otlp={"x": {"endpoint": "http://127.0.0.1:9"}}))
+    until(lambda: len(forwards.forwarders) == 1)
+    for number in range(20):
+        append(journal, request(f"{number}" * 300))
+    journal.cursor(SINK_CURSOR).advance(journal.end)
+    assert journal.size_bytes > 4_000
+    forwards.take_over(asked())
+    until(lambda: journal.size_bytes <= 2_000)
+    assert forwards.forwarders == []
+    assert not (journal.directory / "forward-otlp-x.cursor").exists()
 
 
 # --------------------------------------------------------------------------- configured

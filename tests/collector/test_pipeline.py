@@ -22,7 +22,7 @@ from collector.flow import Flow
 from collector.journal import Header, Journal
 from collector.otlp import decode_traces
 from collector.pipeline import FATAL_ATTEMPTS, Pipeline
-from collector.redaction import Redaction
+from collector.redaction import ProjectRules, Redaction
 from collector.stages import Derivation, Totals, TraceStage
 from mappers.conventions import BUILTIN
 from mappers.model import Event
@@ -108,7 +108,7 @@ def started(
     dead_letters = DeadLetters(tmp_path / "dead.jsonl", lambda signal, body, project: body)
     stage = TraceStage(
         Normalizer(),
-        Redaction(RedactionSettings(), BUILTIN),
+        Redaction(ProjectRules(RedactionSettings()), BUILTIN),
         Derivation(Deriver(rows, max_events=10_000), rows, Totals()),
         flow,
     )
@@ -278,7 +278,7 @@ def test_T20_a_row_that_does_not_fit_costs_only_its_span(
 def test_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_path: Path) -> None:
     sink = Faulty()
     pipeline, flow, dead_letters = started(journal, sink, tmp_path)
-    dead_letters._max_bytes = 10
+    dead_letters.max_bytes = 10
     append(journal, b"\xff\xff")
     deadline = time.monotonic() + 5
     while not pipeline.last_error and time.monotonic() < deadline:
@@ -286,7 +286,7 @@ def test_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_pat
     assert "eddyline dead-letter ls" in pipeline.last_error
     assert dead_letters.is_full
     assert (flow.dead_lettered, dead_letters.size_bytes) == (0, 0)
-    dead_letters._max_bytes = 1000
+    dead_letters.max_bytes = 1000
     assert pipeline.drain(10)
     assert flow.dead_lettered == SPANS
 

@@ -19,7 +19,7 @@ from collector.deadletter import DeadLetters, Letter, read
 from collector.journal import Header, Record
 from collector.marks import FEW_BYTES
 from collector.otlp import decode_traces
-from collector.redaction import Redaction
+from collector.redaction import ProjectRules, Redaction
 from mappers.conventions import BUILTIN
 from mappers.normalize import Normalizer
 from sinks.clickhouse import Store
@@ -190,7 +190,7 @@ def test_content_that_a_project_does_not_want_is_not_stored(rows: dict[str, str]
 
 
 def redaction(**rules: Any) -> Redaction:
-    return Redaction(RedactionSettings(**rules), BUILTIN)
+    return Redaction(ProjectRules(RedactionSettings(**rules)), BUILTIN)
 
 
 def test_a_large_batch_is_looked_through_like_a_small_one() -> None:
