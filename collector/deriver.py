@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from collector.callindex import CallIndex
 from collector.loops import WarningKey, Watch
 from collector.pace import Cost, Pace
-from mappers.assemble import LIST_PRICES, assemble
+from mappers.assemble import LIST_PRICES, assemble, outlined
 from mappers.filling import Price
 from mappers.foreign import Foreign, earliest_twin_ns, is_candidate, join
 from mappers.model import Event, Run, Warning
@@ -94,6 +94,10 @@ class _RunState:
     foreign: dict[str, Foreign] = field(default_factory=dict)
     """What other traces know, by span id."""
     cost: Cost = field(default_factory=Cost)
+    is_assembled: bool = False
+    """It could be, since it is in memory."""
+    is_outlined: bool = False
+    """It could not be, and nothing was said of it before."""
 
 
 class Deriver:
@@ -308,7 +312,12 @@ class Deriver:
             assembly = assemble(list(state.events.values()), state.foreign, self._price)
         except Exception:  # a run that we can not make sense of must not keep the others waiting
             log.exception("run %s can not be assembled; its events are stored", key[1])
+            # It has a row all the same, so that its events are found when more of it comes.
+            if state.is_outlined or not (state.is_assembled or self._has_row(key)):
+                state.is_outlined = True
+                derived.runs.append(outlined(state.events.values()))
             return
+        state.is_assembled = True
         derived.runs.append(assembly.run)
         assembled.append((assembly.run, list(state.events.values())))
         derived.resettled += [
@@ -380,6 +389,10 @@ class Deriver:
                 if events:
                     loaded.add((tenant, run_id))
         return loaded
+
+    def _has_row(self, key: RunKey) -> bool:
+        tenant, run_id = key
+        return run_id in self._store.runs_with_rows(tenant, [run_id])
 
     def _at_hand(self, key: RunKey) -> Sequence[Event]:
         state = self._states.get(key)

@@ -85,6 +85,32 @@ def assemble(
     return Assembly(run, changed)
 
 
+def outlined(events: Iterable[Event]) -> Run:
+    """A run that can not be assembled, as far as its root and its times tell of it: it can be found, and nothing is
+    summed.
+
+    Args:
+        events: as for `assemble`.
+    """
+    own = sorted(
+        [event for event in events if not event.part], key=lambda event: (event.start_ns, event.span_id)
+    )
+    root = next((event for event in own if event.is_root), None)
+    leading = root or own[0]
+    run = Run(
+        run_id=leading.run_id,
+        tenant=leading.tenant,
+        project=leading.project,
+        name=leading.name,
+        has_root=root is not None,
+        start_ns=own[0].start_ns,
+        end_ns=max(max(event.end_ns for event in own), 0),
+        counts=Counts(spans=len({event.span_id for event in own if event.source != "log"}), events=len(own)),
+    )
+    _end(run, root)
+    return run
+
+
 def settle(run: Run, now_ns: int) -> RunStatus:
     """The run's status at a time: without a root it is `incomplete` once its newest end is 5 minutes old."""
     if not run.has_root and now_ns - run.end_ns > INCOMPLETE_AFTER_NS:
@@ -207,13 +233,18 @@ def _identify(tree: Tree) -> Run:
         output=root.output if root else "",
         setup_only=_sets_up_only(tree.events),
     )
+    _end(run, root)
+    if all(event.source == "log" for event in tree.events):
+        _tell_session(run, tree)
+    return run
+
+
+def _end(run: Run, root: Event | None) -> None:
+    """A run is over as soon as its root is."""
     if root is not None and root.status != Status.RUNNING:
         failed = root.status == ERROR
         run.status = RunStatus.FAILED if failed else RunStatus.COMPLETED
         run.error_type, run.error_message = root.error_type, root.error_message
-    if all(event.source == "log" for event in tree.events):
-        _tell_session(run, tree)
-    return run
 
 
 def _tell_session(run: Run, tree: Tree) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from collector import deriver as module
 from collector.deriver import Derived, Deriver
 from collector.loops import LoopWatch
 from collector.pace import Pace
@@ -107,6 +108,46 @@ def test_where_rows_tell_events_are_looked_for_only_of_runs_that_have_one_or_are
     derived = deriver.derive([llm(1, 3, 5), llm(3, 2, 10)], batch=1, stored=0)
     assert sorted(store.asked) == [f"{1:032x}", f"{2:032x}"]
     assert [run.usage.input for run in sorted(derived.runs, key=lambda run: run.run_id)] == [15, 10, 10]
+
+
+def test_a_run_that_can_not_be_assembled_has_a_row_by_which_its_events_are_found(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise ArithmeticError
+
+    store = Stored()
+    deriver = Deriver(store, max_events=0, rows_tell=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "assemble", fails)
+        first = deriver.derive([llm(1, 2, 10), llm(1, 3, 5)], batch=1, stored=0)
+        store.write(first)
+        second = deriver.derive([event(1, 1, status="error", error_type="Boom")], batch=2, stored=0)
+        store.write(second)
+    assert "can not be assembled" in caplog.text
+    assert [(run.name, run.status, run.counts.spans) for run in first.runs] == [("span 2", "running", 2)]
+    assert [(run.name, run.status, run.error_type) for run in second.runs] == [("span 1", "failed", "Boom")]
+    assert [(run.usage.input, run.cost_usd) for run in first.runs] == [(None, None)]
+    assert (first.new_runs, second.new_runs) == (1, 0)
+
+    store.write(deriver.derive([llm(2, 2, 10)], batch=3, stored=2))  # the first one leaves the memory
+    [run] = deriver.derive([llm(1, 4, 1)], batch=4, stored=3).runs
+    assert (run.usage.input, run.counts.spans) == (16, 4)
+
+
+def test_a_run_that_could_be_assembled_before_keeps_the_row_that_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Stored()
+    for most in (0, 100):  # it has left the memory meanwhile, or not
+        run = 10 + most
+        deriver = Deriver(store, max_events=most, rows_tell=True)
+        store.write(deriver.derive([llm(run, 2, 10)], batch=1, stored=0))
+        store.write(deriver.derive([llm(run + 1, 2, 10)], batch=2, stored=1))
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "assemble", lambda *_: 1 / 0)
+            assert deriver.derive([llm(run, 3, 5)], batch=3, stored=2).runs == []
+        assert deriver.derive([llm(run, 4, 1)], batch=4, stored=3).runs[0].usage.input >= 15
 
 
 def test_parts_whose_call_comes_late_are_found_though_they_have_no_row() -> None:
