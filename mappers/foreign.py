@@ -58,7 +58,7 @@ def own_id(event: Event) -> str:
 
 def cost(one: Event, other: Event) -> Cost | None:
     """How badly they fit as two tellings of one call; None if they can not be."""
-    if one.run_id == other.run_id or one.kind != other.kind:
+    if one.run_id == other.run_id or one.kind != other.kind or _two_by_one(one, other):
         return None
     if (one.tenant, one.project) != (other.tenant, other.project):
         return None
@@ -174,6 +174,18 @@ def _within(inner: Event, outer: Event) -> bool:
 
 def _apart(one: Event, other: Event) -> int:
     return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+
+
+def _two_by_one(one: Event, other: Event) -> bool:
+    """One instrumentation told both, with their lengths, and of different times: most calls that share anything."""
+    return (
+        one.start_ns != other.start_ns
+        and one.scope == other.scope
+        and one.start_ns != one.end_ns
+        and other.start_ns != other.end_ns
+        and one.source != "log"
+        and other.source != "log"
+    )
 
 
 def _told_again(one: Event, other: Event) -> bool:

@@ -169,8 +169,9 @@ class Sessions:
 
     def _weigh(self, session: _Session) -> None:
         runs = len(session.members)
-        events = sum([len(member.found) for member in session.members])
-        characters = sum([member.characters for member in session.members])
+        awake = [member for member in session.members if not member.rests]
+        events = sum([len(member.found) for member in awake])
+        characters = sum([member.characters for member in awake])
         self._runs += runs - session.runs
         self._events += events - session.events
         self._characters += characters - session.characters

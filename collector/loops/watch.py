@@ -209,18 +209,24 @@ class LoopWatch:
         affected.update((warning.tenant, warning.run_id) for warning in changed)
 
     def _judge(self, run: Run) -> None:
-        standing = self._standing.get((run.tenant, run.run_id), {})
+        key = run.tenant, run.run_id
+        standing = self._standing.get(key)
         if standing:
-            self._runs[run.tenant, run.run_id] = run
-        judge(run, list(standing.values()))
+            self._runs[key] = run
+            judge(run, list(standing.values()))
+        else:
+            self._standing.pop(key, None)
+            self._runs.pop(key, None)
+            judge(run, ())
 
     def _judge_others(self, keys: Collection[RunKey], jobs: Sequence[Job], watched: Watched) -> None:
         """Judges runs that were not touched."""
-        if not keys:
-            return
-        at_hand = {member.key: member.run for job in jobs for member in job.members}
+        missing = {key for key in keys if key not in self._runs}
+        at_hand: dict[RunKey, Run] = {}
+        if missing:
+            at_hand = {one.key: one.run for job in jobs for one in job.members if one.key in missing}
         for key in keys:
-            run = at_hand.get(key) or self._runs.get(key) or self._read_run(key)
+            run = self._runs.get(key) or at_hand.get(key) or self._read_run(key)
             if run is not None:
                 self._judge(run)
                 watched.runs.append(run)

@@ -28,7 +28,11 @@ from mappers.model import Kind, Status
 
 COMPARED = 16
 """Calls of a tool that are compared with each other; of more, following the thread costs less."""
-QUIET = Sign.EMPTY | Sign.FAILED
+EMPTY, FAILED = Sign.EMPTY, Sign.FAILED
+QUIET = EMPTY | FAILED
+# Names of the module are found in a fifth of the time that a member takes on its class.
+CALL, HANDOFF, TOOL = StepKind.CALL, StepKind.HANDOFF, StepKind.TOOL
+LLM, ERROR = Kind.LLM, Status.ERROR
 
 
 class Frequencies:
@@ -178,9 +182,9 @@ class Outline:
         if event.end_ns > self.ended_ns:
             self.ended_ns = event.end_ns
         kind = happening.kind
-        if kind is StepKind.TOOL:
+        if kind is TOOL:
             self._add_tool(happening)
-        elif kind is StepKind.HANDOFF:
+        elif kind is HANDOFF:
             self.handoffs += 1
             self._row = []
         else:
@@ -188,7 +192,7 @@ class Outline:
 
     def add_call(self, happening: Happening) -> None:
         """Takes up the next event if it is a model call; enough for `Engine.calls_matter`."""
-        if happening.event.kind == Kind.LLM:
+        if happening.event.kind == LLM:
             self._add_call(happening)
 
     def _add_tool(self, happening: Happening) -> None:
@@ -202,10 +206,10 @@ class Outline:
             self._row = []  # unlike an echo, which the evaluator does not see
         earlier.append(happening)
         self.tool_steps += 1
-        if event.status == Status.ERROR or event.signs & Sign.FAILED:
+        if event.status == ERROR or event.signs & FAILED:
             calls.failed += 1
             self.failed += 1
-        elif event.signs & Sign.EMPTY:
+        elif event.signs & EMPTY:
             calls.empty += 1
             self.empty += 1
         self.longest_tool_ns = max(self.longest_tool_ns, event.end_ns - event.start_ns)
@@ -227,11 +231,11 @@ class Outline:
         if self._asked_ns:
             asked_ns = self._asked_ns.pop(event.agent, event.start_ns)
             self.longest_tool_ns = max(self.longest_tool_ns, event.start_ns - asked_ns)
-        if event.status == Status.ERROR:
+        if event.status == ERROR:
             self.refused[event.args_hash] += 1
-        if happening.kind is StepKind.CALL:
+        if happening.kind is CALL:
             self._add_requests(happening)
-        elif not self._across and event.status != Status.ERROR and not event.tool_requests:
+        elif not self._across and event.status != ERROR and not event.tool_requests:
             if not self._row:
                 self._rows.append(self._row)
             self._row.append(happening)
@@ -300,7 +304,7 @@ def _given(happening: Happening) -> str | None:
     """None if the arguments are not at hand, or neither they nor an answer were captured."""
     event = happening.event
     given = happening.arguments
-    if given or (event.args_hash in (0, BLANK) and (event.result_hash or event.status == Status.ERROR)):
+    if given or (event.args_hash in (0, BLANK) and (event.result_hash or event.status == ERROR)):
         return given or ""
     return None
 
@@ -315,7 +319,7 @@ def _answer_head(happening: Happening) -> int | None:
 
 def _of_answer(happening: Happening, value: Callable[[str], int | None]) -> int | None:
     event = happening.event
-    if event.status == Status.ERROR or event.signs & QUIET:
+    if event.status == ERROR or event.signs & QUIET:
         return 0
     if happening.result:
         return value(happening.result)

@@ -16,6 +16,9 @@ from sys import intern
 from mappers.loops.fingerprint import TASK_SKETCH, resembles, settle_output
 from mappers.loops.step import Step, StepKind
 
+# Looking a member up on its class takes five times as long as a name of the module.
+CALL, HANDOFF, OUTPUT, TOOL = StepKind.CALL, StepKind.HANDOFF, StepKind.OUTPUT, StepKind.TOOL
+
 WINDOW = 30
 """Tool steps that are remembered."""
 HANDOFFS = 17
@@ -101,7 +104,7 @@ class Recent:
         False for an echo: the same call at the same time, by which fan-out, a wrapper or a second instrumentation
         tell one call several times. It is not judged.
         """
-        if step.kind is not StepKind.TOOL:
+        if step.kind is not TOOL:
             return True
         self.of_tool = of_tool = self._by_tool.get(step.tool, ())
         exact = step.exact
@@ -118,18 +121,18 @@ class Recent:
         self.steps += 1
         self.spend(step.tokens, step.cost_nano_usd)
         self._pass_time(step)
-        if step.kind is StepKind.TOOL:
+        if step.kind is TOOL:
             self.position += 1
             step.position = self.position
             self._judge_tool(step)
-        elif step.kind is StepKind.HANDOFF:
+        elif step.kind is HANDOFF:
             step.near = step.has_args and resembles(
                 step.sketch,
                 [other.sketch for other in self.handoffs if other.tool == step.tool],
                 self.novelty.same_task,
                 TASK_SKETCH,
             )
-        elif step.kind is StepKind.OUTPUT and self.outputs:
+        elif step.kind is OUTPUT and self.outputs:
             for output in (*self.outputs, step):
                 settle_output(output)
             if self._is_told_something_new(step):
@@ -210,6 +213,8 @@ class Recent:
 
     def _end_outputs(self) -> None:
         """The next output is the first of its kind again."""
+        if not self.outputs:
+            return
         for output in self.outputs:
             output.text = output.told = ""
         self.outputs.clear()
@@ -218,22 +223,22 @@ class Recent:
         """Keeps the step, without what only judging needed."""
         step.units = step.bare_units = ()
         step.tool, step.agent, step.model = intern(step.tool), intern(step.agent), intern(step.model)
-        match step.kind:
-            case StepKind.TOOL:
-                if len(self.tools) == WINDOW:
-                    self._drop(self.tools[0])
-                self.tools.append(step)
-                self._by_tool.setdefault(step.tool, []).append(step)
-                self._end_outputs()
-            case StepKind.HANDOFF:
-                self.handoffs.append(step)
-                self._end_outputs()
-            case StepKind.USER:
-                self._end_outputs()
-            case StepKind.OUTPUT:
-                self.outputs.append(step)
-        if step.kind in (StepKind.OUTPUT, StepKind.CALL):
+        kind = step.kind
+        if kind is TOOL:
+            if len(self.tools) == WINDOW:
+                self._drop(self.tools[0])
+            self.tools.append(step)
+            self._by_tool.setdefault(step.tool, []).append(step)
+            self._end_outputs()
+        elif kind is CALL:
             self.calls.append(step)
+        elif kind is OUTPUT:
+            self.outputs.append(step)
+            self.calls.append(step)
+        else:
+            if kind is HANDOFF:
+                self.handoffs.append(step)
+            self._end_outputs()
 
     def _drop(self, oldest: Step) -> None:
         of_tool = self._by_tool[oldest.tool]
