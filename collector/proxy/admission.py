@@ -16,7 +16,7 @@ from collector.keys import Scope as KeyScope
 from collector.proxy.errors import Error, RelayError
 
 PATH = "/k/"
-_HEADERS = (b"x-loop-key", b"x-eddyline-key")
+_HEADERS = frozenset({b"x-loop-key", b"x-eddyline-key"})
 _OPEN = frozenset({"/-/healthz", "/-/readyz"})
 OTEL = "/otel/"
 
@@ -42,12 +42,15 @@ class Admission:
         if path.startswith(PATH) and (gate.ingest_needs_key or path.startswith(PATH + PREFIX)):
             key, slash, rest = path[len(PATH) :].partition("/")
             path = slash + rest or "/"
-        given = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        ours = key = next((given[name] for name in _HEADERS if name in given), key)
+        for name, value in scope["headers"]:
+            if name in _HEADERS:
+                key = value.decode("latin-1")
+        ours = key
         if path in _OPEN and not key:
             return ANYBODY, path, ""
         authorization = ""
         if path.startswith(OTEL) and not key:  # what exporters send is meant for us
+            given = {name: value.decode("latin-1") for name, value in scope["headers"]}
             authorization = given.get(b"authorization", "")
             key = key_in(lambda name: given.get(name.encode(), ""))
         try:

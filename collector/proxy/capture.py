@@ -18,6 +18,8 @@ from collector.proxy.context import Context
 
 _KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 _LEVELS = ("off", "meta", "full")
+MAX_KNOWN = 1024
+"""Paths of which it is remembered whether they are skipped: clients ask for few, each of them often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Capture:
     def __init__(self, settings: ProxyCapture, salt: bytes) -> None:
         self._settings = settings
         self._salt = salt
+        self._skipped: dict[str, bool] = {}
 
     def wants(self, method: str, path: str, context: Context) -> bool:
         """Whether the call becomes a span."""
@@ -57,9 +60,16 @@ class Capture:
 
     def allows(self, path: str, context: Context) -> bool:
         """Whether anything is kept of a call to this path."""
-        return self.level(context) != "off" and not any(
-            fnmatchcase(path, pattern) for pattern in self._settings.skip
-        )
+        return self.level(context) != "off" and not self._skips(path)
+
+    def _skips(self, path: str) -> bool:
+        skipped = self._skipped.get(path)
+        if skipped is None:
+            skipped = any(fnmatchcase(path, pattern) for pattern in self._settings.skip)
+            if len(self._skipped) >= MAX_KNOWN:
+                self._skipped.clear()
+            self._skipped[path] = skipped
+        return skipped
 
     def level(self, context: Context) -> str:
         """off | meta | full: the least of what is configured and what the client allows."""

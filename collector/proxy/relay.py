@@ -23,7 +23,7 @@ from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
 from collector.proxy.headers import as_texts, forwarded, returned
-from collector.proxy.posting import MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster
+from collector.proxy.posting import KEEP_ALIVE_S, MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster
 from collector.proxy.refusal import refusals
 from collector.proxy.routes import Route
 from collector.proxy.tape import Ending, Tape
@@ -31,8 +31,8 @@ from collector.proxy.usage import WithoutUsage
 
 log = logging.getLogger(__name__)
 
-POOL_KEEP_ALIVE_S = 30
-"""Shorter than what providers keep, so that it is us who close an idle connection."""
+WATCH_AFTER_S = 0.02
+"""A client that hangs up is noticed from then on: when the provider is at work, not before it has been asked."""
 SLICE = 256 << 10
 """Of a large body that came in one piece, so much is handed over at a time."""
 _AUTOMATIC = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
@@ -62,7 +62,7 @@ class Relay:
     def _session(self, resolver: GateResolver | None) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=0,
-            keepalive_timeout=POOL_KEEP_ALIVE_S,
+            keepalive_timeout=KEEP_ALIVE_S,
             resolver=resolver,
             use_dns_cache=resolver is None,
         )
@@ -86,6 +86,8 @@ class Relay:
         return session
 
     async def close(self) -> None:
+        for poster in self._posters.values():
+            poster.close()
         await self._open.close()
         await self._gated.close()
 
@@ -104,6 +106,12 @@ class Relay:
         if proxy := self._environment.proxy_for(route):
             options["proxy"] = proxy
         return self._open, options
+
+    def _poster(self, route: Route) -> Poster | None:
+        """None where requests go through a proxy of the environment's."""
+        if route.gated:
+            return self._posters[self._gated]
+        return None if self._environment.proxy_for(route) else self._posters[self._open]
 
     async def relay(
         self,
@@ -130,18 +138,22 @@ class Relay:
         """
         exchange = _Exchange(receive, tape)
         headers = forwarded(scope["headers"], propagate=route.upstream.propagate, ours=ours)
-        session, options = self.options(route)
         response: aiohttp.ClientResponse | Answer | None = None
         try:
             body, chunked = await exchange.open_body(scope)
-            if (
-                isinstance(body, bytes)
-                and scope["method"] == "POST"
-                and not chunked
-                and "proxy" not in options
-            ):
-                response = await self._posters[session].post(route.url, headers, body, **options)
+            poster = self._poster(route)
+            if isinstance(body, bytes) and scope["method"] == "POST" and not chunked and poster is not None:
+                timeouts = route.upstream.timeouts or self._timeouts
+                response = await poster.post(
+                    route.url,
+                    headers,
+                    body,
+                    connect_s=timeouts.connect,
+                    first_byte_s=timeouts.first_byte,
+                    ssl=route.upstream.tls,
+                )
             else:
+                session, options = self.options(route)
                 response = await session.request(
                     scope["method"],
                     route.url,
@@ -198,10 +210,8 @@ class Relay:
         if tape is not None:
             tape.answered(response.status, response.raw_headers)
         timeouts = route.upstream.timeouts or self._timeouts
-        if timeouts.idle != timeouts.first_byte and response.connection is not None:
-            protocol = response.connection.protocol
-            if protocol is not None:
-                protocol.read_timeout = timeouts.idle
+        if timeouts.idle != timeouts.first_byte:
+            _wait_at_most(response, timeouts.idle)
         start: Message = {
             "type": "http.response.start",
             "status": response.status,
@@ -228,6 +238,14 @@ class Relay:
                 rest = hidden.end() if hidden is not None else b""
                 await send({"type": "http.response.body", "body": rest, "more_body": False})
         response.release()
+
+
+def _wait_at_most(response: aiohttp.ClientResponse | Answer, seconds: float) -> None:
+    """Between two pieces of the answer."""
+    if isinstance(response, Answer):
+        response.wait_at_most(seconds)
+    elif response.connection is not None and (protocol := response.connection.protocol) is not None:
+        protocol.read_timeout = seconds
 
 
 def _is_changeable(scope: Scope, response: aiohttp.ClientResponse | Answer) -> bool:
@@ -258,12 +276,13 @@ async def _answer_in_one_piece(
 class _Exchange:
     """The client's side of one call: its body, and whether it is still there."""
 
-    __slots__ = ("_receive", "_tape", "_task", "_watch", "client_gone")
+    __slots__ = ("_receive", "_soon", "_tape", "_task", "_watch", "client_gone")
 
     def __init__(self, receive: Receive, tape: Tape | None) -> None:
         self._receive = receive
         self._tape = tape
         self._task = asyncio.current_task()
+        self._soon: asyncio.TimerHandle | None = None
         self._watch: asyncio.Task[None] | None = None
         self.client_gone = False
 
@@ -304,6 +323,9 @@ class _Exchange:
         self._start_watching()
 
     def _start_watching(self) -> None:
+        self._soon = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._watch_now)
+
+    def _watch_now(self) -> None:
         self._watch = asyncio.get_running_loop().create_task(self._wait_for_disconnect())
 
     async def _wait_for_disconnect(self) -> None:
@@ -318,6 +340,8 @@ class _Exchange:
             self._tape.ended(ending, error)
 
     def close(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
         watch, self._watch = self._watch, None
         if watch is not None and not watch.done():
             watch.cancel()

@@ -231,6 +231,24 @@ def test_a_connection_that_the_provider_closed_is_not_used_again(proxy: RunningP
     assert provider.connections == 3
 
 
+@pytest.mark.parametrize(
+    "answer", [WHOLE, COMPLETE["trailers"], COMPLETE["100 before it"]], ids=["length", "chunks", "100"]
+)
+def test_a_connection_that_stays_open_is_used_again(proxy: RunningProxy, answer: bytes) -> None:
+    with answering(answer, answer, answer) as provider:
+        for _ in range(3):
+            assert CHAT in asked(proxy, provider)
+    assert provider.connections == 1
+
+
+def test_a_connection_that_the_provider_will_close_is_not_used_again(proxy: RunningProxy) -> None:
+    last = WHOLE.replace(JSON, JSON + b"connection: close\r\n")
+    with answering(last, last) as provider:
+        for _ in range(2):
+            assert CHAT in asked(proxy, provider)
+    assert provider.connections == 2
+
+
 def test_a_client_keeps_its_connection_over_errors(proxy: RunningProxy) -> None:
     with answering(b"", WHOLE) as provider, connected(proxy) as client:
         reader = client.makefile("rb")
