@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -210,7 +212,7 @@ def test_a_record_that_can_not_be_decoded_is_kept_aside(journal: Journal, tmp_pa
     assert '"reason":"can not be decoded' in (tmp_path / "dead.jsonl").read_text()
 
 
-def test_a_cursor_that_can_not_be_written_does_not_stop_the_rest(
+def test_T6_a_cursor_that_can_not_be_written_does_not_stop_the_rest(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sink = Faulty()
@@ -275,7 +277,7 @@ def test_T20_a_row_that_does_not_fit_costs_only_its_span(
     assert dead_letters.items["traces"] == 1
 
 
-def test_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_path: Path) -> None:
+def test_T6_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_path: Path) -> None:
     sink = Faulty()
     pipeline, flow, dead_letters = started(journal, sink, tmp_path)
     dead_letters.max_bytes = 10
@@ -289,6 +291,32 @@ def test_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_pat
     dead_letters.max_bytes = 1000
     assert pipeline.drain(10)
     assert flow.dead_lettered == SPANS
+
+
+def test_T6_dead_letters_wait_while_the_disk_is_full(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "dead.jsonl"
+    pipeline, flow, dead_letters = started(journal, Faulty(), tmp_path)
+    write = os.write
+
+    def full(descriptor: int, content: bytes) -> int:
+        if Path(f"/dev/fd/{descriptor}").resolve() != file.resolve():
+            return write(descriptor, content)
+        write(descriptor, bytes(content)[:7])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", full)
+        append(journal, b"\xff\xff")
+        deadline = time.monotonic() + 5
+        while "No space left" not in pipeline.last_error and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert "No space left" in pipeline.last_error
+        assert (flow.dead_lettered, dead_letters.size_bytes) == (0, 0)
+    assert pipeline.drain(10)
+    assert flow.dead_lettered == SPANS
+    assert len(list(read(file))) == 1
 
 
 def test_T4_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(

@@ -1,4 +1,4 @@
-"""What stock exporters lose while the collector is overloaded, stands still, restarts and crashes.
+"""What stock exporters lose while the collector is overloaded, stands still, restarts and crashes (T23).
 
 Run by `make test-exporters`, which installs each into an environment of its own and prints the table. Each sends 90
 spans a second for 20 seconds; what happens to the collector begins after five.

@@ -205,7 +205,7 @@ def test_too_much_waiting_is_refused_and_a_closed_journal_too(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("cut", [1, 3, 10, 40])
-def test_a_torn_tail_costs_only_itself(tmp_path: Path, cut: int) -> None:
+def test_T8_a_torn_tail_costs_only_itself(tmp_path: Path, cut: int) -> None:
     target = journal(tmp_path)
     append(target, b"first", b"second" * 10)
     target.close()
@@ -217,7 +217,7 @@ def test_a_torn_tail_costs_only_itself(tmp_path: Path, cut: int) -> None:
     again.close()
 
 
-def test_a_missing_cursor_means_from_the_start(tmp_path: Path) -> None:
+def test_T8_a_missing_cursor_means_from_the_start(tmp_path: Path) -> None:
     target = journal(tmp_path)
     cursor = target.cursor("sink")
     append(target, b"a", b"b")
@@ -231,7 +231,7 @@ def test_a_missing_cursor_means_from_the_start(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_torn_cursor_falls_back_to_the_one_before(tmp_path: Path) -> None:
+def test_T8_a_torn_cursor_falls_back_to_the_one_before(tmp_path: Path) -> None:
     target = journal(tmp_path)
     cursor = target.cursor("sink")
     append(target, b"a", b"b", b"c")
@@ -248,7 +248,27 @@ def test_a_torn_cursor_falls_back_to_the_one_before(tmp_path: Path) -> None:
     again.close()
 
 
-def test_lost_segments_do_not_hide_what_comes_after(tmp_path: Path) -> None:
+def test_T8_swapped_segments_lose_nothing(tmp_path: Path) -> None:
+    target = journal(tmp_path, segment_bytes=100)
+    bodies = [bytes([number]) * 40 for number in range(6)]
+    append(target, *bodies)
+    target.close()
+    first, second = segments(tmp_path)[1], segments(tmp_path)[3]
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+    again = journal(tmp_path, segment_bytes=100)
+    append(again, b"goes on")
+    reader = again.reader(again.cursor("sink").position)
+    found = []
+    while (record := reader.next()) is not None:
+        found.append(record.body)
+    assert sorted(found) == sorted([*bodies, b"goes on"])
+    assert (reader.lost_items, reader.corrupt_ranges) == (0, 0)
+    again.close()
+
+
+def test_T8_lost_segments_do_not_hide_what_comes_after(tmp_path: Path) -> None:
     target = journal(tmp_path)
     cursor = target.cursor("sink")
     append(target, b"a", b"b")
@@ -265,7 +285,9 @@ def test_lost_segments_do_not_hide_what_comes_after(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_full_disk_refuses_and_then_takes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_T6_T7_a_full_disk_or_a_short_write_refuses_and_then_takes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = journal(tmp_path)
     append(target, b"before")
     write = os.writev
@@ -288,7 +310,7 @@ def test_a_full_disk_refuses_and_then_takes_again(tmp_path: Path, monkeypatch: p
     again.close()
 
 
-def test_what_could_not_be_synced_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_T7_what_could_not_be_synced_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = journal(tmp_path)
     append(target, b"before")
     sync = os.fdatasync
@@ -377,8 +399,9 @@ def test_three_failures_in_a_row_are_told(tmp_path: Path, monkeypatch: pytest.Mo
     target.close()
 
 
-def test_no_file_handle_left_refuses_and_then_takes_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", [errno.EMFILE, errno.ENOSPC], ids=["no file handle", "full disk"])
+def test_T6_T7_a_segment_that_can_not_be_begun_refuses_and_then_takes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int
 ) -> None:
     target = journal(tmp_path, segment_bytes=10)
     append(target, b"before")
@@ -387,7 +410,7 @@ def test_no_file_handle_left_refuses_and_then_takes_again(
 
         def none_left(path: Any, *arguments: Any) -> int:
             if str(path).endswith(".seg"):
-                raise OSError(errno.EMFILE, "Too many open files")
+                raise OSError(why, os.strerror(why))
             return real(path, *arguments)
 
         broken.setattr(os, "open", none_left)
@@ -404,7 +427,7 @@ def test_no_file_handle_left_refuses_and_then_takes_again(
     flips=st.integers(1, 4),
     seed=st.integers(0, 2**32),
 )
-def test_flipped_bits_cost_only_the_records_they_hit(
+def test_T8_flipped_bits_cost_only_the_records_they_hit(
     tmp_path_factory: pytest.TempPathFactory, bodies: list[bytes], flips: int, seed: int
 ) -> None:
     directory = tmp_path_factory.mktemp("flips")
