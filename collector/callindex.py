@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from mappers.foreign import cost, is_candidate, own_id
+from mappers.foreign import akin, is_candidate, own_id
 from mappers.model import Event
 from mappers.tree import MODEL_KINDS
 
@@ -160,20 +160,22 @@ class CallIndex:
         left = [event]
         while left and len(found) <= CROWD:
             one = left.pop()
-            for key, other in self._beside(one):
-                if key not in found and cost(one, other) is not None:
-                    found[key] = other
-                    left.append(other)
+            for beside in self._beside(one):
+                for key, other in akin(one, beside.items()):
+                    if key not in found:
+                        found[key] = other
+                        left.append(other)
         return list(found.values()) if len(found) <= CROWD else [event]
 
-    def _beside(self, event: Event) -> Iterator[tuple[CallKey, Event]]:
+    def _beside(self, event: Event) -> Iterator[dict[CallKey, Event]]:
+        """What shares its places."""
         entry = self._entries.get((event.tenant, event.run_id, event.span_id))
         if entry is None:
             return
         for place in self._sought(entry):
             others = self._places.get(place)
             if others is not None and len(others) <= CROWD:
-                yield from others.items()
+                yield others
 
     def _sought(self, entry: _Entry) -> Iterator[Place]:
         """Where its twins would be."""

@@ -454,7 +454,7 @@ class Sinks(Section):
 
 class DeriverSettings(Section):
     max_events: Annotated[int, Field(ge=0)] = 100_000
-    """Events of recent runs kept in memory; older runs are read back when they are touched."""
+    """Events of recent runs kept in memory (1,000 characters count as one more); older runs are read back."""
 
 
 class RedactionRules(Section):

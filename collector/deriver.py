@@ -29,6 +29,9 @@ Tell = Callable[[Sequence[Warning], Sequence[Run], Mapping[WarningKey, Warning]]
 EventKey = tuple[str, int]
 """(span_id, seq)"""
 
+CHARACTERS = 1_000
+"""Of texts that weigh as much as an event without: that takes 1.7 kB. Roots, parts and log records keep theirs."""
+
 
 class EventStore(Protocol):
     """The part of a store's reader that the deriver needs."""
@@ -94,6 +97,8 @@ class _RunState:
     foreign: dict[str, Foreign] = field(default_factory=dict)
     """What other traces know, by span id."""
     cost: Cost = field(default_factory=Cost)
+    texts: int = 0
+    """What the texts that are kept of its events weigh, in events; see `CHARACTERS`."""
     is_assembled: bool = False
     """It could be, since it is in memory."""
     is_outlined: bool = False
@@ -266,7 +271,7 @@ class Deriver:
             self._whole.pop(key, None)
             state = self._states.pop(key, None)
             if state is not None:
-                self._held -= len(state.events)
+                self._held -= len(state.events) + state.texts
                 self._calls.discard(state.events.values())
 
     def _settle_due(
@@ -386,6 +391,7 @@ class Deriver:
                     begun=not all(event.part for event in events),
                 )
                 self._held += len(events)
+                self._weigh(events)
                 if events:
                     loaded.add((tenant, run_id))
         return loaded
@@ -471,17 +477,27 @@ class Deriver:
     def _compact(self, written: Sequence[Event]) -> None:
         """Lets go of what only the stored rows need, but for runs that wait: what their events read and wrote is
         looked at when they are settled."""
-        if not self._owed:
-            compact(written)
-            return
-        let_go = []
-        for event in written:
-            key = event.tenant, event.run_id
-            if key in self._owed:
-                self._whole.setdefault(key, []).append(event)
-            else:
-                let_go.append(event)
+        let_go = written
+        if self._owed:
+            let_go = []
+            for event in written:
+                key = event.tenant, event.run_id
+                if key in self._owed:
+                    self._whole.setdefault(key, []).append(event)
+                else:
+                    let_go.append(event)
         compact(let_go)
+        self._weigh(let_go)
+
+    def _weigh(self, events: Iterable[Event]) -> None:
+        """Counts the texts that are kept of these events, so that bytes bound what is held, and not a number alone."""
+        for event in events:
+            if event.input or event.output:
+                state = self._states.get((event.tenant, event.run_id))
+                if state is not None:
+                    weight = (len(event.input) + len(event.output)) // CHARACTERS
+                    state.texts += weight
+                    self._held += weight
 
     def _forget(self, stored: int) -> None:
         while self._unread and self._unread[0][0] <= stored:
@@ -499,7 +515,7 @@ class Deriver:
             events = state.events
             if not state.begun:
                 self._rows_tell = False
-            self._held -= len(events)
+            self._held -= len(events) + state.texts
             latest = self._calls.discard(events.values())
             if latest:
                 self._known_from_ns = max(self._known_from_ns or 0, latest)

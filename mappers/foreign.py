@@ -11,8 +11,9 @@ came first (conventions.md §3 (3)).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mappers.calls import repeats
 from mappers.filling import guesses_usage
@@ -23,6 +24,7 @@ from mappers.twins import RECORD_DELAY_NS
 LONGEST_PAUSE_NS = 10 * 60 * 1_000_000_000
 """Longest time from the end of a request to the word that its stream has been read."""
 
+K = TypeVar("K")
 Cost = tuple[int, int]
 """(sort of evidence, best first; how far apart in ns)"""
 
@@ -58,7 +60,7 @@ def own_id(event: Event) -> str:
 
 def cost(one: Event, other: Event) -> Cost | None:
     """How badly they fit as two tellings of one call; None if they can not be."""
-    if one.run_id == other.run_id or one.kind != other.kind or _two_by_one(one, other):
+    if one.run_id == other.run_id or one.kind != other.kind:
         return None
     if (one.tenant, one.project) != (other.tenant, other.project):
         return None
@@ -80,6 +82,25 @@ def cost(one: Event, other: Event) -> Cost | None:
     if not (one.is_root or other.is_root) or not (_within(one, other) or _within(other, one)):
         return None
     return 1, _apart(one, other)
+
+
+def akin(one: Event, others: Iterable[tuple[K, Event]]) -> list[tuple[K, Event]]:
+    """Those of others that may tell of the same call (`cost`), each with its key."""
+    if one.source == "log" or one.start_ns == one.end_ns:
+        return [(key, other) for key, other in others if cost(one, other) is not None]
+    scope, start_ns = one.scope, one.start_ns
+    # What one instrumentation told at different times, with its length, is two calls: most that share anything are.
+    return [
+        (key, other)
+        for key, other in others
+        if (
+            other.scope != scope
+            or other.start_ns == start_ns
+            or other.start_ns == other.end_ns
+            or other.source == "log"
+        )
+        and cost(one, other) is not None
+    ]
 
 
 def join(events: Sequence[Event]) -> dict[tuple[str, str], Foreign]:
@@ -174,18 +195,6 @@ def _within(inner: Event, outer: Event) -> bool:
 
 def _apart(one: Event, other: Event) -> int:
     return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
-
-
-def _two_by_one(one: Event, other: Event) -> bool:
-    """One instrumentation told both, with their lengths, and of different times: most calls that share anything."""
-    return (
-        one.start_ns != other.start_ns
-        and one.scope == other.scope
-        and one.start_ns != one.end_ns
-        and other.start_ns != other.end_ns
-        and one.source != "log"
-        and other.source != "log"
-    )
 
 
 def _told_again(one: Event, other: Event) -> bool:

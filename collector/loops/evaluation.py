@@ -166,7 +166,7 @@ class Thread:
             shares += self._begin_beside(todo, place)
         for evaluation, share in shares:
             evaluation.sketch(share)
-        self.taken = [member.mark for member in members]
+        self.taken[place:] = [member.mark for member, _ in todo]
         return shares
 
     def _begin_beside(self, todo: Todo, place: int) -> list[tuple[Evaluation, Todo]]:

@@ -97,6 +97,26 @@ def test_a_run_that_left_the_memory_is_read_back(rows_tell: bool) -> None:
     assert derived.new_spans == 1
 
 
+@pytest.mark.parametrize("characters", [10, 5_000])
+def test_long_texts_that_are_kept_make_runs_leave_the_memory_sooner(characters: int) -> None:
+    store = Stored()
+    deriver = Deriver(store, max_events=8)
+    for number in range(1, 7):
+        told = event(
+            number, 2, 1, kind=Kind.TOOL, source="log", input="i" * characters, output="o" * characters
+        )
+        store.write(deriver.derive([told], batch=number, stored=number - 1))
+    store.asked.clear()
+    derived = deriver.derive([event(number, 1) for number in range(1, 7)], batch=7, stored=6)
+    assert len(derived.runs) == 6
+    assert bool(store.asked) == (characters > 1_000)
+    store.asked.clear()
+    deriver.forget([("", f"{number:032x}") for number in range(1, 7)])
+    for number in (8, 9):  # nothing of what is gone weighs any more
+        deriver.derive([event(8, number)], batch=number, stored=number - 1)
+    assert store.asked == [f"{8:032x}"]
+
+
 def test_where_rows_tell_events_are_looked_for_only_of_runs_that_have_one_or_are_owed() -> None:
     store = Stored()
     store.write(Deriver(store, max_events=100).derive([llm(1, 2, 10)], batch=1, stored=0))
