@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mappers.messages.document import remembered
-from mappers.model import ERROR, OK, OTHER, Event
+from mappers.model import ERROR, OK, OTHER, PROXY_SCOPE, Event
 from mappers.tree import MODEL_KINDS, Tree
 
 _HTTP_CLIENTS = re.compile(
@@ -33,8 +33,10 @@ class Call:
     @property
     def attempts(self) -> int:
         """Tries within this call: as reported, or as twins or HTTP requests side by side of which one succeeded at
-        most."""
-        most = max([event.attempts for event in (self.event, *self.twins)])
+        most. The proxy's spans say how many tries were before, which are spans of their own: they are tries of this
+        call only where it is another's span."""
+        says = self.event.scope != PROXY_SCOPE or "attempts" in self.event.filled
+        most = max([self.event.attempts if says else 1, *[twin.attempts for twin in self.twins]])
         if len(self.twins) > 1:
             beside: dict[str, list[Event]] = defaultdict(list)
             for twin in self.twins:

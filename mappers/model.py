@@ -292,7 +292,8 @@ class Event:
     price_version: str = ""
     """Which prices it was computed by; "" if it was reported."""
     attempts: int = 1
-    """Attempts that happened inside this one span (`http.request.resend_count` + 1)."""
+    """Attempts that happened inside this one span (`http.request.resend_count` + 1); of the proxy's spans, which are
+    one attempt each, the how manieth it is."""
 
     # a tool call
     tool: str = ""

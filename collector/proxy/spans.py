@@ -147,8 +147,8 @@ def _http(exchange: Exchange) -> Attributes:
     }
     resent = exchange.sent.get(b"x-stainless-retry-count", "")
     if resent.isdigit() and int(resent):
-        # Each try is a span of its own, so this is not `http.request.resend_count`, which counts tries in one.
-        found["eddyline.proxy.retry_count"] = int(resent)
+        # Each try is a span of its own; it says how many were before it, for whoever saw one call of all of them.
+        found["http.request.resend_count"] = int(resent)
     return found
 
 

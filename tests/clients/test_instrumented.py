@@ -46,6 +46,7 @@ def test_one_agent_told_of_twice_is_one_run(server: Server, provider: Provider, 
     run = settled(server, done.stdout.split()[-1])
     assert (run["name"], run["status"]) == ("agent", "completed")
     assert (run["counts"]["llm_calls"], run["counts"]["llm_errors"]) == (3, 0)
+    assert run["counts"]["retries"] == len(provider.seen) - 3
     assert (run["usage"]["input"], run["usage"]["output"]) == EXPECTED[name.partition(" ")[0].strip(",")]
     assert {one["run_id"] for one in server.runs()} - before == {run["run_id"]}
 

@@ -424,3 +424,23 @@ def test_a_try_that_only_the_proxy_saw_fail_is_of_the_call_that_succeeded(
     assert (run.duplicate_of == RUN) is elsewhere
     assert failed.duplicate_of == ("c1" if elsewhere else "")
     assert run.counts.llm_errors == (0 if elsewhere else 1)
+
+
+def test_the_tries_that_the_proxy_saw_are_retries_of_the_call_that_its_instrumentation_told_once() -> None:
+    traffic = {"scope": "eddyline.proxy", "run_id": "2" * 32, "source": "proxy", "request_model": "m"}
+    theirs = [
+        event("agent", kind=Kind.AGENT, end_ns=500),
+        event("c1", "agent", Kind.LLM, 100, end_ns=200, response_id="r1", request_model="m", scope="sdk"),
+    ]
+    ours = [
+        event("root", kind=Kind.WORKFLOW, start=101, end_ns=190, **{**traffic, "request_model": ""}),
+        event("p1", "root", Kind.LLM, 101, end_ns=110, status=Status.ERROR, **traffic),
+        event("p2", "root", Kind.LLM, 120, end_ns=130, status=Status.ERROR, attempts=2, **traffic),
+        event("p3", "root", Kind.LLM, 140, end_ns=190, response_id="r1", attempts=3, **traffic),
+    ]
+    found = join([one for one in (*theirs, *ours) if one.kind == Kind.LLM])
+    known = {span_id: foreign for (_, span_id), foreign in found.items()}
+    counted = assemble(theirs, known).run.counts
+    assert (counted.llm_calls, counted.llm_errors, counted.retries) == (1, 0, 2)
+    alone = assemble(ours).run.counts
+    assert (alone.llm_calls, alone.llm_errors, alone.retries) == (3, 2, 2)
