@@ -285,9 +285,9 @@ class JournalSettings(Section):
 
 
 class BatchSettings(Section):
-    max_items: Annotated[int, Field(ge=1)] = 16384
+    max_items: Annotated[int, Field(ge=1)] = 8192
     """Spans and log records written at once."""
-    max_bytes: ByteSize = ByteSize(32 << 20)
+    max_bytes: ByteSize = ByteSize(16 << 20)
     """Journal bytes written at once."""
     flush_timeout: Seconds | None = None
     """Longest wait for a batch to fill while the store has time; 200ms if embedded and 1s for a server unless set."""

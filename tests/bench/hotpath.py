@@ -53,8 +53,8 @@ from tests.sending import TRACES
 from tests.server import Server
 
 RECORDED = Path(__file__).with_suffix(".json")
-BATCH_SPANS = 16_384
-BATCH_BYTES = 32 << 20
+BATCH_SPANS = 8_192
+BATCH_BYTES = 16 << 20
 """A batch is full at either, as in the collector."""
 CONNECTIONS = 4
 YARDSTICK = "yardstick"
