@@ -268,7 +268,7 @@ class Erasures:
         quarantined = sum(_scrub_quarantine(journal, run_ids) for journal in self._places.journals.values())
         if not self._eraser.purge(self._stopping.wait, waits_for):
             return
-        verified = self._eraser.rows(deletion) | {"journal": 0, "quarantine": 0, "dead_letters": 0}
+        verified = self._eraser.left(deletion) | {"journal": 0, "quarantine": 0, "dead_letters": 0}
         if any(verified.values()):
             raise OSError(f"something is left: {verified}")
         self._noted(

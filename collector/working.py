@@ -24,6 +24,7 @@ from collector.exposure import proxy_needs_key
 from collector.following import Following
 from collector.forwarding.opening import Forwards
 from collector.forwarding.passage import Passage
+from collector.indexing import Indexing
 from collector.intake import Intake, Submission
 from collector.jobs import Jobs
 from collector.journal import Header, Journal, Record
@@ -47,6 +48,7 @@ from sinks.base import RetryableError, SinkError
 from sinks.clickhouse import Exchanges, Reader, Store, StoredSettings
 from sinks.clickhouse.erasing import Eraser
 from sinks.clickhouse.expiry import Expiry
+from sinks.clickhouse.runindex import RunIndex
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +214,12 @@ async def open_working(
     # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
     # finds nobody there may not.
     parts.push_async_callback(processing.drain, settings.service.shutdown.timeout)
-    works: list[Erasures | Retention | Jobs | Following] = [erasures, retention, jobs]
+    works: list[Erasures | Retention | Jobs | Following | Indexing] = [
+        erasures,
+        retention,
+        jobs,
+        Indexing(RunIndex(store)),
+    ]
     if settings.sinks.clickhouse.url:
         works.append(following)  # the embedded store has no others
     for work in works:

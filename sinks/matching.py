@@ -44,6 +44,8 @@ _VALUES: Mapping[str, Callable[[Run], Any]] = {
     "errors": lambda run: run.counts.errors,
     "warnings": lambda run: run.counts.warnings,
 }
+OF_ROWS = frozenset(name for name in _VALUES if FIELDS[name].type is not Type.WORDS)
+"""Fields of which this module and a store that keeps the run's row say exactly the same."""
 FOLLOWED = frozenset({*_VALUES, "warning", "severity"})
 """Fields that can be told from runs as they pass by."""
 

@@ -985,6 +985,9 @@ class RemainingRows(TypedDict):
     """How many of each kind were found when all was done."""
 
     runs: int
+    run_rows: int
+    """Of the tables that runs are found by, too."""
+    run_values: int
     warnings: int
     events: int
     spans: int

@@ -63,6 +63,12 @@ class Annotations:
             self._look()
         return self._known.get(key, NONE)
 
+    def have_tags(self, tenant: str) -> bool:
+        """Whether people tagged any run of the tenant."""
+        self.of((tenant, ""))
+        with self._lock:
+            return any(said.tags for (whose, _), said in self._known.items() if whose == tenant)
+
     def put(self, key: RunKey, annotation: Annotation) -> Annotation:
         """Says it; what was said before is replaced."""
         self._store.insert_columns(

@@ -8,6 +8,8 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 
+import orjson
+
 from mappers.model import Counts, Document, Event, Run, ToolRequest, Usage, Warning
 
 TEXT = "text"
@@ -249,6 +251,34 @@ def _warning(values: dict[str, Any]) -> Warning:
 read_event: Callable[[Sequence[Any]], Event] = reader(EVENTS, _event)
 read_run: Callable[[Sequence[Any]], Run] = reader(RUNS, _run)
 read_warning: Callable[[Sequence[Any]], Warning] = reader(WARNINGS, _warning)
+
+
+def unpack_run(packed: str) -> Run | None:
+    """The run of a row of `run_rows`, where all columns are a JSON array; None if it was packed before a column was
+    added."""
+    row = orjson.loads(packed)
+    if len(row) != len(RUNS):
+        return None
+    run: Run = read_run(
+        [
+            _UNPACKED[column.kind](value) if column.kind in _UNPACKED and value is not None else value
+            for column, value in zip(RUNS, row, strict=True)
+        ]
+    )
+    return run
+
+
+def _unpacked_money(usd: str) -> Decimal:
+    return Decimal(usd).quantize(NANO)
+
+
+# Some servers write whole numbers of 64 bits as texts.
+_UNPACKED: Mapping[str, Callable[[Any], Any]] = {
+    TIME: int,
+    INTEGER: int,
+    UNSIGNED: int,
+    MONEY: _unpacked_money,
+}
 
 
 # --------------------------------------------------------------------------- to Arrow

@@ -27,7 +27,13 @@ TABLES: Mapping[str, tuple[str, str]] = {
     "annotations": ("annotations", "RunId"),
 }
 """What a run consists of: the table, and its column of the run's id."""
-VISIBLE = ("runs", "warnings")
+INDEXES: Mapping[str, tuple[str, str]] = {
+    "run_rows": ("run_rows", "RunId"),
+    "run_values": ("run_values", "RunId"),
+}
+"""Tables that say again what those say, likewise."""
+EVERY = {**TABLES, **INDEXES}
+VISIBLE = ("runs", "run_rows", "warnings")
 """Without these, no list shows a run, and its own page can not be found."""
 TIMES = "otel_traces_trace_id_ts"
 """Knows traces by their id alone, whoever sent them."""
@@ -35,7 +41,7 @@ LOOK_EVERY_S = 0.5
 PURGE_S = 60.0
 """For so long parts are waited for at a time."""
 POSTPONED_MS = 2000
-_ALL = [*(table for table, _ in TABLES.values()), TIMES]
+_ALL = [*(table for table, _ in EVERY.values()), TIMES]
 _THEIRS = (
     "(SELECT RunId FROM otel.tombstones WHERE Tenant = {tenant:String} AND DeletionId = {deletion:String})"
 )
@@ -78,7 +84,13 @@ class Eraser:
         """Rows of each kind that can still be read."""
         return self._rows(_THEIRS, _values(deletion))
 
-    def _rows(self, run_ids: str, values: Mapping[str, Any]) -> dict[str, int]:
+    def left(self, deletion: Deletion) -> dict[str, int]:
+        """The same, with those of the tables that runs are found by."""
+        return self._rows(_THEIRS, _values(deletion), EVERY)
+
+    def _rows(
+        self, run_ids: str, values: Mapping[str, Any], tables: Mapping[str, tuple[str, str]] = TABLES
+    ) -> dict[str, int]:
         """Of runs by a query for their ids. A run counts once, however many versions of its row there are."""
         return {
             kind: int(
@@ -88,7 +100,7 @@ class Eraser:
                     values,
                 )[0][0]
             )
-            for kind, (table, column) in TABLES.items()
+            for kind, (table, column) in tables.items()
         }
 
     def totals(self, deletion: Deletion) -> tuple[int, int, int]:
@@ -193,7 +205,7 @@ class Eraser:
     def erase(self, deletion: Deletion) -> None:
         """Takes all rows out of every table, for all who read from now on."""
         values = _values(deletion)
-        self._delete(deletion, TABLES)
+        self._delete(deletion, EVERY)
         self._store.command(
             f"DELETE FROM otel.{TIMES} WHERE TraceId IN {_THEIRS}"
             f" AND TraceId NOT IN (SELECT TraceId FROM otel.otel_traces WHERE TraceId IN {_THEIRS})",
@@ -201,7 +213,7 @@ class Eraser:
         )
 
     def _delete(self, deletion: Deletion, kinds: Iterable[str]) -> None:
-        for table, column in (TABLES[kind] for kind in kinds):
+        for table, column in (EVERY[kind] for kind in kinds):
             self._store.command(
                 f"DELETE FROM otel.{table} WHERE Tenant = {{tenant:String}} AND {column} IN {_THEIRS}",
                 _values(deletion),

@@ -22,6 +22,8 @@ class Kept:
     run_id: str
     written: str
     """Column with the time from which a row's age is counted."""
+    counted: bool = True
+    """Whether people are told of its rows. Others only say again what rows of another table say."""
 
 
 KEPT: Mapping[str, Sequence[Kept]] = {
@@ -29,7 +31,12 @@ KEPT: Mapping[str, Sequence[Kept]] = {
     "logs": (Kept("otel_logs", "RunId", "IngestedAt"),),
     "events": (Kept("run_events", "RunId", "IngestedAt"),),
     "exchanges": (Kept("proxy_exchanges", "TraceId", "IngestedAt"),),
-    "runs": (Kept("runs", "RunId", "DerivedAt"), Kept("loop_warnings", "RunId", "IngestedAt")),
+    "runs": (
+        Kept("runs", "RunId", "DerivedAt"),
+        Kept("run_rows", "RunId", "DerivedAt", counted=False),
+        Kept("run_values", "RunId", "DerivedAt", counted=False),
+        Kept("loop_warnings", "RunId", "IngestedAt"),
+    ),
 }
 """By what people call it."""
 LARGE = ("spans", "logs", "events", "exchanges")
@@ -66,6 +73,7 @@ class Expiry:
                 )[0][0]
             )
             for kept in KEPT[kind]
+            if kept.counted
         )
 
     def totals(self, before_s: int) -> tuple[int, int, int]:

@@ -22,6 +22,8 @@ SHARDED: Mapping[str, str] = {
     "otel_logs": "RunId",
     "run_events": "RunId",
     "runs": "RunId",
+    "run_values": "RunId",
+    "run_rows": "RunId",
     "loop_warnings": "RunId",
     "proxy_exchanges": "TraceId",
 }

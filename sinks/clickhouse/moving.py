@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sinks.base import SinkError
+from sinks.clickhouse.runindex import SETTING
+from sinks.clickhouse.settings import StoredSettings
 from sinks.clickhouse.store import Store, unseen_token
 
 TABLES = (
@@ -132,6 +134,8 @@ class Move:
                 self._copy_piece(part, columns[part.table], begin, begin + size)
                 copied(part, min(size, part.rows - begin))
             self._book.note(part)
+        # The rows say that they were written long ago, and are in none of these tables there.
+        StoredSettings(self._target).put(SETTING, 0)
 
     def _columns(self, table: str) -> list[str]:
         rows = self._source.query(

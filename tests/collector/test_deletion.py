@@ -28,7 +28,7 @@ LOOK = """
 import json, sys
 from pathlib import Path
 from sinks.clickhouse import Store
-from sinks.clickhouse.erasing import TABLES, TIMES
+from sinks.clickhouse.erasing import EVERY, TIMES
 store = Store.open(Path(sys.argv[1]))
 tables = store.query("SELECT database, name FROM system.tables WHERE engine LIKE '%MergeTree'")
 found = {what: {name: store.query(
@@ -36,7 +36,7 @@ found = {what: {name: store.query(
 )[0][0] for database, name in tables} for what in sys.argv[2:]}
 purged = dict(store.query("SELECT table, max(block_numbers.number[1]) FROM system.mutations"
                           " WHERE command LIKE '%APPLY DELETED MASK%' GROUP BY table"))
-assert set(purged) == {TIMES, *(table for table, _ in TABLES.values())}, purged
+assert set(purged) == {TIMES, *(table for table, _ in EVERY.values())}, purged
 old = [(table, name) for table, name, version in store.query("SELECT table, name, data_version FROM system.parts")
        if version < purged.get(table, 0)]
 print(json.dumps({"found": found, "old": old}))

@@ -8,7 +8,7 @@ import pytest
 
 from sinks.base import Batch, RetryableError
 from sinks.clickhouse import ClickHouseSink, Store, erasing
-from sinks.clickhouse.erasing import TABLES, TIMES, Deletion, Eraser
+from sinks.clickhouse.erasing import EVERY, TIMES, Deletion, Eraser
 from tests.sinks.test_clickhouse import full_event
 
 
@@ -17,7 +17,7 @@ def test_every_table_with_rows_of_runs_is_looked_after(store: Store) -> None:
         "SELECT DISTINCT table FROM system.columns WHERE database = 'otel' AND name IN ('RunId', 'TraceId')"
         " AND table IN (SELECT name FROM system.tables WHERE database = 'otel' AND engine LIKE '%MergeTree')"
     )
-    assert {table for (table,) in rows} == {*(table for table, _ in TABLES.values()), TIMES, "tombstones"}
+    assert {table for (table,) in rows} == {*(table for table, _ in EVERY.values()), TIMES, "tombstones"}
 
 
 def test_a_purge_that_takes_too_long_says_what_is_left_and_may_be_done_again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mappers.model import Run
 from sinks.clickhouse.annotations import Annotations
+from sinks.clickhouse.runindex import RunIndex
 from sinks.clickhouse.store import Store
 
 HOUR_S = 3600
@@ -15,6 +16,7 @@ class Queries:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.annotations = Annotations(store)
+        self._index = RunIndex(store)
 
 
 def within(column: str) -> str:

@@ -8,10 +8,9 @@ from enum import StrEnum
 from typing import Any
 
 from mappers.model import Run
-from sinks.clickhouse.annotations import NONE, StoredRun
 from sinks.clickhouse.columns import RUNS, read_run, selection
 from sinks.clickhouse.conditions import Lookups
-from sinks.clickhouse.queries.base import Queries
+from sinks.clickhouse.queries.byvalue import INDEXED, ByValueQueries, Cursor, older
 from sinks.clickhouse.queries.selecting import RunFilter, newest_runs, run_conditions
 
 SURPLUS = 4
@@ -31,14 +30,6 @@ class Order(StrEnum):
     ACTIVITY = "toUnixTimestamp64Nano(End)"
 
 
-INDEXED = 20
-"""From so many ids on, to look each up in the index takes longer than to read the ids of all runs (of a million: 20 ms
-of processor time against 5)."""
-
-Cursor = tuple[int | float, str]
-"""Sort key and run id of the last run of a page."""
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     runs: Sequence[Run]
@@ -56,9 +47,11 @@ class _Window:
     """Only runs that began from then on are looked at; None: all."""
     answers: Sequence[Sequence[str]]
     """Which of them other tables said yes of, as `Lookups` has it."""
+    scattered: bool = False
+    """They may be of all times."""
 
 
-class RunQueries(Queries):
+class RunQueries(ByValueQueries):
     def runs(
         self,
         wanted: RunFilter,
@@ -80,7 +73,11 @@ class RunQueries(Queries):
         """
         runs: list[Run] = []
         rows = limit * SURPLUS
-        while len(runs) <= limit:
+        searching = True
+        if walked := self.latest_by_value(wanted, limit + 1, cursor, now_ns):
+            runs += walked.runs
+            cursor, searching = walked.cursor, walked.cursor is not None
+        while searching and len(runs) <= limit:
             window = self._window(wanted, cursor, rows, limit, now_ns)
             runs += self._current(window, cursor, now_ns)
             if window.edge_ns is None:
@@ -109,14 +106,14 @@ class RunQueries(Queries):
         conditions, values = run_conditions(wanted, now_ns)
         found = self._store.query(
             f"SELECT toUnixTimestamp64Nano(Start) FROM otel.runs"
-            f" WHERE {' AND '.join([*conditions, *_older(cursor, values)])}"
+            f" WHERE {' AND '.join([*conditions, *older(cursor, values)])}"
             " ORDER BY Start DESC LIMIT 1 OFFSET {rows:UInt32}",
             values | {"rows": rows // SURPLUS + 1},
         )
         if not found:
-            return self._rows(wanted, cursor, None, now_ns)
+            return replace(self._rows(wanted, cursor, None, now_ns), scattered=True)
         window = self._rows(replace(wanted, since_ns=found[0][0]), cursor, None, now_ns)
-        return replace(window, edge_ns=found[0][0])
+        return replace(window, edge_ns=found[0][0], scattered=True)
 
     def _newest_start_ns(self, now_ns: int) -> int:
         """When the newest run of all began; the engine knows it without reading. Clocks of others may be ahead."""
@@ -132,7 +129,7 @@ class RunQueries(Queries):
         found = self._store.query(
             f"""
             SELECT {", ".join(["RunId", "toUnixTimestamp64Nano(Start)", *lookups.questions])} FROM otel.runs
-            WHERE {" AND ".join([*conditions, *_older(cursor, values)])} {limited}
+            WHERE {" AND ".join([*conditions, *older(cursor, values)])} {limited}
             """,
             values,
         )
@@ -150,16 +147,22 @@ class RunQueries(Queries):
         conditions, values = run_conditions(
             wanted, now_ns, among=window.run_ids, lookups=Lookups(answers=window.answers)
         )
+        packed = window.scattered and self._index.until_us() is not None
         rows = self._store.query(
             f"""
-            SELECT {" AND ".join([*conditions, *_older(cursor, values)])}, {selection(RUNS)} FROM otel.runs
+            SELECT {" AND ".join([*conditions, *older(cursor, values)])}, {"RunId" if packed else selection(RUNS)}
+            FROM otel.runs
             WHERE Tenant = {{tenant:String}} AND RunId IN {{among:Array(String)}}
             ORDER BY Version DESC LIMIT 1 BY RunId
             SETTINGS use_skip_indexes = {int(len(window.run_ids) < INDEXED)}
             """,
             values,
         )
-        runs = [self._read(row) for matches, *row in rows if matches]
+        if packed:
+            found = self.runs_by_id(wanted.tenant, [run_id for matches, run_id in rows if matches])
+            runs = list(found.values())
+        else:
+            runs = [self._read(row) for matches, *row in rows if matches]
         return sorted(runs, key=lambda run: (run.start_ns, run.run_id), reverse=True)
 
     def _largest(
@@ -201,16 +204,6 @@ class RunQueries(Queries):
             query = f"SELECT uniq(RunId) FROM otel.runs WHERE {' AND '.join(conditions)}"
         return int(self._store.query(query, values)[0][0])
 
-    def runs_by_id(self, tenant: str, run_ids: Sequence[str]) -> dict[str, Run]:
-        """The runs that there are, by id."""
-        rows = self._store.query(
-            f"SELECT {selection(RUNS)} FROM otel.runs WHERE Tenant = {{tenant:String}}"
-            " AND RunId IN {runs:Array(String)} ORDER BY Version DESC LIMIT 1 BY RunId"
-            f" SETTINGS use_skip_indexes = {int(len(run_ids) < INDEXED)}",
-            {"tenant": tenant, "runs": list(run_ids)},
-        )
-        return {run.run_id: run for run in map(self._read, rows)}
-
     def runs_with_rows(self, tenant: str, run_ids: Sequence[str]) -> set[str]:
         """Those of these runs that were settled and stored."""
         rows = self._store.query(
@@ -230,9 +223,7 @@ class RunQueries(Queries):
 
     def _read(self, row: Sequence[Any]) -> Run:
         """A run, with what people say of it if they do."""
-        run = read_run(row)
-        said = self.annotations.of((run.tenant, run.run_id))
-        return run if said is NONE else StoredRun.of(run, said)
+        return self._with_said(read_run(row))
 
     def count_since(self, tenant: str, since_ns: int, until_ns: int) -> int:
         """How many runs began in that time."""
@@ -300,15 +291,3 @@ class RunQueries(Queries):
         for run_id, project, session, _, spans in rows:
             found.setdefault((project, session), []).append((run_id, spans))
         return found
-
-
-def _older(cursor: Cursor | None, values: dict[str, Any]) -> list[str]:
-    """Conditions on runs that come after the cursor; adds what they refer to."""
-    if cursor is None:
-        return []
-    values |= {"cursor_ns": int(cursor[0]), "cursor_id": cursor[1]}
-    # The comparison of Start alone lets the engine skip parts of the table, which that of the pairs does not.
-    return [
-        "Start <= fromUnixTimestamp64Nano({cursor_ns:Int64}, 'UTC')",
-        "(toUnixTimestamp64Nano(Start), RunId) < ({cursor_ns:Int64}, {cursor_id:String})",
-    ]
