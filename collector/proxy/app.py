@@ -26,6 +26,7 @@ from collector.proxy.frames import ResponseFrames
 from collector.proxy.gate import Gate
 from collector.proxy.guard import Guard
 from collector.proxy.headers import with_header
+from collector.proxy.live import LiveFrames
 from collector.proxy.numbers import METRICS_TYPE, prometheus
 from collector.proxy.plugins import Changes, Plugins
 from collector.proxy.relay import Relay, drop
@@ -227,10 +228,12 @@ class Proxy:
                 receive = giving(changed, receive)
         return {**scope, "headers": headers}, receive
 
-    def _frames(self, scope: Scope, route: Route, context: Context) -> ResponseFrames | None:
+    def _frames(self, scope: Scope, route: Route, context: Context) -> websocket.Frames | None:
         recorder = self._recorder
         if recorder is None:
             return None
+        if route.path.removesuffix("/").endswith(websocket.LIVE):
+            return LiveFrames(lambda: self._begin(scope, route, context), recorder.finish)
         model = route.url.query.get("model", "")
         return ResponseFrames(lambda: self._begin(scope, route, context), recorder.finish, model)
 

@@ -17,8 +17,10 @@ from collector.proxy.relay import Relay
 from collector.proxy.routes import Route
 from collector.proxy.tape import Ending
 
-PATHS = ("/realtime", "/responses", "BidiGenerateContent")
-"""Ends of the paths that are WebSockets with OpenAI (Realtime, Responses) and with Gemini (Live)."""
+LIVE = ("BidiGenerateContent", "BidiGenerateContentConstrained")
+"""Gemini's Live API, with a key and with a token of its own."""
+PATHS = ("/realtime", "/responses", *LIVE)
+"""Ends of the paths that are WebSockets with OpenAI (Realtime, Responses) and with Gemini."""
 GOING_AWAY = 1001
 NO_STATUS, ABNORMAL = 1005, 1006
 """Close codes that are never sent: they say that none was."""

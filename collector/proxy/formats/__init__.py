@@ -10,7 +10,7 @@ from collector.proxy.formats.chat import Chat
 from collector.proxy.formats.cohere import CohereChat, CohereEmbed, Rerank
 from collector.proxy.formats.completions import Completions
 from collector.proxy.formats.embeddings import Embeddings
-from collector.proxy.formats.gemini import EmbedContent, GenerateContent
+from collector.proxy.formats.gemini import EmbedContent, GenerateContent, Live
 from collector.proxy.formats.gemini import count_tokens as gemini_count_tokens
 from collector.proxy.formats.media import Images, Speech, Transcription
 from collector.proxy.formats.messages import Messages, count_tokens
@@ -41,6 +41,8 @@ _BY_END: tuple[tuple[str, Format], ...] = (
     (":streamRawPredict", Messages()),
     (":generateContent", GenerateContent()),
     (":streamGenerateContent", GenerateContent()),
+    ("BidiGenerateContent", Live()),
+    ("BidiGenerateContentConstrained", Live()),
     (":embedContent", EmbedContent()),
     (":batchEmbedContents", EmbedContent()),
     (":countTokens", gemini_count_tokens),

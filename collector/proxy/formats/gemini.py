@@ -130,6 +130,21 @@ class GenerateContent:
         return _Assembler()
 
 
+class Live(GenerateContent):
+    """The Live API: what `frames` of its WebSocket note as one request is its set-up and the conversation."""
+
+    api = "live"
+
+    def asked(self, body: Document, path: str) -> Asked:
+        asked = super().asked(body, path)
+        asked.model = string(body.get("model")).rpartition("models/")[2]
+        asked.stream = True
+        return asked
+
+    def assembler(self) -> _LiveAssembler:
+        return _LiveAssembler()
+
+
 class EmbedContent:
     """Vectors are never kept."""
 
@@ -244,6 +259,33 @@ class _Assembler:
                     self._last_ns = at_ns
                 _append(known["content"]["parts"], part)
         return said
+
+
+class _LiveAssembler(_Assembler):
+    """Messages of the Live API as chunks of `streamGenerateContent`. Of a voice the transcript is kept, if there is
+    one."""
+
+    def feed(self, name: str, data: Any, at_ns: int) -> bool:
+        message = mapped(data)
+        content = mapped(message.get("serverContent"))
+        turn = mappings(mapped(content.get("modelTurn")).get("parts"))
+        parts = [part for part in turn if "inlineData" not in part]
+        if text := string(mapped(content.get("outputTranscription")).get("text")):
+            parts.append({"text": text})
+        calls = mappings(mapped(message.get("toolCall")).get("functionCalls"))
+        parts += [{"functionCall": call} for call in calls]
+        candidate: Document = {"content": {"parts": parts}}
+        if content.get("interrupted") is True:
+            candidate["finishReason"] = "INTERRUPTED"
+        elif not self.finished and (content.get("turnComplete") is True or "toolCall" in message):
+            candidate["finishReason"] = "STOP"
+        usage = mapped(message.get("usageMetadata"))
+        if "responseTokenCount" in usage:
+            usage = {**usage, "candidatesTokenCount": usage["responseTokenCount"]}
+        chunk = {"usageMetadata": usage, "error": message.get("error")}
+        if parts or len(candidate) > 1:
+            chunk["candidates"] = [candidate]
+        return super().feed(name, chunk, at_ns) or len(parts) < len(turn)
 
 
 def _append(parts: list[Document], part: Document) -> None:

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import websockets
@@ -18,6 +19,7 @@ from websockets.sync.client import connect
 from websockets.utils import accept_key
 
 from collector.proxy.frames import ResponseFrames
+from collector.proxy.live import LiveFrames
 from collector.proxy.tape import Ending, Tape
 from tests.collector.proxy.collected import Collected, said
 from tests.collector.proxy.running import RunningProxy
@@ -403,3 +405,96 @@ def test_a_handshake_that_leads_nowhere_is_an_http_answer(
             return refused.response.status_code
 
     assert asyncio.run(run()) == status
+
+
+LIVE_PATH = "/gemini/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+USAGE = {"promptTokenCount": 5, "responseTokenCount": 3, "totalTokenCount": 8}
+LIVE_TURNS: list[list[dict[str, Any]]] = [
+    [{"toolCall": {"functionCalls": [{"id": "f1", "name": "weather", "args": {}}]}, "usageMetadata": USAGE}],
+    [
+        {"serverContent": {"modelTurn": {"parts": [{"text": "It is "}]}}},
+        {"serverContent": {"modelTurn": {"parts": [{"text": "sunny."}]}}},
+        {"serverContent": {"generationComplete": True}},
+        {"serverContent": {"turnComplete": True}, "usageMetadata": USAGE},
+    ],
+    [
+        {"serverContent": {"inputTranscription": {"text": "Thank you."}}},
+        {"serverContent": {"modelTurn": {"parts": [{"inlineData": {"mimeType": "audio/pcm", "data": "AAAA"}}]}}},
+        {"serverContent": {"outputTranscription": {"text": "You are welcome."}}},
+        {"serverContent": {"turnComplete": True}, "usageMetadata": USAGE},
+    ],
+]  # fmt: skip
+"""What the provider says after a question, after the result of a tool, and after a voice."""
+
+
+def test_a_live_session_is_one_run_that_is_told_turn_by_turn() -> None:
+    asking = [
+        {"client_content": {"turns": [{"role": "user", "parts": [{"text": "Weather?"}]}], "turn_complete": True}},
+        {"tool_response": {"function_responses": [{"id": "f1", "name": "weather", "response": {"sky": "clear"}}]}},
+        {"realtimeInput": {"audio": {"mimeType": "audio/pcm", "data": "AAAA"}}},
+    ]  # fmt: skip
+
+    async def live(connection: ServerConnection) -> None:
+        assert "setup" in json.loads(await connection.recv())
+        await connection.send(b'{"setupComplete": {}}')
+        for turn in LIVE_TURNS:
+            await connection.recv()
+            for message in turn:
+                await connection.send(json.dumps(message).encode())
+
+    async def run() -> Collected:
+        async with serve(live, "127.0.0.1", 0) as provider:
+            port = provider.sockets[0].getsockname()[1]
+            loop = asyncio.get_running_loop()
+            proxy = RunningProxy(
+                upstreams={"gemini": {"url": f"http://127.0.0.1:{port}", "format": "gemini"}}
+            )
+            await loop.run_in_executor(None, proxy.__enter__)
+            try:
+                async with websockets.connect(proxy.url.replace("http", "ws", 1) + LIVE_PATH) as client:
+                    setup = {
+                        "model": "models/gemini-live",
+                        "systemInstruction": {"parts": [{"text": "Be brief."}]},
+                    }
+                    await client.send(json.dumps({"setup": setup}))
+                    assert await client.recv() == b'{"setupComplete": {}}'
+                    for message, turn in zip(asking, LIVE_TURNS, strict=True):
+                        await client.send(json.dumps(message))
+                        assert [json.loads(await client.recv()) for _ in turn] == turn
+                await loop.run_in_executor(None, proxy.collected.wait, 3, "generate_content")
+                return proxy.collected
+            finally:
+                await loop.run_in_executor(None, proxy.__exit__)
+
+    collected = asyncio.run(run())
+    calls = sorted(collected.named("generate_content"), key=lambda span: span.start_ns)
+    for span in calls:
+        assert span.attributes["gen_ai.request.model"] == "gemini-live"
+        assert span.attributes["gen_ai.usage.output_tokens"] == 3
+        assert span.attributes["eddyline.proxy.outcome"] == "complete"
+    assert said(calls[0], "gen_ai.output.messages")[0]["parts"][0]["name"] == "weather"
+    assert said(calls[1], "gen_ai.output.messages")[0]["parts"][0]["content"] == "It is sunny."
+    assert said(calls[2], "gen_ai.input.messages")[-1]["parts"][0]["content"] == "Thank you."
+    assert said(calls[2], "gen_ai.output.messages")[0]["parts"][0]["content"] == "You are welcome."
+    (counted,) = collected.runs().values()
+    assert (counted.run.counts.llm_calls, counted.run.counts.tool_calls) == (3, 1)
+    assert (counted.run.usage.input, counted.run.usage.output) == (15, 9)
+
+
+def test_a_live_turn_that_the_client_cuts_off_ends_there_and_its_end_is_not_the_next_ones() -> None:
+    noted: list[Tape] = []
+    frames = LiveFrames(lambda: tape("/ws/BidiGenerateContent", {}, []), noted.append)
+    for text in ("one", "two"):
+        turn = {"role": "user", "parts": [{"text": text}]}
+        frames.sent(json.dumps({"clientContent": {"turns": [turn], "turnComplete": True}}))
+        if text == "one":
+            frames.received('{"serverContent": {"modelTurn": {"parts": [{"text": "Once upon"}]}}}')
+    frames.received('{"serverContent": {"interrupted": true}}')
+    frames.received('{"serverContent": {"turnComplete": true}}')
+    assert [noted_tape.ending for noted_tape in noted] == [Ending.CLIENT]
+    frames.received('{"serverContent": {"modelTurn": {"parts": [{"text": "Two."}]}, "turnComplete": true}}')
+    frames.received("no JSON")
+    frames.closed(Ending.CLIENT)
+    assert [noted_tape.ending for noted_tape in noted] == [Ending.CLIENT, Ending.WHOLE]
+    assert b"Two." in noted[1].response[0]
+    assert b"Once upon" in noted[1].request[-1]
