@@ -116,6 +116,12 @@ class Thread:
     def first(self) -> Evaluation:
         return self.evaluations[0]
 
+    def rests(self) -> None:
+        """The texts of what was taken are about to be let go of."""
+        for evaluation in self.evaluations:
+            if evaluation.outline is not None:
+                evaluation.outline.count_heads()
+
     def begin(self, *, calls: bool) -> None:
         """Detectors look from the beginning, so that all of it has to be taken once more.
 

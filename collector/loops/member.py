@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from sys import getsizeof
 from typing import NamedTuple
 from zlib import crc32
 
@@ -45,14 +46,16 @@ class Member:
         self.asks = bool(self.found) and any(one.kind is StepKind.CALL for one in self.found)
         """Models ask for tools of whose execution nothing tells."""
         self._mark: Mark | None = None
-        self._characters: int | None = None
+        self._text_bytes: int | None = None
 
     def rest(self) -> None:
-        """Lets go of what takes part."""
+        """Lets go of what takes part, and of its texts for whoever keeps some of it."""
         self._mark = self.mark
         self.rests = True
+        for happening in self.found:
+            happening.given = happening.answered = ""
         self.found = []
-        self._characters = 0
+        self._text_bytes = 0
 
     @property
     def key(self) -> RunKey:
@@ -75,11 +78,11 @@ class Member:
         return self.draw < max(1 / APART, self.run.counts.spans / SPANS_APART)
 
     @property
-    def characters(self) -> int:
-        """Of the texts that are held. Ask once the run is evaluated: some are let go of then."""
-        if self._characters is None:
-            self._characters = sum([len(one.given) + len(one.answered) for one in self.found])
-        return self._characters
+    def text_bytes(self) -> int:
+        """What the texts take that are held. Ask once the run is evaluated: some are let go of then."""
+        if self._text_bytes is None:
+            self._text_bytes = sum([getsizeof(one.given) + getsizeof(one.answered) for one in self.found])
+        return self._text_bytes
 
     @property
     def mark(self) -> Mark:

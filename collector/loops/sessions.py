@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from collector.loops.member import Member, RunKey
 from collector.loops.store import LoopStore
-from collector.loops.threads import Job
+from collector.loops.threads import Job, ThreadKey
 from mappers.loops.warnings import Bearer, session_thread
 from mappers.model import Event, Kind, Run
 
@@ -33,7 +33,7 @@ MAX_PLACES = 50_000
 """Runs of which is known in which session they were seen."""
 MAX_EVENTS = 50_000
 """Events of sessions that are kept; what was touched longest ago rests."""
-MAX_CHARACTERS = 32 * 1024 * 1024
+MAX_TEXT_BYTES = 32 << 20
 """Of their texts."""
 
 
@@ -45,7 +45,7 @@ class _Session:
     """There are runs before these."""
     runs: int = 0
     events: int = 0
-    characters: int = 0
+    text_bytes: int = 0
     """All three as they were last counted."""
 
     def take(self, members: Iterable[Member]) -> None:
@@ -100,7 +100,7 @@ class Sessions:
         """Where runs were taken up."""
         self._runs = 0
         self._events = 0
-        self._characters = 0
+        self._text_bytes = 0
 
     def jobs(self, touched: Sequence[Member]) -> list[Job]:
         """Sessions of more than one run that these runs belong to, and those that one of them has left."""
@@ -124,9 +124,9 @@ class Sessions:
             self._sessions.move_to_end(key)
             session.take(named.get(key, ()))
             if len(session.members) > 1 or (key in left and session.members):
-                thread = session_thread(key[1], key[2])
-                bearer = Bearer(session.members[-1].run, thread)
-                jobs.append(Job((key[0], thread), bearer, session.members, across=True))
+                thread = _thread_of(key)
+                bearer = Bearer(session.members[-1].run, thread[1])
+                jobs.append(Job(thread, bearer, session.members, across=True))
         return jobs
 
     def wake(self, members: Iterable[Member], at_hand: AtHand) -> None:
@@ -144,8 +144,12 @@ class Sessions:
             for run_id, member in sought.items():
                 member.wake(stored.get(run_id, ()))
 
-    def settle(self, touched: Iterable[Member]) -> None:
-        """Lets go of what the next evaluation of the sessions of these runs does not need, and of what is too much."""
+    def settle(self, touched: Iterable[Member], rests: Callable[[ThreadKey], None]) -> None:
+        """Lets go of what the next evaluation of the sessions of these runs does not need, and of what is too much.
+
+        Args:
+            rests: is told of sessions before their texts are let go of.
+        """
         for member in touched:
             for happening in member.found:
                 if happening.event.kind == Kind.LLM:
@@ -159,10 +163,11 @@ class Sessions:
             _, session = self._sessions.popitem(last=False)
             session.members = []
             self._weigh(session)
-        for session in self._sessions.values():
-            if self._events <= MAX_EVENTS and self._characters <= MAX_CHARACTERS:
+        for key, session in self._sessions.items():
+            if self._events <= MAX_EVENTS and self._text_bytes <= MAX_TEXT_BYTES:
                 break
             if session.events:
+                rests(_thread_of(key))
                 for member in session.members:
                     member.rest()
                 self._weigh(session)
@@ -171,11 +176,11 @@ class Sessions:
         runs = len(session.members)
         awake = [member for member in session.members if not member.rests]
         events = sum([len(member.found) for member in awake])
-        characters = sum([member.characters for member in awake])
+        text_bytes = sum([member.text_bytes for member in awake])
         self._runs += runs - session.runs
         self._events += events - session.events
-        self._characters += characters - session.characters
-        session.runs, session.events, session.characters = runs, events, characters
+        self._text_bytes += text_bytes - session.text_bytes
+        session.runs, session.events, session.text_bytes = runs, events, text_bytes
 
     def _is_unknown(self, key: SessionKey, members: Sequence[Member]) -> bool:
         """Whether runs of the session that have to be known are not in memory."""
@@ -215,6 +220,10 @@ class Sessions:
     def _known(self, key: SessionKey) -> set[str]:
         session = self._sessions.get(key)
         return {member.run.run_id for member in session.members} if session is not None else set()
+
+
+def _thread_of(key: SessionKey) -> ThreadKey:
+    return key[0], session_thread(key[1], key[2])
 
 
 def _not_too_many(runs: Iterable[tuple[str, int]]) -> Iterator[str]:

@@ -80,6 +80,11 @@ class Threads:
             self._threads.popitem(last=False)
         return found
 
+    def rests(self, key: ThreadKey) -> None:
+        """The texts of what was taken of a thread are about to be let go of."""
+        if (thread := self._threads.get(key)) is not None:
+            thread.rests()
+
     def _look_up(self, job: Job) -> None:
         job.thread = self._threads.get(job.key)
         if job.thread is not None:

@@ -133,7 +133,7 @@ class LoopWatch:
         for one in members:
             self._judge(one.run)
         self._judge_others(affected - {one.key for one in members}, jobs, watched)
-        self._sessions.settle(members)
+        self._sessions.settle(members, self._threads.rests)
         self._forget()
         return watched
 

@@ -113,6 +113,11 @@ class Calls:
         self._answers.count(self.happenings, _answer)
         return self._answers.reaching(least) > 0
 
+    def count_heads(self) -> None:
+        """Counts how calls and answers begin, which needs their texts."""
+        self._given_heads.count(self.happenings, _given_head)
+        self._answer_heads.count(self.happenings, _answer_head)
+
     def _may_be_given(self, least: int) -> bool:
         """Whether so many calls may have arguments that begin alike. Most do not, which takes less time to see
         than to mask and hash the whole."""
@@ -194,6 +199,12 @@ class Outline:
         """Takes up the next event if it is a model call; enough for `Engine.calls_matter`."""
         if happening.event.kind == LLM:
             self._add_call(happening)
+
+    def count_heads(self) -> None:
+        """To be called before the texts of what was added are let go of: by their beginnings most calls are still told
+        apart, and a session need not be looked at for want of its texts."""
+        for calls in self.calls.values():
+            calls.count_heads()
 
     def _add_tool(self, happening: Happening) -> None:
         event = happening.event

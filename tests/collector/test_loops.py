@@ -301,12 +301,14 @@ def test_without_content_there_is_no_warning() -> None:
     assert taken(spans).loops() == []
 
 
-def turn(number: int, session: str, *, answer: str = "Page 7 is about the lantern.") -> list[Span]:
+def turn(
+    number: int, session: str, *, given: str = '{"page": 7}', answer: str = "Page 7 is about the lantern."
+) -> list[Span]:
     """One trace of a client that opens a trace for each tool call."""
     attributes = {
         "openinference.span.kind": "TOOL",
         "tool.name": "open_page",
-        "input.value": '{"page": 7}',
+        "input.value": given,
         "output.value": answer,
         "session.id": session,
     }
@@ -485,23 +487,40 @@ def test_what_is_evaluated_beside_says_what_evaluating_anew_says(
     assert beside.store.runs == anew.store.runs
 
 
-@pytest.mark.usefixtures("_short_windows")
-def test_a_window_that_moves_on_reads_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def woken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of runs that were taken up again, in a memory in which all rest as soon as they were looked at."""
     monkeypatch.setattr(sessions, "MAX_EVENTS", 0)
-    woken: list[str] = []
+    found: list[str] = []
     wake = sessions.Sessions.wake
 
     def noted(self: sessions.Sessions, members: Iterable[member.Member], at_hand: sessions.AtHand) -> None:
-        resting = list(members)
-        woken.extend(one.run.run_id for one in resting if one.rests)
-        wake(self, resting, at_hand)
+        sought = list(members)
+        found.extend(one.run.run_id for one in sought if one.rests)
+        wake(self, sought, at_hand)
 
     monkeypatch.setattr(sessions.Sessions, "wake", noted)
+    return found
+
+
+@pytest.mark.usefixtures("_short_windows")
+def test_a_window_that_moves_on_reads_nothing_back(woken: list[str]) -> None:
     collector = Collector()
     for number in range(1, 100):
         collector.take(turn(number, "talk"))
     assert collector.loops()
     assert set(woken) <= {f"{number:032x}" for number in range(1, 4)}
+
+
+def test_a_session_that_rests_is_not_read_back_for_want_of_its_texts(woken: list[str]) -> None:
+    collector = Collector()
+    for number, word in enumerate(("lantern", "harbour", "keeper"), 1):
+        collector.take(turn(number, "talk", given=f"{word} or what", answer=f"{word} it is, and no other"))
+    assert woken == [f"{1:032x}"]  # with it alone there was nothing to look at
+    for number in range(5, 8):
+        collector.take(turn(number, "talk", given="lantern or what", answer="lantern it is, and no other"))
+    (warning,) = collector.loops()
+    assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", f"{7:032x}", 3)
 
 
 @of_any_memory
