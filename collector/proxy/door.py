@@ -36,6 +36,8 @@ SPOOL = "proxy-spool"
 """Directory, below the data's, of what is recorded and not yet safe elsewhere."""
 KEEP_ALIVE_S = 120
 """SDKs keep their connections for minutes; one that we close while a request is on its way fails it."""
+HEAD = HeadLimits(max_bytes=128 << 10, max_headers=1024)
+"""What providers take is theirs to say: clients with large cookies or tokens send heads of 64 KiB."""
 MAX_FRAME = 64 << 20
 """Bytes of a WebSocket message from the client."""
 CLOSE_S = 5.0
@@ -111,7 +113,7 @@ class ProxyDoor:
                 self._settings.endpoint,
                 proxy,
                 parts,
-                http=guarded(HeadLimits(), end_is_leaving=True),
+                http=guarded(HEAD, end_is_leaving=True),
                 ws="websockets-sansio",
                 ws_max_size=MAX_FRAME,
                 timeout_keep_alive=KEEP_ALIVE_S,

@@ -249,6 +249,51 @@ def test_a_connection_that_the_provider_will_close_is_not_used_again(proxy: Runn
     assert provider.connections == 2
 
 
+def test_heads_of_64_kib_reach_the_provider_and_endless_ones_do_not(proxy: RunningProxy) -> None:
+    large = b"connection: close\r\nx-large: %s\r\n" % (b"a" * (64 << 10))
+    with answering(WHOLE) as provider:
+        for more, expected in ((large, b"200"), (large * 2, b"431")):
+            with connected(proxy) as client:
+                client.sendall(request(proxy, provider, more=more))
+                assert everything(client).split()[1] == expected
+    (seen,) = provider.requests
+    assert b"a" * (64 << 10) in seen
+
+
+UNUSUAL: dict[str, list[bytes]] = {
+    "HTTP/1.0": [b"HTTP/1.0\r\n", b"content-length: %d\r\n\r\n%s" % (len(BODY), BODY)],
+    "chunks and a trailer": [
+        b"HTTP/1.1\r\n",
+        b"connection: close\r\ntrailer: x-a\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"%x\r\n%s\r\n0\r\nx-a: 1\r\n\r\n" % (len(BODY), BODY),
+    ],
+    "two on one connection at once": [
+        b"HTTP/1.1\r\n",
+        b"content-length: %d\r\n\r\n%s" % (len(BODY), BODY),
+        b"HTTP/1.1\r\n",
+        b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY),
+    ],
+}
+"""After the target, and after the headers that all have, of each request."""
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_unusual_requests_reach_the_provider_whole(proxy: RunningProxy, name: str) -> None:
+    parts = UNUSUAL[name]
+    with answering(*[WHOLE] * (len(parts) // 2)) as provider, connected(proxy) as client:
+        start = f"POST /openai/http/127.0.0.1:{provider.port}/v1/chat/completions ".encode()
+        headers = b"host: localhost\r\n" + JSON
+        client.sendall(
+            b"".join(
+                start + version + headers + rest
+                for version, rest in zip(parts[::2], parts[1::2], strict=True)
+            )
+        )
+        got = everything(client)
+        assert got.count(CHAT) == len(provider.requests) == len(parts) // 2
+        assert all(BODY in seen for seen in provider.requests)
+
+
 def test_a_client_keeps_its_connection_over_errors(proxy: RunningProxy) -> None:
     with answering(b"", WHOLE) as provider, connected(proxy) as client:
         reader = client.makefile("rb")
