@@ -2,7 +2,9 @@
 
 from collector.journal.atrest import Files
 from collector.journal.cursor import SINK_CURSOR, Cursor
+from collector.journal.followed import Followed, Opening, Progress, Reached, Teller
 from collector.journal.journal import Journal, JournalError, JournalFullError, JournalLockedError
+from collector.journal.readable import Readable
 from collector.journal.reader import Reader
 from collector.journal.record import Header, Position, Record
 
@@ -10,12 +12,18 @@ __all__ = [
     "SINK_CURSOR",
     "Cursor",
     "Files",
+    "Followed",
     "Header",
     "Journal",
     "JournalError",
     "JournalFullError",
     "JournalLockedError",
+    "Opening",
     "Position",
+    "Progress",
+    "Reached",
+    "Readable",
     "Reader",
     "Record",
+    "Teller",
 ]

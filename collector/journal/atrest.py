@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from collector.journal.cursor import Cursor
-from collector.journal.journal import segment_name, segments_in
+from collector.journal.readable import segment_name, segments_in
 from collector.journal.reader import Damage, Reader
 from collector.journal.record import Position, Record
 

@@ -6,20 +6,19 @@ import errno
 import fcntl
 import logging
 import os
-import re
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from collector.journal.cursor import Cursor
-from collector.journal.quarantine import Quarantine
+from collector.journal.readable import Readable, segment_name, segments_in
 from collector.journal.reader import Reader
-from collector.journal.record import Header, Position, encode
+from collector.journal.record import Header, Place, Position, encode
 from collector.journal.room import Room
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class _Entry:
     done: Done
 
 
-class Journal:
+class Journal(Readable):
     """Records of one signal in a directory of segments.
 
     Args:
@@ -65,9 +64,7 @@ class Journal:
         on_full: what happens at `max_bytes`: records are refused, or the oldest segments are given up. What was in
             them counts as lost once the readers come to where it was.
         mask: what may be kept of bytes that can not be read.
-
-    `accounting` is held while records are acknowledged. Who holds it sees what was acknowledged and what has
-    become of it at one moment.
+        followed: another process reads it and keeps its cursors; what stands in their files is left to that one.
     """
 
     def __init__(
@@ -81,51 +78,26 @@ class Journal:
         min_free_bytes: int = 0,
         on_full: Literal["refuse", "drop_oldest"] = "refuse",
         mask: Callable[[bytes], bytes] = lambda damaged: damaged,
+        followed: bool = False,
     ) -> None:
-        self.directory = directory
-        self.id = ""
-        """Tells this journal from every other one; made with its directory."""
-        self.accounting = threading.Lock()
-        self.acknowledged_items = 0
-        """Items of all records ever acknowledged, those of earlier processes included."""
-        self.inherited_items = 0
-        """Those of earlier processes."""
-        self.lost_items = 0
-        """Items that were acknowledged with `ack: memory` and could not be written."""
-        self.dropped_segments = 0
-        """Segments given up to make room (`on_full: drop_oldest`)."""
-        self.quarantine = Quarantine(directory / "quarantine", mask)
-        self.wanted_gone = 0
-        """Records before this sequence hold something that was deleted."""
-        self.sync_seconds: Callable[[float], None] = lambda _: None
-        """Told how long each sync took."""
+        super().__init__(directory, mask)
         # Segments leave whole, so there must be several of them within the bound.
         self._segment_bytes = min(segment_bytes, max_bytes // 8) if max_bytes else segment_bytes
         self._room = Room(directory, max_bytes, min_free_bytes)
         self._drops = on_full == "drop_oldest"
         self._ack = ack
+        self._is_followed = followed
         self._max_queue_bytes = max_queue_bytes
         self._lock_descriptor = -1
-        self._cursors: Sequence[Cursor] = ()
-        """Replaced as a whole: who goes through them may be in another thread."""
-        self._segments: list[int] = []
-        """First sequences of the segments, oldest first; the last is written to."""
-        self._ends: dict[int, int] = {}
-        """Bytes of each segment that may be read."""
         self._descriptor = -1
-        self.next_sequence = 1
-        self.next_items = 0
-        """Items of all records written."""
         self._unsettled: deque[tuple[int, _Entry]] = deque()
         """With `ack: sink`: what is written and waits for the sink."""
         self._failures = 0
         self._failed_at = 0.0
         self._rotate = False
         self._queue: list[_Entry] = []
-        self._queued_bytes = 0
         self._closing = False
         self._queue_changed = threading.Condition()
-        self._readable_changed = threading.Condition()
         self._writer = threading.Thread(target=self._write_loop, name=f"journal-{directory.name}")
 
     # ------------------------------------------------------------------- life
@@ -167,7 +139,7 @@ class Journal:
             unsettled, self._unsettled = self._unsettled, deque()
             for _, entry in unsettled:
                 entry.done(JournalError("the collector ends before the store has it"))
-        all_stored = self._all_stored()
+        all_stored = not self._is_followed and self._all_stored()
         for cursor in self._cursors:
             if all_stored:
                 cursor.seal()
@@ -256,11 +228,6 @@ class Journal:
         with self._queue_changed:
             self._rotate = True
             self._queue_changed.notify()
-
-    def holds_before(self, sequence: int) -> bool:
-        """Whether there are segments that began before this sequence."""
-        with self._readable_changed:
-            return any(segment < sequence for segment in self._segments)
 
     def settled(self, sequence: int) -> None:
         """Called by the sink's side, with `accounting` held: every record before `sequence` is stored."""
@@ -400,9 +367,8 @@ class Journal:
     # ------------------------------------------------------------------- reading
 
     def cursor(self, name: str, *, counts: bool = True) -> Cursor:
-        """The cursor of that name; at the oldest record if there is none yet. To be asked for the first time before
-        anything is appended: where segments are missing, it decides where the next record goes. One that does not
-        count keeps segments, too, but has to go on when they are too many."""
+        """To be asked for the first time before anything is appended: where segments are missing, it decides where the
+        next record goes."""
         if known := next((cursor for cursor in self._cursors if cursor.name == name), None):
             return known
         oldest = self._segments[0] if self._segments else self.next_sequence
@@ -429,21 +395,6 @@ class Journal:
         self.inherited_items = max(self.inherited_items, cursor.position.items)
         return cursor
 
-    def cursor_from_now(self, name: str) -> Cursor:
-        """A cursor that does not count, after the last record, for who is named while records come."""
-        path = self.directory / f"{name}.cursor"
-        path.unlink(missing_ok=True)  # of who had the name before
-        cursor = Cursor(path, self.end, self._release, counts=False)
-        self._cursors = [*self._cursors, cursor]
-        return cursor
-
-    def dismiss(self, cursor: Cursor) -> None:
-        """Nothing is kept for that cursor any more, and nobody may use it."""
-        self._cursors = [other for other in self._cursors if other is not cursor]
-        cursor.close()
-        (self.directory / f"{cursor.name}.cursor").unlink(missing_ok=True)
-        self._release()
-
     def keep_segments_below(self, size_bytes: int) -> None:
         """Segments that are begun from now on are no larger than that."""
         self._segment_bytes = min(self._segment_bytes, size_bytes)
@@ -454,72 +405,23 @@ class Journal:
         reader.close()
         return record.before if record else self.next_items
 
-    def reader(self, position: Position) -> Reader:
-        """A reader that begins at `position`. What it can not read goes to the quarantine."""
-        return Reader(self, position, self.quarantine.keep)
+    def reached(self, places: Mapping[str, Place], *, passed: bool) -> None:
+        """Who follows the journal says where its cursors are, and whether segments were passed for good."""
+        known = {cursor.name: cursor for cursor in self._cursors}
+        for cursor in self._cursors:
+            if cursor.name not in places:
+                cursor.close()
+        self._cursors = [self._placed(known.get(name), name, place) for name, place in places.items()]
+        if passed:
+            self._release()
 
-    def segment_path(self, segment: int) -> Path:
-        return self.directory / segment_name(segment)
-
-    def readable_end(self, segment: int) -> int | None:
-        """Bytes of the segment that may be read; None if there is no such segment."""
-        with self._readable_changed:
-            return self._ends.get(segment)
-
-    def segment_after(self, segment: int) -> int | None:
-        with self._readable_changed:
-            return next((later for later in self._segments if later > segment), None)
-
-    def wait_beyond(self, segment: int, offset: int, timeout: float) -> None:
-        """Returns when there is something after that place, at the latest after `timeout` seconds."""
-        with self._readable_changed:
-            self._readable_changed.wait_for(
-                lambda: (
-                    self._ends.get(segment, 0) > offset
-                    or bool(self._segments and self._segments[-1] > segment)
-                ),
-                timeout,
+    def _placed(self, cursor: Cursor | None, name: str, place: Place) -> Cursor:
+        if cursor is None:  # of who came since this was opened; the follower has made its file
+            cursor = Cursor(
+                self.directory / f"{name}.cursor", place.position, self._release, counts=place.counts
             )
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of all segments."""
-        with self._readable_changed:
-            return sum(self._ends.values())
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes that wait for the slowest cursor that counts, or for the disk."""
-        return self.bytes_after(self.counted) + self._queued_bytes
-
-    @property
-    def counted(self) -> Position:
-        """Where the slowest cursor that counts is."""
-        return min((cursor.position for cursor in self._cursors if cursor.counts), default=Position(0, 0, 0))
-
-    @property
-    def end(self) -> Position:
-        """After the last record that is written."""
-        with self._readable_changed:
-            segment = self._segments[-1] if self._segments else self.next_sequence
-            return Position(segment, self._ends.get(segment, 0), self.next_sequence, self.next_items)
-
-    def bytes_after(self, position: Position) -> int:
-        """Bytes of all records that are written from there on."""
-        with self._readable_changed:
-            after = sum(end for segment, end in self._ends.items() if segment >= position.segment)
-            return after - (position.offset if position.segment in self._ends else 0)
-
-    def newest_within(self, max_bytes: int) -> Position:
-        """The beginning of the oldest segment from which on there are no more bytes than that; else of the newest."""
-        with self._readable_changed:
-            begin, size = self._segments[-1] if self._segments else self.next_sequence, 0
-            for segment in reversed(self._segments):
-                size += self._ends[segment]
-                if size > max_bytes:
-                    break
-                begin = segment
-        return Position(begin, 0, begin)
+        cursor.position = place.position
+        return cursor
 
     def _all_stored(self) -> bool:
         """Every cursor is at the end of what there is."""
@@ -528,6 +430,9 @@ class Journal:
             cursor.position.segment == last and cursor.position.offset >= self._ends[last]
             for cursor in self._cursors
         )
+
+    def _passed(self) -> None:
+        self._release()
 
     def _release(self) -> None:
         """Unlinks segments that every cursor has passed."""
@@ -574,13 +479,3 @@ class _Alone:
 
     def segment_after(self, segment: int) -> int | None:
         return None
-
-
-def segment_name(segment: int) -> str:
-    return f"{segment:020d}.seg"
-
-
-def segments_in(directory: Path) -> list[int]:
-    """First sequences of the segments in a directory, oldest first."""
-    names = (re.fullmatch(r"(\d+)\.seg", path.name) for path in directory.iterdir())
-    return sorted(int(name[1]) for name in names if name)

@@ -87,6 +87,8 @@ class Reader:
             following = self._journal.segment_after(self._segment)
             if following is None:
                 return None
+            if self._journal.readable_end(self._segment) != end:  # it has grown, and then the next was begun
+                continue
             self._open_at(following)
 
     def close(self) -> None:

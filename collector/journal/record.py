@@ -77,6 +77,15 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a cursor is, as it is told to another process."""
+
+    position: Position
+    counts: bool
+    """Whether what it has not passed is what the journal waits for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """A request as it was journalled; `body` is OTLP in protobuf."""
 
