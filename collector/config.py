@@ -736,6 +736,16 @@ class Settings(BaseSettings):
     proxy: ProxySettings = ProxySettings()
     logging: LoggingSettings = LoggingSettings()
     service: ServiceSettings = ServiceSettings()
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+    """Processes that receive OTLP, each with journals of its own; with 0 the collector receives it itself."""
+
+    @model_validator(mode="after")
+    def _workers_can_answer(self) -> Settings:
+        if self.workers and self.journal.ack == "sink":
+            raise ValueError(
+                "workers: with journal.ack: sink only the collector itself can answer: workers: 0"
+            )
+        return self
 
 
 DOORS: Mapping[str, tuple[str, ...]] = {
@@ -878,7 +888,9 @@ def _advice(location: tuple[int | str, ...]) -> str:
         return ""
     known = list(model.model_fields)
     wrong = str(location[-1])
-    if meant := difflib.get_close_matches(wrong, known, n=1):
+    # What others call so is meant, unless it is nearly a name of ours.
+    likeness = 0.8 if wrong in _ELSEWHERE else 0.6
+    if meant := difflib.get_close_matches(wrong, known, n=1, cutoff=likeness):
         advice = f"; did you mean {meant[0]!r}?"
     else:
         advice = f"; here it is {_ELSEWHERE[wrong]}." if wrong in _ELSEWHERE else ";"

@@ -23,7 +23,7 @@ from typing import Any
 
 from collector import deadletter
 from collector.deadletter import Letter
-from collector.journal import Journal
+from collector.journal import Readable
 from collector.otlp import decode_logs, decode_traces
 from collector.otlp.cut import cut
 from collector.rewriting import Rewriter, StoppedError
@@ -69,7 +69,7 @@ class Asked:
 class Places:
     """Where runs are, beside the tables."""
 
-    journals: Mapping[str, Journal]
+    journals: Mapping[str, Readable]
     letters: Path
     run_of: Callable[[LogRecord], str]
     """The run that a log record belongs to."""
@@ -289,7 +289,7 @@ class Erasures:
                 found |= set(self._reader.runs_with_twins(tenant, calls))
         return found
 
-    def _pass(self, journal: Journal) -> None:
+    def _pass(self, journal: Readable) -> None:
         """Waits until what is in the journal now is stored, but for what was deleted, and off the disk.
 
         Raises: StoppedError.
@@ -341,7 +341,7 @@ def _some(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
         yield run_ids[first : first + RUNS_AT_A_TIME]
 
 
-def _scrub_quarantine(journal: Journal, run_ids: Sequence[str]) -> int:
+def _scrub_quarantine(journal: Readable, run_ids: Sequence[str]) -> int:
     """Unlinks what could not be read and names one of the runs; returns how many files that were."""
     gone = 0
     for file in journal.quarantine.files():

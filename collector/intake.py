@@ -16,7 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from hashlib import blake2b
 from typing import Any
@@ -114,6 +114,14 @@ class IntakeStats:
         counted = [counted for (_, of), counted in list(self.by_door.items()) if of == signal]
         return sum(each.accepted for each in counted), sum(each.resent for each in counted)
 
+    def add(self, others: IntakeStats) -> None:
+        """Adds what others have counted."""
+        for door, counted in others.by_door.items():
+            mine = self.of(*door)
+            for name in Counted.__dataclass_fields__:
+                setattr(mine, name, getattr(mine, name) + getattr(counted, name))
+        self.clients.update(others.clients)
+
     def document(self) -> dict[str, Any]:
         """`{transport: {signal: counts}}` for the status."""
         document: dict[str, Any] = {}
@@ -184,6 +192,8 @@ class Intake:
         """Refuse everything: the collector is about to end."""
         self.taken: Callable[[str, Header, bytes], None] = lambda signal, header, body: None
         """Told of each request that is safe. Must neither fail nor wait."""
+        self.counted: Callable[[], None] = lambda: None
+        """Told when a request has ended. Must neither fail nor wait."""
         self.given_up: Callable[[Submission, str], None] = _not_kept
         """Keeps a request that a fault of ours keeps us from reading, before its client is told so.
 
@@ -217,6 +227,12 @@ class Intake:
         """Memory for a request; nothing is held until it grows. `take` lets it go, or whoever does not come to
         that."""
         return Reservation(self.budget)
+
+    def seen(self) -> IntakeStats:
+        """What was counted until now."""
+        with self._lock:
+            by_door = {door: replace(counted) for door, counted in self.stats.by_door.items()}
+        return IntakeStats(by_door, Counter(dict(list(self.stats.clients.items()))))
 
     def refuse(self, signal: Signal, transport: str) -> Outcome:
         """The outcome of a request for which there is no room; it is counted."""
@@ -339,5 +355,6 @@ class Intake:
             counted.rejected += outcome.rejected
             counted.bad_requests += outcome.verdict not in (Verdict.ACCEPTED, Verdict.REFUSED)
             counted.refused_requests += outcome.verdict is Verdict.REFUSED
+        self.counted()
         if outcome.rejected:
             log.warning("%s over %s: %d rejected: %s", signal, transport, outcome.rejected, outcome.message)

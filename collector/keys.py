@@ -81,13 +81,21 @@ class Keys:
 
     Args:
         given: keys of the configuration by name: they hold as long as they stand there, and are in no file.
+        look_every_s: how often the file is looked at for what others changed, if not every `LOOK_EVERY_S`.
 
     Raises:
         KeysError: the file is there and can not be read.
     """
 
-    def __init__(self, file: Path, given: Mapping[str, GivenKey] | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        given: Mapping[str, GivenKey] | None = None,
+        *,
+        look_every_s: float | None = None,
+    ) -> None:
         self._file = file
+        self._look_every_s = look_every_s
         self._given_pepper = secrets.token_bytes(32)
         self.give(given or {})
         self._lock = threading.Lock()
@@ -163,6 +171,15 @@ class Keys:
             with self._changing():
                 pass
 
+    def uses(self) -> dict[str, float]:
+        """When keys were last used, by their ids, since this was last asked; another process is to write it down."""
+        used, self._used = self._used, {}
+        return used
+
+    def used(self, uses: Mapping[str, float]) -> None:
+        """Keys were used elsewhere."""
+        self._used.update(uses)
+
     # ------------------------------------------------------------------- the file
 
     def _digest(self, secret: str) -> str:
@@ -198,7 +215,7 @@ class Keys:
 
     def _refresh(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at < LOOK_EVERY_S:
+        if now - self._looked_at < (LOOK_EVERY_S if self._look_every_s is None else self._look_every_s):
             return
         self._looked_at = now
         with self._lock:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -27,6 +28,7 @@ ACCEPTS = 16
 hundreds of requests is long: a thousand clients that come at once would be kept waiting for ten seconds."""
 KEEP_ALIVE_S = 75
 """Longer than any exporter's pause between batches, so that connections are kept."""
+LOOK_AGAIN_S = 0.02
 REQUEST_GRACE_S = 8
 """What a request in flight may take when we end; exporters give up at 10 s."""
 
@@ -51,6 +53,7 @@ async def listen(
     *,
     tls: TlsSettings | None = None,
     socket_mode: str = "0660",
+    listener: socket.socket | None = None,
     **options: Any,
 ) -> str | None:
     """Serves the application on the endpoint, `HOST:PORT` or `unix:/path`; returns its URL, or the endpoint of a Unix
@@ -60,6 +63,7 @@ async def listen(
         parts: gets the closing of the server.
         tls: certificates, if the door has any.
         socket_mode: permissions of a Unix socket, octal.
+        listener: the socket of the endpoint, if it is open already.
         options: of uvicorn, over those that all doors share.
 
     Raises:
@@ -67,10 +71,7 @@ async def listen(
     """
     if endpoint is None:
         return None
-    try:
-        listener = _listener(endpoint, socket_mode)
-    except OSError as error:
-        raise ListenError(f"{name} can not listen on {endpoint}: {error.strerror}") from None
+    listener = listener or bound(name, endpoint, socket_mode)
     shared: dict[str, Any] = {
         "http": guarded(HeadLimits()),
         "ws": "none",
@@ -105,15 +106,35 @@ async def listen(
         if task.done():
             await task
         await asyncio.sleep(0.005)
+    return url_of(endpoint, listener, secure=config.ssl is not None)
+
+
+def url_of(endpoint: str, listener: socket.socket, *, secure: bool) -> str:
+    """The URL of an endpoint that is listened on; a Unix socket has none and is named as it is."""
     if endpoint.startswith(UNIX):
         return endpoint
-    scheme = "https" if config.ssl else "http"
+    scheme = "https" if secure else "http"
     return f"{scheme}://{host_of(endpoint)}:{listener.getsockname()[1]}"
 
 
 def host_of(endpoint: str) -> str:
     """`host` of `host:port`; an IPv6 address keeps its brackets."""
     return endpoint.rpartition(":")[0]
+
+
+def bound(name: str, endpoint: str, socket_mode: str = "0660", *, patience_s: float = 0.0) -> socket.socket:
+    """A socket that listens on the endpoint. One that is taken is tried again for so many seconds.
+
+    Raises: ListenError.
+    """
+    give_up_at = time.monotonic() + patience_s
+    while True:
+        try:
+            return _listener(endpoint, socket_mode)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= give_up_at:
+                raise ListenError(f"{name} can not listen on {endpoint}: {error.strerror}") from None
+        time.sleep(LOOK_AGAIN_S)
 
 
 def _listener(endpoint: str, socket_mode: str) -> socket.socket:

@@ -11,23 +11,22 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from collector.arrivals import Arrivals
 from collector.breaker import Breaker
 from collector.deadletter import DeadLetters
 from collector.forwarding.opening import Forwards
-from collector.intake import Intake
-from collector.journal import Journal
-from collector.pipeline import Pipeline
+from collector.lanes import Lanes
 from collector.receivers.clients import OTHER
 from collector.reload import Reloadable
 from collector.stages import LogStage, Totals, TraceStage
+from collector.workers.places import SIGNALS
 from mappers.model import Event
 from sinks.base import Batch
 
@@ -54,12 +53,9 @@ class Sources:
     """The parts that are asked."""
 
     version: str
-    intake: Intake
-    journals: Mapping[str, Journal]
-    stages: Mapping[str, TraceStage | LogStage]
-    pipelines: Mapping[str, Pipeline[Any]]
-    balance: Callable[[str], Mapping[str, int]]
-    """What became of a signal's items, by signal."""
+    arrivals: Arrivals
+    stages: Iterable[TraceStage | LogStage]
+    lanes: Lanes
     dead_letters: DeadLetters
     breaker: Breaker
     totals: Totals
@@ -111,12 +107,13 @@ class Metrics(Collector):
         )
         self._mapped: Counter[tuple[str, str]] = Counter()
         self._unmapped: Counter[str] = Counter()
-        for stage in sources.stages.values():
+        for stage in sources.stages:
             stage.mapped.append(self._count_mapped)
-        for signal, journal in sources.journals.items():
-            journal.sync_seconds = sync.labels(signal).observe
-        for signal, pipeline in sources.pipelines.items():
-            pipeline.written.append(self._watch(signal))
+        for signal in SIGNALS:
+            for journal in sources.lanes.journals(signal):
+                journal.sync_seconds = sync.labels(signal).observe
+            for pipeline in sources.lanes.pipelines(signal):
+                pipeline.written.append(self._watch(signal))
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -210,8 +207,8 @@ class Metrics(Collector):
             labels=["transport", "signal"],
         )
         items: dict[str, Family] = {}
-        stats = self._sources.intake.stats
-        for (transport, signal), counted in list(stats.by_door.items()):
+        stats = self._sources.arrivals.stats()
+        for (transport, signal), counted in stats.by_door.items():
             resent.add_metric([transport, signal.value], counted.resent_requests)
             labels = ["proxy" if transport == "proxy" else "otlp", transport]
             bad, refused = counted.bad_requests, counted.refused_requests
@@ -244,18 +241,18 @@ class Metrics(Collector):
             "Requests by what their senders call themselves: of old exporters a restart costs data.",
             labels=["sdk", "version"],
         )
-        for name, count in list(stats.clients.items()):
+        for name, count in stats.clients.items():
             clients.add_metric((name or OTHER).partition("/")[::2], count)
         yield clients
         yield CounterMetricFamily(
             "eddyline_auth_failures",
             "Requests without a key that holds.",
-            value=self._sources.intake.gate.failures,
+            value=self._sources.arrivals.auth_failures,
         )
         yield GaugeMetricFamily(
             "eddyline_inflight_bytes",
             "Memory that requests on their way in hold.",
-            value=self._sources.intake.budget.taken,
+            value=self._sources.arrivals.inflight_bytes,
         )
 
     def _delivered(self) -> Iterator[Family]:
@@ -267,15 +264,17 @@ class Metrics(Collector):
         queue = GaugeMetricFamily(
             "otelcol_exporter_queue_size", "Items that wait for the store.", labels=["exporter", "data_type"]
         )
-        for signal in self._sources.pipelines:
-            balance = self._sources.balance(signal)
+        for signal in SIGNALS:
+            balance = self._sources.lanes.balance(signal)
             for fate, value in balance.items():
                 fates.add_metric([signal, fate], value)
             queue.add_metric(["clickhouse", signal], balance["queued"])
             name = ITEMS[signal]
             passed_on = [one for one in self._sources.forwards.forwarders if one.signal == signal]
-            for forwarder in passed_on:
-                queue.add_metric([forwarder.name, signal], forwarder.waiting_items)
+            # A sink has a forwarder for each journal.
+            for sink in {forwarder.name: None for forwarder in passed_on}:
+                waiting = sum(one.waiting_items for one in passed_on if one.name == sink)
+                queue.add_metric([sink, signal], waiting)
             for what, value in (
                 ("sent", balance["stored"] + balance["duplicates"]),
                 ("send_failed", balance["dead_lettered"]),
@@ -285,6 +284,7 @@ class Metrics(Collector):
                     f"otelcol_exporter_{what}_{name}", "Since the start.", labels=["exporter"]
                 )
                 family.add_metric(["clickhouse"], value)
+                of_sinks: Counter[str] = Counter()
                 for forwarder in passed_on:
                     told = forwarder.told
                     of_forward = {
@@ -292,7 +292,9 @@ class Metrics(Collector):
                         "send_failed": told.failed + told.rejected,
                         "enqueue_failed": told.given_up,
                     }
-                    family.add_metric([forwarder.name], of_forward[what])
+                    of_sinks[forwarder.name] += of_forward[what]
+                for sink, count in of_sinks.items():
+                    family.add_metric([sink], count)
                 yield family
         yield fates
         yield queue
@@ -304,10 +306,12 @@ class Metrics(Collector):
         dropped = CounterMetricFamily(
             "eddyline_sink_rows_dropped", "Derived rows that the store would not take.", labels=["signal"]
         )
-        for signal, pipeline in self._sources.pipelines.items():
-            for code, count in list(pipeline.retries.items()):
+        for signal in SIGNALS:
+            pipelines = self._sources.lanes.pipelines(signal)
+            codes = sum((Counter(dict(list(one.retries.items()))) for one in pipelines), Counter[str]())
+            for code, count in codes.items():
                 retries.add_metric([signal, code], count)
-            dropped.add_metric([signal], pipeline.rows_dropped)
+            dropped.add_metric([signal], sum(one.rows_dropped for one in pipelines))
         yield retries
         yield dropped
         yield GaugeMetricFamily(
@@ -340,13 +344,15 @@ class Metrics(Collector):
             "Segments given up to make room (journal.on_full: drop_oldest).",
             labels=["signal"],
         )
-        for signal, journal in self._sources.journals.items():
-            dropped.add_metric([signal], journal.dropped_segments)
-            oldest_ns = self._sources.pipelines[signal].oldest_ns
-            size.add_metric([signal], journal.size_bytes)
-            waiting.add_metric([signal], journal.waiting_bytes)
+        for signal in SIGNALS:
+            journals = self._sources.lanes.journals(signal)
+            dropped.add_metric([signal], sum(journal.dropped_segments for journal in journals))
+            stored = [pipeline.oldest_ns for pipeline in self._sources.lanes.pipelines(signal)]
+            oldest_ns = min(filter(None, stored), default=0)
+            size.add_metric([signal], sum(journal.size_bytes for journal in journals))
+            waiting.add_metric([signal], sum(journal.waiting_bytes for journal in journals))
             age.add_metric([signal], max(0, now_ns - oldest_ns) / 1e9 if oldest_ns else 0)
-            corrupt.add_metric([signal], journal.quarantine.ranges)
+            corrupt.add_metric([signal], sum(journal.corrupt_ranges for journal in journals))
         yield from (size, waiting, age, corrupt, dropped)
 
     def _stored(self) -> Iterator[Family]:

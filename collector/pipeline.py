@@ -29,7 +29,7 @@ from collector.breaker import Breaker
 from collector.deadletter import DeadLetters, DeadLettersFullError, Letter
 from collector.flow import Flow
 from collector.isolation import unfit
-from collector.journal import SINK_CURSOR, Cursor, Journal, Position, Record
+from collector.journal import SINK_CURSOR, Cursor, Header, Position, Readable, Record
 from collector.order import WriteOrder
 from collector.otlp.cut import count, cut
 from mappers.model import Event, LogRecord, Run, Span, Warning
@@ -119,7 +119,7 @@ class Pipeline(Generic[Item]):
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Readable,
         stage: Stage[Item],
         sink: Sink,
         dead_letters: DeadLetters,
@@ -157,6 +157,8 @@ class Pipeline(Generic[Item]):
         self.flow.replayed = max(0, journal.inherited_items - self.settled_items)
         self.oldest_ns = 0
         """When the oldest record of the batch that is being stored came; 0: nothing is."""
+        self.read: Callable[[Header, bytes], None] = lambda header, body: None
+        """Told of each record as it is read. Must neither fail nor wait."""
         self.written: list[Callable[[Batch, float], None]] = []
         """Told of each batch that was stored and how long that took."""
         self.retries: Counter[str] = Counter()
@@ -258,6 +260,7 @@ class Pipeline(Generic[Item]):
             deadline = deadline or now + self._flush_timeout
             size += len(record.body) or 1
             gathered.received_ns = gathered.received_ns or record.header.received_ns
+            self.read(record.header, record.body)
             self._take(record, gathered, fatal=fatal)
             if begin < self._singly_until:
                 return self._closed(gathered)

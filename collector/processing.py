@@ -13,7 +13,7 @@ from collector.config import Settings
 from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.flow import Flow
-from collector.journal import Journal
+from collector.journal import Followed, Readable
 from collector.live import Live
 from collector.loops import LoopWatch
 from collector.loops.judging import Judges
@@ -46,7 +46,7 @@ class Processing:
         self,
         settings: Settings,
         understanding: Understanding,
-        journals: Mapping[str, Journal],
+        journals: Mapping[str, Readable],
         dead_letters: DeadLetters,
         store: Store,
         reader: Reader,
@@ -68,44 +68,42 @@ class Processing:
         )
         deriver.owe(unsettled)
         self.derivation = Derivation(deriver, reader, self.totals, notifier.tell, self.tombstones)
-        flows = {signal: Flow() for signal in journals}
-        self._flows = flows
-        normalizers, redactions = understanding.normalizers, understanding.redactions
+        self._journals = journals
+        self._flows = {lane: Flow() for lane in journals}
         self.stages: Mapping[str, TraceStage | LogStage] = {
-            "traces": TraceStage(
-                normalizers["traces"],
-                redactions["traces"],
-                self.derivation,
-                flows["traces"],
-                keep_sent=store.reads_requests,
-            ),
-            "logs": LogStage(
-                understanding.record_reader(normalizers["logs"]),
-                redactions["logs"],
-                self.derivation,
-                flows["logs"],
-            ),
+            lane: self._stage(
+                journal.signal, self._flows[lane], understanding, keep_sent=store.reads_requests
+            )
+            for lane, journal in journals.items()
         }
         order, sink = WriteOrder(), Refusing(ClickHouseSink(store), self.tombstones)
         batch = settings.sinks.clickhouse.batch
         self.pipelines: Mapping[str, Pipeline[Any]] = {
-            signal: Pipeline(
-                journals[signal],
+            lane: Pipeline(
+                journals[lane],
                 stage,
                 sink,
                 dead_letters,
-                signal=signal,
+                signal=journals[lane].signal,
                 max_items=batch.max_items,
                 max_bytes=batch.max_bytes,
                 flush_timeout=settings.sinks.clickhouse.flush_timeout,
                 order=order,
-                flow=flows[signal],
+                flow=self._flows[lane],
                 breaker=self.breaker,
             )
-            for signal, stage in self.stages.items()
+            for lane, stage in self.stages.items()
         }
         self.rewriter = Rewriter(order, self.derivation, sink)
         self.sweeper = None if alone else self._sweeper(settings, understanding, store, reader, notifier)
+
+    def _stage(
+        self, signal: str, flow: Flow, understanding: Understanding, *, keep_sent: bool
+    ) -> TraceStage | LogStage:
+        normalizer, redaction = understanding.of_pipeline(signal)
+        if signal == "traces":
+            return TraceStage(normalizer, redaction, self.derivation, flow, keep_sent=keep_sent)
+        return LogStage(understanding.record_reader(normalizer), redaction, self.derivation, flow)
 
     def _sweeper(
         self,
@@ -137,12 +135,15 @@ class Processing:
 
     def told_to(self, live: Live, taps: Taps) -> None:
         """From now on these are told what passes."""
-        for name, stage in self.stages.items():
-            stage.mapped.append(partial(taps.mapped, name))
-            self.pipelines[name].written += [
-                partial(taps.written, name),
+        for lane, journal in self._journals.items():
+            pipeline = self.pipelines[lane]
+            self.stages[lane].mapped.append(partial(taps.mapped, journal.signal))
+            pipeline.written += [
+                partial(taps.written, journal.signal),
                 lambda batch, seconds: live.written(batch),
             ]
+            if isinstance(journal, Followed):  # its doors are not here to tell
+                pipeline.read = partial(taps.received, journal.signal)
 
     def start(self) -> None:
         for pipeline in self.pipelines.values():

@@ -7,10 +7,16 @@ and the rest of the collector takes a second to import and to open. At the end i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import shutil
+import socket
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
@@ -22,14 +28,28 @@ from collector.exposure import ExposureError, ingest_needs_key
 from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
 from collector.gate import Gate
 from collector.intake import Intake
-from collector.journal import SINK_CURSOR, Journal, JournalLockedError
+from collector.journal import SINK_CURSOR, Journal, JournalLockedError, Readable
 from collector.keys import Keys, KeysError, keys_file
-from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, host_of, listen
+from collector.listening import LOOK_AGAIN_S, REQUEST_GRACE_S, UNIX, ListenError, host_of, listen
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import masking
 from collector.reload import Reloadable
 from collector.telemetry import Health
 from collector.tls import TlsError, grpc_credentials
+from collector.workers.places import JOURNAL, SIGNALS, directory_of, lane, workers_in
+
+if TYPE_CHECKING:
+    from collector.workers.crew import Crew
+
+LOCK_PATIENCE_S = 5.0
+TAKEN = (
+    "auth",
+    "receivers.otlp.limits",
+    "receivers.otlp.protocols.http.max_request_body_size",
+    "redaction",
+    "service.telemetry.log_level",
+)
+"""What `take_over` takes over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +66,15 @@ class Receivers:
 class Receiving:
     """What takes telemetry."""
 
-    journals: Mapping[str, Journal]
-    """By signal."""
+    journals: Mapping[str, Readable]
+    """By lane: the signal's name for this process, see `workers.places` for those of others."""
     keys: Keys
     intake: Intake
+    """Of this process."""
     health: Health
     receivers: Receivers
+    crew: Crew | None
+    """Workers, if they have the doors."""
 
 
 async def open_receiving(settings: Settings, reloadable: Reloadable, parts: AsyncExitStack) -> Receiving:
@@ -66,73 +89,99 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
     directory = settings.data_dir
     with making(directory):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    journals = {signal: _journal(settings, signal, parts) for signal in ("traces", "logs")}
+    journals = {
+        signal: open_journal(
+            settings, directory / JOURNAL / signal, parts, max_bytes=settings.journal.max_bytes
+        )
+        for signal in SIGNALS
+    }
     with making(directory):
         withdraw(directory)
         token = api_token(directory, settings.token)
     parts.callback(withdraw, directory)
-    keys, gate = _gate(settings, token)
+    keys, gate = open_keys(settings, token)
     parts.callback(keys.note_use)
     intake = open_intake(settings, journals, gate)
-    reloadable.tell(
-        lambda changed: _take_over(changed, intake, keys, journals),
-        "auth",
-        "receivers.otlp.limits",
-        "receivers.otlp.protocols.http.max_request_body_size",
-        "redaction",
-        "service.telemetry.log_level",
-    )
+    lanes: dict[str, Readable] = {**journals, **left_behind(settings, parts)}
+    reloadable.tell(lambda changed: take_over(changed, intake, keys, lanes), *TAKEN)
     health = Health()
+    protocols = settings.receivers.otlp.protocols
+    crew, grpc, http = None, protocols.grpc.endpoint, protocols.http.endpoint
     try:
-        receivers = await _open_doors(settings, intake, reloadable, health, parts)
+        if settings.workers:
+            from collector.workers.crew import Crew
+
+            crew = Crew(settings, token, keys)
+            await crew.open(parts)
+            reloadable.tell(crew.take_over)
+            health.leaving.append(crew.leave)
+            lanes |= crew.journals
+            grpc, http = None if crew.grpc else grpc, None
+        receivers = await open_doors(settings, intake, reloadable, health, parts, grpc=grpc, http=http)
     except ListenError as error:
         raise ServiceError(str(error), EX_UNAVAILABLE) from None
-    return Receiving(journals, keys, intake, health, receivers)
+    if crew is not None:
+        receivers = replace(receivers, http=crew.http, grpc=crew.grpc or receivers.grpc)
+    return Receiving(lanes, keys, intake, health, receivers, crew)
 
 
-async def _open_doors(
-    settings: Settings, intake: Intake, reloadable: Reloadable, health: Health, parts: AsyncExitStack
+async def open_doors(
+    settings: Settings,
+    intake: Intake,
+    reloadable: Reloadable,
+    health: Health,
+    parts: AsyncExitStack,
+    *,
+    grpc: str | None,
+    http: str | None,
+    listener: socket.socket | None = None,
+    shares_port: bool = False,
 ) -> Receivers:
-    """Raises: ListenError."""
+    """Opens the doors of OTLP that this process is to have, each on its endpoint.
+
+    Args:
+        listener: the socket of OTLP/HTTP, if it is open already.
+        shares_port: whether other processes listen for OTLP/gRPC on the same port.
+
+    Raises: ListenError.
+    """
     protocols = settings.receivers.otlp.protocols
     grpc_address = None
-    if protocols.grpc.endpoint:
-        receiver = open_grpc(protocols.grpc, intake)
+    if grpc:
+        receiver = open_grpc(protocols.grpc, intake, shares_port=shares_port)
         try:
             tls = protocols.grpc.tls
             credentials = grpc_credentials(tls) if tls.cert_file else None
-            port = receiver.start(
-                protocols.grpc.endpoint, credentials, socket_mode=protocols.grpc.socket_mode
-            )
+            port = receiver.start(grpc, credentials, socket_mode=protocols.grpc.socket_mode)
         except (OSError, TlsError) as error:
-            raise ListenError(f"grpc can not listen on {protocols.grpc.endpoint}: {error}") from None
+            raise ListenError(f"grpc can not listen on {grpc}: {error}") from None
         health.leaving.append(receiver.leave)
         parts.push_async_callback(asyncio.to_thread, receiver.stop, REQUEST_GRACE_S)
-        unix = protocols.grpc.endpoint.startswith(UNIX)
-        grpc_address = protocols.grpc.endpoint if unix else f"{host_of(protocols.grpc.endpoint)}:{port}"
-    http, take_over = open_http(protocols.http, intake)
+        grpc_address = grpc if grpc.startswith(UNIX) else f"{host_of(grpc)}:{port}"
+    application, renew = open_http(protocols.http, intake)
     reloadable.tell(
-        take_over,
+        renew,
         "receivers.otlp.protocols.http.body_idle_timeout",
         "receivers.otlp.protocols.http.body_timeout",
         "receivers.otlp.protocols.http.cors",
         "receivers.otlp.protocols.http.max_request_body_size",
     )
-    where = await listen("http", protocols.http.endpoint, http, parts, **http_options(protocols.http))
-    return Receivers(grpc_address, where, http)
+    options = http_options(protocols.http) | {"listener": listener}
+    where = await listen("http", http, application, parts, **options)
+    return Receivers(grpc_address, where, application)
 
 
-def _gate(settings: Settings, token: str) -> tuple[Keys, Gate]:
+def open_keys(settings: Settings, token: str, *, look_every_s: float | None = None) -> tuple[Keys, Gate]:
     """Raises: ServiceError."""
     try:
-        keys = Keys(keys_file(settings.data_dir), settings.auth.keys)
+        keys = Keys(keys_file(settings.data_dir), settings.auth.keys, look_every_s=look_every_s)
         needed = ingest_needs_key(settings, keys=len(keys))
     except (KeysError, ExposureError) as error:
         raise ServiceError(str(error), EX_CONFIG) from None
     return keys, Gate(keys, token=token, ingest_needs_key=needed)
 
 
-def _take_over(settings: Settings, intake: Intake, keys: Keys, journals: Mapping[str, Journal]) -> None:
+def take_over(settings: Settings, intake: Intake, keys: Keys, journals: Mapping[str, Readable]) -> None:
     """Raises: ConfigError."""
     keys.give(settings.auth.keys)
     try:
@@ -147,9 +196,16 @@ def _take_over(settings: Settings, intake: Intake, keys: Keys, journals: Mapping
     logging.getLogger().setLevel(settings.service.telemetry.log_level.upper())
 
 
-def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
+def open_journal(
+    settings: Settings, directory: Path, parts: AsyncExitStack, *, max_bytes: int, followed: bool = False
+) -> Journal:
+    """Opens the journal of a signal, which is the directory's name; see `Journal` for `followed`.
+
+    Raises: ServiceError.
+    """
+    signal = directory.name
     journal = Journal(
-        settings.data_dir / "journal" / signal,
+        directory,
         segment_bytes=min(
             [
                 settings.journal.segment_size,
@@ -161,21 +217,52 @@ def _journal(settings: Settings, signal: str, parts: AsyncExitStack) -> Journal:
         ),
         ack=settings.journal.ack,
         max_queue_bytes=settings.journal.max_queue_size,
-        max_bytes=settings.journal.max_bytes,
+        max_bytes=max_bytes,
         min_free_bytes=settings.journal.min_free_bytes,
         on_full=settings.journal.on_full,
         mask=masking(settings.redaction),
+        followed=followed,
     )
-    try:
-        with making(journal.directory):
-            journal.open()
-    except JournalLockedError as error:
-        raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
+    # A worker takes a moment to notice that its collector was killed, and has its journals until then.
+    give_up_at = time.monotonic() + (LOCK_PATIENCE_S if directory.parent.name != JOURNAL else 0)
+    while True:
+        try:
+            with making(directory):
+                journal.open()
+            break
+        except JournalLockedError as error:
+            if time.monotonic() >= give_up_at:
+                raise ServiceError(f"another collector runs on {settings.data_dir}", EX_TEMPFAIL) from error
+        time.sleep(LOOK_AGAIN_S)
     parts.callback(journal.close)
-    with making(journal.directory):
+    with making(directory):
         # Before anything is appended.
         journal.cursor(SINK_CURSOR)
         for name, forward in forwards_of(settings.sinks):
             if signal in forward.signals:
                 journal.cursor(cursor_name(name), counts=False)
     return journal
+
+
+def left_behind(settings: Settings, parts: AsyncExitStack) -> dict[str, Journal]:
+    """Journals of workers that there are no more, by lane: what waits in them is stored, and then they are removed.
+
+    Raises: ServiceError.
+    """
+    found = {}
+    for number in workers_in(settings.data_dir):
+        if number <= settings.workers:
+            continue
+        for signal in SIGNALS:
+            directory = directory_of(settings.data_dir, number, signal)
+            if not directory.is_dir():
+                continue
+            journal = open_journal(settings, directory, parts, max_bytes=0)
+            if journal.is_waited_for or journal.quarantine.files():
+                found[lane(signal, number)] = journal
+            else:
+                journal.close()
+                shutil.rmtree(directory)
+        with contextlib.suppress(OSError):  # the other signal's is still needed
+            directory_of(settings.data_dir, number, SIGNALS[0]).parent.rmdir()
+    return found

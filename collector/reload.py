@@ -44,8 +44,7 @@ class Reloadable:
         before = self.settings
         try:
             settings = read()
-            for taker in self._takers:
-                taker(settings)
+            self._give(settings)
         except ConfigError as error:
             self.successful = False
             log.error(f"the old configuration stays: {error}")  # each reason is one of its own to who reads
@@ -62,6 +61,19 @@ class Reloadable:
         if later:
             log.warning(f"only a restart takes over: {', '.join(later)}")
         return True
+
+    def renew(self, settings: Settings) -> None:
+        """Takes over settings that were found right elsewhere.
+
+        Raises: ConfigError, if they are not.
+        """
+        self._give(settings)
+        self.settings = settings
+
+    def _give(self, settings: Settings) -> None:
+        """Raises: ConfigError."""
+        for taker in self._takers:
+            taker(settings)
 
 
 def _leaves(settings: Settings) -> Iterator[tuple[str, str]]:

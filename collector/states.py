@@ -7,7 +7,7 @@ from typing import Any
 
 from collector.deadletter import DeadLetters
 from collector.forwarding.opening import Forwards
-from collector.journal import Journal
+from collector.journal import Readable
 from collector.pipeline import Pipeline
 from collector.telemetry import Health
 
@@ -23,7 +23,7 @@ class States:
         self,
         health: Health,
         draining: Callable[[], bool],
-        journals: Mapping[str, Journal],
+        journals: Mapping[str, Readable],
         pipelines: Mapping[str, Pipeline[Any]],
         dead_letters: DeadLetters,
         forwards: Forwards,

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
-from collector.balance import balanced
+from collector.arrivals import Arrivals
 from collector.deadletter import DeadLetters
 from collector.endpoints import find
 from collector.forwarding.opening import Forwards
-from collector.intake import Intake
-from collector.journal import Journal
+from collector.journal import Readable
+from collector.lanes import Lanes
 from collector.metrics import Metrics
 from collector.notify import Notifier
+from collector.pipeline import Pipeline
 from collector.processing import Processing
 from collector.proxy.door import ProxyDoor
 from collector.telemetry import Status
 from collector.understanding import Understanding
+from collector.workers.places import SIGNALS
 
 
 def status_of(
-    intake: Intake,
-    journals: Mapping[str, Journal],
+    arrivals: Arrivals,
+    lanes: Lanes,
     processing: Processing,
     dead_letters: DeadLetters,
     forwards: Forwards,
@@ -34,37 +37,40 @@ def status_of(
     directory: Path,
 ) -> Status:
     """`directory` is the collector's data directory."""
-    pipelines, totals = processing.pipelines, processing.totals
-
-    def balance(signal: str) -> dict[str, int]:
-        return balanced(intake, journals[signal], pipelines[signal])
-
+    totals = processing.totals
     return Status(
         version("eddyline"),
         {
             # In this order: what is no longer queued here is among what is stored.
-            "pipeline": lambda: balance("traces") | {"logs": balance("logs")},
+            "pipeline": lambda: lanes.balance("traces") | {"logs": lanes.balance("logs")},
             "endpoints": lambda: asdict(here) if (here := find(directory)) else None,
             "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
-            "receivers": intake.stats.document,
+            "receivers": arrivals.document,
             "mappers": lambda: understanding.mappers() | {"unmapped": metrics.unmapped},
             "redaction": understanding.masked,
             "proxy": proxy.document,
             "notifications": notifier.document,
-            "journal": lambda: {
-                signal: {
-                    "bytes": journal.size_bytes,
-                    "waiting_bytes": journal.waiting_bytes,
-                    "refuses": journal.room() or None,
-                    "quarantined_ranges": journal.quarantine.ranges,
-                }
-                for signal, journal in journals.items()
-            },
+            "journal": lambda: {signal: _journals(lanes.journals(signal)) for signal in SIGNALS},
             "dead_letters": lambda: {"bytes": dead_letters.size_bytes, "full": dead_letters.is_full},
-            "sink": lambda: {
-                signal: {"last_error": pipeline.last_error or None, "lag_s": round(pipeline.lag_s, 3)}
-                for signal, pipeline in pipelines.items()
-            },
+            "sink": lambda: {signal: _pipelines(lanes.pipelines(signal)) for signal in SIGNALS},
             "forwards": forwards.document,
         },
     )
+
+
+def _journals(journals: Sequence[Readable]) -> dict[str, Any]:
+    """Those of one signal."""
+    return {
+        "bytes": sum(journal.size_bytes for journal in journals),
+        "waiting_bytes": sum(journal.waiting_bytes for journal in journals),
+        "refuses": next(filter(None, (journal.room() for journal in journals)), None),
+        "quarantined_ranges": sum(journal.corrupt_ranges for journal in journals),
+    }
+
+
+def _pipelines(pipelines: Sequence[Pipeline[Any]]) -> dict[str, Any]:
+    """Those of one signal."""
+    return {
+        "last_error": next((one.last_error for one in pipelines if one.last_error), None),
+        "lag_s": round(max(one.lag_s for one in pipelines), 3),
+    }

@@ -4,7 +4,6 @@ is masked before anything is stored."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 from collector.config import Settings
@@ -36,14 +35,8 @@ class Understanding:
         }
         self.rules = ProjectRules(settings.redaction)
         """What is taken out of what is stored; one for all who do."""
-        self.normalizers: Mapping[str, Normalizer] = {
-            signal: self.normalizer() for signal in self._conventions
-        }
-        """Those of the pipelines, by signal: whose faults are told."""
-        self.redactions: Mapping[str, Redaction] = {
-            signal: self.redaction(signal) for signal in self._conventions
-        }
-        """Those of the pipelines, by signal."""
+        self._normalizers: list[Normalizer] = []
+        self._redactions: list[Redaction] = []
 
     def take_over(self, settings: Settings) -> None:
         """Prices, thresholds and rules of redaction of other settings. Who watches for loops is to be given the new
@@ -55,9 +48,16 @@ class Understanding:
             raise ConfigError("\n".join(found))
         self.prices.take_over(load_prices(settings.pricing.overrides))
         self.engine = configured(settings.loops.detectors, settings.loops.disabled, self._detectors)
-        for normalizer in self.normalizers.values():
+        for normalizer in self._normalizers:
             normalizer.loops = self.engine
         self.rules.take_over(settings.redaction)
+
+    def of_pipeline(self, signal: str) -> tuple[Normalizer, Redaction]:
+        """What reads and masks in a pipeline. What it finds is told, and it learns of other settings."""
+        normalizer, redaction = self.normalizer(), self.redaction(signal)
+        self._normalizers.append(normalizer)
+        self._redactions.append(redaction)
+        return normalizer, redaction
 
     def normalizer(self) -> Normalizer:
         """One that reads spans as those of the pipelines do; for one thread, like each."""
@@ -72,7 +72,7 @@ class Understanding:
 
     def mappers(self) -> dict[str, Any]:
         """Faults by convention and by loop detector, and plugins that could not be loaded."""
-        faults = sum((normalizer.faults for normalizer in self.normalizers.values()), Counter[str]())
+        faults = sum((normalizer.faults for normalizer in self._normalizers), Counter[str]())
         return {
             "faults": dict(faults),
             "not_loaded": self._unloaded_conventions,
@@ -82,6 +82,6 @@ class Understanding:
     def masked(self) -> dict[str, Any]:
         """Spans and log records whose values were looked through, and those that could not be masked."""
         return {
-            "masked": sum(redaction.masked for redaction in self.redactions.values()),
-            "failures": sum(redaction.failures for redaction in self.redactions.values()),
+            "masked": sum(redaction.masked for redaction in self._redactions),
+            "failures": sum(redaction.failures for redaction in self._redactions),
         }

@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import version
 
 from collector.api.base import Api
-from collector.balance import balanced
+from collector.arrivals import Arrivals
 from collector.config import Settings
 from collector.deadletter import DEAD_LETTERS, DeadLetters, Letter
 from collector.doors import open_others
@@ -27,7 +27,8 @@ from collector.forwarding.passage import Passage
 from collector.indexing import Indexing
 from collector.intake import Intake, Submission
 from collector.jobs import Jobs
-from collector.journal import Header, Journal, Record
+from collector.journal import Header, Readable, Record
+from collector.lanes import Lanes
 from collector.listening import ListenError
 from collector.live import Live
 from collector.metrics import Metrics, Sources
@@ -72,16 +73,19 @@ async def open_working(
     """
     directory = settings.data_dir
     journals, intake, health = receiving.journals, receiving.intake, receiving.health
+    crew = receiving.crew
     store = await asyncio.to_thread(_open_store, settings)
     parts.callback(store.close)
     reader = Reader(store)
     understanding = Understanding(settings, prices)
     dead_letters = DeadLetters(
         directory / DEAD_LETTERS,
-        understanding.redactions["traces"].masked_request,
+        understanding.redaction("traces").masked_request,
         settings.sinks.clickhouse.dead_letter.max_bytes,
     )
     intake.given_up = partial(_keep_aside, dead_letters, intake)
+    if crew:
+        crew.keep = intake.given_up
     notifier = Notifier(settings.notifications.webhooks)
     parts.callback(notifier.close, NOTIFY_S)
     processing = await asyncio.to_thread(
@@ -135,17 +139,16 @@ async def open_working(
     jobs = Jobs(
         reader, kept_settings, processing.rewriter, understanding.normalizer, understanding.record_reader
     )
-    health.checks = {f"{signal} pipeline": pipeline.is_alive for signal, pipeline in pipelines.items()} | {
-        f"{signal} journal": partial(_has_room, journal) for signal, journal in journals.items()
+    health.checks = {f"{lane} pipeline": pipeline.is_alive for lane, pipeline in pipelines.items()} | {
+        f"{lane} journal": partial(_has_room, journal) for lane, journal in journals.items()
     }
+    arrivals, lanes = Arrivals(intake, crew), Lanes(intake, journals, pipelines)
     metrics = Metrics(
         Sources(
             version("eddyline"),
-            intake,
-            journals,
-            processing.stages,
-            pipelines,
-            lambda signal: balanced(intake, journals[signal], pipelines[signal]),
+            arrivals,
+            processing.stages.values(),
+            lanes,
             dead_letters,
             processing.breaker,
             processing.totals,
@@ -172,8 +175,8 @@ async def open_working(
     api = Api(
         reader,
         status_of(
-            intake,
-            journals,
+            arrivals,
+            lanes,
             processing,
             dead_letters,
             forwards,
@@ -193,6 +196,7 @@ async def open_working(
         live=live,
         plugins=plugins,
         intake=intake,
+        renew=crew.renew if crew else None,
         erasures=erasures,
         retention=retention,
         jobs=jobs,
@@ -236,6 +240,8 @@ async def _leave(receiving: Receiving, taps: Taps, live: Live, drain_delay: floa
     receiving.health.leave()
     await asyncio.sleep(drain_delay)
     receiving.intake.draining = True
+    if receiving.crew:
+        await receiving.crew.refuse()
     taps.end()
     live.end()
 
@@ -255,7 +261,7 @@ def _take_over(
     notifier.take_over(settings.notifications.webhooks)
 
 
-def _has_room(journal: Journal) -> bool:
+def _has_room(journal: Readable) -> bool:
     return not journal.room()
 
 

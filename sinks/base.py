@@ -92,8 +92,8 @@ class Rejected:
 
 
 class Outlet(Protocol):
-    """Where telemetry is passed on to, as it is: in OTLP requests. Called from one thread at a time; only `close` may
-    come from another, and ends what is being waited for."""
+    """Where telemetry is passed on to, as it is: in OTLP requests. Called from one thread at a time, but for files;
+    only `close` may come from another, and ends what is being waited for."""
 
     def send(self, signal: str, request: bytes, project: str) -> Rejected:
         """Passes on a request in protobuf; `project` is what its sender named beside it, "" for nothing.

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 
 from collector.store import EMBEDDED
+from collector.workers.crew import PROGRAM
 from tests import contract
 
 START_S = 30.0
@@ -99,6 +100,19 @@ class Server:
         self.api.close()
         self.process.kill()
         self.process.wait()
+
+    def workers(self) -> list[int]:
+        """Process ids of those that have its doors."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if parent == self.process.pid and PROGRAM.encode() in command:
+                found.append(int(process.name))
+        return sorted(found)
 
     # ------------------------------------------------------------------- asking
 

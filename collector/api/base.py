@@ -58,6 +58,8 @@ class Api:
     """The configuration that holds."""
     keys: Keys | None = None
     intake: Intake | None = None
+    renew: Callable[[], None] | None = None
+    """Has other processes tell what they did until now, where there are any."""
     erasures: Erasures | None = None
     retention: Retention | None = None
     jobs: Jobs | None = None
@@ -94,6 +96,11 @@ class Routes(ABC):
     async def read(self, query: Callable[..., Result], *args: Any) -> Result:
         """Runs a query beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: query(*args))
+
+    async def renewed(self) -> None:
+        """Returns when what other processes of this collector did until now is known here."""
+        if self.api.renew is not None:
+            await asyncio.to_thread(self.api.renew)
 
     async def run_of(self, request: Request) -> Run:
         run_id = trace_id_of(request.path_params["run_id"])

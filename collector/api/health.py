@@ -55,6 +55,7 @@ class StatusRoutes(Routes):
         """What was received, what is stored and what is on its way; for a key, what is stored of its own."""
         caller = caller_of(request)
         if caller.is_owner:
+            await self.renewed()
             return json_response(self.api.status.document())
         stored = await self.read(self._stored, caller.tenant, caller.project)
         counts = dict(zip(("spans", "events", "runs"), stored, strict=True))
@@ -83,6 +84,7 @@ class AdminRoutes(Routes):
 
     async def metrics(self, request: Request) -> Response:
         """Metrics for Prometheus."""
+        await self.renewed()
         text = await self.read(self.api.metrics)
         return Response(text, headers={"Content-Type": METRICS_TYPE})
 

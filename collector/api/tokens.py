@@ -43,6 +43,7 @@ class TokenRoutes(Routes):
 
     async def tokens(self, request: Request) -> Response:
         """API keys, without their secrets."""
+        await self.renewed()
         keys = await self.read(self._keys.all)
         return json_response({"data": [key.document() for key in keys if is_theirs(caller_of(request), key)]})
 

@@ -47,7 +47,6 @@ def serve(
     configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, **flags: str | None
 ) -> None:
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
-    import asyncio
     import gc
 
     from collector.config import load
@@ -65,21 +64,13 @@ def serve(
     configure_logging(settings.service.telemetry.log_level)
 
     from collector.exits import ServiceError
+    from collector.interpreter import event_loop
     from collector.service import serve as run
 
     try:
-        _event_loop(asyncio)(run(settings, lambda endpoints: _announce(settings, endpoints), read))
+        event_loop()(run(settings, lambda endpoints: _announce(settings, endpoints), read))
     except ServiceError as error:
         fail(str(error), error.exit_code)
-
-
-def _event_loop(asyncio: Any) -> Any:
-    """uvloop where there is one: it halves the cost of a request."""
-    if sys.platform == "win32":
-        return asyncio.run
-    import uvloop
-
-    return uvloop.run
 
 
 def _announce(settings: Settings, endpoints: Endpoints) -> None:
@@ -135,10 +126,9 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
 @CAPTURE_FILE
 def proxy(configs: tuple[str, ...], sets: tuple[str, ...], **flags: Any) -> None:
     """Run the LLM proxy alone, beside a program; its spans go to a collector."""
-    import asyncio
-
     from collector.config import load
     from collector.documents import ConfigError
+    from collector.interpreter import event_loop
     from collector.proxy.sidecar import SidecarError
     from collector.proxy.sidecar import serve as run
     from collector.telemetry import configure_logging
@@ -149,7 +139,7 @@ def proxy(configs: tuple[str, ...], sets: tuple[str, ...], **flags: Any) -> None
         fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
     try:
-        _event_loop(asyncio)(run(settings, lambda url: click.echo(f"eddyline proxy is up: {url}")))
+        event_loop()(run(settings, lambda url: click.echo(f"eddyline proxy is up: {url}")))
     except SidecarError as error:
         fail(str(error), error.exit_code)
 

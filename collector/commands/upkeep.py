@@ -16,11 +16,10 @@ from urllib.parse import urlsplit
 import click
 
 from collector.commands.common import EX_DATAERR, NO_CONNECTION, NOT_FOUND, data_dir_option, fail
+from collector.workers.places import SIGNALS, directory_of, lane, workers_in
 
 if TYPE_CHECKING:
     from collector.journal import Header, Record
-
-SIGNALS = ("traces", "logs")
 
 _DATA_DIR = data_dir_option("Where the journal is.")
 _SIGNAL = click.option("--signal", type=click.Choice(SIGNALS), default="traces", show_default=True)
@@ -91,7 +90,7 @@ def verify(data_dir: Path | None) -> None:
 @journal.command()
 @_DATA_DIR
 @_SIGNAL
-@click.option("--from", "first", type=int, default=0, help="First sequence.")
+@click.option("--from", "first", type=int, default=0, help="First sequence, in each journal.")
 @click.option("--until", type=int, help="Sequence to stop before.")
 @click.argument("file", type=click.File("wb"))
 def export(data_dir: Path | None, signal: str, first: int, until: int | None, file: BinaryIO) -> None:
@@ -100,11 +99,12 @@ def export(data_dir: Path | None, signal: str, first: int, until: int | None, fi
     from collector.journal.record import encode
 
     count = 0
-    for record in Files(dict(_journals(data_dir))[signal]).records(_mention):
-        if record.sequence >= first and (until is None or record.sequence < until):
-            count += 1
-            for piece in encode(record.sequence, record.header, record.body, before=record.before):
-                file.write(piece)
+    for directory in [directory for _, directory in _journals(data_dir) if directory.name == signal]:
+        for record in Files(directory).records(_mention):
+            if record.sequence >= first and (until is None or record.sequence < until):
+                count += 1
+                for piece in encode(record.sequence, record.header, record.body, before=record.before):
+                    file.write(piece)
     click.echo(f"{count} records", err=True)
 
 
@@ -304,8 +304,12 @@ def _directory(data_dir: Path | None) -> Path:
 
 
 def _journals(data_dir: Path | None) -> list[tuple[str, Path]]:
+    """By lane."""
     base = _directory(data_dir) / "journal"
-    found = [(signal, base / signal) for signal in SIGNALS if (base / signal).is_dir()]
+    places = [(signal, base / signal) for signal in SIGNALS]
+    for worker in workers_in(base.parent):
+        places += [(lane(signal, worker), directory_of(base.parent, worker, signal)) for signal in SIGNALS]
+    found = [(name, directory) for name, directory in places if directory.is_dir()]
     if not found:
         fail(f"there is no journal in {base}", NOT_FOUND)
     return found

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from collector.forwarding.passage import Parcel, Prepare
-from collector.journal import Cursor, Journal, Position, Record
+from collector.journal import Cursor, Position, Readable, Record
 from sinks.base import BusyError, Outlet, PermanentError, SinkError
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Forwarder:
         self,
         name: str,
         signal: str,
-        journal: Journal,
+        journal: Readable,
         cursor: Cursor,
         passage: Prepare,
         outlet: Outlet,

@@ -14,7 +14,7 @@ from collector.config import ForwardSettings, JsonlSink, OtlpSink, Sinks
 from collector.forwarding.forwarder import Forwarder
 from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
 from collector.forwarding.passage import Prepare
-from collector.journal import Cursor, Journal
+from collector.journal import Cursor, Readable
 from sinks.base import Outlet
 from sinks.jsonl import JsonLines
 from sinks.otlp import OtlpGrpc, OtlpHttp, Target
@@ -27,11 +27,12 @@ LEAVE_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One signal's way to one sink."""
+    """One journal's way to one sink."""
 
+    lane: str
     forwarder: Forwarder
     outlet: Outlet
-    journal: Journal
+    journal: Readable
     cursor: Cursor
 
     def leave(self, deadline: float) -> None:
@@ -52,13 +53,14 @@ class Forwards:
     """All sinks that telemetry is passed on to.
 
     Args:
+        journals: by lane; a signal may have several.
         passage: makes what prepares a signal for a sink.
     """
 
     def __init__(
         self,
         sinks: Sinks,
-        journals: Mapping[str, Journal],
+        journals: Mapping[str, Readable],
         passage: Callable[[str, ForwardSettings], Prepare],
     ) -> None:
         self._journals = journals
@@ -68,11 +70,10 @@ class Forwards:
         self._ended = False
         self._running: dict[str, _Running] = {}
         for name, settings in forwards_of(sinks):
-            cursors: dict[str, Cursor] = {
-                signal: journals[signal].cursor(cursor_name(name), counts=False)
-                for signal in settings.signals
+            cursors = {
+                lane: journals[lane].cursor(cursor_name(name), counts=False) for lane in self._lanes(settings)
             }
-            self._running[name] = self._opened(name, settings, cursors, _outlets(settings))
+            self._running[name] = self._opened(name, settings, cursors, self._outlets(settings))
 
     @property
     def forwarders(self) -> list[Forwarder]:
@@ -101,7 +102,7 @@ class Forwards:
                         log.exception("%s can not be changed; it is as it was until the next start", name)
 
     def _replace(self, name: str, before: _Running | None, wanted: ForwardSettings | None) -> None:
-        outlets = _outlets(wanted) if wanted is not None else {}
+        outlets = self._outlets(wanted) if wanted is not None else {}
         ways = before.ways if before is not None else ()
         kept: dict[str, Cursor] = {}
         self._running = {other: running for other, running in self._running.items() if other != name}
@@ -109,16 +110,16 @@ class Forwards:
         for way in ways:
             way.leave(deadline)
             if wanted is not None and way.forwarder.signal in wanted.signals:
-                kept[way.forwarder.signal] = way.cursor
+                kept[way.lane] = way.cursor
             else:
                 way.journal.dismiss(way.cursor)
         if wanted is None:
             return
-        for signal in wanted.signals:
-            journal = self._journals[signal]
+        for lane in self._lanes(wanted):
+            journal = self._journals[lane]
             journal.keep_segments_below(wanted.max_waiting_bytes // SEGMENTS_WAITING)
-            if signal not in kept:
-                kept[signal] = journal.cursor_from_now(cursor_name(name))
+            if lane not in kept:
+                kept[lane] = journal.cursor_from_now(cursor_name(name))
         running = self._opened(name, wanted, kept, outlets)
         for way in running.ways:
             way.forwarder.start()
@@ -133,20 +134,21 @@ class Forwards:
     ) -> _Running:
         """Not started yet."""
         ways = []
-        for signal, cursor in cursors.items():
+        for lane, cursor in cursors.items():
+            journal = self._journals[lane]
             forwarder = Forwarder(
                 name,
-                signal,
-                self._journals[signal],
+                journal.signal,
+                journal,
                 cursor,
-                self._passage(signal, settings),
-                outlets[signal],
+                self._passage(journal.signal, settings),
+                outlets[lane],
                 max_items=settings.batch.max_items,
                 max_bytes=settings.batch.max_bytes,
                 flush_timeout=settings.batch.flush_timeout,
                 max_waiting_bytes=settings.max_waiting_bytes,
             )
-            ways.append(_Way(forwarder, outlets[signal], self._journals[signal], cursor))
+            ways.append(_Way(lane, forwarder, outlets[lane], journal, cursor))
         return _Running(settings, ways)
 
     async def drain(self, timeout: float) -> None:
@@ -163,7 +165,7 @@ class Forwards:
         found: dict[str, dict[str, Any]] = {}
         for forwarder in self.forwarders:
             told = forwarder.told
-            found.setdefault(forwarder.name, {})[forwarder.signal] = {
+            counts = {
                 "sent": told.sent,
                 "rejected": told.rejected,
                 "failed": told.failed,
@@ -171,14 +173,25 @@ class Forwards:
                 "retries": told.retries,
                 "waiting": forwarder.waiting_items,
                 "waiting_bytes": forwarder.waiting_bytes,
-                "last_error": told.last_error or None,
+            }
+            of_sink = found.setdefault(forwarder.name, {})
+            before = of_sink.get(forwarder.signal, {})  # from the journal of another process
+            summed = {name: before.get(name, 0) + count for name, count in counts.items()}
+            of_sink[forwarder.signal] = summed | {
+                "last_error": before.get("last_error") or told.last_error or None
             }
         return found
 
+    def _lanes(self, settings: ForwardSettings) -> list[str]:
+        """Of the signals that a sink gets."""
+        return [lane for lane, journal in self._journals.items() if journal.signal in settings.signals]
 
-def _outlets(settings: ForwardSettings) -> dict[str, Outlet]:
-    """One for each signal."""
-    return {signal: _outlet(settings) for signal in settings.signals}
+    def _outlets(self, settings: ForwardSettings) -> dict[str, Outlet]:
+        """One for each lane; but a signal has one file, whichever journal it comes from."""
+        if isinstance(settings, JsonlSink):
+            files: dict[str, Outlet] = {signal: _outlet(settings) for signal in settings.signals}
+            return {lane: files[self._journals[lane].signal] for lane in self._lanes(settings)}
+        return {lane: _outlet(settings) for lane in self._lanes(settings)}
 
 
 def _outlet(settings: ForwardSettings) -> Outlet:

@@ -52,13 +52,13 @@ class Connections:
     max_age_grace: float = 30.0
     max_streams: int = 100
     """Calls at a time on one connection."""
+    shares_port: bool = False
+    """Other processes of this collector listen on the same port. Never otherwise: two collectors on one port would each
+    get half of the traffic, silently."""
 
     def options(self) -> list[tuple[str, int]]:
         return [
-            (
-                "grpc.so_reuseport",
-                0,
-            ),  # two collectors on one port would each get half of the traffic, silently
+            ("grpc.so_reuseport", int(self.shares_port)),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", round(self.min_ping_interval * 1000)),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.max_connection_age_ms", round(self.max_age * 1000)),

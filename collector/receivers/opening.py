@@ -19,7 +19,10 @@ from collector.receivers.grpc import Connections, GrpcReceiver
 from collector.receivers.http import BodyLimits, HttpReceiver
 
 
-def open_intake(settings: Settings, journals: Mapping[str, Journal], gate: Gate) -> Intake:
+def open_intake(
+    settings: Settings, journals: Mapping[str, Journal], gate: Gate, *, processes: int = 1
+) -> Intake:
+    """An intake of as many `processes`, which share what requests on their way may hold."""
     memory, otlp = settings.memory, settings.receivers.otlp
     limit = memory.limit or available_bytes()
     inflight = memory.inflight or max(SMALLEST_BUDGET, round(limit * INFLIGHT_SHARE))
@@ -27,7 +30,7 @@ def open_intake(settings: Settings, journals: Mapping[str, Journal], gate: Gate)
         journals,
         limits=item_limits(otlp.limits),
         gate=gate,
-        budget=Budget(inflight, limit * memory.refuse_percentage // 100),
+        budget=Budget(inflight // processes, limit * memory.refuse_percentage // 100),
         max_body_bytes=otlp.protocols.http.max_request_body_size,
     )
 
@@ -46,7 +49,7 @@ def item_limits(limits: OtlpLimits) -> Limits:
     )
 
 
-def open_grpc(protocol: GrpcProtocol, intake: Intake) -> GrpcReceiver:
+def open_grpc(protocol: GrpcProtocol, intake: Intake, *, shares_port: bool = False) -> GrpcReceiver:
     keepalive = protocol.keepalive
     return GrpcReceiver(
         intake,
@@ -57,6 +60,7 @@ def open_grpc(protocol: GrpcProtocol, intake: Intake) -> GrpcReceiver:
             keepalive.max_connection_age,
             keepalive.max_connection_age_grace,
             keepalive.max_concurrent_streams,
+            shares_port,
         ),
         client_projects=protocol.tls.client_projects,
         reflection=protocol.reflection,

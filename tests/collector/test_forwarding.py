@@ -285,7 +285,7 @@ def test_a_target_with_tls_is_known_by_its_authority(tmp_path: Path) -> None:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path / "journal", segment_bytes=2_000)
+    opened = Journal(tmp_path / "traces", segment_bytes=2_000)
     opened.open()
     opened.cursor(SINK_CURSOR)
     yield opened

@@ -31,7 +31,7 @@ def test_prices_and_thresholds_are_taken_over_where_they_are_used(tmp_path: Path
     file.write_text("- {model: ours, input: 1, output: 1}\n")
     prices = load_prices(file)
     understanding = Understanding(load(sets=[f"pricing.overrides={file}"]), prices)
-    normalizer = understanding.normalizers["traces"]
+    normalizer = understanding.of_pipeline("traces")[0]
     assert cost(normalizer) == 1
     file.write_text("- {model: ours, input: 2, output: 2}\n")
     before = understanding.engine
@@ -51,5 +51,5 @@ def test_what_is_wrong_changes_nothing(tmp_path: Path) -> None:
     for wrong in (f"pricing.overrides={file}", "loops.disabled=[nonsense]"):
         with pytest.raises(ConfigError):
             understanding.take_over(load(sets=[wrong]))
-    assert cost(understanding.normalizers["traces"]) == 1
+    assert cost(understanding.of_pipeline("traces")[0]) == 1
     assert understanding.engine is before

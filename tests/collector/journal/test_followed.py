@@ -27,6 +27,8 @@ class Writer:
 
     def hear(self, reached: Reached) -> None:
         self.journal.reached(reached.places, passed=reached.passed)
+        if reached.largest_segment:
+            self.journal.keep_segments_below(reached.largest_segment)
         if reached.rotate:
             self.journal.rotate()
 
@@ -185,4 +187,31 @@ def test_a_segment_that_grew_before_the_next_was_begun_is_read_to_its_end(pair: 
     assert bodies == [b"b", b"c" * 100]
     assert reader.lost_items == 0
     reader.close()
+    pair.close()
+
+
+def test_who_comes_later_keeps_segments_until_it_has_read_them_or_is_dismissed(pair: Pair) -> None:
+    pair.writer.take(b"a" * 100)
+    pair.tell()
+    late = pair.followed.cursor_from_now("late")
+    bodies = [bytes([letter]) * 100 for letter in b"bcd"]
+    for body in bodies:
+        pair.writer.take(body)
+    pair.tell()
+    assert read(pair.followed) == [b"a" * 100, *bodies]
+    pair.tell()
+    reader = pair.followed.reader(late.position)
+    assert (record := reader.next()) is not None
+    assert record.body == bodies[0]
+    reader.close()
+    assert len(pair.followed.ends()) == 4  # "a" as well: the place is at its end
+    pair.followed.dismiss(late)
+    pair.tell()
+    assert len(pair.followed.ends()) == 1
+    assert not (pair.followed.directory / "late.cursor").exists()
+    pair.followed.keep_segments_below(40)
+    pair.writer.take(b"e")
+    pair.writer.take(b"f")
+    pair.tell()
+    assert len(pair.followed.ends()) == 3
     pair.close()
