@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -31,6 +32,19 @@ KEEP_ALIVE_S = 75
 LOOK_AGAIN_S = 0.02
 REQUEST_GRACE_S = 8
 """What a request in flight may take when we end; exporters give up at 10 s."""
+
+
+MOST_HANDLES = 1 << 16
+
+
+def take_file_handles() -> None:
+    """Has the process use as many file handles as it may, instead of the 1,024 that are usual: the event loop resets
+    connections for which there is none, and old exporters drop what they were about to send."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_HANDLES if hard == resource.RLIM_INFINITY else min(hard, MOST_HANDLES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 class ListenError(Exception):

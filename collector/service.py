@@ -17,6 +17,7 @@ from collector.documents import ConfigError
 from collector.endpoints import Endpoints
 from collector.exits import EX_CONFIG, ServiceError
 from collector.interpreter import calm_garbage_collection, take_short_turns
+from collector.listening import take_file_handles
 from collector.meaning import no_engine, not_understood
 from collector.prices import load_prices
 from collector.receiving import open_receiving
@@ -36,6 +37,7 @@ async def serve(
         ServiceError: the data directory is in use, a port is taken, the store can not be opened.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys, and what was said
+    take_file_handles()
     take_short_turns()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from collector.exposure import proxy_needs_key
 from collector.gate import Gate
 from collector.interpreter import take_short_turns
 from collector.keys import Keys, KeysError, keys_file
-from collector.listening import ListenError
+from collector.listening import ListenError, take_file_handles
 from collector.meaning import not_understood
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import SPOOL, ProxyDoor, session_file, wire_capture
@@ -63,6 +63,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     keys = _keys(settings, endpoint)
     if found := not_understood(settings):
         raise SidecarError("\n".join(found))
+    take_file_handles()
     take_short_turns()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()

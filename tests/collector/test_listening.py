@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
+import time
 from contextlib import AsyncExitStack
 
 import uvloop
@@ -45,3 +48,74 @@ async def _asked_within(rounds: int) -> int:
         for client in clients:
             client.close()
     return found
+
+
+OUT_OF_HANDLES = """
+import asyncio, os, resource, sys
+from contextlib import AsyncExitStack
+import uvloop
+from collector.intake import Intake
+from collector.listening import listen
+from collector.receivers.http import HttpReceiver
+
+async def run():
+    async with AsyncExitStack() as parts:
+        url = await listen("http", "127.0.0.1:0", HttpReceiver(Intake({})), parts)
+        most = len(os.listdir("/proc/self/fd")) + 20
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        print(url, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+uvloop.run(run())
+"""
+
+
+def test_T7_without_file_handles_who_is_connected_is_served_and_all_are_once_there_are_some() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", OUT_OF_HANDLES], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    host, _, port = process.stdout.readline().strip().removeprefix("http://").partition(":")
+    request = (
+        b"POST /v1/traces HTTP/1.1\r\nHost: x\r\n"
+        b"Content-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n"
+    )
+
+    def is_served(connection: socket.socket) -> bool:
+        try:
+            connection.sendall(request)
+            return connection.recv(1000).startswith(b"HTTP/1.1 200")
+        except ConnectionError:
+            return False
+
+    try:
+        clients = [socket.create_connection((host, int(port)), timeout=10) for _ in range(60)]
+        assert 10 <= sum(map(is_served, clients)) < 60
+        for client in clients:
+            client.close()
+
+        def is_served_anew() -> bool:
+            with socket.create_connection((host, int(port)), timeout=10) as client:
+                return is_served(client)
+
+        deadline = time.monotonic() + 10
+        while not is_served_anew():
+            assert time.monotonic() < deadline
+    finally:
+        process.stdin.close()
+        process.wait(10)
+
+
+def test_as_many_file_handles_are_used_as_there_may_be() -> None:
+    script = """
+import resource
+from collector.listening import take_file_handles
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+take_file_handles()
+soft, still = resource.getrlimit(resource.RLIMIT_NOFILE)
+print(soft > 100 and soft == min(hard, 1 << 16) and still == hard)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "True\n"
