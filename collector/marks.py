@@ -34,7 +34,7 @@ class MarkSearch:
     one thread."""
 
     def __init__(self) -> None:
-        self._begun: list[Future[Sequence[Any]]] = []
+        self._begun: list[tuple[list[bytes], Future[Sequence[Any]]]] = []
         self._next: list[bytes] = []
         self._next_bytes = 0
         self._searcher: ThreadPoolExecutor | None = None
@@ -43,15 +43,22 @@ class MarkSearch:
         self._next.append(body)
         self._next_bytes += len(body)
         if self._next_bytes >= AHEAD_BYTES:
-            if self._searcher is None:
-                self._searcher = ThreadPoolExecutor(1, "marks")
-            self._begun.append(self._searcher.submit(marked, self._next))
-            self._next, self._next_bytes = [], 0
+            self._search_ahead()
+
+    def _search_ahead(self) -> None:
+        try:
+            self._searcher = self._searcher or ThreadPoolExecutor(1, "marks")
+            self._begun.append((self._next, self._searcher.submit(marked, self._next)))
+        except RuntimeError:  # there is no thread to be had; `found` searches itself
+            return
+        self._next, self._next_bytes = [], 0
 
     def found(self) -> list[Any]:
-        """For each body that was added since `clear` whether it has a mark."""
-        rest = marked(self._next)
-        return [has_mark for begun in self._begun for has_mark in begun.result()] + [*rest]
+        """For each body that was added since `clear` whether it has a mark. Can be asked again if it fails."""
+        found: list[Any] = []
+        for bodies, search in self._begun:
+            found += search.result() if search.exception() is None else marked(bodies)
+        return [*found, *marked(self._next)]
 
     def clear(self) -> None:
         """Begins the next batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import collector.marks
 from collector.config import RedactionRules, RedactionSettings
 from collector.deadletter import DeadLetters, Letter, read
 from collector.journal import Header, Record
-from collector.marks import FEW_BYTES
+from collector.marks import FEW_BYTES, MarkSearch
 from collector.otlp import decode_traces
 from collector.redaction import ProjectRules, Redaction
 from mappers.conventions import BUILTIN
@@ -217,6 +218,31 @@ def test_a_batch_is_looked_through_while_it_comes(monkeypatch: pytest.MonkeyPatc
             one.saw(body, decoded[-1])
         assert {place for place, is_changed in enumerate(one.mask()) if is_changed} == suspects
         assert KEY not in repr(decoded)
+
+
+@pytest.mark.parametrize(
+    "fault", [MemoryError(), RuntimeError("can't start new thread")], ids=["in it", "none"]
+)
+def test_a_batch_is_looked_through_also_if_nobody_can_do_it_beside(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Searcher:
+        def __init__(self, *of: Any) -> None:
+            pass
+
+        def submit(self, *call: Any) -> Future[Any]:
+            if isinstance(fault, RuntimeError):
+                raise fault
+            search: Future[Any] = Future()
+            search.set_exception(fault)
+            return search
+
+    monkeypatch.setattr(collector.marks, "AHEAD_BYTES", 1)
+    monkeypatch.setattr(collector.marks, "ThreadPoolExecutor", Searcher)
+    search = MarkSearch()
+    for body in (b"nothing", KEY.encode(), b"nothing"):
+        search.add(body)
+    assert search.found() == [False, True, False]
 
 
 def test_the_first_rule_that_fits_a_project_holds_alone() -> None:
