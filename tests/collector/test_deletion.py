@@ -34,11 +34,15 @@ tables = store.query("SELECT database, name FROM system.tables WHERE engine LIKE
 found = {what: {name: store.query(
     f"SELECT count() FROM {database}.{name} WHERE position(toString(tuple(*)), {{what:String}}) > 0", {"what": what}
 )[0][0] for database, name in tables} for what in sys.argv[2:]}
-purged = dict(store.query("SELECT table, max(block_numbers.number[1]) FROM system.mutations"
-                          " WHERE command LIKE '%APPLY DELETED MASK%' GROUP BY table"))
-assert set(purged) == {TIMES, *(table for table, _ in EVERY.values())}, purged
-old = [(table, name) for table, name, version in store.query("SELECT table, name, data_version FROM system.parts")
-       if version < purged.get(table, 0)]
+purged = {(table, partition): number for table, partition, number in store.query(
+    "SELECT table, partition, max(number) FROM system.mutations"
+    " ARRAY JOIN block_numbers.partition_id AS partition, block_numbers.number AS number"
+    " WHERE command LIKE '%APPLY DELETED MASK%' GROUP BY table, partition")}
+assert {"runs", "run_events", "otel_traces", TIMES} <= {table for table, _ in purged}, purged
+assert {table for table, _ in purged} <= {TIMES, *(table for table, _ in EVERY.values())}, purged
+old = [(table, name) for table, partition, name, version, hides in store.query(
+           "SELECT table, partition_id, name, data_version, has_lightweight_delete FROM system.parts")
+       if hides or version < purged.get((table, partition), 0)]
 print(json.dumps({"found": found, "old": old}))
 store.close()
 """
@@ -50,7 +54,7 @@ def run_id(number: int) -> str:
 
 def in_the_store(data_dir: Path, *texts: str) -> list[set[str]]:
     """Tables that hold each of the texts, once the collector has ended. No part is on the disk, whether it is still
-    read or not, that is older than the purge of its table."""
+    read or not, that hides rows, or is older than the purge of its table's partition."""
     looked = subprocess.run(
         [sys.executable, "-c", LOOK, str(data_dir / "clickhouse"), *texts], capture_output=True, text=True
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -41,3 +42,25 @@ def test_a_purge_that_takes_too_long_says_what_is_left_and_may_be_done_again(
 def _wait(seconds: float) -> bool:
     time.sleep(seconds)
     return False
+
+
+def test_only_the_days_of_a_run_are_gone_through(store: Store) -> None:
+    theirs, others = full_event("cd" * 16, tenant="days"), full_event("ef" * 16, tenant="days")
+    day_ns = 86_400 * 10**9
+    for days in (0, 20, 40):
+        moved = [
+            replace(event, start_ns=event.start_ns - days * day_ns, end_ns=event.end_ns - days * day_ns)
+            for event in ((theirs, others) if days == 20 else (others,))
+        ]
+        ClickHouseSink(store).write(Batch(events=moved))
+    eraser, deletion = Eraser(store), Deletion("del_days", "days", "p", "hidden", {})
+    eraser.bury("days", [theirs.run_id], deletion.deletion_id)
+    eraser.erase(deletion)
+    assert eraser.purge(_wait, lambda what: None)
+    assert eraser.left(deletion)["events"] == 0
+    touched = store.query(
+        "SELECT length(block_numbers.partition_id) FROM system.mutations WHERE table = 'run_events'"
+        " ORDER BY create_time DESC, mutation_id DESC LIMIT 2"
+    )
+    assert list(touched) == [(1,), (1,)]
+    assert store.query("SELECT count() FROM otel.run_events WHERE Tenant = 'days'")[0][0] == 3

@@ -111,10 +111,12 @@ def store(front: Front) -> Iterator[Store]:
 
 
 def test_a_deleted_run_leaves_every_part(store: Store, front: Front, trace_id: str) -> None:
-    ClickHouseSink(store).write(Batch(events=[full_event(trace_id)]))
+    event = full_event(trace_id)
+    ClickHouseSink(store).write(Batch(events=[event]))
     eraser = Eraser(store)
-    deletion = Deletion("d1", "default", "shop", "running", {})
-    eraser.bury("default", [trace_id], "d1")
+    deletion = Deletion("d1", event.tenant, "shop", "running", {})
+    eraser.bury(event.tenant, [trace_id], "d1")
+    assert eraser.rows(deletion)["events"] == 1
 
     eraser.hide(deletion)
     eraser.erase(deletion)
@@ -122,7 +124,7 @@ def test_a_deleted_run_leaves_every_part(store: Store, front: Front, trace_id: s
     assert eraser.rows(deletion)["events"] == 0
     assert eraser.purge(lambda seconds: time.sleep(seconds) or False, lambda what: None)
     deleted = front.seen(r"DELETE FROM otel.run_events")[-1]
-    assert deleted["sql"].startswith("DELETE FROM otel.run_events_local ON CLUSTER 'main' WHERE")
+    assert deleted["sql"].startswith("DELETE FROM otel.run_events_local ON CLUSTER 'main' IN PARTITION ID '")
     assert deleted["settings"]["mutations_execute_subqueries_on_initiator"] == "1"
 
 
