@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from collector.proxy.exchange import Outcome, read_exchange
 from tests.collector.proxy.running import RunningProxy
@@ -29,8 +32,16 @@ class RawProvider:
     """Answers each request with the next of these bytes; b"" closes the connection instead. After `closing` it closes
     each connection that it has answered on."""
 
-    def __init__(self, answers: list[bytes], *, closing: bool = False, reads_body: bool = True) -> None:
+    def __init__(
+        self,
+        answers: list[bytes],
+        *,
+        closing: bool = False,
+        reads_body: bool = True,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.answers = answers
+        self._tls = tls
         self.closing = closing
         self.reads_body = reads_body
         self.requests: list[bytes] = []
@@ -52,6 +63,10 @@ class RawProvider:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
+        try:
+            connection = self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
+        except OSError:  # the certificate is not trusted
+            return
         with connection:
             while (request := self._read(connection)) is not None:
                 self.requests.append(request)
@@ -247,6 +262,28 @@ def test_a_connection_that_the_provider_will_close_is_not_used_again(proxy: Runn
         for _ in range(2):
             assert CHAT in asked(proxy, provider)
     assert provider.connections == 2
+
+
+def test_a_provider_is_spoken_to_by_tls_with_the_certificates_that_are_trusted(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with answering(WHOLE, CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(CHAT), CHAT), tls=context) as provider:
+        url = f"https://127.0.0.1:{provider.port}"
+        trusting = {"url": url, "ca": str(tmp_path / "ca.pem")}
+        with RunningProxy(upstreams={"trusted": trusting, "unknown": {"url": url}}) as proxy:
+            got = []
+            for name in ("trusted", "trusted", "unknown"):
+                target = f"/{name}/v1/chat/completions"
+                head = f"POST {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n".encode()
+                with connected(proxy) as client:
+                    client.sendall(head + JSON + b"content-length: %d\r\n\r\n%s" % (len(BODY), BODY))
+                    got.append(everything(client))
+        assert CHAT in got[0]
+        assert CHAT in got[1]
+        assert b"x-loop-error: tls" in got[2]
+        assert provider.connections == 2
 
 
 def test_heads_of_64_kib_reach_the_provider_and_endless_ones_do_not(proxy: RunningProxy) -> None:
