@@ -10,7 +10,7 @@ from tests.chaos.weighed import weighed
 SHARE = 100
 
 for module, names in (
-    (sessions, ("MAX_SESSIONS", "MAX_RUNS", "MAX_PLACES", "MAX_EVENTS", "MAX_CHARACTERS")),
+    (sessions, ("MAX_SESSIONS", "MAX_RUNS", "MAX_PLACES", "MAX_EVENTS", "MAX_TEXT_BYTES")),
     (watch, ("MAX_REMEMBERED",)),
     (live, ("MOST_KEPT", "MOST_KEPT_BYTES", "MOST_KNOWN_RUNS")),
     (resends, ("MOST",)),
