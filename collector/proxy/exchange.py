@@ -23,6 +23,8 @@ STALL_NS = 2_000_000_000
 MAX_MESSAGE = 2000
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 _WHOLE = 64 << 10
+_CUT = frozenset({"connect", "protocol"})
+"""Words for what failed that say, once an answer had begun, no more than that it was cut."""
 
 
 class Outcome:
@@ -315,5 +317,7 @@ def _judge(exchange: Exchange, *, finished: bool) -> None:
     else:
         exchange.outcome = Outcome.UPSTREAM_ABORT
         exchange.error_type = tape.error or ("stream_ended_early" if tape.status else "no_answer")
+        if tape.status and tape.error in _CUT:
+            exchange.error_type = "upstream_reset"
     if exchange.outcome in (Outcome.CLIENT_ABORT, Outcome.UPSTREAM_ABORT, Outcome.MID_STREAM_ERROR):
         answered.finish_reasons = ["error"]

@@ -99,7 +99,8 @@ class Line(asyncio.Protocol):
 
     def end(self, *, reusable: bool) -> None:
         self._answer = None
-        if reusable and self.is_open and self._keeps:
+        # An answer may come before all of the request has left: what is left then belongs to no other call.
+        if reusable and self.is_open and self._keeps and not self._transport.get_write_buffer_size():
             self.resume()
             self.idle_since = self._loop.time()
             self._poster.give_back(self._origin, self)
@@ -186,15 +187,15 @@ class Line(asyncio.Protocol):
         if answer is not None and answer.ended:
             raise ValueError("bytes after the answer")
         if answer is not None:
-            answer.begun.clear()
+            answer.raw_headers.clear()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         answer = self._answer
         if answer is None or answer.status:  # of a trailer
             return
-        if len(answer.begun) >= MAX_HEADERS or len(name) + len(value) > MAX_HEADER_BYTES:
+        if len(answer.raw_headers) >= MAX_HEADERS or len(name) + len(value) > MAX_HEADER_BYTES:
             raise ValueError("the head is too long")
-        answer.begun.append((name, value))
+        answer.raw_headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -203,7 +204,7 @@ class Line(asyncio.Protocol):
         answer = self._answer
         if answer is None:
             return
-        names = {name.lower() for name, _ in answer.begun}
+        names = {name.lower() for name, _ in answer.raw_headers}
         answer.ends_with_connection = (
             b"content-length" not in names and b"transfer-encoding" not in names and status not in NO_BODY
         )
@@ -227,13 +228,13 @@ class Answer:
 
     __slots__ = (
         "_line",
-        "begun",
         "buffered",
         "closed",
         "ended",
         "ends_with_connection",
         "error",
         "pieces",
+        "raw_headers",
         "status",
     )
 
@@ -241,7 +242,8 @@ class Answer:
         self._line = line
         self.status = 0
         """0 until the head is whole."""
-        self.begun: list[tuple[bytes, bytes]] = []
+        self.raw_headers: list[tuple[bytes, bytes]] = []
+        """As they came, in their order."""
         self.pieces: list[bytes] = []
         self.buffered = 0
         """Bytes of `pieces`."""
@@ -255,15 +257,10 @@ class Answer:
         return self
 
     @property
-    def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """As they came, in their order."""
-        return self.begun
-
-    @property
     def headers(self) -> dict[str, str]:
         """By name in lower case, of each name the first."""
         found: dict[str, str] = {}
-        for name, value in self.begun:
+        for name, value in self.raw_headers:
             found.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
         return found
 

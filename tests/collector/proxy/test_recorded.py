@@ -235,7 +235,7 @@ def test_a_stream_that_breaks_keeps_what_came(
         post(proxy, "/anthropic/v1/messages", {"model": "claude", "messages": HELLO, "stream": True})
     (span,) = collected.wait(1, "chat")
     found = attributes(span)
-    assert found["eddyline.proxy.outcome"] == "upstream_abort"
+    assert (found["eddyline.proxy.outcome"], found["error.type"]) == ("upstream_abort", "upstream_reset")
     assert (found["gen_ai.usage.input_tokens"], found["gen_ai.response.finish_reasons"]) == (21, ["error"])
     assert span.status_code == 2
 
