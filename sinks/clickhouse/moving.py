@@ -134,8 +134,10 @@ class Move:
                 self._copy_piece(part, columns[part.table], begin, begin + size)
                 copied(part, min(size, part.rows - begin))
             self._book.note(part)
-        # The rows say that they were written long ago, and are in none of these tables there.
-        StoredSettings(self._target).put(SETTING, 0)
+        settings = StoredSettings(self._target)
+        if settings.get(SETTING) is not None:
+            # The rows say that they were written long ago, and are in none of these tables there.
+            settings.put(SETTING, 0)
 
     def _columns(self, table: str) -> list[str]:
         rows = self._source.query(
