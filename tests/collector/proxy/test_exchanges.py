@@ -116,7 +116,7 @@ def test_calls_are_chosen(
 
 
 def test_a_key_a_run_and_a_page_choose_too(server: Server, calls: list[dict[str, Any]]) -> None:
-    assert [call["id"] for call in exchanges(server, 2, key_hash=calls[3]["key_hash"])] == [
+    assert [call["id"] for call in exchanges(server, 2, project="ex", key_hash=calls[3]["key_hash"])] == [
         calls[3]["id"], calls[4]["id"],
     ]  # fmt: skip
     of_run = [call["id"] for call in calls if call["run_id"] == calls[1]["run_id"]]
