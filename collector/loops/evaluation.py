@@ -74,10 +74,11 @@ class Evaluation:
         return self._engine.calls_matter(self.outline)
 
     def feed(self, todo: Todo, made: dict[Happening, Step] | None) -> None:
-        """
+        """Has the detectors look at what is new, if any of them could hold.
+
         Args:
-            made: steps of tools and handoffs, which are the same from wherever a thread is looked at, as they were
-                made; None: nobody else needs them.
+            made: steps of tools and handoffs as they were made, which are the same from wherever a thread is looked
+                at; None: nobody else needs them.
         """
         if self.evaluator is None:
             return
