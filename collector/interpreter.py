@@ -30,8 +30,9 @@ def event_loop() -> Callable[..., Any]:
 
 def calm_garbage_collection() -> None:
     """Events of recent runs are many, live long and form no cycles. Looking through all of them, as Python does
-    by default every few thousand requests, holds up acknowledgements by 50 ms and more; young objects are still
-    looked through often. What was made at the start stays for good and is never looked through."""
+    by default every few thousand requests, holds up acknowledgements by 50 ms and more. So young objects are left
+    alone until most of a batch has gone again by itself, and old ones until there are many more of them. What was
+    made at the start stays for good and is never looked through."""
     gc.freeze()
     gc.enable()
-    gc.set_threshold(20_000, 10, 200)
+    gc.set_threshold(400_000, 1, 200)

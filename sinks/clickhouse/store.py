@@ -66,6 +66,7 @@ READ_SETTINGS = {
     "max_execution_time": 10,
     "max_memory_usage": 1 << 30,
     "max_threads": 2,
+    "max_threads_min_free_memory_per_thread": 0,  # of a gigabyte for each that it asks for, the engine has none
     "do_not_merge_across_partitions_select_final": 1,
 }
 
