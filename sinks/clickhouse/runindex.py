@@ -13,23 +13,27 @@ import time
 from collections.abc import Callable, Mapping
 
 from sinks.clickhouse.columns import MONEY, RUNS
+from sinks.clickhouse.conditions import COLUMNS
 from sinks.clickhouse.settings import StoredSettings
 from sinks.clickhouse.store import Store
 
 SETTING = "run_index"
 """Rows that were written before then are in the tables, in microseconds."""
 FIELDS: Mapping[str, str] = {
-    "project": "Project",
-    "name": "Name",
-    "session": "SessionId",
-    "user": "UserId",
-    "environment": "Environment",
-    "service": "Services",
-    "agent": "Agents",
-    "model": "Models",
-    "tool": "Tools",
-    "tag": "Tags",
-    "convention": "Conventions",
+    name: COLUMNS[name]
+    for name in (
+        "project",
+        "name",
+        "session",
+        "user",
+        "environment",
+        "service",
+        "agent",
+        "model",
+        "tool",
+        "tag",
+        "convention",
+    )
 }
 """Fields of filters that `run_values` knows, by the same names, and the columns that hold them."""
 LAG_S = 60
