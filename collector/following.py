@@ -6,9 +6,9 @@ Of several collectors one is asked to delete or to change a setting. The others 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 
+from collector.repeating import Repeating
 from sinks.base import SinkError
 
 log = logging.getLogger(__name__)
@@ -16,27 +16,17 @@ log = logging.getLogger(__name__)
 EVERY_S = 2.0
 
 
-class Following:
-    """Looks, in a thread of its own.
+class Following(Repeating):
+    """Looks at one after the other.
 
     Args:
         steps: what is looked at, by its name. A step that fails is tried again the next time.
     """
 
     def __init__(self, steps: Mapping[str, Callable[[], object]], every_s: float = EVERY_S) -> None:
+        super().__init__("following", every_s)
         self._steps = steps
-        self._every_s = every_s
         self._failing: set[str] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="following")
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def look(self) -> None:
         """Takes over what has changed."""
@@ -50,7 +40,3 @@ class Following:
                 self._failing.add(name)
             except Exception:
                 log.exception("%s of other collectors are not taken over", name)
-
-    def _work(self) -> None:
-        while not self._stopping.wait(self._every_s):
-            self.look()

@@ -38,6 +38,7 @@ from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, session_file, wire_capture
 from collector.receiving import Receiving
 from collector.reload import Reloadable
+from collector.repeating import Repeating
 from collector.retention import Retention
 from collector.states import States
 from collector.status import status_of
@@ -218,7 +219,7 @@ async def open_working(
     # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
     # finds nobody there may not.
     parts.push_async_callback(processing.drain, settings.service.shutdown.timeout)
-    works: list[Erasures | Retention | Jobs | Following | Indexing] = [
+    works: list[Erasures | Retention | Jobs | Repeating] = [
         erasures,
         retention,
         jobs,
