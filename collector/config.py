@@ -159,6 +159,12 @@ class GrpcProtocol(Section):
     """Permissions of a Unix socket."""
     max_recv_msg_size: ByteSize = ByteSize(64 << 20)
     """Largest message, after decompression."""
+    connect_timeout: Seconds = 5.0
+    """Longest wait for the first words of a client that has connected."""
+    max_header_size: ByteSize = ByteSize(32 << 10)
+    """Largest metadata of a call."""
+    max_connections: Annotated[int, Field(ge=1)] = 2000
+    """Connections at a time; further ones are closed."""
     workers: Annotated[int, Field(ge=1)] = 16
     """Requests handled at a time."""
     reflection: bool = False
@@ -216,6 +222,14 @@ class OtlpLimits(Section):
 was."""
     attribute_value_bytes: ByteSize = ByteSize(1 << 20)
     """Longest value stored; the rest is cut off, and a marker says how long it was."""
+    attribute_value_depth: Annotated[int, Field(ge=1, le=30)] = 16
+    """Levels of lists and maps in a value; deeper ones are stored as JSON text."""
+    json_depth: Annotated[int, Field(ge=32, le=512)] = 128
+    """Levels of a JSON body; a deeper one is refused."""
+    json_values: Annotated[int, Field(ge=1000)] = 1_000_000
+    """Most objects, lists and commas of a JSON body, texts aside; each takes 150 bytes of memory for a moment."""
+    inflate_ratio: Annotated[int, Field(ge=2)] = 200
+    """How many times its size a compressed body of OTLP/HTTP may take, beyond the first MiB."""
 
 
 class OtlpProtocols(Section):

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0"
 TLS_HELLO = b"\x16\x03"
+LINE_BYTES = len("  HTTP/1.1\r\n")
+"""Of a request line, beside its method and target."""
+HEAD_END_BYTES = len("\r\n")
 LOOPBACK_PEERS = ("127.", "::1", "unix")
 MAX_HINTED_PEERS = 1000
 
@@ -174,7 +177,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if not self._in_head:
             self._cancel_timer()
-        elif self._head_bytes > self.limits.max_bytes:
+        elif self._head_bytes > self.limits.max_bytes + HEAD_END_BYTES:
             self._refuse(431, f"the request's head is larger than {self.limits.max_bytes} bytes")
         elif self._timer is None and self._head_bytes:
             self._timer = self.loop.call_later(self.limits.timeout_s, self._head_is_late)
@@ -200,7 +203,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_bytes = 0
-        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        size = len(self.parser.get_method()) + len(self.url) + LINE_BYTES
+        size += sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.limits.max_bytes:
             self._refuse(431, f"the request's head is larger than {self.limits.max_bytes} bytes")
         elif len(self.headers) > self.limits.max_headers:

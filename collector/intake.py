@@ -306,7 +306,7 @@ class Intake:
 
         Raises: CorruptBodyError, TooLargeError, UnknownEncodingError.
         """
-        return inflate.inflate(request.encoding, request.body, self.max_body_bytes)
+        return inflate.inflate(request.encoding, request.body, self.max_body_bytes, self.limits.inflate_ratio)
 
     def _judge(self, request: Submission) -> Checked:
         if self.draining and request.transport != INSIDE:

@@ -31,6 +31,7 @@ from collector.intake import Intake
 from collector.journal import SINK_CURSOR, Journal, JournalLockedError, Readable
 from collector.keys import Keys, KeysError, keys_file
 from collector.listening import LOOK_AGAIN_S, REQUEST_GRACE_S, UNIX, ListenError, host_of, listen
+from collector.otlp.decode import keep_levels
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import masking
 from collector.reload import Reloadable
@@ -102,6 +103,7 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
     keys, gate = open_keys(settings, token)
     parts.callback(keys.note_use)
     intake = open_intake(settings, journals, gate)
+    keep_levels(intake.limits.value_depth)
     lanes: dict[str, Readable] = {**journals, **left_behind(settings, parts)}
     reloadable.tell(lambda changed: take_over(changed, intake, keys, lanes), *TAKEN)
     health = Health()
@@ -190,6 +192,7 @@ def take_over(settings: Settings, intake: Intake, keys: Keys, journals: Mapping[
         raise ConfigError(str(error)) from None
     intake.gate.ingest_needs_key = needed
     intake.limits = item_limits(settings.receivers.otlp.limits)
+    keep_levels(intake.limits.value_depth)
     for journal in journals.values():
         journal.quarantine.mask = masking(settings.redaction)
     intake.max_body_bytes = settings.receivers.otlp.protocols.http.max_request_body_size

@@ -10,10 +10,18 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from collector.otlp import messages
-from collector.otlp.limits import MAX_VALUE_DEPTH
+from collector.otlp.limits import DEFAULT
 from mappers.model import PROXY_SCOPE, AttributeValue, LogRecord, Resource, Scope, Span, SpanEvent, SpanLink
 
 NO_PARENT = bytes(8)
+
+_levels = DEFAULT.value_depth
+
+
+def keep_levels(levels: int) -> None:
+    """From now on lists and maps that lie deeper in a value are JSON text, in this process (`Limits.value_depth`)."""
+    global _levels  # an argument would pass through every look-up of an attribute
+    _levels = levels
 
 
 class Attributes(Mapping[str, AttributeValue]):
@@ -60,7 +68,7 @@ class Attributes(Mapping[str, AttributeValue]):
 
 
 def value(found: Any, depth: int = 0) -> AttributeValue:
-    """An AnyValue as a Python object; an empty one is None, and one nested deeper than `MAX_VALUE_DEPTH` JSON text."""
+    """An AnyValue as a Python object; an empty one is None, what lies deeper than `keep_levels` says JSON text."""
     which = found.WhichOneof("value")
     if which is None:
         return None
@@ -71,7 +79,7 @@ def value(found: Any, depth: int = 0) -> AttributeValue:
         inner = [value(item, depth + 1) for item in found.array_value.values]
     else:
         inner = {key: value(item, depth + 1) for key, item in found.kvlist_value.values.items()}
-    return json.dumps(inner, ensure_ascii=False, default=_plain) if depth == MAX_VALUE_DEPTH else inner
+    return json.dumps(inner, ensure_ascii=False, default=_plain) if depth == _levels else inner
 
 
 def _plain(found: Any) -> Any:

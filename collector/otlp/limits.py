@@ -25,6 +25,15 @@ class Limits:
     """Of the key of an attribute; a marker says how long it was."""
     value_bytes: int = 1 << 20
     """Of a text or byte value; the rest is cut off, and a marker says how long it was."""
+    value_depth: int = 16
+    """Levels of lists and maps in a value; deeper ones become JSON text. Of protobuf it is `decode` that sees to it."""
+    json_depth: int = 128
+    """Levels of a JSON body; a deeper one is refused."""
+    json_values: int = 1_000_000
+    """Objects, lists and commas of a JSON body, texts aside; 150 bytes of memory each. One with more is refused."""
+    inflate_ratio: int = 200
+    """How many times its size a compressed body may take, beyond the first MiB: zeros pack a thousand to one in gzip
+    and thirty thousand to one in zstd, traces a few dozen to one."""
 
 
 DEFAULT = Limits()
@@ -32,11 +41,6 @@ DEFAULT = Limits()
 MAX_ELEMENTS = 500_000
 """Values, events and links within the items of a request that are larger than 64 KiB. Each may be two bytes long
 and takes up to ninety times that in memory, so they are counted before they are parsed."""
-MAX_JSON_ELEMENTS = 1_000_000
-"""Objects, lists and commas of a JSON body, texts aside; 150 bytes of memory each."""
-MAX_JSON_DEPTH = 128
-MAX_VALUE_DEPTH = 16
-"""Values nested deeper become JSON text."""
 
 
 class TooManyError(ValueError):

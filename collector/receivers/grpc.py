@@ -52,11 +52,18 @@ class Connections:
     max_age_grace: float = 30.0
     max_streams: int = 100
     """Calls at a time on one connection."""
+    connect_timeout: float = 5.0
+    """For a client that connected to say that it speaks HTTP/2, and TLS before that."""
+    max_header_bytes: int = 32 << 10
+    """Metadata of a call, as HTTP/2 counts it: names, values, and 32 bytes for each."""
+    max_open: int = 2000
+    """Further connections are closed; gRPC can not choose an idle one instead."""
     shares_port: bool = False
     """Other processes of this collector listen on the same port. Never otherwise: two collectors on one port would each
     get half of the traffic, silently."""
 
     def options(self) -> list[tuple[str, int]]:
+        refused_bytes = self.max_header_bytes + 1
         return [
             ("grpc.so_reuseport", int(self.shares_port)),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", round(self.min_ping_interval * 1000)),
@@ -64,6 +71,11 @@ class Connections:
             ("grpc.max_connection_age_ms", round(self.max_age * 1000)),
             ("grpc.max_connection_age_grace_ms", round(self.max_age_grace * 1000)),
             ("grpc.max_concurrent_streams", self.max_streams),
+            ("grpc.server_handshake_timeout_ms", round(self.connect_timeout * 1000)),
+            # Between these two calls would be refused at random.
+            ("grpc.max_metadata_size", refused_bytes),
+            ("grpc.absolute_max_metadata_size", refused_bytes),
+            ("grpc.max_allowed_incoming_connections", self.max_open),
             ("grpc.compression_enabled_algorithms_bitset", IDENTITY_AND_GZIP),
         ]
 

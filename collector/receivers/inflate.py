@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
+from collector.otlp.limits import DEFAULT
+
 ACCEPTED = "gzip, deflate, zstd, identity"
-MAX_RATIO = 200
-"""Zeros pack a thousand to one in gzip and thirty thousand to one in zstd; traces a few dozen to one."""
 RATIO_FROM_BYTES = 1 << 20
 """Inflated bytes from which the ratio is looked at."""
 MAX_MEMBERS = 64
@@ -35,8 +35,12 @@ def is_compressed(encoding: str) -> bool:
     return bool(_codings(encoding))
 
 
-def inflate(encoding: str, body: bytes, limit: int) -> bytes:
+def inflate(encoding: str, body: bytes, limit: int, ratio: int = DEFAULT.inflate_ratio) -> bytes:
     """The body without its `Content-Encoding`.
+
+    Args:
+        limit: bytes that it may have then.
+        ratio: how many times its size that may be, see `Limits`.
 
     Raises:
         UnknownEncodingError, CorruptBodyError, TooLargeError.
@@ -46,11 +50,11 @@ def inflate(encoding: str, body: bytes, limit: int) -> bytes:
         return body
     if len(codings) > 1 or codings[0] not in _INFLATERS:
         raise UnknownEncodingError(f"Content-Encoding {encoding[:64]!r} is not taken; send {ACCEPTED}")
-    allowed = min(limit, max(RATIO_FROM_BYTES, MAX_RATIO * len(body)))
+    allowed = min(limit, max(RATIO_FROM_BYTES, ratio * len(body)))
     inflated = _INFLATERS[codings[0]](body, allowed)
     if len(inflated) > allowed:
         if allowed < limit:
-            raise TooLargeError(f"the body inflates to more than {MAX_RATIO} times its size")
+            raise TooLargeError(f"the body inflates to more than {ratio} times its size")
         raise TooLargeError(f"the body is larger than {limit} bytes once inflated")
     return inflated
 

@@ -46,6 +46,10 @@ def item_limits(limits: OtlpLimits) -> Limits:
         links=limits.links_per_span,
         key_bytes=limits.attribute_key_bytes,
         value_bytes=limits.attribute_value_bytes,
+        value_depth=limits.attribute_value_depth,
+        json_depth=limits.json_depth,
+        json_values=limits.json_values,
+        inflate_ratio=limits.inflate_ratio,
     )
 
 
@@ -60,6 +64,9 @@ def open_grpc(protocol: GrpcProtocol, intake: Intake, *, shares_port: bool = Fal
             keepalive.max_connection_age,
             keepalive.max_connection_age_grace,
             keepalive.max_concurrent_streams,
+            protocol.connect_timeout,
+            protocol.max_header_size,
+            protocol.max_connections,
             shares_port,
         ),
         client_projects=protocol.tls.client_projects,

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
+import re
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import grpc
+import httpx
 import pytest
 import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector.guarded import Connections as OpenConnections
+from collector.guarded import HeadLimits
 from collector.intake import Intake, Outcome, Submission, Verdict
 from collector.memory import Budget
-from collector.otlp import Checked, Signal, check, decode_logs, decode_traces, transcode
+from collector.otlp import Checked, NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
+from collector.otlp.decode import keep_levels
 from collector.otlp.limits import Limits, TooManyError
+from collector.otlp.status import PROTOBUF
+from collector.otlp.wire import varint
 from collector.receivers import inflate
+from collector.receivers.grpc import Connections, GrpcReceiver
+from collector.receivers.http import BodyLimits, HttpReceiver
+from tests.listening import serving
 from tests.otlp_json import to_json
+from tests.sending import TRACES
 
 LIMITS = Limits(
     items=5, resources=4, scopes=6, item_bytes=4000, attributes=6, events=4, links=3, value_bytes=1000
@@ -183,38 +200,86 @@ def test_a_span_larger_than_the_limit_is_rejected_alone(encoding: str) -> None:
     assert checked.reasons == f"1 × larger than {300 << 10} bytes"
 
 
+@pytest.fixture
+def levels() -> Iterator[Callable[[int], None]]:
+    """Sets how deep values may be nested, for one test."""
+    yield keep_levels
+    keep_levels(Limits().value_depth)
+
+
 @both
-@pytest.mark.parametrize("depth", [16, 17])
-def test_deep_values_become_json_text(encoding: str, depth: int) -> None:
+@pytest.mark.parametrize("limit", [3, 16, 30])
+@pytest.mark.parametrize("over", [0, 1])
+def test_deep_values_become_json_text(
+    levels: Callable[[int], None], encoding: str, limit: int, over: int
+) -> None:
+    levels(limit)
     made = request()
     value = span_of(made).attributes.add(key="deep").value
-    for _ in range(depth):
+    for _ in range(limit + over):
         value = value.array_value.values.add()
     value.int_value = 7
-    [span] = decode_traces(judged(encoding, made).body)
+    [span] = decode_traces(judged(encoding, made, Limits(value_depth=limit)).body)
     found: Any = span.attributes["deep"]
-    for _ in range(16):
+    for _ in range(limit):
         assert isinstance(found, list)
         [found] = found
-    if depth == 16:
-        assert found == 7
-    else:
-        assert "7" in found
+    assert isinstance(found, str) if over else found == 7
+    assert "7" in str(found)
 
 
-def test_J15_json_nested_deeper_than_128_is_refused() -> None:
+def nested(levels: int, within: str = '"x"') -> bytes:
+    """A request of so many levels: most of them lie in a field that nobody knows."""
+    own = 7
+    deep = "[" * (levels - own) + within + "]" * (levels - own)
+    span = f'{{"traceId":"{"a" * 32}","spanId":"{"b" * 16}","unknown":{deep}}}'
+    return f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}'.encode()
+
+
+@pytest.mark.parametrize("limit", [32, 128, 512])
+@pytest.mark.parametrize("within", ['"x"', '"]]}"', '"[[{"'], ids=["plain", "closing", "opening"])
+def test_J15_json_nested_deeper_than_the_limit_is_refused(limit: int, within: str) -> None:
+    limits = Limits(json_depth=limit)
+    assert transcode(Signal.TRACES, nested(limit, within), limits).accepted == 1
+    with pytest.raises(NotOtlpError, match=f"too deep: more than {limit} levels"):
+        transcode(Signal.TRACES, nested(limit + 1, within), limits)
+
+
+def test_J15_a_value_nested_too_deep_is_refused_too() -> None:
     def body(depth: int) -> bytes:
         value = '{"intValue":1}'
         for _ in range(depth):
             value = '{"arrayValue":{"values":[' + value + "]}}"
-        span = (
-            f'{{"traceId":"{"a" * 32}","spanId":"{"b" * 16}","attributes":[{{"key":"k","value":{value}}}]}}'
+        return (
+            nested(8, value)
+            .replace(b'"unknown":[', b'"attributes":[{"key":"k","value":')
+            .replace(b"]}]}]}]}", b"}]}]}]}]}")
         )
-        return f'{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}'.encode()
 
     assert transcode(Signal.TRACES, body(30)).accepted == 1
-    with pytest.raises(ValueError, match="too deep"):
-        transcode(Signal.TRACES, body(120))
+    with pytest.raises(NotOtlpError, match="too deep"):
+        transcode(Signal.TRACES, body(60))
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_values_of_json_are_counted_where_they_are_no_text(over: int) -> None:
+    limit = 5000
+    own = 11  # brackets and commas around the list
+    text = "{[,]}" * 10_000
+    listed = "[" + ",".join(["1"] * (limit - own + over)) + "]"
+    body = nested(8, listed).replace(b'"resourceSpans"', b'"text":"%b","resourceSpans"' % text.encode())
+    limits = Limits(json_values=limit)
+    if over:
+        with pytest.raises(TooManyError, match="more than 5000 JSON values"):
+            transcode(Signal.TRACES, body, limits)
+    else:
+        assert transcode(Signal.TRACES, body, limits).accepted == 1
+
+
+def test_integers_of_more_than_4300_digits_are_refused() -> None:
+    assert transcode(Signal.TRACES, nested(8, "1" * 4300)).accepted == 1
+    with pytest.raises(NotOtlpError, match="4300 digits"):
+        transcode(Signal.TRACES, nested(8, "1" * 4301))
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
@@ -233,6 +298,20 @@ def test_what_is_packed_tighter_than_any_trace_is_refused() -> None:
         inflate.inflate("gzip", gzip.compress(b"\0" * (1 << 20) + b"\0"), 64 << 20)
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])
+def test_how_tight_that_is_can_be_set(pack: Any) -> None:
+    text = random.Random(1).randbytes(40_000) + b"\0" * (4 << 20)
+    packed = pack(text)
+    name = "gzip" if pack is gzip.compress else "zstd"
+    fits = -(-len(text) // len(packed))
+    assert 50 < fits < 200
+    for ratio, taken in ((fits, True), (fits - 1, False)):
+        outcomes: list[Outcome] = []
+        submission = Submission(Signal.TRACES, packed, "http", encoding=name)
+        Intake({}, limits=Limits(inflate_ratio=ratio)).take(submission, outcomes.append)
+        assert ("times its size" not in outcomes[0].message) == taken
+
+
 def test_gzip_members_are_limited() -> None:
     member = gzip.compress(b"x")
     assert inflate.inflate("gzip", member * 64, 1000) == b"x" * 64
@@ -240,12 +319,16 @@ def test_gzip_members_are_limited() -> None:
         inflate.inflate("gzip", member * 65, 1000)
 
 
-def test_a_zstd_window_of_gigabytes_is_refused() -> None:
-    parameters = zstandard.ZstdCompressionParameters(window_log=27)
+@pytest.mark.parametrize(("window_log", "taken"), [(23, True), (24, False), (27, False)])
+def test_a_zstd_window_of_more_than_8_mib_is_refused(window_log: int, *, taken: bool) -> None:
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log)
     frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     body = frame.compress(b"x" * 1000) + frame.flush()
-    with pytest.raises(inflate.CorruptBodyError):
-        inflate.inflate("zstd", body, 64 << 20)
+    if taken:
+        assert inflate.inflate("zstd", body, 64 << 20) == b"x" * 1000
+    else:
+        with pytest.raises(inflate.CorruptBodyError, match=r"memory|window|large"):
+            inflate.inflate("zstd", body, 64 << 20)
 
 
 # --------------------------------------------------------------------------- memory
@@ -323,6 +406,8 @@ def test_an_inflated_body_needs_room_too() -> None:
 
 BOMB = """
 import sys, time
+from collector.guarded import Connections as OpenConnections
+from collector.guarded import HeadLimits
 from collector.intake import Intake, Submission
 from collector.otlp import Signal
 from collector.memory import resident_bytes
@@ -383,3 +468,137 @@ def test_T10_a_bomb_is_refused_before_it_goes_off() -> None:
         "json integer": "bad",
     }
     assert {name: int(peak) for _, peak, _, name in lines if int(peak) > 150} == {}
+
+
+# --------------------------------------------------------------------------- doors
+
+
+@contextmanager
+def grpc_door(connections: Connections | None = None, *, max_bytes: int = 1 << 20) -> Iterator[str]:
+    receiver = GrpcReceiver(
+        Intake({}, max_body_bytes=max_bytes),
+        max_message_bytes=max_bytes,
+        workers=2,
+        connections=connections or Connections(),
+    )
+    port = receiver.start("127.0.0.1:0")
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        receiver.stop(0)
+
+
+def connected(address: str) -> grpc.Channel:
+    """A connection of its own."""
+    return grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+
+
+@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+def test_H15_G3_a_body_is_taken_up_to_the_limit_on_both_transports(over: int, *, packed: bool) -> None:
+    limit = 50_000
+    body = request().SerializeToString()
+    unknown = limit + over - len(body) - 5
+    body += b"\xba\x3e" + varint(unknown) + bytes(unknown)  # a field that nobody knows
+    assert len(body) == limit + over
+    headers = {"Content-Type": PROTOBUF} | ({"Content-Encoding": "gzip"} if packed else {})
+    receiver = HttpReceiver(Intake({}, max_body_bytes=limit), BodyLimits(max_bytes=limit))
+    with serving(receiver) as url:
+        sent = gzip.compress(body) if packed else body
+        answer = httpx.post(f"{url}/v1/traces", content=sent, headers=headers)
+    assert answer.status_code == (413 if over else 200)
+    compression = grpc.Compression.Gzip if packed else grpc.Compression.NoCompression
+    with grpc_door(max_bytes=limit) as address, connected(address) as channel:
+        call = channel.unary_unary(TRACES)
+        assert ended(lambda: call(body, timeout=5, compression=compression)) == (
+            "RESOURCE_EXHAUSTED" if over else "OK"
+        )
+
+
+def ended(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except grpc.RpcError as error:
+        return str(error.code().name)
+    return "OK"
+
+
+def test_metadata_of_a_call_is_taken_up_to_the_limit() -> None:
+    limit = 32 << 10
+    with grpc_door(Connections(max_header_bytes=limit)) as address, connected(address) as channel:
+
+        def call(length: int) -> object:
+            return channel.unary_unary(TRACES)(b"", metadata=[("x-large", "x" * length)])
+
+        with pytest.raises(grpc.RpcError, match=r"metadata size exceeds") as error:
+            call(limit - 100)
+        found = re.search(r"\((\d+) vs\. (\d+)\)", error.value.details())
+        assert found is not None
+        most = limit - 100 - (int(found[1]) - limit)
+        assert ended(lambda: call(most)) == "OK"
+        assert ended(lambda: call(most + 1)) == "RESOURCE_EXHAUSTED"
+
+
+def test_connections_over_grpc_are_limited() -> None:
+    with grpc_door(Connections(max_open=2)) as address:
+        opened = [connected(address) for _ in range(3)]
+
+        def call(channel: grpc.Channel, timeout: float = 5) -> str:
+            return ended(lambda: channel.unary_unary(TRACES)(b"", timeout=timeout))
+
+        assert [call(channel) for channel in opened] == ["OK", "OK", "UNAVAILABLE"]
+        opened[0].close()
+        deadline = time.monotonic() + 10
+        while call(opened[2], 1) != "OK":
+            assert time.monotonic() < deadline
+        for channel in opened[1:]:
+            channel.close()
+
+
+def test_T12_who_connects_to_the_grpc_port_and_says_nothing_is_cut() -> None:
+    with grpc_door(Connections(connect_timeout=0.3)) as address:
+        host, _, port = address.partition(":")
+        started = time.monotonic()
+        with socket.create_connection((host, int(port)), timeout=10) as silent:
+            while silent.recv(1000):
+                pass
+        assert 0.2 < time.monotonic() - started < 3
+
+
+class Idle:
+    """A connection as the table of a listener sees it."""
+
+    def __init__(self, since: float, *, is_idle: bool = True) -> None:
+        self.idle_since, self.is_idle = since, is_idle
+        self.transport = self
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.mark.parametrize(
+    ("limits", "peers"),
+    [
+        (HeadLimits(max_per_peer=3), ["10.0.0.1"] * 3),
+        (HeadLimits(max_connections=3), ["10.0.0.1", "10.0.0.2", "127.0.0.1"]),
+    ],
+    ids=["of one peer", "in all"],
+)
+def test_one_connection_more_costs_the_one_that_is_idle_for_the_longest_time(
+    limits: HeadLimits, peers: list[str]
+) -> None:
+    table = OpenConnections(limits)
+    busy, oldest, newer = Idle(1.0, is_idle=False), Idle(2.0), Idle(3.0)
+    for peer, connection in zip(peers, (newer, busy, oldest), strict=True):
+        assert table.add(peer, connection)  # type: ignore[arg-type]  # all that the table asks of one
+    assert not oldest.is_closed
+    assert table.add("10.0.0.1", Idle(4.0, is_idle=False))  # type: ignore[arg-type]
+    assert [one.is_closed for one in (busy, oldest, newer)] == [False, True, False]
+
+
+def test_connections_of_a_peer_who_has_none_idle_are_refused_and_others_are_not() -> None:
+    table = OpenConnections(HeadLimits(max_per_peer=2))
+    busy = [Idle(1.0, is_idle=False) for _ in range(8)]
+    taken = [table.add(peer, busy.pop()) for peer in ["10.0.0.1"] * 3 + ["10.0.0.2"] + ["127.0.0.1"] * 3]  # type: ignore[arg-type]
+    assert taken == [True, True, False, True, True, True, True]
