@@ -172,6 +172,12 @@ class GrpcProtocol(Section):
     keepalive: GrpcKeepalive = GrpcKeepalive()
     tls: TlsSettings = TlsSettings()
 
+    @model_validator(mode="after")
+    def _what_grpc_can(self) -> GrpcProtocol:
+        if self.tls.min_version != "1.2":
+            raise ValueError("tls.min_version: gRPC speaks 1.2 and 1.3, and can not be kept from the former")
+        return self
+
 
 class HttpProtocol(Section):
     endpoint: OtlpEndpoint = "127.0.0.1:4318"
@@ -358,7 +364,7 @@ class ClickHouseStorage(Section):
 
 
 class ClickHouseSink(Section):
-    url: str = ""
+    url: Annotated[str, Field(repr=False)] = ""
     """`http(s)://user:password@host:port` of a server; empty: the embedded engine, in the data directory."""
     username: str = ""
     """Instead of the URL's."""
@@ -422,7 +428,7 @@ class ForwardSettings(Section):
 class OtlpSink(ForwardSettings):
     """One entry of `sinks.otlp`."""
 
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
+    endpoint: Annotated[str, Field(repr=False, pattern=r"^https?://[^/\s]+(/\S*)?$")]
     """`http(s)://host[:port]`; over HTTP a path may follow, below which `/v1/traces` and `/v1/logs` are."""
     protocol: Literal["http", "grpc"] = "http"
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
@@ -497,6 +503,12 @@ class Webhook(Section):
     """Only of these; empty: of all."""
     allow_private: bool = False
     """Whether the address may lie within the network, and speak http."""
+
+    @property
+    def server(self) -> str:
+        """The URL without its path, in which services like Slack keep a secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.hostname}"
 
 
 class NotificationSettings(Section):
@@ -930,7 +942,8 @@ def _unknown_variables() -> list[str]:
 
 REDACTED = "[redacted]"
 _SECRET_NAMES = re.compile(r"(?:^|_)(?:token|password|secret|key|headers|authorization)$")
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_URL_SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
+"""User and password, and what is asked for, which may be a key."""
 
 
 def redacted(settings: Settings) -> dict[str, Any]:
@@ -947,6 +960,9 @@ def redacted(settings: Settings) -> dict[str, Any]:
 def _shown(name: str, value: Any) -> Any:
     if value and isinstance(value, (str, dict)) and _SECRET_NAMES.search(name):
         return REDACTED
+    if isinstance(value, Webhook):
+        shown = {key: _shown(key, getattr(value, key)) for key in Webhook.model_fields if key != "url"}
+        return {"url": f"{value.server}/{REDACTED}"} | shown
     if isinstance(value, BaseModel):
         return {key: _shown(key, getattr(value, key)) for key in type(value).model_fields}
     if isinstance(value, dict):
@@ -959,7 +975,7 @@ def _shown(name: str, value: Any) -> Any:
             int(value),
         )
     if isinstance(value, str):
-        return _USER_INFO.sub(REDACTED, value)
+        return _URL_SECRETS.sub(REDACTED, value) if "://" in value else value
     return value if isinstance(value, (bool, int, float, type(None))) else str(value)
 
 

@@ -36,9 +36,12 @@ def for_exporters(endpoints: Endpoints) -> tuple[str, str] | None:
 
 
 def publish(directory: Path, endpoints: Endpoints) -> None:
-    """Puts `endpoints.json` in place at once, so that a reader sees all of it or none."""
+    """Puts `endpoints.json` (0600) in place at once, so that a reader sees all of it or none."""
     staged = directory / "endpoints.json.new"
-    staged.write_text(json.dumps(asdict(endpoints), indent=2) + "\n", encoding="utf-8")
+    staged.unlink(missing_ok=True)
+    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(asdict(endpoints), indent=2) + "\n")
     staged.replace(directory / "endpoints.json")
 
 
@@ -47,14 +50,17 @@ def withdraw(directory: Path) -> None:
 
 
 def find(directory: Path) -> Endpoints | None:
-    """Endpoints of the collector that runs on this data directory; None if none does."""
+    """Endpoints of the collector that runs on this data directory; None if none does that we may know of."""
     try:
         document = json.loads((directory / "endpoints.json").read_text(encoding="utf-8"))
         endpoints = Endpoints(**document)
-        os.kill(endpoints.pid, 0)
-    except PermissionError:
-        return endpoints
     except (OSError, ValueError, TypeError):
+        return None
+    try:
+        os.kill(endpoints.pid, 0)
+    except PermissionError:  # it is another user's
+        return endpoints
+    except (OSError, OverflowError, TypeError):
         return None
     return endpoints
 

@@ -193,7 +193,7 @@ class _Failures:
         self._lock = threading.Lock()
 
     def add(self, peer: str) -> None:
-        minute = int(time.monotonic() // 60)
+        minute = _minute()
         with self._lock:
             window, count = self._counts.pop(peer, (minute, 0))
             self._counts[peer] = (minute, count + 1 if window == minute else 1)
@@ -202,4 +202,8 @@ class _Failures:
 
     def pause_s(self, peer: str) -> float:
         window, count = self._counts.get(peer, (0, 0))
-        return TARPIT_S if count > FAILURES_PER_MINUTE and window == int(time.monotonic() // 60) else 0.0
+        return TARPIT_S if count > FAILURES_PER_MINUTE and window == _minute() else 0.0
+
+
+def _minute() -> int:
+    return int(time.monotonic() // 60)

@@ -1,9 +1,10 @@
-"""How threads share the interpreter: doors must answer in milliseconds while batches are worked on."""
+"""The process itself. Threads share the interpreter: doors must answer in milliseconds while batches are worked on."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,11 @@ a third as many spans."""
 def take_short_turns() -> None:
     """Threads get the interpreter soon, whoever has it."""
     sys.setswitchinterval(SWITCH_S)
+
+
+def dump_nothing() -> None:
+    """A core dump would hold keys, and what was said."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def event_loop() -> Callable[..., Any]:

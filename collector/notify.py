@@ -209,15 +209,15 @@ class Notifier:
             try:
                 status = self._send(webhook, body, _headers(webhook, body, notice))
             except AddressError as error:
-                log.error("webhook %s: %s", _shown(webhook.url), error)
+                log.error("webhook %s: %s", webhook.server, error)
                 break
             except (OSError, http.client.HTTPException) as error:
-                log.warning("webhook %s, attempt %d: %s", _shown(webhook.url), attempt, error)
+                log.warning("webhook %s, attempt %d: %s", webhook.server, attempt, error)
             else:
                 if 200 <= status < 300:
                     self.sent += 1
                     return
-                log.warning("webhook %s, attempt %d: status %d", _shown(webhook.url), attempt, status)
+                log.warning("webhook %s, attempt %d: status %d", webhook.server, attempt, status)
                 if status not in RETRIED_STATUSES:
                     break
             if attempt == ATTEMPTS or self._stopping.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  # jitter
@@ -254,12 +254,6 @@ def signature(secret: str, body: bytes, at_s: int) -> str:
     that a word which was overheard can not be said again later."""
     digest = hmac.new(secret.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at_s},v1={digest}"
-
-
-def _shown(url: str) -> str:
-    """An address without its path, in which services like Slack keep a secret."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}"
 
 
 def post(webhook: Webhook, body: bytes, headers: dict[str, str]) -> int:

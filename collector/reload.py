@@ -57,7 +57,7 @@ class Reloadable:
         later = [name for name in names if not self.takes(name)]
         self.settings = settings
         self.successful = True
-        log.info("the configuration is reloaded: %s", ", ".join(names) or "nothing has changed")
+        log.info(f"the configuration is reloaded: {', '.join(names) or 'nothing has changed'}")
         if later:
             log.warning(f"only a restart takes over: {', '.join(later)}")
         return True

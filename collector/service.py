@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,7 +15,7 @@ from collector.config import Settings
 from collector.documents import ConfigError
 from collector.endpoints import Endpoints
 from collector.exits import EX_CONFIG, ServiceError
-from collector.interpreter import calm_garbage_collection, take_short_turns
+from collector.interpreter import calm_garbage_collection, dump_nothing, take_short_turns
 from collector.listening import take_file_handles
 from collector.meaning import no_engine, not_understood
 from collector.prices import load_prices
@@ -36,7 +35,7 @@ async def serve(
     Raises:
         ServiceError: the data directory is in use, a port is taken, the store can not be opened.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys, and what was said
+    dump_nothing()
     take_file_handles()
     take_short_turns()
     stopping = asyncio.Event()

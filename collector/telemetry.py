@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -51,6 +52,35 @@ class Status:
         return self.head() | {name: part() for name, part in self.parts.items()}
 
 
+MOST_CHARS = 256
+"""Of a value in a log line, which may be what a client sent."""
+_CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]?|[\x00-\x1f\x7f-\x9f]+|[\u2028\u2029]")
+"""Sequences that terminals obey, other control characters, and what some readers take for the end of a line."""
+
+
+def harmless(text: str) -> str:
+    """What a client sent, as it may stand in a log line: one line, nothing that a terminal would obey, not long."""
+    shown = _CONTROLS.sub(" ", text[: MOST_CHARS + 1])
+    return shown if len(text) <= MOST_CHARS else shown[:MOST_CHARS] + "…"
+
+
+class _Harmless(logging.Filter):
+    """Makes harmless what is put into a log line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(map(self._value, record.args))
+        elif record.args:
+            record.args = {name: self._value(value) for name, value in record.args.items()}
+        if record.exc_info and not record.exc_text:
+            trace = logging.Formatter().formatException(record.exc_info)
+            record.exc_text = "\n".join(map(harmless, trace.splitlines()))
+        return True
+
+    def _value(self, value: object) -> object:
+        return value if isinstance(value, (int, float)) else harmless(str(value))
+
+
 class _JsonLines(logging.Formatter):
     """One JSON object a line: `ts`, `level`, `event`, `component`, and `exception` if there is one."""
 
@@ -62,7 +92,7 @@ class _JsonLines(logging.Formatter):
             "component": record.name,
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = record.exc_text or self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -101,6 +131,7 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(plain if sys.stderr.isatty() else _JsonLines())
+    handler.addFilter(_Harmless())
     handler.addFilter(_NotTooOften())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,36 +34,66 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
     context.minimum_version = (
         ssl.TLSVersion.TLSv1_3 if settings.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
     )
-    _load(context, settings)
-    if settings.client_ca_file:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def _load(context: ssl.SSLContext, settings: TlsSettings) -> None:
-    """Raises: TlsError."""
+    context.sslobject_class = _Telling
     _stamp(settings)
     try:
         context.load_cert_chain(settings.cert_file, settings.key_file)
         if settings.client_ca_file:
             context.load_verify_locations(settings.client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+            # A session that goes on would not be asked for its certificate again.
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0
     except (OSError, ssl.SSLError) as error:
         raise TlsError(f"{settings.cert_file} can not be used: {error}") from None
+    return context
+
+
+class _Telling(ssl.SSLObject):
+    """Says what is wrong when a client speaks no TLS: it only sees a connection that is closed."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except ssl.SSLError as error:
+            if error.reason in _NO_TLS:
+                log.warning("a client speaks %s to a port that takes TLS only", _NO_TLS[error.reason])
+            raise
+
+
+_NO_TLS = {
+    "HTTP_REQUEST": "plain HTTP",
+    "HTTPS_PROXY_REQUEST": "plain HTTP",
+    "WRONG_VERSION_NUMBER": "something else",
+    "PACKET_LENGTH_TOO_LONG": "something else",
+    "RECORD_LAYER_FAILURE": "something else",
+}
+"""What OpenSSL says of a client that does not begin with a TLS record."""
 
 
 async def keep_fresh(context: ssl.SSLContext, settings: TlsSettings) -> None:
-    """Loads certificates into the context whenever their files change; new connections get the new ones. Ends when it
-    is cancelled."""
+    """Has new connections to a listener with this context meet the files' certificates and authorities, whenever they
+    change. Ends when it is cancelled."""
     stamp = _stamp(settings)
     while True:
         await asyncio.sleep(LOOK_EVERY_S)
         try:
             if (found := _stamp(settings)) != stamp:
-                _load(context, settings)
+                # One that is loaded into again would go on to trust the authorities that it had.
+                context.sni_callback = _switch_to(server_context(settings))
                 stamp = found
                 log.info("%s is loaded anew", settings.cert_file)
         except TlsError as error:
             log.error("the old certificate stays: %s", error)
+
+
+def _switch_to(fresh: ssl.SSLContext) -> Callable[[Any, str | None, ssl.SSLContext], None]:
+    """What a listener does with each client that connects."""
+
+    def switch(connection: Any, name: str | None, listening: ssl.SSLContext) -> None:
+        connection.context = fresh
+
+    return switch
 
 
 def certificate_names(certificate: Mapping[str, Any] | None) -> Sequence[str]:

@@ -35,6 +35,12 @@ Store.open(Path(sys.argv[1])).close()
 """
 
 
+def dumped_bytes(pid: int) -> int:
+    """How much of its memory a process leaves on the disk when it crashes."""
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    return next(int(line.split()[4]) for line in limits.splitlines() if line.startswith("Max core file size"))
+
+
 class Server:
     """`eddyline serve` on a data directory, every door on a free port."""
 

@@ -109,7 +109,10 @@ class Journal(Readable):
             JournalLockedError: another process has it.
             OSError: the directory can not be used.
         """
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.directory.parent.mkdir(
+            parents=True, exist_ok=True, mode=0o700
+        )  # not the owner's alone if made with it
+        self.directory.mkdir(exist_ok=True, mode=0o700)
         self._lock_descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -19,7 +19,7 @@ from yarl import URL
 from collector.config import ProxyExport, Settings
 from collector.exposure import proxy_needs_key
 from collector.gate import Gate
-from collector.interpreter import take_short_turns
+from collector.interpreter import dump_nothing, take_short_turns
 from collector.keys import Keys, KeysError, keys_file
 from collector.listening import ListenError, take_file_handles
 from collector.meaning import not_understood
@@ -63,6 +63,7 @@ async def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     keys = _keys(settings, endpoint)
     if found := not_understood(settings):
         raise SidecarError("\n".join(found))
+    dump_nothing()
     take_file_handles()
     take_short_turns()
     stopping = asyncio.Event()

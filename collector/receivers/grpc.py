@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -247,9 +248,9 @@ def _reflect(server: Any) -> None:
 
 
 def _peer(context: grpc.ServicerContext) -> str:
-    """The client's address without its port."""
-    address: str = context.peer()
-    return address.rpartition(":")[0]
+    """The client's address as the other transport has it; gRPC says `ipv4:127.0.0.1:4711` and `ipv6:%5B::1%5D:4711`."""
+    scheme, _, address = context.peer().partition(":")
+    return unquote(address).rpartition(":")[0].strip("[]") if scheme != "unix" else ""
 
 
 def _text(value: str | bytes) -> str:

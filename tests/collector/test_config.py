@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import httpx
@@ -15,7 +17,7 @@ from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.cli import main
-from collector.config import DOORS, Settings, load
+from collector.config import DOORS, Settings, load, redacted
 from collector.documents import ConfigError
 from collector.exposure import endpoints_of
 from tests.collector.receivers.test_http import request
@@ -129,6 +131,8 @@ def test_set_wins_over_environment_and_flags_over_both(monkeypatch: pytest.Monke
 
 
 def test_every_leaf_can_be_set_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EDDYLINE_")]:
+        monkeypatch.delenv(name)
     before = load().model_dump()
     for name, default, _ in leaves(Settings):
         if isinstance(default, (bool, int, float)):
@@ -268,6 +272,48 @@ def test_print_config_shows_what_holds_without_secrets(tmp_path: Path) -> None:
     again = tmp_path / "again.yaml"
     again.write_text(printed.stdout)
     assert load([again], sets=["token=", "sinks.clickhouse.url=''"]).journal.ack == "write"
+
+
+CANARY = "canary-0b5c1f"
+WITH_SECRETS = f"""
+token: {CANARY}
+auth: {{keys: {{app: {{key: edl_{CANARY * 3}}}}}}}
+sinks:
+  clickhouse: {{url: "https://user:{CANARY}@db.example:8443?password={CANARY}", password: {CANARY}}}
+  otlp:
+    team:
+      endpoint: "https://user:{CANARY}@collector.example/otlp?api_key={CANARY}"
+      headers: {{x-api-key: {CANARY}, authorization: "Bearer {CANARY}"}}
+proxy: {{export: {{headers: {{authorization: "Bearer {CANARY}"}}}}}}
+notifications: {{webhooks: [{{url: "https://hooks.example.com/services/{CANARY}?key={CANARY}", secret: {CANARY}}}]}}
+"""
+
+
+def test_no_secret_of_the_configuration_is_shown(file: Path) -> None:
+    file.write_text(WITH_SECRETS)
+    settings = load([file])
+    printed = command("print-config", "--config", str(file))
+    assert printed.exit_code == 0
+    wrong = [
+        command("validate", "--no-environment", "--config", str(file), "--set", said)
+        for said in (
+            "auth={keys: {app: {key: " + CANARY + "}}}",
+            "sinks.otlp={team: {endpoint: " + CANARY + "}}",
+            "sinks.clickhouse.url=" + CANARY,
+            "notifications.webhooks=[{url: " + CANARY + ", secret: [" + CANARY + "]}]",
+            "token=[" + CANARY + "]",
+            "proxy.export.headers={authorization: [" + CANARY + "]}",
+        )
+    ]
+    assert [result.exit_code for result in wrong] == [78] * len(wrong)
+    shown = [printed.output, repr(settings), str(settings), json.dumps(redacted(settings))]
+    shown += [result.output for result in wrong]
+    try:
+        raise RuntimeError(settings)
+    except RuntimeError as error:
+        shown += traceback.format_exception(error)
+    assert [text for text in shown if CANARY in text] == []
+    assert redacted(settings)["notifications"]["webhooks"][0]["url"] == "https://hooks.example.com/[redacted]"
 
 
 def test_components_and_schema_are_printed() -> None:

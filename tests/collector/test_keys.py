@@ -24,8 +24,12 @@ from collector.demo import captured
 from collector.documents import ConfigError
 from collector.exposure import ingest_needs_key
 from collector.gate import FAILURES_PER_MINUTE, Gate, UnauthenticatedError
-from collector.keys import PREFIX, Keys, KeysError, Scope, keys_file
+from collector.intake import Intake
+from collector.keys import LOOK_EVERY_S, PREFIX, Keys, KeysError, Scope, keys_file
+from collector.receivers.grpc import GrpcReceiver
+from collector.receivers.http import HttpReceiver
 from tests.collector.receivers.test_http import PROTOBUF, request
+from tests.listening import serving
 from tests.sending import TRACES
 from tests.server import TOKEN, Server
 
@@ -433,12 +437,82 @@ def test_a_key_that_can_be_guessed_is_refused_and_not_repeated(text: str) -> Non
     assert text not in str(raised.value)
 
 
-def test_who_guesses_too_often_waits() -> None:
+def test_who_guesses_too_often_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.gate._minute", lambda: 1)
     gate = Gate(None, ingest_needs_key=True)
-    for _ in range(FAILURES_PER_MINUTE + 1):
+    for number in range(FAILURES_PER_MINUTE + 1):
+        assert gate.pause_s("10.0.0.1") == 0, number
         with pytest.raises(UnauthenticatedError):
             gate.admit(Scope.INGEST, "Bearer guess", "", "10.0.0.1")
     assert (gate.pause_s("10.0.0.1"), gate.pause_s("10.0.0.2")) == (1.0, 0.0)
+    monkeypatch.setattr("collector.gate._minute", lambda: 2)
+    assert gate.pause_s("10.0.0.1") == 0
+
+
+def test_who_guesses_too_often_waits_on_both_transports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.gate.TARPIT_S", 0.3)
+    monkeypatch.setattr("collector.gate.FAILURES_PER_MINUTE", 6)
+    monkeypatch.setattr("collector.gate._minute", lambda: 1)
+    intake = Intake({}, gate=Gate(None, ingest_needs_key=True))
+    receiver = GrpcReceiver(intake, max_message_bytes=1 << 20, workers=4)
+    port = receiver.start("127.0.0.1:0")
+    guess = {"authorization": "Bearer guess"}
+    with (
+        serving(HttpReceiver(intake)) as url,
+        httpx.Client() as client,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+
+        def seconds(transport: str) -> float:
+            started = time.monotonic()
+            if transport == "http":
+                assert client.post(f"{url}/v1/traces", headers=guess).status_code == 401
+            else:
+                with pytest.raises(grpc.RpcError) as error:
+                    channel.unary_unary(TRACES)(b"", metadata=list(guess.items()), timeout=5)
+                assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            return time.monotonic() - started
+
+        # One address is one peer, whichever transport it comes by.
+        assert min(seconds(transport) for transport in ["http", "grpc"] * 3) < 0.3
+        assert [seconds(transport) >= 0.3 for transport in ("http", "grpc")] == [True, True]
+    receiver.stop(0)
+
+
+def test_keys_that_are_not_known_cost_no_look_at_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    keys.create("one", [Scope.INGEST])
+    looks: list[Path] = []
+    stat = Path.stat
+
+    def counted(file: Path, **options: Any) -> Any:
+        looks.append(file)
+        return stat(file, **options)
+
+    monkeypatch.setattr(Path, "stat", counted)
+    now = [time.monotonic()]
+    monkeypatch.setattr("collector.keys.time.monotonic", lambda: now[0])
+    for number in range(1000):
+        assert keys.find(f"{PREFIX}{number:08x}_{'x' * 43}") is None
+    assert looks == []
+    now[0] += LOOK_EVERY_S
+    assert keys.find(f"{PREFIX}{'0' * 8}_{'x' * 43}") is None
+    assert len(looks) == 1
+
+
+def test_keys_are_changed_one_after_the_other(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    gate = Gate(keys, ingest_needs_key=True)
+    old, old_secret = keys.create("app, until May", [Scope.INGEST], project="shop")
+    _, new_secret = keys.create("app, from May", [Scope.INGEST], project="shop")
+    for secret in (old_secret, new_secret):
+        assert gate.admit(Scope.INGEST, f"Bearer {secret}", "", "").project == "shop"
+    keys.revoke(old.id)
+    with pytest.raises(UnauthenticatedError):
+        gate.admit(Scope.INGEST, f"Bearer {old_secret}", "", "")
+    assert gate.admit(Scope.INGEST, f"Bearer {new_secret}", "", "").project == "shop"
 
 
 def test_keys_from_the_command_line(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
-from tests.server import Server
+from tests.server import Server, dumped_bytes
 
 PAYLOADS = [
     file.read_bytes() for scenario in select("openinference/openai-agents/") for file in scenario.traces
@@ -252,9 +253,17 @@ def test_the_start_says_where_everything_is(server: Server) -> None:
 
 
 def test_the_files_of_the_data_directory_are_the_owners_alone(server: Server) -> None:
-    assert server.data_dir.stat().st_mode & 0o077 == 0
-    assert (server.data_dir / "token").stat().st_mode & 0o077 == 0
+    http_protobuf(server, PAYLOADS[0], "modes")
+    server.settled()
+    ours = [file for file in server.data_dir.rglob("*") if "clickhouse" not in file.parts]
+    assert {"token", "endpoints.json", "sink.cursor", "traces"} <= {file.name for file in ours}
+    for file in (server.data_dir, server.data_dir / "clickhouse", *ours):
+        assert stat.S_IMODE(file.stat().st_mode) == (0o700 if file.is_dir() else 0o600), file
     assert json.loads((server.data_dir / "endpoints.json").read_text())["proxy"] == server.endpoints["proxy"]
+
+
+def test_a_crash_leaves_no_memory_on_the_disk(server: Server) -> None:
+    assert dumped_bytes(server.process.pid) == 0
 
 
 def test_the_demo_shows_a_looping_run(server: Server) -> None:

@@ -235,10 +235,10 @@ def test_requests_of_both_signals_are_seen_at_the_receiver(watched: tuple[Server
     logs = ExportLogsServiceRequest()
     logs.resource_logs.add().scope_logs.add().log_records.add(event_name="noted").body.string_value = "text"
     post(server, logs.SerializeToString(), "logs", x_loop_project="seen")
-    first, second = listener.all()
-    assert (first["signal"], first["transport"], first["items"]) == ("traces", "http", 1)
-    assert first["spans"][0]["attributes"]["gen_ai.request.model"] == "gpt-4o"
-    assert second["records"][0]["body"] == "text"
+    seen = {sample["signal"]: sample for sample in listener.all()}  # each signal has a journal of its own
+    assert (seen["traces"]["transport"], seen["traces"]["items"]) == ("http", 1)
+    assert seen["traces"]["spans"][0]["attributes"]["gen_ai.request.model"] == "gpt-4o"
+    assert seen["logs"]["records"][0]["body"] == "text"
 
 
 def test_a_key_sees_its_own_tenant_and_needs_the_scope(watched: tuple[Server, dict[str, str]]) -> None:

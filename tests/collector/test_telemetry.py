@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from collector.demo import captured
 from collector.intake import MOST_CLIENTS, IntakeStats
 from collector.receivers.clients import client_name
-from collector.telemetry import _JsonLines, _NotTooOften
+from collector.telemetry import _JsonLines, _NotTooOften, configure_logging
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
 from tests.server import Server
@@ -126,14 +127,9 @@ def test_a_label_never_holds_what_clients_sent(server: Server) -> None:
 def test_every_part_tells_its_state(server: Server) -> None:
     document = httpx.get(f"{server.endpoints['admin']}/status").json()
     assert document["status"] == "StatusOK"
-    assert set(document["components"]) == {
-        "receivers",
-        "journal/traces",
-        "journal/logs",
-        "pipeline/traces",
-        "pipeline/logs",
-        "dead_letters",
-    }
+    lanes = [f"{part}/{signal}" for part in ("journal", "pipeline") for signal in ("traces", "logs")]
+    of_workers = [f"{lane}/worker-{number + 1}" for lane in lanes for number in range(len(server.workers()))]
+    assert set(document["components"]) == {"receivers", "dead_letters", *lanes, *of_workers}
     assert all(part == {"status": "StatusOK", "error": None} for part in document["components"].values())
 
 
@@ -150,6 +146,37 @@ def test_a_log_line_is_one_json_object() -> None:
         "component": "collector.pipeline",
     }
     assert "\n" not in _JsonLines().format(record("a\nb"))
+
+
+@pytest.mark.parametrize("on_a_terminal", [False, True])
+def test_what_clients_send_does_no_harm_in_a_log_line(
+    monkeypatch: pytest.MonkeyPatch, *, on_a_terminal: bool
+) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    written = io.StringIO()
+    monkeypatch.setattr(written, "isatty", lambda: on_a_terminal, raising=False)
+    monkeypatch.setattr("sys.stderr", written)
+    evil = 'a\r\n2026-01-01 ERROR forged\x1b[2J\x1b]0;title\x07\x9b31m\x00\u2028"' + "x" * 10_000
+    try:
+        configure_logging("info")
+        log = logging.getLogger("collector.test")
+        log.warning("%s said %d things to %s", evil, 3, ValueError(evil))
+        try:
+            raise ValueError(evil)
+        except ValueError:
+            log.exception("%(what)s failed", {"what": evil})
+    finally:
+        root.handlers[:], _ = before, root.setLevel(level)
+    said, failed = written.getvalue().split("failed", 1)
+    assert said.count("\n") == 1  # two lines of our own
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028]", written.getvalue())
+    assert len(said) < 1500
+    assert "x" * 257 not in failed
+    assert "said 3 things to a" in said
+    assert "ValueError: a" in failed
+    if not on_a_terminal:
+        assert all(json.loads(line)["component"] for line in written.getvalue().splitlines())
 
 
 def test_a_warning_is_said_once_in_ten_seconds_and_how_many_were_not() -> None:

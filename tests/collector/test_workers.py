@@ -26,7 +26,7 @@ from tests.collector.journal.test_journal import append
 from tests.collector.receivers.test_http import request
 from tests.collector.test_balance import balances
 from tests.sending import TRACES
-from tests.server import COMMAND, Server
+from tests.server import COMMAND, Server, dumped_bytes
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 UNUSED = ssl.create_default_context()
@@ -130,6 +130,7 @@ def ready(server: Server) -> bool:
 
 def test_what_workers_take_is_stored_counted_and_told_of(server: Server, accepted: Accepted) -> None:
     assert len(server.workers()) == WORKERS
+    assert [dumped_bytes(worker) for worker in server.workers()] == [0] * WORKERS
     for _ in range(20):
         accepted.over_grpc()
         accepted.over_http()

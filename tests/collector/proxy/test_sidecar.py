@@ -12,7 +12,7 @@ import httpx
 
 from collector.otlp import decode_traces
 from tests.provider import Answer, Provider, Seen
-from tests.server import COMMAND
+from tests.server import COMMAND, dumped_bytes
 
 ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -32,7 +32,9 @@ def sidecar(data_dir: Path, collector: str) -> Iterator[tuple[str, subprocess.Po
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
-        yield process.stdout.readline().rpartition(" ")[2].strip(), process
+        url = process.stdout.readline().rpartition(" ")[2].strip()
+        assert dumped_bytes(process.pid) == 0
+        yield url, process
     finally:
         process.terminate()
         _, errors = process.communicate(timeout=20)

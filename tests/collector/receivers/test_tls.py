@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
 import grpc
@@ -15,9 +17,11 @@ import pytest
 import trustme
 
 from collector import tls
-from collector.config import TlsSettings
+from collector.config import GrpcProtocol, TlsSettings
+from collector.gate import ForbiddenError, Gate
 from collector.intake import Intake
 from collector.journal import Header
+from collector.keys import Keys, Scope
 from collector.listening import ListenError, listen
 from collector.receivers.cors import Cors
 from collector.receivers.grpc import GrpcReceiver
@@ -115,6 +119,77 @@ def test_G9_http_takes_only_clients_with_a_certificate_if_it_asks_for_one(
             serial(url, client_context(authority, tmp_path, certificate=False))
 
 
+def test_G9_http_trusts_only_the_authority_that_there_is_now(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "LOOK_EVERY_S", 0.05)
+    other = trustme.CA()
+    mine = client_context(authority, tmp_path, certificate=True)
+    theirs = client_context(authority, tmp_path, certificate=False)
+    other.issue_cert("client@example.com").configure_cert(theirs)
+    with http_door(written(authority, tmp_path, clients=True)) as url:
+        assert serial(url, mine)
+        with pytest.raises(httpx.TransportError):
+            serial(url, theirs)
+        other.cert_pem.write_to_path(tmp_path / "ca.pem")
+        time.sleep(0.5)
+        assert serial(url, theirs)
+        with pytest.raises(httpx.TransportError):
+            serial(url, mine)
+
+
+@pytest.mark.parametrize("least", ["1.2", "1.3"])
+def test_old_versions_of_tls_are_refused(authority: trustme.CA, tmp_path: Path, least: str) -> None:
+    settings = written(authority, tmp_path)
+
+    def taken(address: str) -> list[str]:
+        host, _, port = address.rpartition("/")[2].partition(":")
+        found = []
+        for version in (ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = ssl.create_default_context()
+            authority.configure_trust(context)
+            context.set_ciphers("ALL:@SECLEVEL=0")  # as old clients do
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.minimum_version = context.maximum_version = version
+            context.set_alpn_protocols(["h2"])
+            with (
+                suppress(ssl.SSLError),
+                socket.create_connection((host, int(port)), timeout=5) as plain,
+                context.wrap_socket(plain, server_hostname=host) as secure,
+            ):
+                found.append(str(secure.version()))
+        return found
+
+    with http_door(settings.model_copy(update={"min_version": least})) as url:
+        assert taken(url) == ["TLSv1.2", "TLSv1.3"][least == "1.3" :]
+    if least == "1.2":
+        with grpc_door(settings) as address:
+            assert taken(address) == ["TLSv1.2", "TLSv1.3"]
+    else:
+        with pytest.raises(ValueError, match="can not be kept from"):
+            GrpcProtocol(tls=settings.model_copy(update={"min_version": least}))
+
+
+@pytest.mark.parametrize(
+    ("sent", "what"),
+    [
+        (b"POST /v1/traces HTTP/1.1\r\nHost: x\r\n\r\n", "plain HTTP"),
+        (b"PRI * HTTP/2.0\r\n\r\n", "something else"),
+    ],
+)
+def test_who_speaks_no_tls_to_a_port_that_takes_nothing_else_is_named(
+    authority: trustme.CA, tmp_path: Path, sent: bytes, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with http_door(written(authority, tmp_path)) as url:
+        host, _, port = url.removeprefix("https://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=5) as connection:
+            connection.sendall(sent)
+            assert connection.recv(100) == b""
+        assert serial(url, client_context(authority, tmp_path, certificate=False))
+    assert f"a client speaks {what} to a port that takes TLS only" in caplog.text
+
+
 def test_G9_grpc_is_served_with_tls_and_certificates_are_renewed(
     authority: trustme.CA, tmp_path: Path
 ) -> None:
@@ -153,8 +228,8 @@ def test_certificates_that_can_not_be_used_are_named(authority: trustme.CA, tmp_
 # --------------------------------------------------------------------------- pages
 
 
-def asked(method: str, path: str, **headers: str) -> httpx.Response:
-    app = Cors(HttpReceiver(Intake({})), ["https://app.example.com", "https://*.example.org"])
+def asked(method: str, path: str, gate: Gate | None = None, **headers: str) -> httpx.Response:
+    app = Cors(HttpReceiver(Intake({}, gate=gate)), ["https://app.example.com", "https://*.example.org"])
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(app=app)
@@ -195,6 +270,23 @@ def test_H21_other_pages_are_not_told_that_they_may(origin: str) -> None:
     answer = asked("OPTIONS", "/v1/traces", Origin=origin, Access_Control_Request_Method="POST")
     assert answer.status_code == 405
     assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_page_sends_with_a_key_that_can_not_read(tmp_path: Path) -> None:
+    keys = Keys(tmp_path / "keys.json")
+    _, secret = keys.create("page", [Scope.INGEST])
+    gate = Gate(keys, ingest_needs_key=True)
+    origin = {"Origin": "https://app.example.com"}
+    before = asked("OPTIONS", "/v1/traces", gate, **origin, Access_Control_Request_Method="POST")
+    assert (before.status_code, gate.failures) == (204, 0)  # browsers send no key with it
+    for key, status in ((secret, 200), ("", 401)):
+        sent = origin | {"Content_Type": "application/json"} | ({"X_Api_Key": key} if key else {})
+        answer = asked("POST", "/v1/traces", gate, **sent)
+        assert answer.status_code == status
+        assert answer.headers["access-control-allow-origin"] == origin["Origin"]
+    for scope in set(Scope) - {Scope.INGEST}:
+        with pytest.raises(ForbiddenError):
+            gate.admit(scope, "", secret, "10.0.0.1")
 
 
 def test_H21_without_a_list_no_page_may_send() -> None:
