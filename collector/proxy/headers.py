@@ -108,7 +108,9 @@ def readable_codings(value: bytes) -> bytes:
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:
-    return frozenset(token.strip().lower() for token in value.split(b","))
+    """Headers that `Connection` names. Never the one that says where a body ends: without it the rest of a request
+    would be the next one on the connection."""
+    return frozenset(token.strip().lower() for token in value.split(b",")) - {b"content-length"}
 
 
 def _text(value: bytes) -> str:

@@ -9,6 +9,7 @@ processor, 100 with all of that left out that its pool and its protocol allow, 4
 from __future__ import annotations
 
 import asyncio
+import select
 from collections import defaultdict
 from ssl import SSLContext
 from typing import Any, cast
@@ -29,6 +30,20 @@ CONTINUE, SWITCHING, FINAL = 100, 101, 200
 
 _Origin = tuple[str, str | None, int | None, SSLContext | None]
 """Connections to the same one are as good as each other."""
+
+
+def is_quiet(transport: asyncio.BaseTransport) -> bool:
+    """Whether nothing has come over an idle connection that the event loop has not told of yet. A provider that has
+    closed it has said so: what is written after that would be lost, and nobody could tell whether it had arrived."""
+    known = transport.get_extra_info("socket")
+    descriptor = known.fileno() if known is not None else -1
+    if descriptor < 0:
+        return False
+    if not hasattr(select, "poll"):  # Windows
+        return not select.select([descriptor], [], [], 0)[0]
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return not waiting.poll(0)
 
 
 class Line(asyncio.Protocol):
@@ -64,6 +79,10 @@ class Line(asyncio.Protocol):
     def is_open(self) -> bool:
         return not self._lost and not self._transport.is_closing()
 
+    @property
+    def is_quiet(self) -> bool:
+        return is_quiet(self._transport)
+
     def send(self, request: bytes, first_byte_s: float) -> Answer:
         """Sends it; the answer has nothing yet."""
         self._head_bytes = 0
@@ -93,7 +112,7 @@ class Line(asyncio.Protocol):
         self._wait_s = seconds
 
     def resume(self) -> None:
-        if not self._reading:
+        if not self._reading and self.is_open:
             self._reading = True
             self._transport.resume_reading()
 
@@ -158,7 +177,7 @@ class Line(asyncio.Protocol):
         if not answer.status and self._head_bytes > MAX_HEADER_BYTES * 2:
             self._fail(aiohttp.ClientPayloadError("the head is too long"))
             self.close()
-        if answer.buffered > READ_BYTES and self._reading and not answer.ended:
+        if answer.buffered > READ_BYTES and self._reading and not answer.ended and self.is_open:
             self._reading = False
             self._transport.pause_reading()
         if answer.status or answer.error is not None:
@@ -199,14 +218,17 @@ class Line(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < FINAL and status != SWITCHING:
-            return
+        if status == SWITCHING:
+            raise ValueError("a change of protocols that nobody asked for")
         answer = self._answer
-        if answer is None:
+        if status < FINAL or answer is None:
             return
-        names = {name.lower() for name, _ in answer.raw_headers}
+        known = {name.lower(): value for name, value in answer.raw_headers}
+        in_chunks = b"chunked" in known.get(b"transfer-encoding", b"").lower()
         answer.ends_with_connection = (
-            b"content-length" not in names and b"transfer-encoding" not in names and status not in NO_BODY
+            not in_chunks
+            and (b"content-length" not in known or b"transfer-encoding" in known)
+            and status not in NO_BODY
         )
         answer.status = status
 
@@ -359,9 +381,10 @@ class Poster:
 
     def _take(self, origin: _Origin) -> Line | None:
         idle = self._idle.get(origin)
+        oldest = asyncio.get_running_loop().time() - KEEP_ALIVE_S
         while idle:
             line = idle.pop()
-            if line.is_open:
+            if line.is_open and line.idle_since > oldest and line.is_quiet:
                 return line
             line.close()
         return None
@@ -370,7 +393,13 @@ class Poster:
         tls = origin[3]
         request = aiohttp.ClientRequest("POST", url.origin(), ssl=tls if tls is not None else True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
-        connection = await self._connector.connect(request, [], timeout)
+        try:
+            async with asyncio.timeout(connect_s):  # with the time that it takes to resolve the name
+                connection = await self._connector.connect(request, [], timeout)
+        except aiohttp.ServerTimeoutError:
+            raise
+        except TimeoutError:
+            raise aiohttp.ConnectionTimeoutError from None
         if connection.transport is None:
             connection.close()
             raise aiohttp.ServerDisconnectedError
@@ -386,9 +415,11 @@ class Poster:
         loop = asyncio.get_running_loop()
         oldest = loop.time() - KEEP_ALIVE_S
         for origin, lines in list(self._idle.items()):
-            kept = [line for line in lines if line.is_open and line.idle_since > oldest]
+            kept = []
             for line in lines:
-                if line not in kept:
+                if line.is_open and line.idle_since > oldest:
+                    kept.append(line)
+                else:
                     line.close()
             self._idle[origin] = kept
             if not kept:

@@ -13,9 +13,11 @@ import logging
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from starlette.types import Message, Receive, Scope, Send
 
 from collector.config import ProxyTimeouts
@@ -23,7 +25,7 @@ from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
 from collector.proxy.headers import as_texts, forwarded, returned
-from collector.proxy.posting import KEEP_ALIVE_S, MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster
+from collector.proxy.posting import KEEP_ALIVE_S, MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster, is_quiet
 from collector.proxy.refusal import refusals
 from collector.proxy.routes import Route
 from collector.proxy.tape import Ending, Tape
@@ -45,6 +47,22 @@ class _Request(aiohttp.ClientRequest):
     GET_METHODS = {"GET", "HEAD", "OPTIONS", "TRACE", "DELETE", "POST", "PUT", "PATCH"}  # noqa: RUF012 — declared mutable by aiohttp
 
 
+class _Handler(ResponseHandler):
+    def is_connected(self) -> bool:
+        """Asked before a connection is used again: what came over an idle one would be taken for the next answer."""
+        transport = self.transport
+        return (
+            super().is_connected() and not self.should_close and transport is not None and is_quiet(transport)
+        )
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        handler: type[ResponseHandler] = _Handler
+        self._factory = partial(handler, loop=self._loop)
+
+
 class ClientGoneError(Exception):
     """The client closed its connection."""
 
@@ -60,7 +78,7 @@ class Relay:
         self._environment = _Environment()
 
     def _session(self, resolver: GateResolver | None) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=0,
             keepalive_timeout=KEEP_ALIVE_S,
             resolver=resolver,
@@ -82,6 +100,8 @@ class Relay:
             max_field_size=MAX_HEADER_BYTES,
             max_headers=MAX_HEADERS,
         )
+        # It would send again what may have arrived; clients know best what they want to have tried twice.
+        session._retry_connection = False
         self._posters[session] = Poster(connector)
         return session
 
@@ -96,7 +116,10 @@ class Relay:
         timeouts = route.upstream.timeouts or self._timeouts
         options: dict[str, Any] = {
             "timeout": aiohttp.ClientTimeout(
-                total=None, connect=None, sock_connect=timeouts.connect, sock_read=timeouts.first_byte
+                total=None,
+                connect=timeouts.connect,
+                sock_connect=timeouts.connect,
+                sock_read=timeouts.first_byte,
             )
         }
         if route.upstream.tls is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from collector.config import ProxySettings
 from collector.gate import Gate
+from collector.interpreter import event_loop
 from collector.proxy.app import Recorder
 from collector.proxy.door import ProxyDoor
 from collector.proxy.recorder import RetryingOutlet
@@ -36,7 +37,7 @@ class RunningProxy:
         self._wire = wire
         self._settings = ProxySettings(**{"endpoint": "127.0.0.1:0", **settings})
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self._thread = threading.Thread(target=lambda: event_loop()(self._run()), daemon=True)
 
     def __enter__(self) -> RunningProxy:
         self._thread.start()

@@ -176,9 +176,17 @@ def test_unusual_answers_come_through_whole(proxy: RunningProxy, name: str) -> N
     assert outcome(proxy) == Outcome.COMPLETE
 
 
-def test_an_answer_that_ends_with_its_connection_is_whole(proxy: RunningProxy) -> None:
+ENDING: dict[str, bytes] = {
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n" + JSON,
+    "no length": OK,
+    "a transfer coding": OK + b"transfer-encoding: identity\r\n",
+}
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_an_answer_that_ends_with_its_connection_is_whole(proxy: RunningProxy, name: str) -> None:
     proxy.collected.clear()
-    with answering(b"HTTP/1.0 200 OK\r\n" + JSON + b"\r\n" + CHAT, closing=True) as provider:
+    with answering(ENDING[name] + b"\r\n" + CHAT, closing=True) as provider:
         got = asked(proxy, provider)
     assert CHAT in got
     assert got.endswith(b"0\r\n\r\n")
@@ -189,6 +197,7 @@ CUT: dict[str, bytes] = {
     "within a chunk": CHUNKED + b"%x\r\n%s" % (len(CHAT), CHAT[:50]),
     "before the last chunk": CHUNKED + b"%x\r\n%s\r\n" % (50, CHAT[:50]),
     "within its length": OK + b"content-length: %d\r\n\r\n%s" % (len(CHAT), CHAT[:50]),
+    "with much before a chunk that is none": CHUNKED + b"%x\r\n%s\r\nzz\r\n" % (200_000, b" " * 200_000),
     "with a chunk that is none": CHUNKED + b"%x\r\n%s\r\nzz\r\n" % (50, CHAT[:50]),
 }
 
@@ -217,6 +226,7 @@ NO_HTTP: dict[str, bytes] = {
     "a length that is none": OK + b"content-length: -1\r\n\r\n",
     "a head of 200 kB": OK + b"x-long: %s\r\n\r\n" % (b"a" * 200_000),
     "nothing": b"",
+    "a change of protocols": b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nabc",
 }
 
 
