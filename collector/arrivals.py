@@ -1,10 +1,13 @@
-"""What all doors of OTLP have counted: those of this process and those of its workers."""
+"""What all doors of OTLP have counted and used: those of this process and those of its workers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from collector.intake import Intake, IntakeStats
+from collector.interpreter import cpu_seconds
+from collector.memory import peak_bytes
 
 if TYPE_CHECKING:
     from collector.workers.crew import Crew
@@ -31,6 +34,21 @@ class Arrivals:
     def auth_failures(self) -> int:
         """Requests that needed a key and had none that holds."""
         return self._intake.gate.failures + sum(hand.auth_failures for hand in self._hands)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What the collector has used of the processor, all of its processes."""
+        return cpu_seconds() + sum(hand.cpu_seconds for hand in self._hands)
+
+    @property
+    def resident_bytes(self) -> int:
+        """What they use of memory; the most that they did where the system does not say."""
+        return self._intake.budget.used() or peak_bytes()
+
+    def watch_loops(self, tell: Callable[[float], None]) -> None:
+        """Tells how late the event loops of the workers are; not that of this process."""
+        for hand in self._hands:
+            hand.loop_lag = tell
 
     @property
     def inflight_bytes(self) -> int:

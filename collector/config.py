@@ -278,7 +278,15 @@ class MemorySettings(Section):
     inflight: ByteSize | None = None
     """Bytes of requests on their way at a time; a quarter of the limit, at least 64MiB, unless set."""
     refuse_percentage: Annotated[int, Field(ge=10, le=100)] = 75
-    """Of the limit: when the process uses more, new requests are refused until there is room again."""
+    """Of the limit: when the collector uses more, new requests are refused until there is room again."""
+    shed_percentage: Annotated[int, Field(ge=10, le=100)] = 90
+    """Of the limit: when it uses even more, those that have begun are refused too, and idle connections closed."""
+
+    @model_validator(mode="after")
+    def _one_after_the_other(self) -> MemorySettings:
+        if self.shed_percentage < self.refuse_percentage:
+            raise ValueError("shed_percentage is at least refuse_percentage")
+        return self
 
 
 class JournalSettings(Section):

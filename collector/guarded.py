@@ -69,6 +69,11 @@ class Connections:
         self._note(peer, connection)
         return True
 
+    def close_idle(self) -> None:
+        """Closes every connection on which nothing is asked."""
+        for connection in [connection for connection in self if connection.is_idle]:
+            connection.transport.close()
+
     def _note(self, peer: str, connection: GuardedProtocol) -> None:
         self._open.setdefault(peer, {})[connection] = None
         self._count += 1

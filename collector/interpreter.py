@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import sys
 from collections.abc import Callable
@@ -32,6 +33,24 @@ def event_loop() -> Callable[..., Any]:
     import uvloop
 
     return uvloop.run
+
+
+LOOK_AT_LOOP_S = 0.5
+
+
+async def watch_loop(tell: Callable[[float], None]) -> None:
+    """Tells how many seconds late the event loop comes to what is due, until it is cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LOOK_AT_LOOP_S
+        await asyncio.sleep(LOOK_AT_LOOP_S)
+        tell(max(0.0, loop.time() - due))
+
+
+def cpu_seconds() -> float:
+    """What this process has used of the processor, for itself and in the system."""
+    times = os.times()
+    return times.user + times.system
 
 
 def calm_garbage_collection() -> None:

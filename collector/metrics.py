@@ -5,10 +5,6 @@ Names that the OpenTelemetry collector has are kept, so that dashboards made for
 
 from __future__ import annotations
 
-import asyncio
-import os
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +18,7 @@ from collector.arrivals import Arrivals
 from collector.breaker import Breaker
 from collector.deadletter import DeadLetters
 from collector.forwarding.opening import Forwards
+from collector.interpreter import watch_loop
 from collector.lanes import Lanes
 from collector.receivers.clients import OTHER
 from collector.reload import Reloadable
@@ -35,7 +32,6 @@ ITEMS = {"traces": "spans", "logs": "log_records", "metrics": "metric_points"}
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 ROWS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000)
 
-LOOK_AT_LOOP_S = 0.5
 OLD_S = 86_400.0
 """What ended longer ago was not just measured, but is replayed or imported."""
 MOST_SCOPES, MAX_SCOPE = 200, 100
@@ -101,10 +97,11 @@ class Metrics(Collector):
         )
         self._loop_lag = Histogram(
             "eddyline_loop_lag_seconds",
-            "How late the event loop came to what was due.",
+            "How late the event loops came to what was due.",
             buckets=SECONDS,
             registry=self._registry,
         )
+        sources.arrivals.watch_loops(self._loop_lag.observe)
         self._mapped: Counter[tuple[str, str]] = Counter()
         self._unmapped: Counter[str] = Counter()
         for stage in sources.stages:
@@ -119,12 +116,8 @@ class Metrics(Collector):
         return generate_latest(self._registry)
 
     async def watch_loop(self) -> None:
-        """Measures how late the event loop is, until it is cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LOOK_AT_LOOP_S
-            await asyncio.sleep(LOOK_AT_LOOP_S)
-            self._loop_lag.observe(max(0.0, loop.time() - due))
+        """Notes how late the event loop is, until it is cancelled."""
+        await watch_loop(self._loop_lag.observe)
 
     def describe(self) -> list[Family]:
         return []
@@ -184,11 +177,17 @@ class Metrics(Collector):
         yield build
         uptime = time.monotonic() - self._started
         yield CounterMetricFamily("otelcol_process_uptime", "Seconds since the start.", value=uptime)
-        times = os.times()
+        arrivals = self._sources.arrivals
         yield CounterMetricFamily(
-            "otelcol_process_cpu_seconds", "CPU time, user and system.", value=times.user + times.system
+            "otelcol_process_cpu_seconds",
+            "CPU time, user and system, of all processes.",
+            value=arrivals.cpu_seconds,
         )
-        yield GaugeMetricFamily("otelcol_process_memory_rss", "Resident memory in bytes.", value=_rss())
+        yield GaugeMetricFamily(
+            "otelcol_process_memory_rss",
+            "Resident memory in bytes, of all processes.",
+            value=arrivals.resident_bytes,
+        )
         yield GaugeMetricFamily(
             "eddyline_config_last_reload_successful",
             "1 unless the newest configuration could not be taken over.",
@@ -361,12 +360,3 @@ class Metrics(Collector):
         for what in ("spans", "events", "runs"):
             stored.add_metric([what], getattr(totals, what))
         yield stored
-
-
-def _rss() -> int:
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # no /proc: the highest it has been is the best there is
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024

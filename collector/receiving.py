@@ -31,6 +31,7 @@ from collector.intake import Intake
 from collector.journal import SINK_CURSOR, Journal, JournalLockedError, Readable
 from collector.keys import Keys, KeysError, keys_file
 from collector.listening import LOOK_AGAIN_S, REQUEST_GRACE_S, UNIX, ListenError, host_of, listen
+from collector.memory import resident_bytes
 from collector.otlp.decode import keep_levels
 from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
 from collector.redaction import masking
@@ -124,6 +125,8 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
         raise ServiceError(str(error), EX_UNAVAILABLE) from None
     if crew is not None:
         receivers = replace(receivers, http=crew.http, grpc=crew.grpc or receivers.grpc)
+        hands = crew.hands
+        intake.budget.used = lambda: resident_bytes() + sum(hand.resident_bytes for hand in hands)
     return Receiving(lanes, keys, intake, health, receivers, crew)
 
 
@@ -169,6 +172,8 @@ async def open_doors(
         "receivers.otlp.protocols.http.max_request_body_size",
     )
     options = http_options(protocols.http) | {"listener": listener}
+    loop, connections = asyncio.get_running_loop(), options["http"].table
+    intake.budget.shed.append(lambda: loop.call_soon_threadsafe(connections.close_idle))
     where = await listen("http", http, application, parts, **options)
     return Receivers(grpc_address, where, application)
 

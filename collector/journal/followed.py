@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import add
 from pathlib import Path
+from typing import NamedTuple
 
 from collector.journal.cursor import Cursor
 from collector.journal.journal import Journal
@@ -118,29 +120,20 @@ class Teller:
             self._syncs.append(seconds)
 
 
-@dataclass(slots=True)
-class _Ended:
-    """What writers that are no more had told."""
+AWAY = "its writer is away"
+
+
+class _Counts(NamedTuple):
+    """What writers have counted since they began."""
 
     accepted: int = 0
     resent: int = 0
     lost_items: int = 0
     dropped_segments: int = 0
     quarantined: int = 0
-    found: int = 0
-    """Items that were safe without their writer having told so: it ended first."""
 
-
-@dataclass(slots=True)
-class _Told:
-    """What the writer told last."""
-
-    accepted: int = 0
-    resent: int = 0
-    lost_items: int = 0
-    dropped_segments: int = 0
-    quarantined: int = 0
-    refusal: str = field(default="its writer is away")
+    def plus(self, other: _Counts) -> _Counts:
+        return _Counts(*map(add, self, other))
 
 
 class Followed(Readable):
@@ -160,8 +153,11 @@ class Followed(Readable):
         self._tell = tell
         self._positions: dict[str, Position] = {}
         """Where the writer has the cursors that were not asked for yet."""
-        self._told = _Told()
-        self._ended = _Ended()
+        self._told = _Counts()
+        """By the writer that there is."""
+        self._ended = _Counts()
+        """By those that are no more, and what was safe without their having told so: they ended first."""
+        self._refusal = AWAY
         self._is_new = True
         """The writer has not told of its segments yet."""
 
@@ -173,16 +169,12 @@ class Followed(Readable):
                 self._positions = dict(opening.positions)
                 self.inherited_items = opening.inherited_items
             else:
-                told, ended = self._told, self._ended
-                ended.accepted += told.accepted
-                ended.resent += told.resent
                 unknown = opening.inherited_items - self.acknowledged_items
-                ended.found += max(0, unknown)
-                ended.lost_items += told.lost_items + max(0, -unknown)  # as `ack: memory` allows
-                ended.dropped_segments += told.dropped_segments
-                ended.quarantined += told.quarantined
-                self._told = _Told()
+                found, lost = max(0, unknown), max(0, -unknown)  # lost as `ack: memory` allows
+                self._ended = self._ended.plus(self._told).plus(_Counts(accepted=found, lost_items=lost))
+                self._told = _Counts()
             self.acknowledged_items = opening.inherited_items
+            self._refusal = AWAY  # until it has told how it is
             self._is_new = True
             self._sum_up()
 
@@ -190,13 +182,10 @@ class Followed(Readable):
         """What the writer told."""
         with self.accounting:
             self.acknowledged_items = progress.acknowledged_items
-            self._told = _Told(
-                *progress.accepted,
-                progress.lost_items,
-                progress.dropped_segments,
-                progress.quarantined,
-                progress.refusal,
+            self._told = _Counts(
+                *progress.accepted, progress.lost_items, progress.dropped_segments, progress.quarantined
             )
+            self._refusal = progress.refusal
             self._sum_up()
         with self._readable_changed:
             if self._is_new:  # what left with the one before is not told
@@ -218,12 +207,12 @@ class Followed(Readable):
 
     def away(self) -> None:
         """The writer has ended, whatever for."""
-        self._told.refusal = _Told().refusal
+        self._refusal = AWAY
 
     def accepted(self) -> tuple[int, int]:
         """With `accounting` held it agrees with `acknowledged_items`."""
-        told, ended = self._told, self._ended
-        return told.accepted + ended.accepted + ended.found, told.resent + ended.resent
+        counted = self._ended.plus(self._told)
+        return counted.accepted, counted.resent
 
     @property
     def corrupt_ranges(self) -> int:
@@ -249,7 +238,7 @@ class Followed(Readable):
         self._tell(Reached(self._reached(), largest_segment=size_bytes))
 
     def room(self) -> str:
-        return self._told.refusal
+        return self._refusal
 
     def rotate(self) -> None:
         self._tell(Reached(self._reached(), rotate=True))
@@ -269,5 +258,5 @@ class Followed(Readable):
         return {cursor.name: Place(cursor.position, cursor.counts) for cursor in self._cursors}
 
     def _sum_up(self) -> None:
-        self.lost_items = self._told.lost_items + self._ended.lost_items
-        self.dropped_segments = self._told.dropped_segments + self._ended.dropped_segments
+        counted = self._ended.plus(self._told)
+        self.lost_items, self.dropped_segments = counted.lost_items, counted.dropped_segments

@@ -30,7 +30,11 @@ def open_intake(
         journals,
         limits=item_limits(otlp.limits),
         gate=gate,
-        budget=Budget(inflight // processes, limit * memory.refuse_percentage // 100),
+        budget=Budget(
+            inflight // processes,
+            limit * memory.refuse_percentage // 100,
+            limit * memory.shed_percentage // 100,
+        ),
         max_body_bytes=otlp.protocols.http.max_request_body_size,
     )
 

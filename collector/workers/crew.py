@@ -95,6 +95,10 @@ class Hand:
         """What processes that are no more had counted."""
         self._failures = 0
         """Requests without a key that holds, that these had seen."""
+        self._cpu_seconds = 0.0
+        """What these had used of the processor."""
+        self.loop_lag: Callable[[float], None] = lambda seconds: None
+        """Told how late its event loop is, twice a second. Must neither fail nor wait."""
         self._questions = itertools.count(1)
         self._asked = 0
         self._refuses = False
@@ -153,6 +157,14 @@ class Hand:
     @property
     def inflight_bytes(self) -> int:
         return self._told.inflight_bytes if self._told else 0
+
+    @property
+    def resident_bytes(self) -> int:
+        return self._told.resident_bytes if self._told else 0
+
+    @property
+    def cpu_seconds(self) -> float:
+        return self._cpu_seconds + (self._told.cpu_seconds if self._told else 0.0)
 
     def _stored(self, signal: str, reached: Reached) -> None:
         self.say(Stored(signal, reached))
@@ -218,6 +230,7 @@ class Hand:
         if told := self._told:
             self._ended.add(told.stats)
             self._failures += told.auth_failures
+            self._cpu_seconds += told.cpu_seconds
             self._told = None
         return code
 
@@ -232,6 +245,8 @@ class Hand:
                 for signal, progress in message.journals.items():
                     self.journals[signal].take(progress)
                 self._keys.used(message.keys_used)
+                for seconds in message.loop_lags:
+                    self.loop_lag(seconds)
                 with self._told_anew:
                     self._told = message
                     self._told_anew.notify_all()
@@ -265,7 +280,7 @@ class Crew:
         self._renewed: Sequence[Renewed] = ()
         """The settings that hold by now, if they are others."""
         self._listener: socket.socket | None = None
-        self._reserved: socket.socket | None = None
+        self._reserved: Sequence[socket.socket] = ()
         self.http: str | None = None
         """Where OTLP/HTTP is received."""
         self.grpc: str | None = None
@@ -284,7 +299,7 @@ class Crew:
             except ListenError:
                 self.let_go()
                 raise
-            self.grpc = f"{host_of(protocols.grpc.endpoint)}:{self._reserved.getsockname()[1]}"
+            self.grpc = f"{host_of(protocols.grpc.endpoint)}:{self._reserved[0].getsockname()[1]}"
         self.hands = [
             Hand(
                 number,
@@ -348,7 +363,7 @@ class Crew:
 
     def let_go(self) -> None:
         """Closes the sockets."""
-        for one in (self._listener, self._reserved):
+        for one in (self._listener, *self._reserved):
             if one is not None:
                 one.close()
 
@@ -364,23 +379,30 @@ class Crew:
         return [start, *self._renewed]
 
 
-def reserved(endpoint: str) -> socket.socket:
-    """A socket that keeps a port for those who share it, and takes no connection itself.
+def reserved(endpoint: str) -> Sequence[socket.socket]:
+    """Sockets that keep a port for those who share it, the first of them on it. They take no connections.
+
+    While nobody listens, others of our user may share the port too. So there is a name beside it, which is the
+    machine's as the port is, belongs to one process, and goes with it.
 
     Raises: ListenError: somebody else has the port.
     """
-    # Without sharing, it can only be had if nobody has it.
+    # Without sharing, it can only be had if nobody listens there.
     with bound("grpc", endpoint, patience_s=PATIENCE_S) as only:
         family, address = only.family, only.getsockname()
     shared = socket.socket(family, socket.SOCK_STREAM)
     for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
         shared.setsockopt(socket.SOL_SOCKET, option, 1)
+    named = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         shared.bind(address)
+        if sys.platform == "linux":
+            named.bind(f"\0eddyline/grpc/{address[0]}/{address[1]}")
     except OSError as error:
         shared.close()
+        named.close()
         raise ListenError(f"grpc can not listen on {endpoint}: {error.strerror}") from None
-    return shared
+    return shared, named
 
 
 def _plain(settings: Settings) -> Settings:

@@ -102,6 +102,10 @@ class Told:
     keys_used: Mapping[str, float]
     """When keys were used, by their ids, since it last told."""
     inflight_bytes: int
+    cpu_seconds: float
+    resident_bytes: int
+    loop_lags: tuple[float, ...]
+    """How late its event loop was, in seconds, since it last told."""
     answers: int
     """The number of what it was asked last."""
     refuses: bool

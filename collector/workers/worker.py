@@ -25,10 +25,17 @@ from collector.config import Settings
 from collector.documents import ConfigError
 from collector.exits import EX_UNAVAILABLE, ServiceError
 from collector.intake import Intake, Submission
-from collector.interpreter import calm_garbage_collection, event_loop, take_short_turns
+from collector.interpreter import (
+    calm_garbage_collection,
+    cpu_seconds,
+    event_loop,
+    take_short_turns,
+    watch_loop,
+)
 from collector.journal import Journal, Teller
 from collector.keys import Keys
 from collector.listening import ListenError
+from collector.memory import resident_bytes
 from collector.receivers.opening import open_intake
 from collector.receiving import open_doors, open_journal, open_keys, take_over
 from collector.reload import Reloadable
@@ -92,6 +99,7 @@ class Worker:
         self._asked = 0
         self._news, self._urgent = threading.Event(), threading.Event()
         self._news.set()
+        self._loop_lags: list[float] = []
         self._answers: dict[int, Future[str]] = {}
         self._numbers = itertools.count()
         intake.counted = self._news.set
@@ -103,17 +111,24 @@ class Worker:
         for task in (self._hear, self._tell):
             threading.Thread(target=_all_or_nothing, args=(task,), name=task.__name__, daemon=True).start()
 
+    def note_lag(self, seconds: float) -> None:
+        self._loop_lags.append(seconds)
+
     def tell(self) -> None:
         """How it is now."""
         with self._telling:
             # Before all else: then what was taken until it refused is in what follows.
             refuses = self._intake.draining and not self._intake.budget.taken
+            lags, self._loop_lags = self._loop_lags, []
             told = Told(
                 {name: teller.progress() for name, teller in self._tellers.items()},
                 self._intake.seen(),
                 self._intake.gate.failures,
                 self._keys.uses(),
                 self._intake.budget.taken,
+                cpu_seconds(),
+                resident_bytes(),
+                tuple(lags),
                 self._asked,
                 refuses,
             )
@@ -212,6 +227,8 @@ async def serve(line: Line, start: Start, listener: socket.socket | None) -> Non
         }
         keys, gate = open_keys(settings, start.token, look_every_s=0)
         intake = open_intake(settings, journals, gate, processes=start.of)
+        # Workers use about the same.
+        intake.budget.used = lambda: resident_bytes(os.getppid()) + start.of * resident_bytes()
         reloadable, health = Reloadable(settings), Health()
         reloadable.tell(lambda changed: take_over(changed, intake, keys, journals))
         worker = Worker(line, stopping.set, journals, intake, keys, health, reloadable)
@@ -230,6 +247,8 @@ async def serve(line: Line, start: Start, listener: socket.socket | None) -> Non
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
         worker.open()
+        lag = asyncio.create_task(watch_loop(worker.note_lag), name="loop-lag")
+        parts.callback(lag.cancel)
         calm_garbage_collection()
         await stopping.wait()
     worker.tell()

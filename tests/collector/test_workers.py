@@ -19,8 +19,12 @@ import pytest
 
 from collector.config import load
 from collector.documents import ConfigError
+from collector.interpreter import LOOK_AT_LOOP_S
 from collector.journal import SINK_CURSOR, Files, Journal
+from collector.keys import Keys
+from collector.listening import ListenError
 from collector.receiving import left_behind
+from collector.workers.crew import Crew
 from collector.workers.places import SIGNALS, directory_of
 from tests.collector.journal.test_journal import append
 from tests.collector.receivers.test_http import request
@@ -146,6 +150,16 @@ def test_what_workers_take_is_stored_counted_and_told_of(server: Server, accepte
     metrics = httpx.get(f"{server.endpoints['admin']}/metrics").text
     line = f'otelcol_receiver_accepted_spans_total{{receiver="otlp",transport="grpc"}} {accepted.spans / 2}'
     assert line in metrics
+    of_all = {line.split()[0]: float(line.split()[1]) for line in metrics.splitlines() if line[0] != "#"}
+    pages = [
+        int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        for pid in (server.process.pid, *server.workers())
+    ]
+    assert of_all["otelcol_process_memory_rss"] == pytest.approx(
+        sum(pages) * os.sysconf("SC_PAGE_SIZE"), rel=0.1
+    )
+    of_one = of_all["otelcol_process_uptime_total"] / LOOK_AT_LOOP_S
+    assert of_all["eddyline_loop_lag_seconds_count"] > 1.5 * of_one
 
 
 def test_a_request_sent_again_is_a_duplicate_whichever_worker_gets_it(
@@ -243,6 +257,22 @@ def test_what_keeps_workers_from_opening_their_doors_ends_the_collector(data_dir
         timeout=30,
     )
     assert (ended.returncode, "http: " in ended.stderr) == (69, True), ended.stderr
+
+
+def test_the_port_of_grpc_stays_the_workers_while_none_of_them_lives(data_dir: Path) -> None:
+    def crew(endpoint: str) -> Crew:
+        sets = [f"receivers.otlp.protocols.grpc.endpoint={endpoint}", "workers=1"]
+        settings = load(sets=[*sets, "receivers.otlp.protocols.http.endpoint=off"])
+        return Crew(settings, "token", Keys(data_dir / "keys.json"))
+
+    first = crew("127.0.0.1:0")
+    assert first.grpc is not None
+    try:
+        with pytest.raises(ListenError, match="Address already in use"):
+            crew(first.grpc)
+    finally:
+        first.let_go()
+    crew(first.grpc).let_go()
 
 
 def test_an_acknowledgement_by_the_sink_is_for_the_collector_itself() -> None:

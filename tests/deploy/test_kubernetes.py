@@ -57,6 +57,12 @@ def test_the_examples_cover_every_mode_and_kind() -> None:
     assert all(any(manifest["kind"] == "NetworkPolicy" for manifest in found) for found in rendered.values())
 
 
+@pytest.fixture(autouse=True)
+def _nothing_else_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EDDYLINE_")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_the_configuration_of_an_example_passes_validate(example: Path, tmp_path: Path) -> None:
     manifests = read(example / "rendered.yaml")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -24,7 +25,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from collector.guarded import Connections as OpenConnections
 from collector.guarded import HeadLimits
 from collector.intake import Intake, Outcome, Submission, Verdict
-from collector.memory import Budget
+from collector.memory import Budget, available_bytes
 from collector.otlp import Checked, NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.decode import keep_levels
 from collector.otlp.limits import Limits, TooManyError
@@ -356,13 +357,79 @@ def test_a_request_larger_than_the_budget_is_taken_alone() -> None:
     assert not Intake({}, budget=budget).reserve().grow_to(1)
 
 
-def test_nothing_new_is_begun_while_the_process_is_short_of_memory() -> None:
-    budget = Budget(1 << 20, resident_mark=1)
-    begun = Intake({}, budget=budget).reserve()
-    assert not begun.grow_to(10)
-    begun.size = 1  # begun before memory became short
-    budget.take(1, first=False)
-    assert begun.grow_to(10)
+def test_while_memory_is_short_nothing_is_begun_and_then_nothing_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.memory.LOOK_EVERY_S", 0.0)
+    budget, let_go = Budget(1 << 20, refuse_bytes=750, shed_bytes=900), [0]
+
+    def shed() -> None:
+        let_go[0] += 1
+
+    budget.shed.append(shed)
+    intake = Intake({}, budget=budget)
+    begun = intake.reserve()
+    size = 0
+    # (used, a request is begun, one that has begun goes on, idle connections are closed)
+    for used, begins, goes_on, closes in [
+        (750, True, True, False),
+        (751, False, True, False),
+        (700, False, True, False),
+        (697, True, True, False),
+        (900, False, True, False),
+        (901, False, False, True),
+        (840, False, False, True),
+        (836, False, True, False),
+        (600, True, True, False),
+    ]:
+        budget.used = lambda used=used: used  # type: ignore[misc]
+        size, closed = size + 1, let_go[0]
+        assert begun.grow_to(size) == goes_on if size > 1 else begun.grow_to(1)
+        new = intake.reserve()
+        assert new.grow_to(1) == begins, used
+        assert (let_go[0] > closed) == closes, used
+        new.release()
+
+
+def test_idle_connections_are_closed_when_memory_is_short() -> None:
+    table = OpenConnections(HeadLimits())
+    connections = [Idle(1.0), Idle(2.0, is_idle=False), Idle(3.0)]
+    for connection in connections:
+        table.add("10.0.0.1", connection)  # type: ignore[arg-type]
+    table.close_idle()
+    assert [connection.is_closed for connection in connections] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "most"),
+    [
+        ("0::/", {"memory.max": "512"}, 512),
+        ("0::/", {"memory.max": "max"}, None),
+        (
+            "0::/system.slice/eddyline.service",
+            {"system.slice/eddyline.service/memory.max": "400", "system.slice/memory.max": "300"},
+            300,
+        ),
+        ("0::/system.slice/eddyline.service", {"system.slice/eddyline.service/memory.max": "max"}, None),
+        ("5:cpu,memory:/pod\n4:pids:/pod", {"memory/pod/memory.limit_in_bytes": "256"}, 256),
+        ("5:memory:/", {"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
+        ("", {}, None),
+    ],
+    ids=["container", "no limit", "unit in a slice", "unit", "version 1", "version 1 without", "none"],
+)
+def test_the_limit_of_memory_is_the_least_of_the_cgroups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str, files: dict[str, str], most: int | None
+) -> None:
+    (tmp_path / "own").write_text(own + "\n" if own else "")
+    for name, text in files.items():
+        file = tmp_path / "cgroups" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    monkeypatch.setattr("collector.memory._CGROUPS", tmp_path / "nowhere")
+    machine = available_bytes()
+    monkeypatch.setattr("collector.memory._CGROUPS", tmp_path / "cgroups")
+    monkeypatch.setattr("collector.memory._OWN_CGROUPS", tmp_path / "own")
+    assert available_bytes() == (most or machine)
 
 
 @pytest.mark.parametrize(
