@@ -1,7 +1,7 @@
 """The structure check on the way in: what can not be stored is refused item by item, never the whole request.
 
-A small request is parsed whole, which is quickest. A large one is looked through on the wire first, and its items are
-parsed a few at a time: two bytes may become two hundred in memory, and so 64 MiB thirteen GiB.
+Most requests are as they may be stored, which `together` finds out. Others are gone through item by item, and never
+more is parsed at once than memory is meant for: two bytes may become two hundred, and so 64 MiB thirteen GiB.
 """
 
 from __future__ import annotations
@@ -15,17 +15,14 @@ from google.protobuf.message import DecodeError
 
 from collector.otlp import messages
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
-from collector.otlp.longkeys import cut_keys, long_keys
+from collector.otlp.longkeys import cut_keys
 from collector.otlp.signal import Signal
+from collector.otlp.together import NO_SPAN, NO_TRACE, WHOLE_BYTES, count_if_well
 from collector.otlp.values import cut_values
-from collector.otlp.wire import Elements, WireError, count_data_points, count_entries, within_counts
+from collector.otlp.wire import Elements, WireError, count_data_points, count_entries, nested, within_counts
 
-NO_TRACE = bytes(16)
-NO_SPAN = bytes(8)
-WHOLE_BYTES = 256 << 10
-"""Requests up to here are parsed whole: at worst that takes 23 MB for a moment."""
 HANDFUL = 64
-"""Items of a large request that are parsed at once, as long as they are no more than `WHOLE_BYTES`."""
+"""Items that are looked at together when some of a request are not well."""
 COUNT_BYTES = 2 << 20
 """Requests from here on are walked down to their items first; below, the skeleton takes 80 MB at worst."""
 WALK_BYTES = 64 << 10
@@ -69,21 +66,8 @@ def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
     """
     if signal is Signal.METRICS:
         return Checked(b"", _data_points(body))
-    form = _FORMS[signal]
-    if len(body) > WHOLE_BYTES or long_keys(signal, limits.key_bytes).search(body):
-        return _item_by_item(signal, body, limits)
-    try:
-        request = form.request.FromString(body)
-    except DecodeError:
-        return _item_by_item(signal, body, limits, parsed=False)
-    count = 0
-    for resource in getattr(request, f"resource_{signal_suffix(signal)}"):
-        for scope in getattr(resource, f"scope_{signal_suffix(signal)}"):
-            items = getattr(scope, form.items)
-            count += len(items)
-            if not form.all_well(items, limits):
-                return _item_by_item(signal, body, limits)
-    return Checked(body, count) if count <= limits.items else _item_by_item(signal, body, limits)
+    count = count_if_well(signal, body, limits)
+    return _item_by_item(signal, body, limits) if count is None else Checked(body, count)
 
 
 def signal_suffix(signal: Signal) -> str:
@@ -128,73 +112,39 @@ def _over_log_record(record: Any, limits: Limits) -> bool:
     return len(record.attributes) > limits.attributes
 
 
-def _all_spans_well(spans: Any, limits: Limits) -> bool:
-    """Whether all can be stored as they are. `wrong_span` and `_over_span` say the same of one, at twice the cost."""
-    attributes, events, links = limits.attributes, limits.events, limits.links
-    for span in spans:
-        trace_id, span_id = span.trace_id, span.span_id
-        if len(trace_id) != 16 or trace_id == NO_TRACE or len(span_id) != 8 or span_id == NO_SPAN:
-            return False
-        if len(span.attributes) > attributes:
-            return False
-        if (some := span.events) and (len(some) > events or _any_over(some, limits)):
-            return False
-        if (some := span.links) and (len(some) > links or _any_over(some, limits)):
-            return False
-    return True
-
-
-def _all_log_records_well(records: Any, limits: Limits) -> bool:
-    return not any(wrong_log_record(record) or _over_log_record(record, limits) for record in records)
-
-
 @dataclass(frozen=True, slots=True)
 class _Form:
     """How a signal's items lie in its requests, and what they must be."""
 
-    request: Any
-    scope: Any
-    items: str
-    """Their field of the scope."""
-    item: Any
+    parse: Callable[[bytes], Any]
+    """An item, as deep as it lies in a request: that is how it is parsed later."""
     on_the_wire: str
     """What `wire` calls an item."""
     wrong: Callable[[Any], str]
     over: Callable[[Any, Limits], bool]
-    all_well: Callable[[Any, Limits], bool]
+
+
+def _as_request(*items: bytes) -> bytes:
+    return nested(1, nested(2, *(nested(2, item) for item in items)))
+
+
+def _span(raw: bytes) -> Any:
+    return messages.TracesRequest.FromString(_as_request(raw)).resource_spans[0].scope_spans[0].spans[0]
+
+
+def _log_record(raw: bytes) -> Any:
+    return messages.LogsRequest.FromString(_as_request(raw)).resource_logs[0].scope_logs[0].log_records[0]
 
 
 _FORMS = {
-    Signal.TRACES: _Form(
-        messages.TracesRequestShape,
-        messages.ScopeSpansShape,
-        "spans",
-        messages.Span,
-        "span",
-        wrong_span,
-        _over_span,
-        _all_spans_well,
-    ),
-    Signal.LOGS: _Form(
-        messages.LogsRequestShape,
-        messages.ScopeLogsShape,
-        "log_records",
-        messages.LogRecord,
-        "log",
-        wrong_log_record,
-        _over_log_record,
-        _all_log_records_well,
-    ),
+    Signal.TRACES: _Form(_span, "span", wrong_span, _over_span),
+    Signal.LOGS: _Form(_log_record, "log", wrong_log_record, _over_log_record),
 }
 
 
-def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool = True) -> Checked:
-    """Parses items by the handful, and each alone of a handful that is not all well; keeps the good ones, byte for byte
-    unless they are cut.
-
-    Args:
-        parsed: False if the body is known not to parse as a whole.
-    """
+def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
+    """Looks at items by the handful, and at each alone of a handful that is not all well; keeps the good ones, byte for
+    byte unless they are cut."""
     try:
         if len(body) > COUNT_BYTES:
             count_entries(body, limits)
@@ -205,7 +155,7 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool =
     warnings: Counter[str] = Counter()
     elements = Elements()
     accepted = 0
-    changed = False
+    changed = is_broken = False
     judge = _judge_of(signal, limits, elements, warnings)
     _refuse_too_many("resources", len(skeleton.resources), limits.resources)
     scopes = 0
@@ -213,23 +163,24 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool =
         changed |= _mend_url(resource)
         scopes += len(resource.scopes)
         _refuse_too_many("scopes", scopes, limits.scopes)
-        resource_reason, shared = _envelope("resource", resource.resource, limits, elements)
+        resource_reason, shared = _envelope("resource", b"".join(resource.resource), limits, elements)
         if shared is not None:
-            resource.resource, changed = shared, True
+            resource.resource[:], changed = [shared], True
         for scope in resource.scopes:
             changed |= _mend_url(scope)
-            scope_reason, shared = _envelope("scope", scope.scope, limits, elements)
+            scope_reason, shared = _envelope("scope", b"".join(scope.scope), limits, elements)
             if shared is not None:
-                scope.scope, changed = shared, True
+                scope.scope[:], changed = [shared], True
             items = list(scope.items)
             kept = []
             if reason := resource_reason or scope_reason:
+                is_broken = True
                 reasons[reason] += len(items)
                 scope.ClearField("scope")
             else:
                 for start in range(0, len(items), HANDFUL):
                     handful = items[start : start + HANDFUL]
-                    if _well_together(signal, handful, limits):
+                    if count_if_well(signal, _as_request(*handful), limits) is not None:
                         kept += handful
                         continue
                     for item in handful:
@@ -246,12 +197,14 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits, *, parsed: bool =
                 del scope.items[:]
                 scope.items.extend(kept)
         if resource_reason:
+            is_broken = True
             resource.ClearField("resource")
     rejected = reasons.total()
+    if is_broken and not accepted and not rejected:
+        raise NotOtlpError(f"the body is not an OTLP {signal} request in protobuf")
+    changed |= is_broken
     if rejected and not accepted and set(reasons) <= {"trace id is not 16 bytes"}:
         raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
-    if not changed and not parsed:
-        raise NotOtlpError(f"the body is not an OTLP {signal} request in protobuf")
     kept_body = skeleton.SerializeToString() if changed else body
     return Checked(kept_body, accepted, rejected, listed(reasons), listed(warnings))
 
@@ -265,31 +218,14 @@ def _refuse_too_many(what: str, count: int, limit: int) -> None:
         raise TooManyError(f"more than {limit} {what} in one request")
 
 
-def _well_together(signal: Signal, items: list[bytes], limits: Limits) -> bool:
-    """Whether these items, parsed at once, are all as they may be stored: half of what one at a time costs."""
-    longest = max(map(len, items))
-    if longest > min(WALK_BYTES, limits.value_bytes, limits.item_bytes) or sum(map(len, items)) > WHOLE_BYTES:
-        return False
-    form = _FORMS[signal]
-    together = messages.ScopeSkeleton(items=items).SerializeToString()
-    if long_keys(signal, limits.key_bytes).search(together):
-        return False
-    try:
-        scope = form.scope.FromString(together)
-    except DecodeError:
-        return False
-    return form.all_well(getattr(scope, form.items), limits)
-
-
 def _judge_of(
     signal: Signal, limits: Limits, elements: Elements, warnings: Counter[str]
 ) -> Callable[[bytes], bytes]:
     """A function that returns an item as it can be stored, and raises _RejectedError if it can not be."""
     form = _FORMS[signal]
-    wrong, over, parse = form.wrong, form.over, form.item.FromString
+    wrong, over, parse = form.wrong, form.over, form.parse
     value_bytes, item_bytes = limits.value_bytes, limits.item_bytes
     long_bytes = min(value_bytes, item_bytes)
-    key_bytes, has_long_keys = limits.key_bytes, long_keys(signal, limits.key_bytes).search
 
     def judge(raw: bytes) -> bytes:
         try:
@@ -304,7 +240,7 @@ def _judge_of(
                 warnings[TOO_MANY_PARTS] += 1
         except (DecodeError, WireError):
             raise _RejectedError("can not be decoded (invalid UTF-8, or nested too deep)") from None
-        if has_long_keys(raw) and cut_keys(item, key_bytes):
+        if cut_keys(item, limits.key_bytes):
             raw = messages.serialized(item)
             warnings[CUT_KEYS] += 1
         if len(raw) > long_bytes:
@@ -335,11 +271,12 @@ def _envelope(name: str, raw: bytes, limits: Limits, elements: Elements) -> tupl
 
 def _mend_url(owner: Any) -> bool:
     """Whether its schema URL was no UTF-8, and now is."""
-    try:
-        owner.schema_url.decode()
-    except UnicodeDecodeError:
-        owner.schema_url = owner.schema_url.decode(errors="replace").encode()
-        return True
+    for place, url in enumerate(owner.schema_url):
+        try:
+            url.decode()
+        except UnicodeDecodeError:
+            owner.schema_url[place] = url.decode(errors="replace").encode()
+            return True
     return False
 
 

@@ -7,11 +7,10 @@ Enums are plain integers, so that unknown ones are kept. Field numbers: opentele
 Values within values need a `never` that nobody can send, so that a request which has them is never complete: `plain`
 learns that from the serializer, which looks through everything anyway. Serialize whatever else by `serialized`.
 
-The `…Shape` messages are the same with attributes as they lie on the wire: to find out whether something can be parsed
-and how many attributes it has, they need two thirds of the time, since no key is looked up.
+The `One…` messages declare every level of a request once, so that its items are merged into one: see `together`.
 
 The `…Skeleton` requests leave resources, scopes and items undecoded, so that one of them can be judged, or
-dropped, without touching the rest.
+dropped, without touching the rest. A resource that comes twice is two parts of one.
 """
 
 from __future__ import annotations
@@ -124,34 +123,39 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     },
     "LogsRequest": {"resource_logs": (1, "repeated ResourceLogs")},
     # Both signals nest alike, so one skeleton serves both.
-    "ScopeSkeleton": {"scope": (1, "bytes"), "items": (2, "repeated bytes"), "schema_url": (3, "bytes")},
-    "ResourceSkeleton": {
-        "resource": (1, "bytes"),
-        "scopes": (2, "repeated ScopeSkeleton"),
-        "schema_url": (3, "bytes"),
+    "ScopeSkeleton": {
+        "scope": (1, "repeated bytes"),
+        "items": (2, "repeated bytes"),
+        "schema_url": (3, "repeated bytes"),
     },
-    "RequestSkeleton": {"resources": (1, "repeated ResourceSkeleton")},
+    "ResourceSkeleton": {
+        "resource": (1, "repeated bytes"),
+        "scopes": (2, "repeated ScopeSkeleton"),
+        "schema_url": (3, "repeated bytes"),
+        "project": (1005, "string"),
+    },
+    "RequestSkeleton": {"resources": (1, "repeated ResourceSkeleton"), "tenant": (1004, "string")},
 }
 
-_SHAPED = (
-    *("Event", "Link", "Span", "ScopeSpans", "ResourceSpans", "TracesRequest"),
+_MERGED = (
+    *("Span", "ScopeSpans", "ResourceSpans", "TracesRequest"),
     *("LogRecord", "ScopeLogs", "ResourceLogs", "LogsRequest"),
 )
-_MESSAGES["KeyValue"] = {"key": (1, "string"), "value": (2, "AnyValue")}
 
 
-def _as_shape(declaration: str) -> str:
-    *modifiers, type_name = declaration.split()
-    if type_name == "map":
-        return "repeated KeyValue"
-    return " ".join([*modifiers, f"{type_name}Shape" if type_name in _SHAPED else type_name])
+def _merged(field: str, declaration: str) -> str:
+    type_name = declaration.split()[-1]
+    if type_name in _MERGED:
+        return f"One{type_name}"
+    return "repeated bytes" if field in ("trace_id", "span_id") else declaration
 
 
 _MESSAGES |= {
-    f"{name}Shape": {
-        field: (number, _as_shape(declaration)) for field, (number, declaration) in _MESSAGES[name].items()
+    f"One{name}": {
+        field: (number, _merged(field, declaration))
+        for field, (number, declaration) in _MESSAGES[name].items()
     }
-    for name in _SHAPED
+    for name in _MERGED
 }
 
 
@@ -214,10 +218,8 @@ Span = _message("Span")
 LogRecord = _message("LogRecord")
 TracesRequest = _message("TracesRequest")
 LogsRequest = _message("LogsRequest")
-TracesRequestShape = _message("TracesRequestShape")
-LogsRequestShape = _message("LogsRequestShape")
-ScopeSpansShape = _message("ScopeSpansShape")
-ScopeLogsShape = _message("ScopeLogsShape")
+OneTracesRequest = _message("OneTracesRequest")
+OneLogsRequest = _message("OneLogsRequest")
 ScopeSkeleton = _message("ScopeSkeleton")
 RequestSkeleton = _message("RequestSkeleton")
 
