@@ -11,6 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from collector.listening import listen
+from tests.waiting import PATIENCE_S
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def serving(app: ASGIApp, **options: Any) -> Iterator[str]:
 
     thread = Thread(target=asyncio.run, args=(run(),))
     thread.start()
-    assert up.wait(10)
+    assert up.wait(PATIENCE_S)
     try:
         yield urls[0]
     finally:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 CUT = object()
 """A piece of an answer: the connection is reset here."""
 Piece = bytes | float | object
@@ -87,12 +89,12 @@ class Provider:
 
     def __enter__(self) -> Provider:
         self._thread.start()
-        self._started.wait(5)
+        assert self._started.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(5)
+        self._thread.join(PATIENCE_S)
 
     @property
     def url(self) -> str:

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.otlp_json import to_json
 from tests.server import Server
+from tests.waiting import PATIENCE_S
 
 TRACES = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 LOGS = "/opentelemetry.proto.collector.logs.v1.LogsService/Export"
@@ -29,10 +30,10 @@ def http_json(server: Server, body: bytes, project: str, signal: str = "traces")
 def over_grpc(server: Server, body: bytes, project: str, signal: str = "traces") -> None:
     with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
         call = channel.unary_unary(TRACES if signal == "traces" else LOGS)
-        assert call(body, metadata=[("x-loop-project", project)], timeout=10) == b""
+        assert call(body, metadata=[("x-loop-project", project)], timeout=PATIENCE_S) == b""
 
 
-CLIENT = httpx.Client(timeout=20)
+CLIENT = httpx.Client(timeout=PATIENCE_S)
 """One for all requests, as an exporter has: a client a request costs 20 ms and a connection each."""
 
 TRANSPORTS = {"http-protobuf": http_protobuf, "http-json": http_json, "grpc": over_grpc}

@@ -23,8 +23,8 @@ import httpx
 from collector.store import EMBEDDED
 from collector.workers.crew import PROGRAM
 from tests import contract
+from tests.waiting import PATIENCE_S, until
 
-START_S = 30.0
 TOKEN = "test-token"
 COMMAND = [sys.executable, "-m", "collector.cli"]
 MAKE_SCHEMA = """
@@ -79,7 +79,7 @@ class Server:
                 pass_fds=self.pass_fds,
             )
         file = self.data_dir / "endpoints.json"
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             if file.exists():
                 self.endpoints = json.loads(file.read_text())
@@ -91,7 +91,7 @@ class Server:
         self.api = httpx.Client(
             base_url=self.endpoints["api"],
             headers={"Authorization": f"Bearer {TOKEN}"},
-            timeout=15,
+            timeout=PATIENCE_S,
             event_hooks={"response": [contract.check]},
         )
         return self
@@ -100,7 +100,7 @@ class Server:
         """Ends it as an init system does; returns the exit code."""
         self.api.close()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def kill(self) -> None:
         self.api.close()
@@ -138,16 +138,19 @@ class Server:
                 return found
             parameters["cursor"] = cursor
 
-    def settled(self, seconds: float = 20.0) -> dict[str, Any]:
+    def settled(self, patience_s: float = PATIENCE_S) -> dict[str, Any]:
         """The status once nothing is on its way any more."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            status: dict[str, Any] = self.get("/status")
-            pipeline = status["pipeline"]
-            if pipeline["queued"] == 0 and pipeline["logs"]["queued"] == 0:
-                return status
-            time.sleep(0.05)
-        raise AssertionError(f"still queued: {status}\n{self.log.read_text()}")
+        status: dict[str, Any] = {}
+
+        def nothing_waits() -> bool:
+            status.update(self.get("/status"))
+            return status["pipeline"]["queued"] == status["pipeline"]["logs"]["queued"] == 0
+
+        def said() -> str:
+            return f"still queued: {status}\n{self.log.read_text()}"
+
+        until(nothing_waits, said, every_s=0.02, patience_s=patience_s)
+        return status
 
 
 def _with_schema(data_dir: Path) -> None:
@@ -171,7 +174,7 @@ def _with_schema(data_dir: Path) -> None:
     shutil.copytree(template / EMBEDDED, database, symlinks=True)
 
 
-def handed_down(listener: socket.socket) -> dict[str, Any]:
+def handed_down(listener: socket.socket, command: Sequence[str] = COMMAND) -> dict[str, Any]:
     """Options of `Server` that start it with a listening socket, as systemd does: the socket stays when it ends."""
     script = (
         "import os, sys\n"
@@ -179,4 +182,4 @@ def handed_down(listener: socket.socket) -> dict[str, Any]:
         "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1'}\n"
         "os.execv(sys.argv[1], sys.argv[1:])\n"
     )
-    return {"command": [sys.executable, "-c", script, *COMMAND], "pass_fds": [listener.fileno()]}
+    return {"command": [sys.executable, "-c", script, *command], "pass_fds": [listener.fileno()]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from tests.corpus import Scenario, select
 from tests.sending import CLIENT, TRANSPORTS, http_protobuf, one_by_one, renamed
 from tests.server import Server
+from tests.waiting import until
 
 SCENARIOS = list(
     select(
@@ -324,19 +324,18 @@ def test_a_session_told_by_log_records_is_a_run(server: Server) -> None:
             headers={"X-Loop-Project": "coding"},
         )
         assert response.status_code == 200
-    deadline = time.monotonic() + 15
-    while not (runs := server.runs(project="coding")) or not runs[0]["name"] or len(runs[0]["tools"]) < 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    (run,) = runs
+
+    def whole() -> bool:
+        told = [(run["duration_ms"], run["counts"]["llm_calls"]) for run in server.runs(project="coding")]
+        return told == [(5000, 2)]
+
+    until(whole, lambda: server.runs(project="coding"))
+    (run,) = server.runs(project="coding")
     assert (run["name"], run["session_id"], run["user_id"]) == ("claude_code", "session of the test", "u-1")
-    while (run := server.runs(project="coding")[0])["counts"]["llm_calls"] < 2 or run["duration_ms"] != 5000:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
     assert (run["status"], run["usage"]["total"], run["cost_usd"]) == ("completed", 240, 0.02)
     assert (run["counts"]["tool_calls"], run["counts"]["spans"]) == (1, 0)
     types = [event["type"] for event in server.get(f"/runs/{run['run_id']}/events")["data"]]
     assert types.count("llm_call_completed") == 2
     assert types.count("tool_call_completed") == 1
-    stored = server.get("/status")["stored"]
-    assert (stored["spans"], stored["events"]) == (before["spans"], before["events"] + 4)
+    until(lambda: server.get("/status")["stored"]["events"] == before["events"] + 4)
+    assert server.get("/status")["stored"]["spans"] == before["spans"]

@@ -27,7 +27,7 @@ SWEEP_S = 1
 
 @pytest.mark.timeout(1800)
 def test_one_of_three_may_be_killed_at_any_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.server.START_S", 120.0)  # beside the load that the others take
+    monkeypatch.setattr("tests.server.PATIENCE_S", 120.0)  # beside the load that the others take
     rounds = int(os.environ.get("CHAOS_ROUNDS", 12))
     chance = random.Random(rounds)
     front = Front(tmp_path / "store").start()

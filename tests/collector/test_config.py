@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from collector.exposure import endpoints_of
 from tests.collector.receivers.test_http import request
 from tests.server import Server
 from tests.test_documentation import leaves
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -346,10 +346,7 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
     def reloaded(text: str, said: str) -> None:
         file.write_text(text)
         running.process.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 10
-        while said not in running.log.read_text():
-            assert time.monotonic() < deadline, running.log.read_text()
-            time.sleep(0.02)
+        until(lambda: said in running.log.read_text(), running.log.read_text)
 
     assert rejected() == 1
     reloaded("receivers: {otlp: {limits: {spans_per_request: none}}}\n", "the old configuration stays")
@@ -369,10 +366,7 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
         "journal: {ack: write}\n",
         "sinks.jsonl.files.path",
     )
-    deadline = time.monotonic() + 10
-    while "jsonl/files" not in running.get("/status")["forwards"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: "jsonl/files" in running.get("/status")["forwards"])
     said = request(0x8000100)
     said.resource_spans[0].scope_spans[0].spans[0].attributes.add(
         key="input.value"
@@ -385,11 +379,12 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
     running.settled()
     run_id = said.resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
     assert "jane@" not in str(running.get(f"/runs/{run_id}/events", fields="io"))
-    while not (passed := b"".join(file.read_bytes() for file in files.glob("*"))):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    assert b"write to" in passed
-    assert b"jane@" not in passed
+
+    def passed() -> bytes:
+        return b"".join(file.read_bytes() for file in files.glob("*"))
+
+    until(lambda: b"write to" in passed())
+    assert b"jane@" not in passed()
     assert running.stop() == 0
 
 

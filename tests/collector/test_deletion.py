@@ -223,9 +223,7 @@ def test_a_session_that_an_agent_tells_in_records_is_deleted(server: Server) -> 
         }
         body = told.record(f"claude_code.{happening}", scope="com.anthropic.claude_code.events", of=values)
         http_protobuf(server, body, "agents", "logs")
-    deadline = time.monotonic() + 20
-    while server.get("/status")["pipeline"]["logs"]["queued"] and time.monotonic() < deadline:
-        time.sleep(0.05)
+    server.settled()
     (run,) = server.runs(project="agents", include="all")
     document = server.api.delete(f"/api/v1/runs/{run['run_id']}").json()
     document = receipt(server, document["deletion_id"])

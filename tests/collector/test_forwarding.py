@@ -7,7 +7,7 @@ import gzip
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,6 +42,7 @@ from sinks.otlp import METHODS, OtlpGrpc, OtlpHttp, Target
 from tests.corpus import Scenario, scenarios
 from tests.sending import renamed
 from tests.server import Server
+from tests.waiting import PATIENCE_S, until
 
 NUMBERS = itertools.count(1)
 
@@ -295,7 +296,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def append(journal: Journal, body: bytes, items: int = 1, project: str = "") -> None:
     done = threading.Event()
     journal.append(Header(time.time_ns(), "default", project, "http", items), body, lambda error: done.set())
-    assert done.wait(5)
+    assert done.wait(PATIENCE_S)
 
 
 def forwarding(
@@ -335,23 +336,16 @@ def passage(
     return Passage("traces", redaction, Tombstones(deleted), lambda record: record.trace_id, normalizer)
 
 
-def until(true: Callable[[], object], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_records_arrive_in_order_and_none_again_after_a_restart(journal: Journal, target: HttpTarget) -> None:
     for number, project in enumerate(("a", "a", "b", "")):
         append(journal, request(str(number)), project=project)
     first = forwarding(journal, OtlpHttp(Target(target.url)), flush_timeout=0.2)
     until(lambda: first.told.sent == 4)
-    assert first.drain(time.monotonic() + 5)
+    assert first.drain(time.monotonic() + PATIENCE_S)
     append(journal, request("4"))
     second = forwarding(journal, OtlpHttp(Target(target.url)))
     until(lambda: second.told.sent == 1)
-    assert second.drain(time.monotonic() + 5)
+    assert second.drain(time.monotonic() + PATIENCE_S)
 
     taken = [(headers.get("X-Eddyline-Project"), said(body)) for _, headers, body in target.taken]
     assert taken == [("a", ["0", "1"]), ("b", ["2"]), (None, ["3"]), (None, ["4"])]
@@ -367,7 +361,7 @@ def test_a_target_is_waited_for_and_one_refused_request_costs_no_other(
     until(lambda: forwarder.told.failed == 3)
     append(journal, request("taken"))
     until(lambda: forwarder.told.sent == 1)
-    assert forwarder.drain(time.monotonic() + 5)
+    assert forwarder.drain(time.monotonic() + PATIENCE_S)
 
     assert target.times[1] - target.times[0] >= 1
     assert [said(body) for _, _, body in target.taken] == [["taken"]]
@@ -381,7 +375,7 @@ def test_what_is_no_request_costs_no_other(journal: Journal, target: HttpTarget)
     forwarder = forwarding(journal, OtlpHttp(Target(target.url)), settings=settings, flush_timeout=0.2)
     until(lambda: forwarder.told.sent == 1)
     assert forwarder.told.failed == 2
-    assert forwarder.drain(time.monotonic() + 5)
+    assert forwarder.drain(time.monotonic() + PATIENCE_S)
 
 
 class Dead:
@@ -418,12 +412,12 @@ def test_who_is_away_holds_up_nobody_and_does_not_fill_the_disk(
     began = time.monotonic()
     assert not dead.drain(time.monotonic() + 20)
     assert time.monotonic() - began < 2  # nobody waits for it at the end
-    assert alive.drain(time.monotonic() + 5)
+    assert alive.drain(time.monotonic() + PATIENCE_S)
 
     # It is back: what was kept for it arrives, and every item is one or the other.
     back = forwarding(journal, OtlpHttp(Target(target.url)), "otlp/dead", max_waiting_bytes=10_000)
     until(lambda: back.waiting_items == 0)
-    assert back.drain(time.monotonic() + 5)
+    assert back.drain(time.monotonic() + PATIENCE_S)
     assert dead.told.given_up + back.told.sent + back.told.given_up == 300
 
 
@@ -590,7 +584,7 @@ def forwards(journal: Journal) -> Iterator[Forwards]:
     running = Forwards(Sinks(), {"traces": journal}, lambda signal, settings: passage())
     running.start()
     yield running
-    asyncio.run(running.drain(5))
+    asyncio.run(running.drain(PATIENCE_S))
 
 
 def asked(**sinks: Any) -> Sinks:

@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
-from tests.server import Server, dumped_bytes
+from tests.server import Server, dumped_bytes, handed_down
+from tests.waiting import PATIENCE_S, until
 
 PAYLOADS = [
     file.read_bytes() for scenario in select("openinference/openai-agents/") for file in scenario.traces
@@ -128,7 +128,7 @@ class Ended:
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     data_dir = tmp_path_factory.mktemp("ended") / "data"
-    server = Server(data_dir, "--set", "service.shutdown.drain_delay=2s").start()
+    server = Server(data_dir, "--set", "service.shutdown.drain_delay=4s").start()
     files = [file for scenario in select("gen_ai/openai-v2-events/") for file in scenario.logs]
     for _ in range(2):
         for file in files:
@@ -141,16 +141,18 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         http_protobuf(server, body, "drained")
     server.process.send_signal(signal.SIGTERM)
     readiness: list[int] = []
-    deadline = time.monotonic() + 1.5
-    while 503 not in readiness and time.monotonic() < deadline:
+
+    def is_unready() -> bool:
         readiness.append(httpx.get(f"{server.endpoints['admin']}/readyz").status_code)
-        time.sleep(0.02)
+        return readiness[-1] == 503
+
+    until(is_unready)
     with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     alive = httpx.get(f"{server.endpoints['admin']}/healthz").status_code
     http_protobuf(server, PAYLOADS[0], "late")
     server.api.close()
-    return Ended(server, records, readiness, health.status, alive, server.process.wait(30))
+    return Ended(server, records, readiness, health.status, alive, server.process.wait(PATIENCE_S))
 
 
 def test_while_others_learn_that_it_ends_it_is_alive_and_not_ready(ended: Ended) -> None:
@@ -322,31 +324,40 @@ def test_what_can_not_be_made_in_the_data_directory_is_named(tmp_path: Path, nam
 
 
 SLOW_STORE = """
-import time
+import os, time
 import collector.working
 from collector.cli import main
 opened = collector.working._open_store
-collector.working._open_store = lambda settings: (time.sleep(1), opened(settings))[1]
+def open_store(settings):
+    while not os.path.exists(os.environ["STORE_MAY_OPEN"]):
+        time.sleep(0.01)
+    return opened(settings)
+collector.working._open_store = open_store
 main()
 """
 
 
-def test_telemetry_is_taken_before_the_store_is_open(data_dir: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{probe.getsockname()[1]}"
-    server = Server(data_dir, "--http", where, command=[sys.executable, "-c", SLOW_STORE])
-    starting = threading.Thread(target=server.start)
-    starting.start()
-    headers = {"Content-Type": "application/x-protobuf", "X-Loop-Project": "early"}
-    while True:
-        with suppress(httpx.TransportError):
-            answer = httpx.post(f"http://{where}/v1/traces", content=PAYLOADS[0], headers=headers)
-            break
-        time.sleep(0.02)
-    assert answer.status_code == 200
-    assert not (data_dir / "endpoints.json").exists()
-    starting.join()
+def test_telemetry_is_taken_before_the_store_is_open(data_dir: Path, tmp_path: Path) -> None:
+    may_open = tmp_path / "store may open"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        server = Server(
+            data_dir,
+            "--http",
+            where,
+            environ={"STORE_MAY_OPEN": str(may_open)},
+            **handed_down(listener, [sys.executable, "-c", SLOW_STORE]),
+        )
+        starting = threading.Thread(target=server.start)
+        starting.start()
+        headers = {"Content-Type": "application/x-protobuf", "X-Loop-Project": "early"}
+        answer = httpx.post(
+            f"http://{where}/v1/traces", content=PAYLOADS[0], headers=headers, timeout=PATIENCE_S
+        )
+        assert answer.status_code == 200
+        assert not (data_dir / "endpoints.json").exists()
+        may_open.touch()
+        starting.join()
     balance = server.settled()["pipeline"]
     assert balance["accepted"] == balance["stored"] + balance["duplicates"] > 0
     assert server.runs(project="early", include="all")

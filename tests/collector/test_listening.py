@@ -6,13 +6,13 @@ import asyncio
 import socket
 import subprocess
 import sys
-import time
 from contextlib import AsyncExitStack
 
 import uvloop
 from starlette.types import Receive, Scope, Send
 
 from collector.listening import listen
+from tests.waiting import PATIENCE_S, until
 
 CLIENTS = 64
 ROUNDS = 16
@@ -90,21 +90,19 @@ def test_T7_without_file_handles_who_is_connected_is_served_and_all_are_once_the
             return False
 
     try:
-        clients = [socket.create_connection((host, int(port)), timeout=10) for _ in range(60)]
+        clients = [socket.create_connection((host, int(port)), timeout=PATIENCE_S) for _ in range(60)]
         assert 10 <= sum(map(is_served, clients)) < 60
         for client in clients:
             client.close()
 
         def is_served_anew() -> bool:
-            with socket.create_connection((host, int(port)), timeout=10) as client:
+            with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as client:
                 return is_served(client)
 
-        deadline = time.monotonic() + 10
-        while not is_served_anew():
-            assert time.monotonic() < deadline
+        until(is_served_anew)
     finally:
         process.stdin.close()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 def test_as_many_file_handles_are_used_as_there_may_be() -> None:

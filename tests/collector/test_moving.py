@@ -54,18 +54,8 @@ def runs(server: Server) -> list[dict[str, Any]]:
         for signal, files in (("traces", scenario.traces), ("logs", scenario.logs)):
             for file in files:
                 http_protobuf(server, file.read_bytes(), PROJECT, signal)
-    settled(server)
+    server.settled()
     return server.runs(project=PROJECT, include="all")
-
-
-def settled(server: Server) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        pipeline = server.get("/status")["pipeline"]
-        if not pipeline["queued"] and not pipeline["logs"]["queued"]:
-            return
-        time.sleep(0.05)
-    raise AssertionError(pipeline)
 
 
 def export(server: Server, **parameters: str) -> httpx.Response:
@@ -98,7 +88,7 @@ def test_an_export_makes_the_same_runs_when_it_is_imported(
     report = take(server, content, secret)
     assert report["rejected"] == []
     assert report["accepted"] > len(runs) > 20
-    settled(server)
+    server.settled()
     with httpx.Client(
         base_url=f"{server.endpoints['api']}/api/v1", headers={"Authorization": f"Bearer {secret}"}
     ) as copy:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -18,6 +18,7 @@ import pytest
 from collector.config import Webhook
 from collector.notify import AddressError, Notifier, post
 from mappers.model import Run, Warning
+from tests.waiting import PATIENCE_S, until
 
 WARNING = Warning(
     warning_id="w" * 32,
@@ -77,14 +78,7 @@ def notifier(hook: Hook, **settings: Any) -> Iterator[Notifier]:
     webhook = Webhook(url=hook.url, **({"allow_private": True} | settings))
     notifier = Notifier([webhook], first_retry_s=0.01)
     yield notifier
-    notifier.close(5)
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    notifier.close(PATIENCE_S)
 
 
 def changes(hook: Hook) -> list[str]:
@@ -130,7 +124,7 @@ def test_who_is_told_can_change(hook: Hook) -> None:
     notifier.tell([WARNING], [RUN])
     notifier.take_over([Webhook(url=hook.url, allow_private=True)])
     notifier.tell([replace(WARNING, warning_id="v" * 32, incident_id="v" * 32)], [RUN])
-    notifier.close(5)
+    notifier.close(PATIENCE_S)
     assert [json.loads(body)["warning"]["warning_id"] for _, body in hook.heard] == ["v" * 32]
 
 
@@ -147,7 +141,7 @@ def test_failures_are_tried_again_under_the_same_delivery_id(hook: Hook) -> None
     hook.answers = [503, 429, 200]
     with notifier(hook) as target:
         target.tell([WARNING], [RUN])
-        eventually(lambda: target.sent == 1)
+        until(lambda: target.sent == 1)
     assert len({headers["X-Eddyline-Delivery"] for headers, _ in hook.heard}) == 1
     assert len(hook.heard) == 3
 
@@ -156,9 +150,9 @@ def test_a_refusal_is_final_and_a_redirect_is_not_followed(hook: Hook) -> None:
     hook.answers = [400, 302]
     with notifier(hook) as target:
         target.tell([WARNING], [RUN])
-        eventually(lambda: target.failed == 1)
+        until(lambda: target.failed == 1)
         target.tell([replace(WARNING, severity="critical")], [RUN])
-        eventually(lambda: target.failed == 2)
+        until(lambda: target.failed == 2)
     assert len(hook.heard) == 2
 
 

@@ -6,7 +6,6 @@ import errno
 import itertools
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from sinks.base import Batch, PermanentError, RetryableError, WrongStoreError
 from sinks.clickhouse.columns import LATEST_NS
 from tests.collector.test_deriver import Stored
 from tests.corpus import select
+from tests.waiting import PATIENCE_S, until
 
 BODY = next(select("openinference/openai/tools")).traces[0].read_bytes()
 SPANS = 3
@@ -69,7 +69,7 @@ class Slow(Faulty):
 
     def write(self, batch: Batch) -> None:
         self.busy.set()
-        assert self.go_on.wait(5)
+        assert self.go_on.wait(PATIENCE_S)
         super().write(batch)
 
 
@@ -95,7 +95,7 @@ def append(journal: Journal, *bodies: bytes, items: int = SPANS) -> None:
     for body in bodies:
         done = threading.Event()
         journal.append(Header(0, items=items), body, lambda _, done=done: done.set())
-        assert done.wait(5)
+        assert done.wait(PATIENCE_S)
 
 
 def started(
@@ -130,7 +130,7 @@ def test_T3_a_batch_is_tried_until_it_is_stored(journal: Journal, tmp_path: Path
     sink = Faulty(fault, fault, fault)
     pipeline, flow, _ = started(journal, sink, tmp_path)
     append(journal, BODY)
-    assert pipeline.drain(5)
+    assert pipeline.drain(PATIENCE_S)
     assert sink.tries == 4
     assert len(sink.span_ids) == SPANS
     assert flow.stored == SPANS
@@ -141,24 +141,22 @@ def test_what_is_not_stored_at_the_end_stays_in_the_journal(journal: Journal, tm
     sink = Faulty(*[RetryableError("away")] * 1000)
     pipeline, flow, _ = started(journal, sink, tmp_path)
     append(journal, BODY)
-    while not sink.tries:
-        time.sleep(0.005)
-    assert pipeline.last_error == "away"
+    until(lambda: pipeline.last_error == "away")
     assert not pipeline.drain(0.05)
     assert flow.stored == 0
     replay = Faulty()
     again, _, _ = started(journal, replay, tmp_path)
-    assert again.drain(5)
+    assert again.drain(PATIENCE_S)
     assert len(replay.span_ids) == SPANS
 
 
 def test_what_is_stored_is_not_read_again(journal: Journal, tmp_path: Path) -> None:
     first, _, _ = started(journal, Faulty(), tmp_path)
     append(journal, BODY)
-    assert first.drain(5)
+    assert first.drain(PATIENCE_S)
     sink = Faulty()
     second, _, _ = started(journal, sink, tmp_path)
-    assert second.drain(5)
+    assert second.drain(PATIENCE_S)
     assert sink.batches == []
 
 
@@ -166,19 +164,17 @@ def test_a_batch_is_written_when_it_is_full_or_when_it_is_time(journal: Journal,
     sink = Faulty()
     append(journal, *[BODY] * 5)
     pipeline, _, _ = started(journal, sink, tmp_path, max_items=2 * SPANS, flush_timeout=0.05)
-    deadline = time.monotonic() + 5
-    while len(sink.span_ids) < 5 * SPANS and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: len(sink.span_ids) == 5 * SPANS)
     assert [len(batch.spans) for batch in sink.batches] == [2 * SPANS, 2 * SPANS, SPANS]
     assert pipeline.is_alive()
-    assert pipeline.drain(5)
+    assert pipeline.drain(PATIENCE_S)
 
 
 def test_a_batch_grows_beyond_its_time_while_more_is_waiting(journal: Journal, tmp_path: Path) -> None:
     sink = Faulty()
     append(journal, *[BODY] * 5)
     pipeline, _, _ = started(journal, sink, tmp_path, flush_timeout=0)
-    assert pipeline.drain(5)
+    assert pipeline.drain(PATIENCE_S)
     assert [len(batch.spans) for batch in sink.batches] == [5 * SPANS]
 
 
@@ -189,15 +185,15 @@ def test_a_batch_grows_beyond_its_time_while_another_waits_for_the_store(
     prepared = threading.Semaphore(0)
     pipeline, _, _ = started(journal, sink, tmp_path, mapped=lambda events: prepared.release())
     append(journal, BODY)
-    assert prepared.acquire(timeout=5)
-    assert sink.busy.wait(5)
+    assert prepared.acquire(timeout=PATIENCE_S)
+    assert sink.busy.wait(PATIENCE_S)
     append(journal, BODY)
-    assert prepared.acquire(timeout=5)
+    assert prepared.acquire(timeout=PATIENCE_S)
     append(journal, BODY)
     was_left = prepared.acquire(timeout=0.2)
     append(journal, BODY)
     sink.go_on.set()
-    assert pipeline.drain(5)
+    assert pipeline.drain(PATIENCE_S)
     assert not was_left
     assert [len(batch.spans) for batch in sink.batches] == [SPANS, SPANS, 2 * SPANS]
 
@@ -206,7 +202,7 @@ def test_a_record_that_can_not_be_decoded_is_kept_aside(journal: Journal, tmp_pa
     sink = Faulty()
     pipeline, flow, dead_letters = started(journal, sink, tmp_path)
     append(journal, BODY, b"\xff\xff", BODY)
-    assert pipeline.drain(5)
+    assert pipeline.drain(PATIENCE_S)
     assert len(sink.span_ids) == 2 * SPANS
     assert dead_letters.items["traces"] == flow.dead_lettered == SPANS
     assert '"reason":"can not be decoded' in (tmp_path / "dead.jsonl").read_text()
@@ -220,10 +216,9 @@ def test_T6_a_cursor_that_can_not_be_written_does_not_stop_the_rest(
     with monkeypatch.context() as broken:
         broken.setattr("os.pwrite", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         append(journal, BODY)
-        while not sink.batches:
-            time.sleep(0.005)
+        until(lambda: sink.batches)
     append(journal, BODY)
-    assert pipeline.drain(5)
+    assert pipeline.drain(PATIENCE_S)
     assert flow.stored + flow.duplicates == 2 * SPANS
 
 
@@ -265,7 +260,7 @@ def test_T20_a_row_that_does_not_fit_costs_only_its_span(
     sink = Picky(table, bad)
     pipeline, flow, dead_letters = started(journal, sink, tmp_path, max_items=8192, max_bytes=16 << 20)
     append(journal, spans_request(8192), items=8192)
-    assert pipeline.drain(60)
+    assert pipeline.drain(PATIENCE_S)
     assert (flow.stored, flow.dead_lettered, flow.duplicates) == (8191, 1, 0)
     assert sink.tries < 60
     last = sink.batches[-1]
@@ -282,14 +277,11 @@ def test_T6_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_
     pipeline, flow, dead_letters = started(journal, sink, tmp_path)
     dead_letters.max_bytes = 10
     append(journal, b"\xff\xff")
-    deadline = time.monotonic() + 5
-    while not pipeline.last_error and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert "eddyline dead-letter ls" in pipeline.last_error
+    until(lambda: "eddyline dead-letter ls" in pipeline.last_error)
     assert dead_letters.is_full
     assert (flow.dead_lettered, dead_letters.size_bytes) == (0, 0)
     dead_letters.max_bytes = 1000
-    assert pipeline.drain(10)
+    assert pipeline.drain(PATIENCE_S)
     assert flow.dead_lettered == SPANS
 
 
@@ -309,12 +301,9 @@ def test_T6_dead_letters_wait_while_the_disk_is_full(
     with monkeypatch.context() as broken:
         broken.setattr(os, "write", full)
         append(journal, b"\xff\xff")
-        deadline = time.monotonic() + 5
-        while "No space left" not in pipeline.last_error and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert "No space left" in pipeline.last_error
+        until(lambda: "No space left" in pipeline.last_error)
         assert (flow.dead_lettered, dead_letters.size_bytes) == (0, 0)
-    assert pipeline.drain(10)
+    assert pipeline.drain(PATIENCE_S)
     assert flow.dead_lettered == SPANS
     assert len(list(read(file))) == 1
 
@@ -325,8 +314,7 @@ def test_T4_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
     sink = Faulty(*[RetryableError("unknown outcome")] * 1000)
     append(journal, BODY, BODY)
     pipeline, _, _ = started(journal, sink, tmp_path, max_items=2 * SPANS)
-    while not sink.tries:
-        time.sleep(0.005)
+    until(lambda: sink.tries)
     pipeline.drain(0)
     append(journal, BODY)
     tokens, again_told = [], []
@@ -342,7 +330,7 @@ def test_T4_after_a_crash_a_batch_is_the_same_batch_with_the_same_token(
 
         replay.write = watched  # type: ignore[method-assign]  # watches the real one
         again, _, _ = started(journal, replay, tmp_path, max_items=100)
-        assert again.drain(5)
+        assert again.drain(PATIENCE_S)
     first, retried, rest = tokens
     assert first == retried
     assert first[0].startswith(journal.id)
@@ -362,7 +350,7 @@ def test_a_batch_that_kills_the_process_is_kept_aside(journal: Journal, tmp_path
     append(journal, BODY)
     sink = Faulty()
     pipeline, flow, _ = started(journal, sink, tmp_path)
-    assert pipeline.drain(5)
+    assert pipeline.drain(PATIENCE_S)
     assert (flow.dead_lettered, flow.stored) == (SPANS, SPANS)
     [(_, letter)] = read(tmp_path / "dead.jsonl")
     assert "died 5 times" in letter.reason
@@ -380,8 +368,8 @@ def test_a_batch_that_may_have_killed_the_process_is_stored_record_by_record(
         cursor.begin(reader.position)
     append(journal, BODY, BODY)
     sink = Faulty()
-    pipeline, flow, _ = started(journal, sink, tmp_path, flush_timeout=5)
-    assert pipeline.drain(5)
+    pipeline, flow, _ = started(journal, sink, tmp_path, flush_timeout=PATIENCE_S)
+    assert pipeline.drain(PATIENCE_S)
     assert [len(batch.spans) for batch in sink.batches] == [SPANS] * 3 + [2 * SPANS]
     assert (flow.dead_lettered, flow.stored + flow.duplicates) == (0, 5 * SPANS)
 
@@ -391,12 +379,11 @@ def test_failures_are_no_crashes(journal: Journal, tmp_path: Path) -> None:
     for _ in range(FATAL_ATTEMPTS + 1):
         sink = Faulty(*[RetryableError("away")] * 1000)
         pipeline, _, _ = started(journal, sink, tmp_path)
-        while not pipeline.retries:
-            time.sleep(0.002)
+        until(lambda pipeline=pipeline: pipeline.retries)
         pipeline.drain(0)
     replay = Faulty()
     again, flow, _ = started(journal, replay, tmp_path)
-    assert again.drain(5)
+    assert again.drain(PATIENCE_S)
     assert (flow.stored, flow.dead_lettered) == (SPANS, 0)
 
 

@@ -15,6 +15,7 @@ from tests.clickhouse_front import Front
 from tests.corpus import Scenario, select
 from tests.sending import TRANSPORTS, http_protobuf, one_by_one, renamed
 from tests.server import Server
+from tests.waiting import PATIENCE_S, until
 
 SCENARIOS: Sequence[Scenario] = [
     *select(
@@ -24,7 +25,6 @@ SCENARIOS: Sequence[Scenario] = [
     )
 ]
 SALT = 0x5A
-SEEN_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +58,13 @@ def at_once(calls: Sequence[Callable[[], object]]) -> None:
         thread.join()
 
 
-def agrees(said: Callable[[], object], wanted: object, seconds: float = 20) -> None:
+def agrees(said: Callable[[], object], wanted: object) -> None:
     """What both say becomes what is wanted: what one stores the other sees when it looks."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE_S
     while (found := said()) != wanted:
         if time.monotonic() > deadline:
             assert found == wanted
-        time.sleep(0.5)
+        time.sleep(0.2)
 
 
 def told(server: Server, project: str) -> dict[str, Any]:
@@ -134,13 +134,14 @@ def halves() -> tuple[bytes, bytes]:
 
 def once(server: Server, project: str, **expected: Any) -> dict[str, Any]:
     """The run of the project, once it has these counts."""
-    deadline = time.monotonic() + SEEN_S
-    while True:
-        runs = server.runs(project=project)
-        if len(runs) == 1 and expected.items() <= runs[0]["counts"].items():
-            return runs[0]
-        assert time.monotonic() < deadline, runs
-        time.sleep(0.2)
+    found: list[dict[str, Any]] = []
+
+    def seen() -> bool:
+        found[:] = server.runs(project=project)
+        return len(found) == 1 and expected.items() <= found[0]["counts"].items()
+
+    until(seen, lambda: found, every_s=0.2)
+    return found[0]
 
 
 def test_a_loop_of_which_each_collector_got_a_half_is_found_and_told_by_both(two: list[Server]) -> None:
@@ -200,7 +201,4 @@ def test_who_stays_looks_after_all_runs(two: list[Server]) -> None:
     assert two[1].stop() == 0
     for half in halves():
         http_protobuf(two[0], renamed(half, 7), "later")
-    deadline = time.monotonic() + SEEN_S
-    while not any(run["counts"]["warnings"] for run in two[0].runs(project="later")):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    until(lambda: any(run["counts"]["warnings"] for run in two[0].runs(project="later")), every_s=0.2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from tests.clickhouse_front import Front
 from tests.collector.receivers.test_http import post, request
 from tests.server import Server
+from tests.waiting import until
 
 RAW = r"INSERT INTO otel\.(requests|otel_traces)\b"
 
@@ -45,10 +45,7 @@ def test_what_a_crash_leaves_at_the_server_is_not_stored_again(
     else:
         front.fault(r"INSERT INTO otel\.run_events\b", delay_s=20, times=1000)
     assert post(server, made.SerializeToString()).status_code == 200
-    until = time.monotonic() + 20
-    while front.query(rows) != [[30]]:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: front.query(rows) == [[30]])
     server.kill()
     front.heal()
 

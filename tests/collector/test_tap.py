@@ -22,6 +22,7 @@ from collector.tap import MAX_HELD_BYTES, MOST_TAPS, Arrival, Point, Tap, Taps, 
 from mappers.model import Event, Run
 from sinks.base import Batch
 from tests.server import COMMAND, TOKEN, Server
+from tests.waiting import PATIENCE_S
 
 SECRET = "sk-proj-" + "Ab3" * 16
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
@@ -192,7 +193,7 @@ class Listener:
             url = f"{server.endpoints['api']}/api/v1/tap"
             headers = {"Authorization": f"Bearer {token}"}
             parameters = {"interval_ms": 100} | asked
-            with httpx.stream("GET", url, params=parameters, headers=headers, timeout=20) as stream:
+            with httpx.stream("GET", url, params=parameters, headers=headers, timeout=PATIENCE_S) as stream:
                 for line in stream.iter_lines():
                     listening.set()
                     if line:
@@ -202,10 +203,10 @@ class Listener:
 
         self._thread = threading.Thread(target=listen)
         self._thread.start()
-        assert listening.wait(10)
+        assert listening.wait(PATIENCE_S)
 
     def all(self) -> list[dict[str, Any]]:
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), self.heard
         return self.heard
 
@@ -312,14 +313,14 @@ def test_the_command_shows_samples_and_ends_after_so_many(watched: tuple[Server,
 def test_top_without_a_terminal_is_a_line_an_interval(watched: tuple[Server, dict[str, str]]) -> None:
     server, secrets = watched
     process = command(server, "top", "--interval", "0.2", "--count", "2")
-    shown, errors = process.communicate(timeout=20)
+    shown, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
     heading, *lines = shown.splitlines()
     assert heading.split()[:3] == ["signal", "accepted/s", "stored/s"]
     assert [line.split()[0] for line in lines] == ["traces", "traces"]
     assert "LLM calls" in lines[0]
     refused = command(server, "top", EDDYLINE_TOKEN=secrets["reader"])
-    assert "only with the API token" in refused.communicate(timeout=20)[1]
+    assert "only with the API token" in refused.communicate(timeout=PATIENCE_S)[1]
     assert refused.returncode == 4
 
 
@@ -339,5 +340,5 @@ def test_a_listener_does_not_hold_up_the_end(data_dir: Path) -> None:
     began = time.monotonic()
     assert server.stop() == 0
     assert time.monotonic() - began < 8
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     process.communicate()

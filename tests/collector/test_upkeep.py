@@ -24,6 +24,7 @@ from tests.corpus import select
 from tests.listening import serving
 from tests.otlp_json import to_json
 from tests.server import Server
+from tests.waiting import PATIENCE_S
 
 BODY = next(select("openinference/openai/tools")).traces[0].read_bytes()
 
@@ -41,7 +42,7 @@ def at_rest(tmp_path: Path) -> Path:
     for _ in range(3):
         done = threading.Event()
         journal.append(Header(7, project="carried", items=3), BODY, lambda _, done=done: done.set())
-        assert done.wait(5)
+        assert done.wait(PATIENCE_S)
     journal.close()
     return tmp_path
 
@@ -128,7 +129,7 @@ def two_tenants(tmp_path: Path) -> Path:
         done = threading.Event()
         body = request(number).SerializeToString()
         journal.append(Header(7, tenant, "verträge", items=1), body, lambda _, done=done: done.set())
-        assert done.wait(5)
+        assert done.wait(PATIENCE_S)
     journal.close()
     [file] = (tmp_path / "elsewhere").glob("*.seg")
     return file

@@ -31,6 +31,7 @@ from tests.collector.receivers.test_http import request
 from tests.collector.test_balance import balances
 from tests.sending import TRACES
 from tests.server import COMMAND, Server, dumped_bytes
+from tests.waiting import until
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 UNUSED = ssl.create_default_context()
@@ -112,13 +113,6 @@ class Accepted:
             ended.set()
             for sender in senders:
                 sender.join()
-
-
-def eventually(holds: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def waiting_in(directory: Path) -> int:
@@ -213,8 +207,8 @@ def test_nothing_acknowledged_is_lost_with_a_worker_and_another_takes_its_place(
 
     def kill_one() -> None:
         os.kill(before[0], signal.SIGKILL)
-        eventually(lambda: len(set(server.workers()) - set(before)) == 1, "no other worker")
-        eventually(lambda: ready(server), "not ready again")
+        until(lambda: len(set(server.workers()) - set(before)) == 1)
+        until(lambda: ready(server))
 
     accepted.while_(kill_one)
     status = server.settled()
@@ -229,7 +223,7 @@ def test_workers_end_with_their_collector_and_others_store_what_they_had(
 ) -> None:
     orphans = server.workers()
     accepted.while_(server.kill)
-    eventually(lambda: not any(Path(f"/proc/{worker}").exists() for worker in orphans), "still there")
+    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in orphans))
     server.arguments = ("--set", "workers=1")
     server.start()
     status = server.settled()

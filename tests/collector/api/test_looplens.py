@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 
 from tests.server import Server
+from tests.waiting import until
 
 SECONDS = 5.0
 
@@ -111,10 +111,7 @@ def test_an_event_that_is_sent_again_counts_once(server: Server) -> None:
     sdk.sent += 1
     sdk.event("run_failed", status="failed", error={"type": "ValueError", "message": "no"})
     server.settled()
-    deadline = time.monotonic() + SECONDS
-    while not (found := server.runs(project="lenses-twice")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    (run,) = found
+    (run,) = until(lambda: server.runs(project="lenses-twice"))
     assert (run["status"], run["counts"]["tool_calls"]) == ("failed", 1)
 
 

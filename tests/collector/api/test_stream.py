@@ -16,6 +16,7 @@ from collector.demo import captured
 from collector.keys import Keys, Scope, keys_file
 from tests.sending import http_protobuf
 from tests.server import TOKEN, Server
+from tests.waiting import PATIENCE_S
 
 
 class Listening:
@@ -42,10 +43,10 @@ class Listening:
         request = ("GET", f"{server.endpoints['api']}/api/v1{path}")
         self._thread = threading.Thread(target=self._listen, args=(request, headers, parameters), daemon=True)
         self._thread.start()
-        assert self._heard.wait(10)
+        assert self._heard.wait(PATIENCE_S)
 
     def _listen(self, request: tuple[str, str], headers: dict[str, str], parameters: Any) -> None:
-        with httpx.stream(*request, headers=headers, params=parameters, timeout=20) as response:
+        with httpx.stream(*request, headers=headers, params=parameters, timeout=PATIENCE_S) as response:
             self.type = response.headers["content-type"]
             for line in response.iter_lines():
                 self._heard.set()
@@ -56,7 +57,7 @@ class Listening:
                     return
 
     def all(self) -> list[dict[str, Any]]:
-        self._thread.join(20)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), self.lines[-5:]
         return self.messages
 

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import collector.journal.room
 from collector.journal import Cursor, Header, Journal, JournalError, Reader
 from collector.journal.cursor import SLOT_SIZE
+from tests.waiting import PATIENCE_S
 
 BODIES = st.lists(st.binary(max_size=300), min_size=1, max_size=5)
 
@@ -74,7 +75,7 @@ class JournalBesideList(RuleBasedStateMachine):
                 self.journal.append(Header(1, items=len(body) % 4), body, done)
             except JournalError as error:
                 done(error)
-        assert every.wait(10)
+        assert every.wait(PATIENCE_S)
         return ended
 
     # ------------------------------------------------------------------- what is normal

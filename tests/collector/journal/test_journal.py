@@ -27,6 +27,7 @@ from collector.journal import (
 )
 from collector.otlp import decode_traces
 from tests.corpus import select
+from tests.waiting import PATIENCE_S
 
 HEADER = Header(received_ns=7, tenant="t", project="π", transport="http")
 
@@ -49,7 +50,7 @@ def append(target: Journal, *bodies: bytes, header: Header = HEADER) -> list[Exc
 
     for body in bodies:
         target.append(header, body, done)
-    assert not bodies or all_done.wait(10)
+    assert not bodies or all_done.wait(PATIENCE_S)
     return ended
 
 
@@ -190,7 +191,7 @@ def test_too_much_waiting_is_refused_and_a_closed_journal_too(tmp_path: Path) ->
     target = Journal(tmp_path, max_queue_bytes=10)
     held = threading.Event()
     target.open()
-    target.append(HEADER, b"a", lambda _: held.wait(5) and None)
+    target.append(HEADER, b"a", lambda _: held.wait(PATIENCE_S) and None)
     refused = 0
     for _ in range(4):
         try:
@@ -335,7 +336,7 @@ def test_with_ack_sink_done_means_stored(tmp_path: Path) -> None:
         target.append(Header(1, items=2), body, lambda error, body=body: ended.append((body, error)))
     reader = target.reader(cursor.position)
     while reader.position.sequence < 3:
-        reader.wait(5)
+        reader.wait(PATIENCE_S)
         reader.next()
     assert ended == []
     with target.accounting:
@@ -535,7 +536,7 @@ def test_a_reader_waits_for_what_comes(tmp_path: Path) -> None:
     target = journal(tmp_path)
     reader = target.reader(target.cursor("sink").position)
     threading.Timer(0.05, lambda: append(target, b"late")).start()
-    reader.wait(10)
+    reader.wait(PATIENCE_S)
     record = reader.next()
     assert record is not None
     assert record.body == b"late"

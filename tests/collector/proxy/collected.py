@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from collector.proxy.recorder import Owner
 from mappers.assemble import Assembly, assemble
 from mappers.model import Event, Span
 from mappers.normalize import Normalizer
+from tests.waiting import until
 
 
 class Collected:
@@ -48,13 +48,14 @@ class Collected:
         found = [span for span in self.spans.values() if span.name.startswith(beginning)]
         return sorted(found, key=lambda span: span.start_ns)
 
-    def wait(self, count: int = 1, beginning: str = "", seconds: float = 5.0) -> list[Span]:
+    def wait(self, count: int = 1, beginning: str = "") -> list[Span]:
         """The spans once there are so many of them."""
-        deadline = time.monotonic() + seconds
-        while len(found := self.named(beginning)) < count:
-            assert time.monotonic() < deadline, f"{[span.name for span in self.spans.values()]}"
-            time.sleep(0.005)
-        return found
+        until(
+            lambda: len(self.named(beginning)) >= count,
+            lambda: [span.name for span in self.spans.values()],
+            every_s=0.005,
+        )
+        return self.named(beginning)
 
     def runs(self) -> dict[str, Assembly]:
         normalizer = Normalizer()

@@ -15,6 +15,7 @@ from collector.proxy.door import ProxyDoor
 from collector.proxy.recorder import RetryingOutlet
 from collector.proxy.wire import WireCapture
 from tests.collector.proxy.collected import Collected
+from tests.waiting import PATIENCE_S
 
 
 class RunningProxy:
@@ -41,12 +42,12 @@ class RunningProxy:
 
     def __enter__(self) -> RunningProxy:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(15)
+        self._thread.join(PATIENCE_S)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()

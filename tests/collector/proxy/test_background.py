@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
@@ -12,6 +11,7 @@ from tests.collector.proxy import sdks
 from tests.collector.proxy.collected import Collected, attributes, said
 from tests.collector.proxy.running import RunningProxy
 from tests.provider import Answer, Provider, response
+from tests.waiting import until
 
 ASKED: dict[str, Any] = {"model": "gpt-5", "input": "think", "background": True}
 
@@ -49,10 +49,7 @@ def test_a_call_gets_the_answer_that_is_fetched_later(
     assert "gen_ai.usage.output_tokens" not in attributes(span)
     while client.responses.retrieve("resp_bg").status != "completed":
         pass
-    deadline = time.monotonic() + 5
-    while "gen_ai.usage.output_tokens" not in attributes(collected.named("chat")[0]):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: "gen_ai.usage.output_tokens" in attributes(collected.named("chat")[0]))
     (again,) = collected.named("chat")
     assert again.span_id == span.span_id
     assert again.end_ns > span.end_ns

@@ -29,6 +29,7 @@ from tests.collector.proxy.tapes import cut, tape
 from tests.collector.proxy.test_imported import imported
 from tests.provider import CUT, TEXT, Answer, Provider, chat, chat_stream
 from tests.server import COMMAND, Server
+from tests.waiting import PATIENCE_S, until
 
 SECRET = "sk-proj-" + "a1B2" * 12
 ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
@@ -45,13 +46,14 @@ def post(
 
 def exchanges(server: Server, count: int, **parameters: Any) -> list[dict[str, Any]]:
     """The newest first, once there are so many."""
-    deadline = time.monotonic() + 10
-    while True:
-        found: list[dict[str, Any]] = server.get("/exchanges", **parameters)["data"]
-        if len(found) == count:
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.05)
+    found: list[dict[str, Any]] = []
+
+    def are_there() -> bool:
+        found[:] = server.get("/exchanges", **parameters)["data"]
+        return len(found) == count
+
+    until(are_there, lambda: found, every_s=0.05)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -141,10 +143,8 @@ def test_sums_are_by_key(server: Server, calls: list[dict[str, Any]]) -> None:
 
 
 def test_costs_are_those_of_the_events(server: Server, calls: list[dict[str, Any]]) -> None:
-    deadline = time.monotonic() + 10
-    while (call := server.get("/exchanges", project="ex")["data"][1])["cost_usd"] is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: server.get("/exchanges", project="ex")["data"][1]["cost_usd"] is not None, every_s=0.05)
+    call = server.get("/exchanges", project="ex")["data"][1]
     assert call["cost_usd"] == 0.0025
     assert server.get(f"/exchanges/{call['id']}")["cost_usd"] == 0.0025
     by_key = server.get("/exchanges/aggregates", project="ex")["data"]
@@ -336,7 +336,7 @@ def archived(*tapes: Any, rules: RedactionSettings | None = None) -> list[Stored
     for noted in tapes:
         exchange = read_exchange(noted)
         archive.keep(exchange, Resolver().resolve(exchange), EVERYTHING)
-    archive.close(5)
+    archive.close(PATIENCE_S)
     assert archive.document() == {"stored": len(tapes), "waiting": 0, "behind": 0, "lost": 0}
     return rows
 
@@ -385,11 +385,8 @@ def test_what_can_not_be_written_waits_and_is_written_once(monkeypatch: pytest.M
     archive = Archive(write, ProjectRules(RedactionSettings()))
     exchange = read_exchange(tape("/v1/chat/completions", ASKED, [*chat_stream(STREAMED)]))
     archive.keep(exchange, Resolver().resolve(exchange), EVERYTHING)
-    deadline = time.monotonic() + 5
-    while archive.stored == 0:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    archive.close(5)
+    until(lambda: archive.stored)
+    archive.close(PATIENCE_S)
     assert [row.exchange_id for rows in tries for row in rows] == [tries[0][0].exchange_id] * 3
     assert archive.lost == 0
 
@@ -404,7 +401,7 @@ def test_a_store_that_stays_away_costs_the_oldest(monkeypatch: pytest.MonkeyPatc
     exchange = read_exchange(tape("/v1/chat/completions", ASKED, [*chat_stream(STREAMED)]))
     for _ in range(50):
         archive.keep(exchange, Resolver().resolve(exchange), EVERYTHING)
-    archive.close(1)
+    archive.close(PATIENCE_S)
     document = archive.document()
     assert document["stored"] == 0
     assert document["lost"] == 50

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import cut
 from tests.provider import TEXT, Answer, Provider, chat_stream, messages_stream, responses_stream
 from tests.server import Server
+from tests.waiting import until
 
 ASKED: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "tell me of cats"}]}
 STREAMED = {**ASKED, "stream": True}
@@ -279,10 +279,10 @@ def test_plugins_are_changed_at_run_time_and_kept(data_dir: Path, provider: Prov
     assert sent() == "cats given"
     kinds = {one["type"] for one in server.get("/proxy/plugins/types")["data"]}
     assert kinds == {"path-filter", "text-replace", "text-append"}
-    deadline = time.monotonic() + 10
-    while not (found := server.get("/exchanges")["data"]) or found[0]["mutations"] != ["given"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(
+        lambda: [one["mutations"] for one in server.get("/exchanges")["data"]][:1] == [["given"]],
+        every_s=0.05,
+    )
     assert server.stop() == 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import httpx
 from collector.otlp import decode_traces
 from tests.provider import Answer, Provider, Seen
 from tests.server import COMMAND, dumped_bytes
+from tests.waiting import until
 
 ASKED = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -43,13 +43,11 @@ def sidecar(data_dir: Path, collector: str) -> Iterator[tuple[str, subprocess.Po
 
 
 def received(provider: Provider, count: int) -> list[Seen]:
-    deadline = time.monotonic() + 8
-    while True:
-        found = [seen for seen in provider.seen if seen.target == "/v1/traces"]
-        if len(found) >= count:
-            return found
-        assert time.monotonic() < deadline, [seen.target for seen in provider.seen]
-        time.sleep(0.02)
+    def traces() -> list[Seen]:
+        return [seen for seen in provider.seen if seen.target == "/v1/traces"]
+
+    until(lambda: len(traces()) >= count, lambda: [seen.target for seen in provider.seen])
+    return traces()
 
 
 def test_spans_go_to_the_collector_and_are_tried_again(data_dir: Path, provider: Provider) -> None:

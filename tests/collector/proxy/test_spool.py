@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import stat
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +21,7 @@ from sinks.base import RetryableError
 from sinks.clickhouse.exchanges import StoredExchange
 from tests.collector.proxy.tapes import tape
 from tests.provider import chat_stream
+from tests.waiting import PATIENCE_S, until
 
 ASKED = {
     "model": "m",
@@ -30,13 +29,6 @@ ASKED = {
     "messages": [{"role": "user", "content": "my key is AKIAIOSFODNN7EXAMPLE"}],
 }
 EVERYTHING = Policy(True, True, True, True, b"salt")
-
-
-def until(true: Callable[[], Any], seconds: float = 5.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def kept(directory: Path) -> list[Path]:
@@ -85,7 +77,7 @@ def test_calls_that_the_store_has_not_taken_are_there_after_a_kill(
     assert store.rows[0].chunk_ends
     assert all("AKIAIOSFODNN7EXAMPLE" not in (row.request_body or "") for row in store.rows)
     until(lambda: kept(directory) == [])
-    again.close(5)
+    again.close(PATIENCE_S)
     killed.close(0)
 
 
@@ -101,7 +93,7 @@ def test_nothing_secret_lies_in_a_file_and_nobody_else_can_read_it(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     assert b"AKIAIOSFODNN7EXAMPLE" not in file.read_bytes()
-    away.close(1)
+    away.close(PATIENCE_S)
     assert away.lost == 0
     assert file.exists()
 
@@ -119,7 +111,7 @@ def test_a_store_that_comes_back_gets_everything_in_order(
         until(lambda: running.document()["waiting"] == 0)
     store.away = False
     until(lambda: running.stored == 30)
-    running.close(5)
+    running.close(PATIENCE_S)
     assert [int(row.span_id, 16) for row in store.rows] == list(range(1, 31))
     assert (running.lost, Spool(tmp_path / "spool").waiting()) == (0, [])
 
@@ -131,7 +123,7 @@ def test_a_full_disk_leaves_calls_in_memory(tmp_path: Path, monkeypatch: pytest.
     running = Archive(store.write, ProjectRules(RedactionSettings()), Spool(tmp_path / "spool"))
     keep(running, 1)
     until(lambda: running.stored == 1)
-    running.close(5)
+    running.close(PATIENCE_S)
     assert running.lost == 0
 
 
@@ -150,7 +142,7 @@ def test_what_is_torn_or_nothing_of_ours_is_passed_over(tmp_path: Path) -> None:
     store = Store()
     running = archive(store, tmp_path)
     until(lambda: not list(tmp_path.iterdir()))
-    running.close(5)
+    running.close(PATIENCE_S)
     assert store.rows == []
 
 
@@ -177,12 +169,12 @@ def test_spans_that_the_collector_has_not_taken_are_sent_after_a_kill(tmp_path: 
     killed.send(("", "shop"), b"first")
     killed.send(("acme", ""), b"second")
     for _ in range(2):
-        assert collector.asked.acquire(timeout=5)
+        assert collector.asked.acquire(timeout=PATIENCE_S)
     there = Collector()
     again = RetryingOutlet(there.take, Spool(tmp_path))
     until(lambda: len(there.took) == 2)
     assert there.took == [(("", "shop"), b"first"), (("acme", ""), b"second")]
-    again.close(5)
+    again.close(PATIENCE_S)
     assert Spool(tmp_path).waiting() == []
 
 
@@ -190,5 +182,5 @@ def test_what_is_safe_or_refused_for_good_is_kept_no_longer(tmp_path: Path) -> N
     outlet = RetryingOutlet(lambda _, body, done: done(body == b"safe", False), Spool(tmp_path))
     outlet.send(("", ""), b"safe")
     outlet.send(("", ""), b"refused")
-    outlet.close(5)
+    outlet.close(PATIENCE_S)
     assert (outlet.sent, outlet.lost, Spool(tmp_path).waiting()) == (1, 1, [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from tests.collector.proxy import sdks
 from tests.provider import TEXT, Answer, Provider, call, chat, chat_stream
 from tests.server import Server
+from tests.waiting import until
 
 
 def base(server: Server, provider: Provider) -> str:
@@ -20,13 +20,14 @@ def base(server: Server, provider: Provider) -> str:
 
 def run_of(server: Server, project: str, **expected: int) -> dict[str, Any]:
     """The project's only run, once its counts are these."""
-    deadline = time.monotonic() + 10
-    while True:
-        runs = server.runs(project=project)
-        if len(runs) == 1 and all(runs[0]["counts"][name] == count for name, count in expected.items()):
-            return runs[0]
-        assert time.monotonic() < deadline, runs
-        time.sleep(0.05)
+    runs: list[dict[str, Any]] = []
+
+    def stored() -> bool:
+        runs[:] = server.runs(project=project)
+        return len(runs) == 1 and expected.items() <= runs[0]["counts"].items()
+
+    until(stored, lambda: runs)
+    return runs[0]
 
 
 def test_a_tool_loop_of_openais_sdk_is_a_run(server: Server, provider: Provider) -> None:

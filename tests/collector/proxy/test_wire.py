@@ -31,6 +31,7 @@ from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import MS, cut, tape
 from tests.provider import CUT, TEXT, Answer, Provider, chat, chat_stream
 from tests.server import Server
+from tests.waiting import until
 
 EVERYTHING = Policy(True, True, True, True, b"salt")
 SECRET = "sk-proj-" + "a1B2" * 12
@@ -60,14 +61,16 @@ def captured(file: Path, provider: Provider) -> Iterator[tuple[RunningProxy, Pat
 
 def lines(path: Path, direction: str = "", count: int = 1) -> list[dict[str, Any]]:
     """Records of the file, once there are so many."""
-    deadline = time.monotonic() + 5
-    while True:
-        found = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        found = [record for record in found if direction in ("", record["direction"])]
-        if len(found) >= count:
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.02)
+    found: list[dict[str, Any]] = []
+
+    def are_there() -> bool:
+        written = path.read_text().splitlines(keepends=True) if path.exists() else []
+        records = [json.loads(line) for line in written if line.endswith("\n")]
+        found[:] = [record for record in records if direction in ("", record["direction"])]
+        return len(found) >= count
+
+    until(are_there, lambda: found)
+    return found
 
 
 def run_jq(program: str, path: Path) -> list[Any]:
@@ -356,12 +359,13 @@ def test_a_full_disk_ends_the_capture_and_nothing_else(file: Path, provider: Pro
         for _ in range(2):
             assert httpx.post(f"{running.url}/openai/v1/chat/completions", json=ASKED).status_code == 200
         running.collected.wait(2, "chat")
-        deadline = time.monotonic() + 5
-        while (wire := running.door.document()["recorder"]["wire"])["dropped"] < 8:  # type: ignore[index]  # a document
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert "space" in wire["error"]
-        assert wire["written"] == 0
+
+        def told() -> Any:
+            return running.door.document()["recorder"]["wire"]  # type: ignore[index]  # a document
+
+        until(lambda: told()["dropped"] >= 8, told)
+        assert "space" in told()["error"]
+        assert told()["written"] == 0
 
 
 # --------------------------------------------------------------------------- settings and looking into it

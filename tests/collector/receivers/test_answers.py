@@ -43,6 +43,7 @@ from tests.collector.receivers.test_http import request
 from tests.otlp_json import to_json
 from tests.sending import TRACES
 from tests.server import Server, handed_down
+from tests.waiting import PATIENCE_S
 
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
@@ -180,7 +181,7 @@ def test_a_warning_comes_as_a_partial_success_of_nothing_on_both_transports() ->
     port = receiver.start("127.0.0.1:0")
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            answers += [channel.unary_unary(TRACES)(body, timeout=5) for _ in range(2)]
+            answers += [channel.unary_unary(TRACES)(body, timeout=PATIENCE_S) for _ in range(2)]
     finally:
         receiver.stop(0)
     first, second, third = map(ExportTraceServiceResponse.FromString, answers)
@@ -239,7 +240,7 @@ def test_L3_L4_metrics_are_counted_and_answered_as_a_full_success() -> None:
     port = receiver.start("127.0.0.1:0")
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            answer = channel.unary_unary(METRICS)(metrics.SerializeToString(), timeout=5)
+            answer = channel.unary_unary(METRICS)(metrics.SerializeToString(), timeout=PATIENCE_S)
     finally:
         receiver.stop(0)
     assert not ExportMetricsServiceResponse.FromString(answer).HasField("partial_success")
@@ -253,7 +254,7 @@ def test_G8_reflection_is_off(server: Server) -> None:
     with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
         reflect = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
         with pytest.raises(grpc.RpcError) as error:
-            next(reflect(iter([b""]), timeout=5))
+            next(reflect(iter([b""]), timeout=PATIENCE_S))
     assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -289,7 +290,7 @@ def test_G13_the_handler_gets_the_bytes_as_they_came() -> None:
 
 def test_G14_http_1_on_the_grpc_port_is_let_go_and_harms_nobody(server: Server) -> None:
     host, port = server.endpoints["grpc"].split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
         connection.sendall(b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         answered = b""
         try:
@@ -299,7 +300,7 @@ def test_G14_http_1_on_the_grpc_port_is_let_go_and_harms_nobody(server: Server) 
             pass
     assert b"HTTP/1" not in answered
     with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
-        assert channel.unary_unary(TRACES)(b"", timeout=5) == b""
+        assert channel.unary_unary(TRACES)(b"", timeout=PATIENCE_S) == b""
 
 
 # --------------------------------------------------------------------------- Unix sockets
@@ -323,7 +324,7 @@ def test_H23_both_transports_listen_on_unix_sockets(tmp_path: Path) -> None:
                 client.post("/v1/traces", content=body, headers={"Content-Type": PROTOBUF}).status_code == 200
             )
     with grpc.insecure_channel(server.endpoints["grpc"]) as channel:
-        assert channel.unary_unary(TRACES)(request(3).SerializeToString(), timeout=5) == b""
+        assert channel.unary_unary(TRACES)(request(3).SerializeToString(), timeout=PATIENCE_S) == b""
     server.settled()
     replayed = [
         CliRunner().invoke(main, ["journal", "replay", "--data-dir", str(data_dir), str(segment)]).output
@@ -388,7 +389,7 @@ def test_T16_on_a_socket_that_is_held_open_nobody_is_turned_away_by_a_restart(da
 
         def send() -> None:
             body = request(0x6300002).SerializeToString()
-            answers.append(httpx.post(url, content=body, headers=headers, timeout=30).status_code)
+            answers.append(httpx.post(url, content=body, headers=headers, timeout=PATIENCE_S).status_code)
 
         sender = threading.Thread(target=send)
         sender.start()

@@ -29,6 +29,7 @@ from collector.receivers.http import HttpReceiver
 from mappers.model import Span
 from tests.otlp_json import to_json
 from tests.sending import TRACES
+from tests.waiting import PATIENCE_S
 
 IDS = {"traceId": "aB" * 16, "spanId": "Cd" * 8}
 
@@ -505,7 +506,7 @@ def test_G5_old_connections_are_renewed_without_a_failed_call(address: str) -> N
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(TRACES)
         for _ in range(20):
-            assert call(b"", timeout=5) == b""
+            assert call(b"", timeout=PATIENCE_S) == b""
             asyncio.run(asyncio.sleep(0.08))
 
 

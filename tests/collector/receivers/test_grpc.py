@@ -18,6 +18,7 @@ from collector.receivers.grpc import GrpcReceiver
 from tests.collector.receivers.test_http import broken, request
 from tests.sending import LOGS, TRACES
 from tests.server import Server
+from tests.waiting import PATIENCE_S
 
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
@@ -34,17 +35,17 @@ def code_of(error: pytest.ExceptionInfo[grpc.RpcError]) -> Any:
 
 @pytest.mark.parametrize("method", [TRACES, LOGS, METRICS])
 def test_G1_every_signal_is_answered(channel: grpc.Channel, method: str) -> None:
-    assert channel.unary_unary(method)(b"", timeout=10) == b""
+    assert channel.unary_unary(method)(b"", timeout=PATIENCE_S) == b""
 
 
 def test_L1_metrics_are_answered_in_their_own_words(channel: grpc.Channel) -> None:
-    answer = channel.unary_unary(METRICS)(b"", timeout=10)
+    answer = channel.unary_unary(METRICS)(b"", timeout=PATIENCE_S)
     assert ExportMetricsServiceResponse.FromString(answer) == ExportMetricsServiceResponse()
 
 
 def test_G2_compressed_messages_are_taken(channel: grpc.Channel, server: Server) -> None:
     body = request(0x6000001).SerializeToString()
-    assert channel.unary_unary(TRACES)(body, timeout=10, compression=grpc.Compression.Gzip) == b""
+    assert channel.unary_unary(TRACES)(body, timeout=PATIENCE_S, compression=grpc.Compression.Gzip) == b""
     server.settled()
     assert server.get(f"/runs/{(b'http' + (0x6000001).to_bytes(12, 'big')).hex()}")["counts"]["spans"] == 1
 
@@ -52,25 +53,27 @@ def test_G2_compressed_messages_are_taken(channel: grpc.Channel, server: Server)
 def test_G2_other_compressions_are_unimplemented(channel: grpc.Channel) -> None:
     body = request(0x6000009).SerializeToString()
     with pytest.raises(grpc.RpcError) as error:
-        channel.unary_unary(TRACES)(body, timeout=10, compression=grpc.Compression.Deflate)
+        channel.unary_unary(TRACES)(body, timeout=PATIENCE_S, compression=grpc.Compression.Deflate)
     assert code_of(error) == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_G1_profiles_are_unimplemented(channel: grpc.Channel) -> None:
     method = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export"
     with pytest.raises(grpc.RpcError) as error:
-        channel.unary_unary(method)(b"", timeout=10)
+        channel.unary_unary(method)(b"", timeout=PATIENCE_S)
     assert code_of(error) == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_P3_a_bad_id_costs_one_span(channel: grpc.Channel) -> None:
-    answer = channel.unary_unary(TRACES)(broken(0x6000002, span_id=b"x").SerializeToString(), timeout=10)
+    answer = channel.unary_unary(TRACES)(
+        broken(0x6000002, span_id=b"x").SerializeToString(), timeout=PATIENCE_S
+    )
     assert ExportTraceServiceResponse.FromString(answer).partial_success.rejected_spans == 1
 
 
 def test_F1_what_is_not_otlp_is_an_invalid_argument(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as error:
-        channel.unary_unary(TRACES)(b"nonsense", timeout=10)
+        channel.unary_unary(TRACES)(b"nonsense", timeout=PATIENCE_S)
     assert code_of(error) == grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -81,12 +84,12 @@ def test_G3_messages_beyond_4_mib_are_taken_and_beyond_the_limit_refused(server:
         large.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="big").value.string_value = "x" * (
             6 << 20
         )
-        answer = channel.unary_unary(TRACES)(large.SerializeToString(), timeout=20)
+        answer = channel.unary_unary(TRACES)(large.SerializeToString(), timeout=PATIENCE_S)
         said = ExportTraceServiceResponse.FromString(answer).partial_success
         assert said.rejected_spans == 0
         assert "they are cut" in said.error_message or not said.error_message  # one who was warned knows
         with pytest.raises(grpc.RpcError) as error:
-            channel.unary_unary(TRACES)(b"\0" * (65 << 20), timeout=20)
+            channel.unary_unary(TRACES)(b"\0" * (65 << 20), timeout=PATIENCE_S)
     assert code_of(error) == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -102,7 +105,7 @@ def test_while_draining_clients_are_asked_to_come_back() -> None:
     port = receiver.start("127.0.0.1:0")
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as error:
-            channel.unary_unary(TRACES)(b"", timeout=10)
+            channel.unary_unary(TRACES)(b"", timeout=PATIENCE_S)
     finally:
         receiver.stop(1)
     assert code_of(error) == grpc.StatusCode.UNAVAILABLE

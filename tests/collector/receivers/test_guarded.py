@@ -18,6 +18,7 @@ from collector.guarded import HeadLimits, guarded
 from collector.intake import Intake
 from collector.receivers.http import BodyLimits, HttpReceiver
 from tests.listening import serving
+from tests.waiting import PATIENCE_S
 
 LIMITS = HeadLimits(timeout_s=0.4, max_bytes=2000, max_headers=10, max_connections=20)
 BODY = BodyLimits(max_bytes=100_000, idle_s=0.4, total_s=1.0)
@@ -230,7 +231,7 @@ def test_a_client_that_only_listens_is_waited_for_unless_what_it_asked_for_costs
         connection.sendall(ONE)
         connection.shutdown(socket.SHUT_WR)
         assert answered(connection).endswith(b"" if leaves else b"\r\n\r\nok")
-        assert gone.wait(5 if leaves else 0) == leaves
+        assert gone.wait(PATIENCE_S if leaves else 0) == leaves
 
 
 def test_a_client_that_sends_no_more_ends_an_answer_without_end() -> None:
@@ -248,7 +249,7 @@ def test_a_client_that_sends_no_more_ends_an_answer_without_end() -> None:
         while b"first" not in connection.recv(1000):
             pass
         connection.shutdown(socket.SHUT_WR)
-        assert ended.wait(5)
+        assert ended.wait(PATIENCE_S)
 
 
 @pytest.mark.parametrize(

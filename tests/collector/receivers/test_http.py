@@ -25,6 +25,7 @@ from tests.corpus import select
 from tests.otlp_json import to_json
 from tests.sending import renamed
 from tests.server import Server
+from tests.waiting import PATIENCE_S
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -47,7 +48,7 @@ def request(number: int, spans: int = 1) -> ExportTraceServiceRequest:
 
 def post(server: Server, body: bytes, path: str = "/v1/traces", **headers: str) -> httpx.Response:
     sent = {"Content-Type": PROTOBUF} | {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.post(server.endpoints["http"] + path, content=body, headers=sent, timeout=20)
+    return httpx.post(server.endpoints["http"] + path, content=body, headers=sent, timeout=PATIENCE_S)
 
 
 def stored_spans(server: Server, number: int) -> int:
@@ -262,7 +263,7 @@ def test_H16_chunks_of_any_size_are_one_body(server: Server) -> None:
 
 def test_H15_a_declared_length_over_the_limit_is_refused_before_it_is_read(server: Server) -> None:
     host, port = server.endpoints["http"].removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
         head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\nContent-Length: {65 << 20}\r\n\r\n"
         connection.sendall(head.encode() + b"x" * 1000)
         assert connection.recv(4096).startswith(b"HTTP/1.1 413")
@@ -270,7 +271,7 @@ def test_H15_a_declared_length_over_the_limit_is_refused_before_it_is_read(serve
 
 def test_H20_connections_are_kept(server: Server) -> None:
     host, port = server.endpoints["http"].removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
     for _ in range(3):
         connection.request("POST", "/v1/traces", b"", {"Content-Type": PROTOBUF})
         response = connection.getresponse()

@@ -29,6 +29,7 @@ from collector.receivers.http import HttpReceiver
 from tests.collector.receivers.test_http import PROTOBUF, request
 from tests.listening import serving
 from tests.sending import TRACES
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +346,6 @@ def test_G9_a_clients_certificate_says_its_project(
             )
             with grpc.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
                 call = channel.unary_unary(TRACES)
-                call(request(number).SerializeToString(), metadata=list(headers.items()), timeout=5)
+                call(request(number).SerializeToString(), metadata=list(headers.items()), timeout=PATIENCE_S)
         receiver.stop(0)
     assert journal.seen == ["shop", "another"]

@@ -1,0 +1,28 @@
+"""Waiting for what another thread or another process does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
+
+PATIENCE_S = 30.0
+"""How long what must happen may take: it costs nothing where it happens at once, and a busy machine stops processes
+for seconds."""
+
+
+def until(
+    ask: Callable[[], Answer],
+    said: Callable[[], object] = str,
+    *,
+    every_s: float = 0.01,
+    patience_s: float = PATIENCE_S,
+) -> Answer:
+    """Asks until the answer is true, and gives it; if it never is, the test fails with what `said` gives then."""
+    deadline = time.monotonic() + patience_s
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, said()
+        time.sleep(every_s)
+    return answer
