@@ -22,7 +22,7 @@ import httpx
 
 from collector.store import EMBEDDED
 from collector.workers.crew import PROGRAM
-from tests import contract
+from tests import contract, forked
 from tests.waiting import PATIENCE_S, until
 
 TOKEN = "test-token"
@@ -49,16 +49,17 @@ class Server:
         data_dir: Path,
         *arguments: str,
         environ: dict[str, str] | None = None,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
     ) -> None:
+        """With a `command` of its own it is no fork of a process that has imported the collector already."""
         self.data_dir = data_dir
         self.arguments = arguments
         self.environ = environ or {}
         self.command = command
         self.pass_fds = pass_fds
         self.log = data_dir.with_suffix(".log")
-        self.process: subprocess.Popen[bytes]
+        self.process: subprocess.Popen[bytes] | forked.Process
         self.endpoints: dict[str, Any] = {}
         self.api: httpx.Client
 
@@ -70,14 +71,15 @@ class Server:
         ]
         if not any("CLICKHOUSE" in told.upper() for told in (*self.arguments, *self.environ)):
             _with_schema(self.data_dir)
+        arguments = ["serve", "--data-dir", str(self.data_dir), *doors, *self.arguments]
+        environ = os.environ | {"EDDYLINE_TOKEN": TOKEN} | self.environ
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.command, "serve", "--data-dir", str(self.data_dir), *doors, *self.arguments],
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"EDDYLINE_TOKEN": TOKEN} | self.environ,
-                pass_fds=self.pass_fds,
-            )
+            if self.command:
+                self.process = subprocess.Popen(
+                    [*self.command, *arguments], stdout=log, stderr=log, env=environ, pass_fds=self.pass_fds
+                )
+            else:
+                self.process = forked.start([*COMMAND, *arguments], log, log, environ)
         file = self.data_dir / "endpoints.json"
         deadline = time.monotonic() + PATIENCE_S
         while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from typing import Any
 
@@ -10,7 +9,7 @@ import httpx
 import pytest
 
 from collector.keys import Keys, Scope, keys_file
-from tests import told
+from tests import forked, told
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server
 
@@ -101,9 +100,7 @@ def test_from_the_command_line(server: Server, pair: tuple[str, str]) -> None:
     where = ["--url", server.endpoints["api"], "--token", TOKEN]
 
     def annotate(*arguments: str) -> str:
-        done = subprocess.run(
-            [*COMMAND, "runs", "annotate", *arguments, *where], capture_output=True, text=True
-        )
+        done = forked.run([*COMMAND, "runs", "annotate", *arguments, *where])
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import forked
 from tests.collector.receivers.test_http import post, request
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
@@ -40,12 +40,7 @@ from sinks.clickhouse import Store
 store = Store.open(Path(sys.argv[1]))
 print(store.query("SELECT uniqExact(TraceId, SpanId) FROM otel.otel_traces")[0][0])
 """
-    counted = subprocess.run(
-        [sys.executable, "-c", script, str(data_dir / "clickhouse")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    counted = forked.run([sys.executable, "-c", script, str(data_dir / "clickhouse")], check=True)
     return int(counted.stdout)
 
 

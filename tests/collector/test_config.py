@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import traceback
 from pathlib import Path
@@ -19,6 +18,7 @@ from collector.cli import main
 from collector.config import DOORS, Settings, load, redacted
 from collector.documents import ConfigError
 from collector.exposure import endpoints_of
+from tests import forked
 from tests.collector.receivers.test_http import request
 from tests.server import Server
 from tests.test_documentation import leaves
@@ -430,10 +430,7 @@ asyncio.run(main())
 
 
 def test_each_setting_is_taken_over_or_named_as_one_that_needs_a_restart(data_dir: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", RELOAD, str(data_dir)], capture_output=True, text=True, timeout=60
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    ran = forked.run([sys.executable, "-c", RELOAD, str(data_dir)], check=True)
     [told] = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
     assert f"only a restart takes over: {', '.join(sorted(told['later']))}\n" in ran.stdout
     taken = {name for name in told["all"] if name not in told["later"]}

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from collector.keys import Keys, Scope, keys_file
-from tests import told
+from tests import forked, told
 from tests.corpus import captured, select
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def db(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     where = ["--url", server.endpoints["api"], "--token", TOKEN]
-    return subprocess.run([*COMMAND, "db", *arguments, *where], capture_output=True, text=True)
+    return forked.run([*COMMAND, "db", *arguments, *where])
 
 
 def test_what_is_kept_how_long_is_changed_at_run_time(server: Server) -> None:

@@ -17,7 +17,7 @@ import pytest
 from collector.deadletter import DEAD_LETTERS, DeadLetters, Letter, read
 from collector.journal import Header, Record
 from collector.keys import Keys, Scope, keys_file
-from tests import told
+from tests import forked, told
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server
 
@@ -55,10 +55,7 @@ def run_id(number: int) -> str:
 def in_the_store(data_dir: Path, *texts: str) -> list[set[str]]:
     """Tables that hold each of the texts, once the collector has ended. No part is on the disk, whether it is still
     read or not, that hides rows, or is older than the purge of its table's partition."""
-    looked = subprocess.run(
-        [sys.executable, "-c", LOOK, str(data_dir / "clickhouse"), *texts], capture_output=True, text=True
-    )
-    assert looked.returncode == 0, looked.stderr
+    looked = forked.run([sys.executable, "-c", LOOK, str(data_dir / "clickhouse"), *texts], check=True)
     document = json.loads(looked.stdout)
     assert document["old"] == []
     return [{table for table, count in document["found"][text].items() if count} for text in texts]
@@ -305,7 +302,7 @@ def test_runs_are_deleted_from_the_command_line(server: Server) -> None:
 
     def rm(*arguments: str) -> subprocess.CompletedProcess[str]:
         where = ["--url", server.endpoints["api"], "--token", TOKEN]
-        return subprocess.run([*COMMAND, "runs", "rm", *arguments, *where], capture_output=True, text=True)
+        return forked.run([*COMMAND, "runs", "rm", *arguments, *where])
 
     assert rm("--project", "rm", "--dry-run").stdout.startswith("2 runs")
     assert rm(gone).returncode == 2  # nobody said yes

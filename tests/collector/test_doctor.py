@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 
 from collector.doctor import FAILED, OK, WARNING, Doors, Finding, diagnose, disk, store
 from collector.journal.room import Room
+from tests import forked
 from tests.server import COMMAND, TOKEN, Server
 
 
@@ -136,11 +136,9 @@ def test_a_clock_that_is_off_is_named(
 def test_a_missing_key_is_named(data_dir: Path) -> None:
     server = Server(data_dir, "--set", "auth.required=true").start()
     try:
-        key = subprocess.run(
-            [*COMMAND, "token", "create", "agent", "--data-dir", str(data_dir)],
-            capture_output=True,
-            text=True,
-        ).stdout.split()[0]
+        key = forked.run([*COMMAND, "token", "create", "agent", "--data-dir", str(data_dir)]).stdout.split()[
+            0
+        ]
         refused = found(doors(server, TOKEN), FAILED)
         assert len(refused) == 3  # by each protocol
         assert all("eddyline token create" in finding.fix for finding in refused)
@@ -155,7 +153,7 @@ def test_a_missing_key_is_named(data_dir: Path) -> None:
 def test_no_collector_is_named_and_the_exit_code_says_so(tmp_path: Path) -> None:
     command = [*COMMAND, "doctor", "--json", "--data-dir", str(tmp_path)]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environ)
+    ended = forked.run(command, environ=environ)
     assert ended.returncode == 1
     by_check = {finding["check"]: finding for finding in json.loads(ended.stdout)}
     assert "start one with `eddyline serve`" in by_check["collector"]["fix"]

@@ -22,9 +22,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests import forked
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
-from tests.server import Server, dumped_bytes, handed_down
+from tests.server import COMMAND, Server, dumped_bytes, handed_down
 from tests.waiting import PATIENCE_S, until
 
 PAYLOADS = [
@@ -33,13 +34,7 @@ PAYLOADS = [
 
 
 def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "collector.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | environ,
-    )
+    return forked.run([*COMMAND, *arguments], environ=os.environ | environ)
 
 
 def run_ids(body: bytes) -> set[str]:
@@ -128,7 +123,7 @@ class Ended:
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     data_dir = tmp_path_factory.mktemp("ended") / "data"
-    server = Server(data_dir, "--set", "service.shutdown.drain_delay=4s").start()
+    server = Server(data_dir, "--set", "service.shutdown.drain_delay=4s", command=COMMAND).start()
     files = [file for scenario in select("gen_ai/openai-v2-events/") for file in scenario.logs]
     for _ in range(2):
         for file in files:
@@ -170,11 +165,8 @@ store = Store.open(Path(sys.argv[1]))
 sql = "SELECT count(), countIf(Body LIKE '%weather%'), any(Project) FROM otel.otel_logs FINAL"
 print(*store.query(sql)[0])
 """
-    counted = subprocess.run(
-        [sys.executable, "-c", script, str(ended.server.data_dir / "clickhouse")],
-        capture_output=True,
-        text=True,
-        check=True,
+    counted = forked.run(
+        [sys.executable, "-c", script, str(ended.server.data_dir / "clickhouse")], check=True
     )
     stored, about_weather, project = counted.stdout.split()
     assert int(stored) == ended.records // 2

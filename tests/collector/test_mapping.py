@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from click.testing import CliRunner
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.cli import main
+from tests import forked
 from tests.corpus import captured, select
 from tests.otlp_json import to_json
 from tests.sending import http_protobuf
@@ -84,7 +84,7 @@ def test_a_file_that_holds_nothing_is_refused(content: bytes) -> None:
 
 
 def test_it_is_a_command_of_its_own() -> None:
-    output = subprocess.run([*COMMAND, "map", str(TOOLS)], capture_output=True, check=True, timeout=60).stdout
+    output = forked.run([*COMMAND, "map", str(TOOLS)], check=True).stdout
     assert json.loads(output)["runs"]
 
 

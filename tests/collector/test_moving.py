@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from collector.keys import Keys, Scope, keys_file
-from tests import told
+from tests import forked, told
 from tests.corpus import select
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server
@@ -351,7 +351,7 @@ def test_a_key_exports_and_imports_what_is_its_own(server: Server, runs: list[di
 
 def command(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     where = ["--url", server.endpoints["api"], "--token", TOKEN]
-    return subprocess.run([*COMMAND, *arguments, *where], capture_output=True, text=True)
+    return forked.run([*COMMAND, *arguments, *where])
 
 
 def test_from_and_to_files(server: Server, runs: list[dict[str, Any]], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.clickhouse_front import Front
 from tests.corpus import Scenario, select
 from tests.sending import TRANSPORTS, http_protobuf, one_by_one, renamed
-from tests.server import Server
+from tests.server import COMMAND, Server
 from tests.waiting import PATIENCE_S, until
 
 SCENARIOS: Sequence[Scenario] = [
@@ -38,6 +38,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
             *("--set", f"sinks.clickhouse.url={front.url}"),
             *("--set", "sinks.clickhouse.batch.flush_timeout=100ms"),
             *("--set", "loops.replicas=2", "--set", "loops.sweep_interval=1s"),
+            command=COMMAND,  # with hashes of its own, as on another machine
         )
         for name in ("a", "b")
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ from collector.documents import ConfigError
 from collector.exits import ServiceError
 from collector.store import server_of
 from sinks.clickhouse.moving import Book, MoveError
+from tests import forked
 from tests.clickhouse_front import Front
 from tests.server import Server as Collector
 
@@ -159,10 +159,7 @@ ROWS = {"otel_traces": 1200, "run_events": 1200, "runs": 1200, "settings": 1}
 def embedded(tmp_path: Path) -> Path:
     """A data directory with an embedded database."""
     directory = tmp_path / "data"
-    filled = subprocess.run(
-        [sys.executable, "-c", FILL, str(directory / "clickhouse")], capture_output=True, text=True
-    )
-    assert filled.returncode == 0, filled.stderr
+    forked.run([sys.executable, "-c", FILL, str(directory / "clickhouse")], check=True)
     return directory
 
 
@@ -174,9 +171,8 @@ def moving(embedded: Path, url: str, *arguments: str) -> list[str]:
 def test_a_move_that_is_killed_goes_on_and_everything_arrives_once(embedded: Path, tmp_path: Path) -> None:
     front = Front(tmp_path / "server").start()
     front.fault("INSERT INTO otel.run_events", delay_s=5)
-    first = subprocess.Popen(
-        moving(embedded, front.url), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
+    with Path("/dev/null").open("wb") as nothing:
+        first = forked.start(moving(embedded, front.url), nothing, nothing)
     while not front.seen("INSERT INTO otel.run_events"):
         assert first.poll() is None
         time.sleep(0.02)
@@ -185,7 +181,7 @@ def test_a_move_that_is_killed_goes_on_and_everything_arrives_once(embedded: Pat
     front.heal()
     before = len(front.seen("INSERT INTO otel.otel_traces "))
 
-    second = subprocess.run(moving(embedded, front.url), capture_output=True, text=True)
+    second = forked.run(moving(embedded, front.url))
 
     assert second.returncode == 0, second.stdout + second.stderr
     assert len(front.seen("INSERT INTO otel.otel_traces ")) == before  # these were there already
@@ -197,7 +193,7 @@ def test_a_move_that_is_killed_goes_on_and_everything_arrives_once(embedded: Pat
     assert not (embedded / "move.json").exists()
     assert front.query("SELECT count() > 0 FROM otel.otel_traces_trace_id_ts") == [[1]]
 
-    again = subprocess.run(moving(embedded, front.url), capture_output=True, text=True)
+    again = forked.run(moving(embedded, front.url))
     assert again.returncode == 1
     assert "has rows already" in again.stderr
     front.stop()
@@ -209,9 +205,8 @@ def test_a_move_repairs_what_a_server_lost_that_was_killed_while_it_was_written(
     """An engine that is killed may know that it was given rows, and not have them."""
     front = Front(tmp_path / "server").start()
     front.fault("INSERT INTO otel.run_events", delay_s=5)
-    first = subprocess.Popen(
-        moving(embedded, front.url), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
+    with Path("/dev/null").open("wb") as nothing:
+        first = forked.start(moving(embedded, front.url), nothing, nothing)
     while not front.seen("INSERT INTO otel.run_events"):
         assert first.poll() is None
         time.sleep(0.02)
@@ -224,7 +219,7 @@ def test_a_move_repairs_what_a_server_lost_that_was_killed_while_it_was_written(
     del kept["done"]["otel_traces"]  # it was killed before it could note them
     (embedded / "move.json").write_text(json.dumps(kept))
 
-    second = subprocess.run(moving(embedded, front.url), capture_output=True, text=True)
+    second = forked.run(moving(embedded, front.url))
 
     assert second.returncode == 0, second.stdout + second.stderr
     assert front.query("SELECT count() FROM otel.otel_traces FINAL") == [[ROWS["otel_traces"]]]

@@ -15,6 +15,7 @@ import pytest
 from collector.cli import main
 from collector.config import load
 from collector.meaning import no_engine
+from tests import forked
 from tests.server import COMMAND, Server
 
 KEY = "edl_" + "k" * 32
@@ -32,9 +33,7 @@ def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.so
 
 
 def healthcheck(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, "healthcheck", "--data-dir", str(directory), *arguments], capture_output=True, text=True
-    )
+    return forked.run([*COMMAND, "healthcheck", "--data-dir", str(directory), *arguments])
 
 
 def test_a_container_comes_up_with_keys_of_a_secret_and_says_how_it_is(

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ from collector.listening import ListenError
 from collector.receiving import left_behind
 from collector.workers.crew import Crew
 from collector.workers.places import SIGNALS, directory_of
+from tests import forked
 from tests.collector.journal.test_journal import append
 from tests.collector.receivers.test_http import request
 from tests.collector.test_balance import balances
@@ -244,12 +244,7 @@ def test_what_keeps_workers_from_opening_their_doors_ends_the_collector(data_dir
         part for door in ("grpc", "http", "api", "admin", "proxy") for part in (f"--{door}", "127.0.0.1:0")
     ]
     command = [*COMMAND, "serve", "--data-dir", str(data_dir), *doors]
-    ended = subprocess.run(
-        [*command, *(part for one in sets for part in ("--set", one))],
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    ended = forked.run([*command, *(part for one in sets for part in ("--set", one))])
     assert (ended.returncode, "http: " in ended.stderr) == (69, True), ended.stderr
 
 

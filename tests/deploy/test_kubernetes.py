@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from collector.config import load
 from collector.documents import merge
 from collector.exposure import exposed, ingest_needs_key
 from collector.keys import Keys, Scope, keys_file
+from tests import forked
 from tests.deploy.manifests import SECRETS, check, parse, read, settings_of, workloads
 from tests.deploy.render import CHART, EXAMPLES
 from tests.deploy.values import table, undocumented, values
@@ -148,7 +148,7 @@ def test_what_helm_test_runs_succeeds_on_a_collector(server: Server) -> None:
     environ = {entry["name"]: entry.get("value") for entry in container["env"]}
     assert environ.keys() >= {"EDDYLINE_TOKEN", "INGEST_KEY"}
     environ |= {"EDDYLINE_TOKEN": TOKEN, "OTEL_EXPORTER_OTLP_HEADERS": f"x-api-key={key}", "INGEST_KEY": key}
-    done = subprocess.run([*COMMAND, *arguments], env=os.environ | environ, capture_output=True, text=True)
+    done = forked.run([*COMMAND, *arguments], environ=os.environ | environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "a span came through" in done.stdout
 
