@@ -567,7 +567,7 @@ class ProxyUpstream(Section):
     url: str
     """`http(s)://host[:port][/path]`, before what the client asks for."""
     provider: str = ""
-    """`gen_ai.provider.name` of its spans; the entry's name unless set."""
+    """`gen_ai.provider.name` of its spans; the provider whose address it is, else the entry's name."""
     format: Literal["auto", "openai", "anthropic", "gemini", "ollama", "cohere"] = "auto"
     """Whose API it speaks, where the path does not tell."""
     strip_prefix: bool = True

@@ -281,7 +281,6 @@ class _Kept:
 def _row(exchange: Exchange, resolved: Resolved, policy: Policy) -> StoredExchange:
     tape, session, asked, answered = exchange.tape, resolved.session, exchange.asked, exchange.answered
     usage = answered.usage
-    retries = exchange.sent.get(b"x-stainless-retry-count", "")
     tokens = policy.tokens
     flags = {
         "truncated_request": tape.request_cut,
@@ -304,7 +303,7 @@ def _row(exchange: Exchange, resolved: Resolved, policy: Policy) -> StoredExchan
         ttft_ns=exchange.first_content_ns,
         client=tape.client,
         user_agent=exchange.sent.get(b"user-agent", ""),
-        key_hash=policy.key_hash(exchange.sent),
+        key_hash=policy.key_hash(exchange.sent, exchange.tape.query_key),
         method=tape.method,
         path=tape.path,
         upstream=tape.upstream.name,
@@ -317,7 +316,7 @@ def _row(exchange: Exchange, resolved: Resolved, policy: Policy) -> StoredExchan
         error_type=exchange.error_type,
         error_message=exchange.error_message,
         streamed=exchange.streamed,
-        retries=int(retries) if retries.isdigit() and len(retries) < 10 else 0,
+        retries=exchange.tries,
         input_tokens=usage.input if tokens else None,
         output_tokens=usage.output if tokens else None,
         cache_read_tokens=usage.cache_read if tokens else None,

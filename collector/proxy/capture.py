@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import secrets
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from collector.config import ProxyCapture
 from collector.proxy.context import Context
 
 _KEY_HEADERS = (b"x-api-key", b"api-key", b"x-goog-api-key")
 _LEVELS = ("off", "meta", "full")
+_JWT = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]{2,8192})\.[A-Za-z0-9_-]*")
 MAX_KNOWN = 1024
 """Paths of which it is remembered whether they are skipped: clients ask for few, each of them often."""
 
@@ -32,14 +38,30 @@ class Policy:
     cost: bool
     salt: bytes
 
-    def key_hash(self, headers: Mapping[bytes, str]) -> str:
+    def key_hash(self, headers: Mapping[bytes, str], query_key: str = "") -> str:
         """A name for the API key of a request that is the same for each way of sending it, and that nobody can
-        make of a list of keys without our salt; "" if there is none."""
-        key = next((value for name in _KEY_HEADERS if (value := headers.get(name))), "")
+        make of a list of keys without our salt; "" if there is none. Tokens that are signed anew every hour have the
+        name of whom they are for."""
+        key = next((value for name in _KEY_HEADERS if (value := headers.get(name))), query_key)
         if not key:
             scheme, _, value = headers.get(b"authorization", "").partition(" ")
             key = value.strip() or scheme
+        if key.startswith("eyJ"):
+            key = _subject(key) or key
         return hmac.digest(self.salt, key.encode(errors="replace"), "sha256").hex()[:16] if key else ""
+
+
+def _subject(token: str) -> str:
+    """Whom a JSON Web Token is for, and who says so; "" if it does not tell."""
+    if not (match := _JWT.fullmatch(token)):
+        return ""
+    try:
+        claims: Any = orjson.loads(urlsafe_b64decode(match[1] + "=" * (-len(match[1]) % 4)))
+    except ValueError:
+        return ""
+    if not isinstance(claims, dict) or not isinstance(claims.get("sub"), str):
+        return ""
+    return f"{claims.get('iss')}\0{claims['sub']}"
 
 
 class Capture:

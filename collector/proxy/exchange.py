@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import orjson
 
 from collector.proxy.decoding import NotDecodableError, Pieces, decoded
-from collector.proxy.formats import Answered, Asked, Document, Format, Part, format_of
+from collector.proxy.formats import Answered, Asked, Document, Format, Part, format_by_shape, format_of
 from collector.proxy.formats.base import error_of, mapped, string
 from collector.proxy.formats.bedrock import usage_in_headers
 from collector.proxy.framing import FRAMINGS, Events, json_array
@@ -23,6 +23,8 @@ STALL_NS = 2_000_000_000
 MAX_MESSAGE = 2000
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 _WHOLE = 64 << 10
+_FIRST_EVENTS = 3
+"""Of a stream, so many tell what API it is of."""
 _CUT = frozenset({"connect", "protocol"})
 """Words for what failed that say, once an answer had begun, no more than that it was cut."""
 
@@ -81,6 +83,8 @@ class Exchange:
     """(when it was over, how long)"""
     events: int = 0
     calls: list[Call] = field(default_factory=list)
+    tries: int = 0
+    """How many were before this one, as the client says or as `tries` finds."""
     faults: list[str] = field(default_factory=list)
     """What could not be read."""
     request_body: bytes = b""
@@ -101,7 +105,11 @@ def read_exchange(tape: Tape) -> Exchange:
     format_ = format_of(tape.path, tape.upstream.family)
     sent, got = by_name(tape.request_headers), by_name(tape.response_headers)
     exchange = Exchange(tape, format_, sent, got, Asked(""), Answered(), "")
+    tries = sent.get(b"x-stainless-retry-count", "")
+    exchange.tries = int(tries) if tries.isdecimal() and len(tries) < 10 else 0
     exchange.request_body = _request_body(exchange)
+    if format_ is None:
+        format_ = exchange.format = _format_by_shape(exchange)
     finished = False
     if format_ is not None:
         exchange.asked = _read_request(exchange, format_)
@@ -112,6 +120,25 @@ def read_exchange(tape: Tape) -> Exchange:
         answered.error_type, answered.error_message = error_of(_document(exchange))
     _judge(exchange, finished=finished)
     return exchange
+
+
+def _format_by_shape(exchange: Exchange) -> Format | None:
+    """The API of a path that says nothing, as gateways have them, by what was asked and answered there."""
+    tape = exchange.tape
+    if tape.method != "POST" or tape.request_cut or not exchange.request_body.lstrip().startswith(b"{"):
+        return None
+    try:
+        body = orjson.loads(exchange.request_body)
+        framing = framing_of(exchange)
+        events: Iterable[Any]
+        if framing is None:
+            events = [orjson.loads(b"".join(piece for _, piece in exchange.response_pieces()) or b"null")]
+        else:
+            events = (_parsed(data) for _, _, data in framing(exchange.response_pieces()))
+        answers = [event for event in islice(events, _FIRST_EVENTS) if isinstance(event, dict)]
+    except ValueError:  # no JSON, or no events
+        return None
+    return format_by_shape(mapped(body), answers, failed=tape.status >= 400, family=tape.upstream.family)
 
 
 # --------------------------------------------------------------------------- the request
@@ -185,6 +212,8 @@ def _document(exchange: Exchange) -> Document:
     try:
         parsed = orjson.loads(raw)
     except orjson.JSONDecodeError:
+        if exchange.format is not None and exchange.format.api == "transcription" and tape.status < 400:
+            return {"text": raw.decode("utf-8", "replace")}  # `response_format` text, srt or vtt
         if tape.status >= 400:
             return {"error": raw[:MAX_MESSAGE].decode("utf-8", "replace")}
         if not tape.response_cut:

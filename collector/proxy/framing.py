@@ -78,6 +78,9 @@ def server_sent_events(pieces: Pieces) -> Events:
             if not data:
                 began = at
             name = value.decode("utf-8", "replace")
+        elif field == b"error" and not data:  # llama.cpp, of some versions, tells so of what went wrong
+            name, began = "error", at
+            data.append(value)
     if data:
         yield began, name, b"\n".join(data)
 

@@ -34,6 +34,7 @@ from collector.proxy.sessions import Resolver
 from collector.proxy.spans import spans_of, unanswered
 from collector.proxy.spool import Spool
 from collector.proxy.tape import Budget, Ending, Tape
+from collector.proxy.tries import Tries
 from collector.proxy.wire import WireCapture
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class ExchangeRecorder(Recorder):
         self._resolver = Resolver(by_turn=by_turn)
         self._pending = Pending(round(tool_pending_s * 1e9))
         self._background = Background()
+        self._tries = Tries()
         self._gathered: dict[Owner, bytearray] = {}
         self._version = version("eddyline")
         self._waiting: deque[Tape] = deque()
@@ -142,6 +144,7 @@ class ExchangeRecorder(Recorder):
             self._budget,
             self._limit,
             request_headers=scope["headers"],
+            query_key=_query_key(route),
             client=client[0],
             server=(route.url.host or "", route.url.port or 0),
             wire_only=wire_only,
@@ -209,6 +212,7 @@ class ExchangeRecorder(Recorder):
                 self._record_end(tape)
                 return
             exchange = read_exchange(tape)
+            self._tries.note(exchange)
             policy = self.capture.policy(tape.context)
             if tape.wire_only:
                 self._capture(exchange, tape.context.session or None, policy)
@@ -282,6 +286,11 @@ class ExchangeRecorder(Recorder):
             "archive": self._archive.document() if self._archive is not None else None,
             "wire": self._wire.document() if self._wire is not None else None,
         }
+
+
+def _query_key(route: Route) -> str:
+    """As Gemini's clients send it."""
+    return route.url.query.get("key", "") if "key=" in route.url.raw_query_string else ""
 
 
 def _owner(context: Context) -> Owner:

@@ -69,6 +69,16 @@ PROVIDERS: tuple[Upstream, ...] = (
 )
 """Providers by the first segment of the path."""
 
+_CLOUDS = tuple(
+    (re.compile(pattern), Upstream(name, "", provider, family))
+    for pattern, name, provider, family in (
+        (r"[a-z0-9-]+\.openai\.azure\.com", "azure", "azure.ai.openai", "openai"),
+        (r"(?:[a-z0-9-]+-)?aiplatform\.googleapis\.com", "vertex", "gcp.vertex_ai", "gemini"),
+        (r"bedrock-runtime\.[a-z0-9-]+\.amazonaws\.com", "bedrock", "aws.bedrock", "bedrock"),
+    )
+)
+"""Providers with an address for each customer or region."""
+
 MAX_KNOWN = 1024
 """Routes that are remembered, by method and path."""
 
@@ -77,6 +87,10 @@ _AZURE_RESOURCE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 AZURE_ROOT = "/openai/v1"
 """Where Azure serves what other OpenAI bases have right below them."""
+_AZURE_INFERENCE = tuple(
+    f"/models/{end}" for end in ("chat/completions", "embeddings", "images/embeddings", "info")
+)
+"""Of Azure's own SDK for the models of others; what else is below `/models` is OpenAI's list."""
 
 
 @dataclass(slots=True)
@@ -98,10 +112,11 @@ class Routes:
         for name, given in self.settings.upstreams.items():
             if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", name) or name in ("otel", "-", "azure"):
                 raise ValueError(f"proxy.upstreams.{name}: a name is one path segment, and none of ours")
-            known = self._upstreams.get(name)
+            base = _base(given.url, f"proxy.upstreams.{name}.url")
+            known = self._upstreams.get(name) or _known_at(base)
             self._upstreams[name] = Upstream(
                 name,
-                _base(given.url, f"proxy.upstreams.{name}.url"),
+                base,
                 given.provider or (known.provider if known else name),
                 _family(given.format, known),
                 given.timeouts,
@@ -111,7 +126,11 @@ class Routes:
             )
         if self.settings.upstream:
             base = _base(self.settings.upstream, "proxy.upstream")
-            self._single = Upstream("upstream", base, urlsplit(base).hostname or "upstream")
+            known = _known_at(base)
+            host = urlsplit(base).hostname or "upstream"
+            self._single = Upstream(
+                "upstream", base, known.provider if known else host, known.family if known else "openai"
+            )
 
     def names(self) -> list[str]:
         """Prefixes that lead somewhere, for people."""
@@ -165,9 +184,9 @@ class Routes:
         path = slash + path
         target = Target.parse(scheme, authority)
         self.gate.admit(target, method, path)
-        return _route(
-            Upstream("local", f"{scheme}://{target.authority}", _LOCAL.provider), path, query, gated=True
-        )
+        url = f"{scheme}://{target.authority}"
+        known = _known_at(url) or _LOCAL
+        return _route(Upstream("local", url, known.provider, known.family), path, query, gated=True)
 
     def _azure(self, rest: str, query: str) -> Route:
         resource, slash, path = rest[1:].partition("/")
@@ -176,10 +195,14 @@ class Routes:
         if not _AZURE_RESOURCE.fullmatch(name) or (dot and suffix not in suffixes):
             raise RelayError(Error.ROUTE, "after /azure/ comes the name of a resource")
         path = slash + path
+        url = f"https://{name}.{suffix or suffixes[0]}"
+        if path.startswith("/anthropic/"):
+            return _route(Upstream("azure", url, "azure.ai.inference", "anthropic"), path, query)
+        if path.startswith(_AZURE_INFERENCE):
+            return _route(Upstream("azure", url, "azure.ai.inference"), path, query)
         if not path.startswith("/openai/"):
             path = AZURE_ROOT + path
-        host = f"{name}.{suffix or suffixes[0]}"
-        return _route(Upstream("azure", f"https://{host}", "azure.ai.openai"), path, query)
+        return _route(Upstream("azure", url, "azure.ai.openai"), path, query)
 
 
 def _regional(name: str, rest: str, query: str) -> Route:
@@ -208,6 +231,18 @@ def _base(url: str, where: str) -> str:
     if parts.username or parts.password:
         raise ValueError(f"{where}: credentials belong to the client's requests, not into an URL")
     return url.rstrip("/")
+
+
+def _known_at(url: str) -> Upstream | None:
+    """The provider whose own address this is, by whatever name it is reached."""
+    host = urlsplit(url).hostname or ""
+    for provider in PROVIDERS:
+        if provider.url == f"https://{host}":
+            return provider
+    for pattern, known in _CLOUDS:
+        if pattern.fullmatch(host):
+            return known
+    return None
 
 
 def _family(given: str, known: Upstream | None) -> str:

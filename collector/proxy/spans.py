@@ -145,10 +145,9 @@ def _http(exchange: Exchange) -> Attributes:
         "server.port": tape.server[1] or None,
         "error.type": exchange.error_type,
     }
-    resent = exchange.sent.get(b"x-stainless-retry-count", "")
-    if resent.isdigit() and int(resent):
+    if exchange.tries:
         # Each try is a span of its own; it says how many were before it, for whoever saw one call of all of them.
-        found["http.request.resend_count"] = int(resent)
+        found["http.request.resend_count"] = exchange.tries
     return found
 
 
@@ -169,7 +168,7 @@ def _of_the_call(exchange: Exchange, resolved: Resolved, policy: Policy) -> Attr
         "eddyline.proxy.truncated": True if tape.request_cut or tape.response_cut else None,
         "eddyline.proxy.unread": exchange.faults,
         "eddyline.proxy.mutations": tape.mutations,
-        "eddyline.key_hash": policy.key_hash(exchange.sent),
+        "eddyline.key_hash": policy.key_hash(exchange.sent, exchange.tape.query_key),
         "eddyline.trace.external_id": context.external_trace,
         "eddyline.parent.external_id": context.external_parent,
         "user.id": context.user,

@@ -71,6 +71,8 @@ class Tape:
     limit: int
     """Bytes kept of each direction."""
     request_headers: Headers = ()
+    query_key: str = ""
+    """The API key, where the query has it."""
     client: str = ""
     server: tuple[str, int] = ("", 0)
     response_headers: Headers = ()

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
-from collector.proxy.formats.base import Answered, Asked, Assembler, Document, Format, Message, Part, Usage
+from collector.proxy.formats.base import (
+    Answered,
+    Asked,
+    Assembler,
+    Document,
+    Format,
+    Message,
+    Part,
+    Usage,
+    mappings,
+)
 from collector.proxy.formats.bedrock import bedrock_format
 from collector.proxy.formats.chat import Chat
 from collector.proxy.formats.cohere import CohereChat, CohereEmbed, Rerank
@@ -16,6 +27,7 @@ from collector.proxy.formats.media import Images, Speech, Transcription
 from collector.proxy.formats.messages import Messages, count_tokens
 from collector.proxy.formats.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
 from collector.proxy.formats.responses import Responses
+from collector.proxy.formats.responses import count_tokens as responses_count_tokens
 
 __all__ = [
     "Answered",
@@ -26,6 +38,7 @@ __all__ = [
     "Message",
     "Part",
     "Usage",
+    "format_by_shape",
     "format_of",
 ]
 
@@ -33,10 +46,13 @@ _BY_END: tuple[tuple[str, Format], ...] = (
     ("/chat/completions", Chat()),
     ("/completions", Completions()),
     ("/responses", Responses()),
+    ("/responses/compact", Responses()),
+    ("/responses/input_tokens", responses_count_tokens),
     ("/realtime", Responses()),
     ("/embeddings", Embeddings()),
     ("/messages/count_tokens", count_tokens),
     ("/messages", Messages()),
+    ("/count-tokens:rawPredict", count_tokens),
     (":rawPredict", Messages()),
     (":streamRawPredict", Messages()),
     (":generateContent", GenerateContent()),
@@ -51,6 +67,7 @@ _BY_END: tuple[tuple[str, Format], ...] = (
     ("/api/embed", OllamaEmbed()),
     ("/images/generations", Images()),
     ("/images/edits", Images()),
+    ("/images/variations", Images()),
     ("/audio/speech", Speech()),
     ("/audio/transcriptions", Transcription()),
     ("/audio/translations", Transcription()),
@@ -72,4 +89,47 @@ def format_of(path: str, family: str = "") -> Format | None:
         return OllamaEmbed()
     if found := bedrock_format(path):
         return found
+    if "/publishers/mistralai/" in path and path.endswith("awPredict"):
+        return Chat()
     return next((format_ for end, format_ in _BY_END if path.endswith(end)), None)
+
+
+def format_by_shape(
+    body: Document, answers: Sequence[Document], *, failed: bool, family: str
+) -> Format | None:
+    """The API of a call whose path does not tell, by what was asked and answered; None if it is none that is known.
+
+    Args:
+        answers: the answer, or the first events of a stream.
+        failed: the answer is an error, which has the shape of none: then the question and the family decide.
+    """
+    asks = {name for name in ("messages", "contents") if mappings(body.get(name))}
+    asks |= {name for name in ("prompt", "input") if body.get(name)}
+    for answer in answers:
+        says = str(answer.get("type", ""))
+        if "messages" in asks and isinstance(answer.get("choices"), list):
+            return Chat()
+        if "messages" in asks and says in ("message", "message_start"):
+            return Messages()
+        if "messages" in asks and "message" in answer and "done" in answer:
+            return OllamaChat()
+        if "contents" in asks and isinstance(answer.get("candidates"), list):
+            return GenerateContent()
+        if "input" in asks and (answer.get("object") == "response" or says == "response.created"):
+            return Responses()
+        if "input" in asks and any(
+            item.get("object") == "embedding" for item in mappings(answer.get("data"))
+        ):
+            return Embeddings()
+        if "prompt" in asks and isinstance(answer.get("choices"), list):
+            return Completions()
+        if "prompt" in asks and "response" in answer and "done" in answer:
+            return OllamaGenerate()
+    if failed and any("role" in message for message in mappings(body.get("messages"))):
+        by_family: dict[str, Format] = {
+            "anthropic": Messages(),
+            "ollama": OllamaChat(),
+            "cohere": CohereChat(),
+        }
+        return by_family.get(family, Chat())
+    return GenerateContent() if failed and "contents" in asks and family == "gemini" else None

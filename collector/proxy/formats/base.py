@@ -205,6 +205,27 @@ def added(*counts: int | None) -> int | None:
     return sum(known) if known else None
 
 
+def with_reasoning(
+    input_: int | None, output: int | None, reasoning: int | None, total: int | None
+) -> int | None:
+    """The output with its reasoning. xAI counts it beside: the total is the sum of all three. Others do so where it is
+    more than all of the output."""
+    if input_ is None or output is None or not reasoning:
+        return output
+    return output + reasoning if reasoning > output or total == input_ + output + reasoning else output
+
+
+def cost_in(usage: Document) -> float | None:
+    """US dollars that a provider says a call cost: OpenRouter as a number, Perplexity as the sum of its parts, xAI in
+    ticks of 1e-10."""
+    cost = usage.get("cost")
+    if isinstance(cost, dict):
+        cost = cost.get("total_cost")
+    elif cost is None and isinstance(ticks := usage.get("cost_in_usd_ticks"), int):
+        cost = ticks / 1e10
+    return cost if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None
+
+
 def parameters(body: Document, names: dict[str, str]) -> dict[str, Any]:
     """Attributes by the request's own names for them, for scalars and lists of texts."""
     found: dict[str, Any] = {}

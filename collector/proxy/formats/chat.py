@@ -1,8 +1,9 @@
 """OpenAI Chat Completions, and the many who speak it: Azure, Groq, DeepSeek, Mistral, OpenRouter, vLLM, llama.cpp, …
 
 Fields and chunk grammar: OpenAI API reference, "Chat" and "Streaming". Followers differ in where they put usage
-(Groq: `x_groq.usage`; some in every chunk: the last one counts), in what they call reasoning, and in whether a tool
-call's fragments carry an index.
+(Groq: `x_groq.usage`; Moonshot: in the choice; llama.cpp: `timings`; some in every chunk: the last one counts), in
+whether the output has its reasoning in it, in what they call reasoning, and in whether a tool call's fragments carry an
+index of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collector.proxy.formats.base import (
     Message,
     Part,
     Usage,
+    added,
     call_part,
+    cost_in,
     count,
     error_of,
     generic_part,
@@ -32,6 +35,7 @@ from collector.proxy.formats.base import (
     string,
     text_part,
     uri_part,
+    with_reasoning,
 )
 
 PARAMETERS = {
@@ -84,7 +88,7 @@ class Chat:
             string(document.get("model")),
             [string(choice.get("finish_reason")) for choice in choices if choice.get("finish_reason")],
             messages,
-            read_usage(document.get("usage") or mapped(document.get("x_groq")).get("usage")),
+            _usage_in(document, choices),
             error_type,
             error_message,
             attributes,
@@ -132,6 +136,7 @@ def read_message(message: Document) -> Message:
     parts += read_content(message.get("content"))
     if isinstance(message.get("refusal"), str) and message["refusal"]:
         parts.append(text_part(message["refusal"]))
+    parts += read_content(message.get("images"))
     if isinstance(message.get("audio"), dict):
         audio = message["audio"]
         parts.append(media_part("audio", "", audio.get("data"), id=string(audio.get("id"))))
@@ -165,6 +170,8 @@ def _read_block(block: Document) -> Part:
         return text_part(block.get("text"))
     if kind == "refusal":
         return text_part(block.get("refusal"))
+    if kind == "thinking":  # Mistral's
+        return reasoning_part(_thought(block))
     if kind in _MODALITIES:
         modality = _MODALITIES[kind]
         inner = block.get(kind)
@@ -193,6 +200,10 @@ def _read_block(block: Document) -> Part:
     return generic_part(block)
 
 
+def _thought(block: Document) -> str:
+    return "".join(string(inner.get("text")) for inner in mappings(block.get("thinking")))
+
+
 def _plain(content: Any) -> Any:
     """A tool's result as the text it is; media in it by size and hash."""
     if isinstance(content, list):
@@ -212,17 +223,36 @@ def read_usage(value: Any) -> Usage:
     usage = mapped(value)
     prompt = mapped(usage.get("prompt_tokens_details"))
     completion = mapped(usage.get("completion_tokens_details"))
-    cost = usage.get("cost")
+    input_, output = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    reasoning = count(completion.get("reasoning_tokens", usage.get("reasoning_tokens")))
+    cached = usage.get("prompt_cache_hit_tokens", usage.get("cached_tokens"))
     return Usage(
-        count(usage.get("prompt_tokens")),
-        count(usage.get("completion_tokens")),
-        count(prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
+        input_,
+        with_reasoning(input_, output, reasoning, count(usage.get("total_tokens"))),
+        count(prompt.get("cached_tokens", cached)),
         count(prompt.get("cache_write_tokens")),
-        count(completion.get("reasoning_tokens", usage.get("reasoning_tokens"))),
+        reasoning,
         count(prompt.get("audio_tokens")) or None,
         count(completion.get("audio_tokens")) or None,
-        cost if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None,
+        cost_in(usage),
     )
+
+
+def _usage_in(document: Document, choices: list[Document]) -> Usage:
+    """The usage of an answer, wherever it stands in it."""
+    given = document.get("usage") or mapped(document.get("x_groq")).get("usage")
+    given = given or next((choice["usage"] for choice in choices if choice.get("usage")), None)
+    timings = mapped(document.get("timings"))
+    if given is None and timings:
+        cached = count(timings.get("cache_n"))
+        return Usage(added(count(timings.get("prompt_n")), cached), count(timings.get("predicted_n")), cached)
+    usage = read_usage(given)
+    if "gemini" in string(document.get("model")) and usage.reasoning is None:
+        # Its compatible API tells of thoughts in the total alone.
+        thought = (count(mapped(given).get("total_tokens")) or 0) - (usage.input or 0) - (usage.output or 0)
+        if thought > 0 and usage.input is not None:
+            usage.output, usage.reasoning = added(usage.output, thought), thought
+    return usage
 
 
 def _deployment(path: str) -> str:
@@ -237,6 +267,8 @@ class _Assembler(Assembling):
         self._head: Document = {}
         self._choices: dict[int, Document] = {}
         self._calls: dict[int, dict[Any, Document]] = {}
+        self._images: dict[int, list[Any]] = {}
+        self._audio: dict[int, Document] = {}
 
     @property
     def document(self) -> Document:
@@ -256,7 +288,16 @@ class _Assembler(Assembling):
                 )
             if calls:
                 message["tool_calls"] = calls
-            choices.append({"index": index, "message": message, "finish_reason": choice["finish_reason"]})
+            if index in self._images:
+                message["images"] = self._images[index]
+            if index in self._audio:
+                audio = self._audio[index]
+                message["audio"] = {
+                    **audio,
+                    "data": "".join(audio["data"]),
+                    "transcript": "".join(audio["transcript"]),
+                }
+            choices.append({**choice, "index": index, "message": message})
         return {**self._head, "choices": choices}
 
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
@@ -273,10 +314,13 @@ class _Assembler(Assembling):
             "system_fingerprint",
             "usage",
             "x_groq",
+            "timings",
             "error",
         ):
             if data.get(key):
                 self._head[key] = data[key]
+        if "error" not in data and (name == "error" or data.get("object") == "error"):
+            self._head["error"] = data  # llama.cpp and vLLM, of some versions
         said = False
         for choice in mappings(data.get("choices")):
             said |= self._add(choice, at_ns)
@@ -285,8 +329,9 @@ class _Assembler(Assembling):
     def _add(self, choice: Document, at_ns: int) -> bool:
         index = count(choice.get("index")) or 0
         known = self._choices.setdefault(index, {"message": {"role": "assistant"}, "finish_reason": None})
-        if choice.get("finish_reason"):
-            known["finish_reason"] = choice["finish_reason"]
+        for key in ("finish_reason", "usage"):
+            if choice.get(key):
+                known[key] = choice[key]
         delta = mapped(choice.get("delta")) or mapped(choice.get("message"))
         message = known["message"]
         if isinstance(delta.get("role"), str) and delta["role"]:
@@ -295,10 +340,19 @@ class _Assembler(Assembling):
         for key in ("content", "refusal", *_REASONING):
             value = delta.get(key)
             if isinstance(value, list):  # Mistral's reasoning models send blocks
-                value = "".join(string(block.get("text")) for block in mappings(value))
+                blocks = mappings(value)
+                if thought := "".join(_thought(block) for block in blocks if block.get("type") == "thinking"):
+                    message.setdefault(_REASONING[0], []).append(thought)
+                    said = True
+                value = "".join(string(block.get("text")) for block in blocks)
             if isinstance(value, str) and value:
                 message.setdefault(key, []).append(value)
                 said = True
+        if images := listed(delta.get("images")):
+            self._images.setdefault(index, []).extend(images)
+            said = True
+        if isinstance(delta.get("audio"), dict):
+            said |= self._add_audio(index, delta["audio"])
         made = delta.get("tool_calls") or (
             [{"index": -1, "function": delta["function_call"]}]
             if isinstance(delta.get("function_call"), dict)
@@ -309,6 +363,17 @@ class _Assembler(Assembling):
             said = True
         return said
 
+    def _add_audio(self, choice: int, delta: Document) -> bool:
+        audio = self._audio.setdefault(choice, {"data": [], "transcript": []})
+        if delta.get("id"):
+            audio["id"] = delta["id"]
+        said = False
+        for key in ("data", "transcript"):
+            if isinstance(delta.get(key), str) and delta[key]:
+                audio[key].append(delta[key])
+                said = True
+        return said
+
     def _add_call(self, choice: int, fragment: Document, at_ns: int) -> None:
         calls = self._calls.setdefault(choice, {})
         function = mapped(fragment.get("function")) or mapped(fragment.get("custom"))
@@ -317,6 +382,9 @@ class _Assembler(Assembling):
             key = fragment.get("id") or next(reversed(calls), 0)
             if key not in calls and not fragment.get("id") and calls:
                 key = next(reversed(calls))
+        known = calls.get(key)
+        if known and fragment.get("id") and known["id"] not in ("", fragment["id"]) and function.get("name"):
+            key = fragment["id"]  # Gemini's compatible API gives each of several calls the same index
         made = calls.setdefault(
             key, {"id": "", "type": "function", "function": {"name": "", "arguments": []}}
         )

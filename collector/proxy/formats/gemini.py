@@ -51,9 +51,17 @@ _FINISH = {
     "PROHIBITED_CONTENT": "content_filter",
     "SPII": "content_filter",
     "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
     "LANGUAGE": "content_filter",
+    "MODEL_ARMOR": "content_filter",
     "MALFORMED_FUNCTION_CALL": "error",
+    "MALFORMED_RESPONSE": "error",
+    "MISSING_THOUGHT_SIGNATURE": "error",
     "UNEXPECTED_TOOL_CALL": "error",
+    "TOO_MANY_TOOL_CALLS": "error",
+    "NO_IMAGE": "error",
+    "IMAGE_OTHER": "error",
     "OTHER": "error",
 }
 
@@ -216,7 +224,14 @@ def read_usage(value: Any) -> Usage:
         count(usage.get("cachedContentTokenCount")),
         None,
         thoughts,
+        _of_modality(usage.get("promptTokensDetails"), "AUDIO"),
+        _of_modality(usage.get("candidatesTokensDetails") or usage.get("responseTokensDetails"), "AUDIO"),
     )
+
+
+def _of_modality(details: Any, modality: str) -> int | None:
+    counts = [count(one.get("tokenCount")) for one in mappings(details) if one.get("modality") == modality]
+    return added(*counts) or None
 
 
 class _Assembler:

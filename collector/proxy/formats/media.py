@@ -12,6 +12,7 @@ from collector.proxy.formats.base import (
     Document,
     Message,
     error_of,
+    mapped,
     mappings,
     media_part,
     string,
@@ -94,10 +95,28 @@ class Speech:
 
     def answered(self, document: Document) -> Answered:
         error_type, error_message = error_of(document)
-        return Answered(error_type=error_type, error_message=error_message)
+        return Answered(
+            usage=read_usage(document.get("usage")), error_type=error_type, error_message=error_message
+        )
 
     def assembler(self) -> Assembler | None:
-        return None
+        return _Speech()
+
+
+class _Speech(Assembling):
+    """`stream_format: sse`; the last event has what it used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.document: Document = {}
+
+    def feed(self, name: str, data: Any, at_ns: int) -> bool:
+        if not isinstance(data, dict):
+            return False
+        if data.get("type") == "speech.audio.done" or "error" in data:
+            self.document = data
+            self.finished = True
+        return bool(data.get("audio"))
 
 
 class Transcription:
@@ -107,7 +126,17 @@ class Transcription:
 
     def asked(self, body: Document, path: str) -> Asked:
         operation = "transcription" if path.endswith("transcriptions") else "translation"
-        return Asked(operation, string(body.get("model")), parameters={"gen_ai.output.type": "text"})
+        file = mapped(body.get("file"))
+        parts = [media_part("audio", "", None, **file)] if file else []
+        if body.get("prompt"):
+            parts.append(text_part(body["prompt"]))
+        return Asked(
+            operation,
+            string(body.get("model")),
+            string(body.get("stream")).lower() == "true",
+            {"gen_ai.output.type": "text"},
+            messages=[{"role": "user", "parts": parts}] if parts else [],
+        )
 
     def answered(self, document: Document) -> Answered:
         error_type, error_message = error_of(document)

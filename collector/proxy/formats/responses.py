@@ -18,6 +18,7 @@ from collector.proxy.formats.base import (
     Part,
     Usage,
     call_part,
+    cost_in,
     count,
     error_of,
     generic_part,
@@ -30,8 +31,10 @@ from collector.proxy.formats.base import (
     result_part,
     string,
     text_part,
+    with_reasoning,
 )
 from collector.proxy.formats.chat import read_content, tool_names
+from collector.proxy.formats.counting import CountTokens
 
 _PARAMETERS = {
     "max_output_tokens": "gen_ai.request.max_tokens",
@@ -219,16 +222,17 @@ def read_usage(value: Any) -> Usage:
     usage = mapped(value)
     read = mapped(usage.get("input_tokens_details") or usage.get("input_token_details"))
     written = mapped(usage.get("output_tokens_details") or usage.get("output_token_details"))
-    cost = usage.get("cost")
+    input_, output = count(usage.get("input_tokens")), count(usage.get("output_tokens"))
+    reasoning = count(written.get("reasoning_tokens"))
     return Usage(
-        count(usage.get("input_tokens")),
-        count(usage.get("output_tokens")),
+        input_,
+        with_reasoning(input_, output, reasoning, count(usage.get("total_tokens"))),
         count(read.get("cached_tokens")),
         count(read.get("cache_write_tokens")),
-        count(written.get("reasoning_tokens")),
+        reasoning,
         count(read.get("audio_tokens")) or None,
         count(written.get("audio_tokens")) or None,
-        cost if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None,
+        cost_in(usage),
     )
 
 
@@ -282,6 +286,10 @@ class _Assembler(Assembling):
         if "_parts" in item:
             item["_parts"].setdefault((*place, part), []).append(data["delta"])
         return bool(data["delta"])
+
+
+count_tokens = CountTokens(lambda body, path: string(body.get("model")), "input_tokens")
+"""`/responses/input_tokens`"""
 
 
 def _joined(item: Document) -> Document:

@@ -40,7 +40,7 @@ class WireCapture:
                 policy.input and "input" not in rules.hidden,
                 policy.output and "output" not in rules.hidden,
             )
-            names = Names(session, policy.key_hash(exchange.sent) or None)
+            names = Names(session, policy.key_hash(exchange.sent, exchange.tape.query_key) or None)
             self._file.write(
                 [self._encode(record) for record in records_of(exchange, names, allowed, exact=self._exact)]
             )

@@ -73,9 +73,8 @@ class _Call:
         more: Record = {"headers": self._headers(tape.request_headers)}
         if tape.request_cut:
             more["truncated"] = True
-        retries = self._exchange.sent.get(b"x-stainless-retry-count", "")
-        if retries.isdigit():
-            more["retry_count"] = int(retries)
+        if self._exchange.tries or b"x-stainless-retry-count" in self._exchange.sent:
+            more["retry_count"] = self._exchange.tries
         sent = self._content(b"".join(tape.request), self._exchange.request_body, self._rules.input)
         came = sent
         if tape.request_before:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import time
@@ -11,13 +12,17 @@ from typing import Any
 import httpx
 import pytest
 
+from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange, read_exchange
 from collector.proxy.tape import Tape
+from collector.proxy.tries import Tries
 from mappers.model import Scope, Span
 from tests.collector.proxy.collected import Collected, attributes, said
 from tests.collector.proxy.running import RunningProxy
+from tests.collector.proxy.tapes import tape
 from tests.provider import (
     CUT,
+    HANG_UP,
     TEXT,
     Answer,
     Provider,
@@ -225,6 +230,99 @@ def test_tries_of_one_call_are_one_run_that_ended_well(
     (run,) = collected.runs().values()
     assert run.run.status == "completed"
     assert (run.run.counts.llm_calls, run.run.counts.llm_errors, run.run.counts.retries) == (2, 1, 1)
+
+
+BUSY = Answer.json({"error": {"type": "rate_limit_error", "message": "x"}}, 429)
+TRIES: dict[str, tuple[list[Answer], list[dict[str, Any]], list[int]]] = {
+    "twice busy": ([BUSY, BUSY], [{}, {}, {}], [0, 1, 2]),
+    "a connection that broke": ([HANG_UP], [{}, {}], [0, 1]),
+    "again after an answer": ([BUSY], [{}, {}, {}], [0, 1, 0]),
+    "refused for good": ([Answer.json({"error": {"type": "t"}}, 400)], [{}, {}], [0, 0]),
+    "something else": ([BUSY], [{}, {"temperature": 1}], [0, 0]),
+    "with another key": ([BUSY], [{}, {"key": "two"}], [0, 0]),
+    "counted by the client": ([BUSY], [{}, {"x-stainless-retry-count": "3"}], [0, 3]),
+}
+
+
+@pytest.mark.parametrize("name", TRIES)
+def test_tries_are_told_without_a_word_of_the_client(
+    proxy: RunningProxy, provider: Provider, collected: Collected, name: str
+) -> None:
+    answers, requests, tries = TRIES[name]
+    provider.script += answers
+    for number, more in enumerate(requests, 1):
+        body = {"model": "m", "messages": [{"role": "user", "content": name}]}
+        body |= {key: value for key, value in more.items() if key == "temperature"}
+        headers = {"authorization": f"Bearer {more.get('key', 'one')}"}
+        headers |= {key: value for key, value in more.items() if key.startswith("x-")}
+        httpx.post(f"{proxy.url}/openai/v1/chat/completions", json=body, headers=headers)
+        spans = collected.wait(number, "chat")  # in the order in which they end
+    assert [attributes(span).get("http.request.resend_count", 0) for span in spans] == tries
+
+
+def test_what_is_asked_twice_at_once_is_no_try_again() -> None:
+    tries = Tries()
+    failed, other, again, once_more, late = (
+        read_exchange(
+            tape(
+                "/v1/chat/completions", {"model": "m"}, [b"{}"], status=status, started_ns=at, span_id=span_id
+            )
+        )
+        for status, at, span_id in (
+            (503, 0, "a" * 16),
+            (200, 1_000_000, "b" * 16),
+            (503, 10**9, "c" * 16),
+            (200, 2 * 10**9, "d" * 16),
+            (200, 3 * 10**9, "e" * 16),
+        )
+    )
+    for exchange in (failed, other, again, once_more, late):
+        tries.note(exchange)
+    assert [one.tries for one in (failed, other, again, once_more, late)] == [0, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("after_s", "headers", "tries"),
+    [(29, {}, 1), (40, {}, 0), (40, {"retry-after": "20"}, 1), (60, {"retry-after": "Thu"}, 0)],
+)
+def test_a_try_follows_soon_or_when_the_provider_asked_for_it(
+    after_s: int, headers: dict[str, str], tries: int
+) -> None:
+    known = Tries()
+    asked = {"model": "m"}
+    known.note(
+        read_exchange(
+            tape("/v1/responses", asked, [b"{}"], status=429, started_ns=0, response_headers=headers)
+        )
+    )
+    later = read_exchange(tape("/v1/responses", asked, [b"{}"], started_ns=after_s * 10**9))
+    known.note(later)
+    assert later.tries == tries
+
+
+def test_a_call_that_instrumentation_tells_once_has_the_tries_that_the_proxy_saw(
+    proxy: RunningProxy, provider: Provider, collected: Collected
+) -> None:
+    """Neither a traceparent nor a count of tries came along: the answer's id joins it with the last of them."""
+    provider.script += [BUSY, Answer.json(chat({}, id_="chatcmpl-twice"))]
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "tell me once"}]}
+    for _ in range(2):
+        post(proxy, "/openai/v1/chat/completions", body)
+    collected.wait(2, "chat")
+    last = collected.named("chat")[-1]
+    named = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.response.id": "chatcmpl-twice",
+    }
+    told = Span(
+        last.trace_id, "b" * 16, "", "chat gpt-4o-mini", 3, last.start_ns - 10**6, last.end_ns + 10**6, named, 0, "",
+        [], [], last.resource, Scope("opentelemetry.instrumentation.openai_v2", "2.0"),
+    )  # fmt: skip
+    collected.spans = {told.span_id: told, last.span_id: last}
+    (run,) = collected.runs().values()
+    assert (run.run.counts.llm_calls, run.run.counts.retries) == (1, 1)
 
 
 def test_a_stream_that_breaks_keeps_what_came(
@@ -595,8 +693,26 @@ def test_a_key_has_one_name_however_it_is_sent(
         {"api-key": "two"},
     ):
         httpx.post(f"{proxy.url}/openai/v1/chat/completions", json=body, headers=headers)
-    names = [attributes(span)["eddyline.key_hash"] for span in collected.wait(4, "chat")]
-    assert names[0] == names[1] == names[2] != names[3]
+    httpx.post(f"{proxy.url}/openai/v1/chat/completions?key=one&x=2", json=body)
+    names = [attributes(span)["eddyline.key_hash"] for span in collected.wait(5, "chat")]
+    assert names[0] == names[1] == names[2] == names[4] != names[3]
+
+
+def test_tokens_that_are_signed_anew_have_the_name_of_whom_they_are_for() -> None:
+    def token(**claims: Any) -> dict[bytes, str]:
+        parts = [
+            base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+            for part in ({"alg": "RS256"}, claims)
+        ]
+        return {b"authorization": f"Bearer {'.'.join(parts)}.c2ln"}
+
+    policy = Policy(True, True, True, True, b"salt")
+    one = policy.key_hash(token(iss="https://sts.windows.net/t/", sub="me", exp=1))
+    assert policy.key_hash(token(iss="https://sts.windows.net/t/", sub="me", exp=2)) == one
+    assert policy.key_hash(token(iss="https://sts.windows.net/t/", sub="you", exp=2)) != one
+    assert policy.key_hash(token(iss="https://other/", sub="me", exp=2)) != one
+    assert len({policy.key_hash(token(exp=number)) for number in range(2)}) == 2
+    assert policy.key_hash({b"authorization": "Bearer eyJ.not-base64!.x"})
 
 
 # --------------------------------------------------------------------------- when recording fails

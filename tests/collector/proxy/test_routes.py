@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from collector.config import ProxySettings
@@ -36,6 +38,16 @@ ROUTES = Routes(SETTINGS, Gate(paths=SETTINGS.local.paths))
             "https://res.openai.azure.com/openai/deployments/dep/chat/completions",
         ),
         ("/azure/res.services.ai.azure.com/openai/v1/x", "https://res.services.ai.azure.com/openai/v1/x"),
+        (
+            "/azure/res.services.ai.azure.com/anthropic/v1/messages",
+            "https://res.services.ai.azure.com/anthropic/v1/messages",
+        ),
+        (
+            "/azure/res.services.ai.azure.com/models/chat/completions",
+            "https://res.services.ai.azure.com/models/chat/completions",
+        ),
+        ("/azure/res/models", "https://res.openai.azure.com/openai/v1/models"),
+        ("/azure/res/models/gpt-4o", "https://res.openai.azure.com/openai/v1/models/gpt-4o"),
         ("/openai/http/localhost:11434/v1/chat/completions", "http://localhost:11434/v1/chat/completions"),
         ("/openai/http/127.0.0.1:1234/api/chat", "http://127.0.0.1:1234/api/chat"),
         ("/openai/https/localhost/v1/models", "https://localhost/v1/models"),
@@ -61,6 +73,46 @@ ROUTES = Routes(SETTINGS, Gate(paths=SETTINGS.local.paths))
 )
 def test_a_path_leads_to(path: str, url: str) -> None:
     assert str(ROUTES.find("POST", path, "").url) == url
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "provider", "family"),
+    [
+        ({}, "/azure/res/chat/completions", "azure.ai.openai", "openai"),
+        (
+            {},
+            "/azure/res.services.ai.azure.com/anthropic/v1/messages",
+            "azure.ai.inference",
+            "anthropic",
+        ),
+        ({}, "/openai/http/localhost:8000/v1/chat/completions", "local", "openai"),
+        ({"local": {"allow": ["api.x.ai"]}}, "/openai/https/api.x.ai/v1/chat/completions", "x_ai", "openai"),
+        ({"upstream": "https://api.anthropic.com"}, "/v1/messages", "anthropic", "anthropic"),
+        ({"upstream": "https://res.openai.azure.com"}, "/openai/v1/responses", "azure.ai.openai", "openai"),
+        ({"upstream": "https://gw.corp"}, "/v1/messages", "gw.corp", "openai"),
+        ({"upstreams": {"work": {"url": "https://api.openai.com"}}}, "/work/v1/x", "openai", "openai"),
+        ({"upstreams": {"work": {"url": "https://gw.corp"}}}, "/work/v1/x", "work", "openai"),
+        (
+            {"upstreams": {"anthropic": {"url": "https://gw.corp"}}},
+            "/anthropic/v1/x",
+            "anthropic",
+            "anthropic",
+        ),
+        (
+            {"upstreams": {"g": {"url": "https://europe-west4-aiplatform.googleapis.com"}}},
+            "/g/v1/x",
+            "gcp.vertex_ai",
+            "gemini",
+        ),
+    ],
+)
+def test_a_provider_is_known_by_its_address(
+    settings: dict[str, Any], path: str, provider: str, family: str
+) -> None:
+    given = ProxySettings(**settings)
+    gate = Gate(paths=given.local.paths, allow=given.local.allow)
+    upstream = Routes(given, gate).find("POST", path, "").upstream
+    assert (upstream.provider, upstream.family) == (provider, family)
 
 
 def test_the_query_goes_along() -> None:

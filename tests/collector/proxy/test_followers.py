@@ -1,0 +1,309 @@
+"""Those who speak an API that is not theirs, each a little differently: what they say and use is read alike."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from collector.proxy.exchange import Exchange, Outcome, read_exchange
+from collector.proxy.formats import format_of
+from tests.collector.proxy.tapes import tape
+from tests.provider import chat, chat_stream, event, gemini, message, messages_stream, response
+
+CHAT = "/v1/chat/completions"
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+
+
+def answered(path: str, document: Any, request: Any = ASKED, **more: Any) -> Exchange:
+    return read_exchange(
+        tape(path, request, [json.dumps(document).encode()], media_type="application/json", **more)
+    )
+
+
+def streamed(*chunks: Any) -> Exchange:
+    pieces = [chunk if isinstance(chunk, bytes) else event(chunk) for chunk in chunks]
+    return read_exchange(tape(CHAT, {**ASKED, "stream": True}, [*pieces, event("[DONE]")]))
+
+
+def delta(**said: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": said}]}
+
+
+def counted(exchange: Exchange) -> tuple[int | None, ...]:
+    usage = exchange.answered.usage
+    return usage.input, usage.output, usage.cache_read, usage.reasoning
+
+
+USAGES: dict[str, tuple[dict[str, Any], tuple[int | None, ...]]] = {
+    "xAI counts reasoning beside the output": (
+        {
+            "usage": {
+                "prompt_tokens": 12,
+                "completion_tokens": 1,
+                "total_tokens": 399,
+                "completion_tokens_details": {"reasoning_tokens": 386},
+            }
+        },
+        (12, 387, None, 386),
+    ),
+    "OpenAI counts it in": (
+        {
+            "usage": {
+                "prompt_tokens": 12,
+                "completion_tokens": 400,
+                "total_tokens": 412,
+                "completion_tokens_details": {"reasoning_tokens": 386},
+            }
+        },
+        (12, 400, None, 386),
+    ),
+    "Gemini's compatible API tells it in the total alone": (
+        {
+            "model": "gemini-2.5-flash",
+            "usage": {"prompt_tokens": 20, "completion_tokens": 151, "total_tokens": 553},
+        },
+        (20, 533, None, 382),
+    ),
+    "a larger total is no reasoning elsewhere": (
+        {"model": "m", "usage": {"prompt_tokens": 20, "completion_tokens": 151, "total_tokens": 553}},
+        (20, 151, None, None),
+    ),
+    "Perplexity's research reasons more than it says": (
+        {
+            "usage": {
+                "prompt_tokens": 33,
+                "completion_tokens": 100,
+                "total_tokens": 133,
+                "reasoning_tokens": 9000,
+            }
+        },
+        (33, 9100, None, 9000),
+    ),
+    "Moonshot has the cached tokens at the top": (
+        {"usage": {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32, "cached_tokens": 20}},
+        (30, 2, 20, None),
+    ),
+    "llama.cpp has timings": (
+        {"timings": {"cache_n": 236, "prompt_n": 4, "predicted_n": 35, "prompt_ms": 30.9}},
+        (240, 35, 236, None),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", USAGES)
+def test_usage_is_counted_as_it_is_meant(name: str) -> None:
+    document, expected = USAGES[name]
+    whole = answered(CHAT, {**chat({}), "usage": None, **document})
+    assert counted(whole) == expected
+    assert counted(streamed(delta(content="a"), {"choices": [], **document})) == expected
+
+
+def test_usage_may_stand_in_the_choice() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": usage}]}
+    assert counted(streamed(delta(content="a"), last))[:2] == (5, 3)
+
+
+def test_responses_of_followers_count_reasoning_beside_too() -> None:
+    usage = {
+        "input_tokens": 10,
+        "output_tokens": 5,
+        "output_tokens_details": {"reasoning_tokens": 20},
+        "total_tokens": 35,
+    }
+    found = answered("/v1/responses", {**response({}), "usage": usage})
+    assert counted(found) == (10, 25, None, 20)
+
+
+@pytest.mark.parametrize(
+    ("usage", "cost"),
+    [
+        ({"cost": 0.25}, 0.25),
+        ({"cost": {"request_cost": 0.005, "total_cost": 0.006}}, 0.006),
+        ({"cost_in_usd_ticks": 232_856_000}, 0.0232856),
+        ({"cost": True}, None),
+        ({}, None),
+    ],
+    ids=["a number", "parts", "ticks", "nonsense", "nothing"],
+)
+def test_what_a_provider_says_it_cost_is_read(usage: dict[str, Any], cost: float | None) -> None:
+    given = {"prompt_tokens": 1, "completion_tokens": 1, **usage}
+    assert answered(CHAT, {**chat({}), "usage": given}).answered.usage.cost_usd == cost
+
+
+def test_calls_of_one_index_are_told_apart_by_their_ids() -> None:
+    made = [
+        {"index": 0, "id": id_, "type": "function", "function": {"name": "f", "arguments": arguments}}
+        for id_, arguments in (("a", '{"x":1}'), ("b", '{"x":2}'))
+    ]
+    found = streamed(delta(tool_calls=made[:1]), delta(tool_calls=made[1:])).calls
+    assert [(one.id, json.loads(one.arguments)) for one in found] == [("a", {"x": 1}), ("b", {"x": 2})]
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+
+def test_blocks_of_thinking_are_reasoning() -> None:
+    said = {"role": "assistant", "content": [THOUGHT, {"type": "text", "text": "ok"}]}
+    whole = answered(CHAT, {**chat({}), "choices": [{"index": 0, "message": said}]})
+    stream = streamed(delta(content=[THOUGHT]), delta(content=[{"type": "text", "text": "ok"}]))
+    for exchange in (whole, stream):
+        parts = exchange.answered.messages[0]["parts"]
+        assert [(part["type"], part["content"]) for part in parts] == [("reasoning", "hm"), ("text", "ok")]
+    assert stream.first_content_ns == 1_000_000
+
+
+def test_a_voice_is_its_transcript_and_an_image_its_size() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "QUJD" * 10}}
+    found = streamed(
+        delta(audio={"id": "audio_1", "transcript": "hel"}),
+        delta(audio={"data": "QUJD", "transcript": "lo"}),
+        delta(images=[image]),
+    )
+    parts = found.answered.messages[0]["parts"]
+    assert [part["type"] for part in parts] == ["blob", "blob", "text"]
+    assert (parts[0]["bytes"], parts[1]["bytes"], parts[2]["content"]) == (30, 3, "hello")
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        event({"error": {"code": 500, "message": "broke", "type": "server_error"}}),
+        event({"message": "broke", "type": "server_error"}, "error"),
+        event({"object": "error", "message": "broke", "type": "server_error"}),
+        b'error: {"message": "broke", "type": "server_error"}\n\n',
+    ],
+    ids=["OpenAI", "an event of that name", "vLLM", "llama.cpp"],
+)
+def test_an_error_within_a_stream_is_one_in_every_form(failing: bytes) -> None:
+    found = streamed(delta(content="a"), failing)
+    assert (found.outcome, found.error_type, found.error_message) == (
+        Outcome.MID_STREAM_ERROR,
+        "server_error",
+        "broke",
+    )
+
+
+# --------------------------------------------------------------------------- paths that say nothing
+
+GATEWAY = "/serving-endpoints/my-endpoint/invocations"
+BY_SHAPE: dict[str, tuple[Any, list[Any], str]] = {
+    "chat": (ASKED, [chat({})], "chat_completions"),
+    "messages": (ASKED, [message({})], "messages"),
+    "generate_content": ({"contents": [{"parts": [{"text": "hi"}]}]}, [gemini()], "generate_content"),
+    "responses": ({"input": "hi"}, [response({})], "responses"),
+    "embeddings": (
+        {"input": ["a"]},
+        [{"object": "list", "data": [{"object": "embedding", "embedding": [0.5]}], "usage": {}}],
+        "embeddings",
+    ),
+    "completions": ({"prompt": "a"}, [{"choices": [{"text": "b"}]}], "completions"),
+    "ollama": (ASKED, [{"message": {"role": "assistant", "content": "a"}, "done": True}], "ollama_chat"),
+    "tokens of messages": (ASKED, [{"tokens": [1, 2], "count": 2}], ""),
+    "moderation": ({"input": "a"}, [{"id": "modr-1", "results": [{"flagged": False}]}], ""),
+    "no JSON": (b"{not json", [chat({})], ""),
+}
+
+
+@pytest.mark.parametrize("name", BY_SHAPE)
+def test_the_api_of_a_gateways_own_path_is_known_by_its_shape(name: str) -> None:
+    asked, documents, api = BY_SHAPE[name]
+    found = answered(GATEWAY, documents[0], asked)
+    assert (found.format.api if found.format else "") == api
+    assert not found.faults
+    assert found.outcome == Outcome.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("pieces", "api"),
+    [(list(chat_stream({})), "chat_completions"), (list(messages_stream({})), "messages")],
+    ids=["chat", "messages"],
+)
+def test_a_stream_is_known_by_its_first_events(pieces: list[bytes], api: str) -> None:
+    found = read_exchange(tape(GATEWAY, {**ASKED, "stream": True}, pieces))
+    assert found.format is not None
+    assert (found.format.api, found.outcome) == (api, Outcome.COMPLETE)
+
+
+@pytest.mark.parametrize(("family", "api"), [("openai", "chat_completions"), ("anthropic", "messages")])
+def test_an_error_is_of_the_api_that_was_asked(family: str, api: str) -> None:
+    found = answered(GATEWAY, {"error": {"type": "t", "message": "x"}}, status=429, family=family)
+    assert found.format is not None
+    assert (found.format.api, found.outcome, found.error_type) == (api, Outcome.PROVIDER_ERROR, "t")
+
+
+VERTEX = "/v1/projects/p/locations/global/publishers"
+
+
+@pytest.mark.parametrize(
+    ("path", "api"),
+    [
+        (f"{VERTEX}/anthropic/models/claude-sonnet-4-5@20250929:streamRawPredict", "messages"),
+        (f"{VERTEX}/anthropic/models/count-tokens:rawPredict", "count_tokens"),
+        (f"{VERTEX}/mistralai/models/codestral-2501:rawPredict", "chat_completions"),
+        (f"{VERTEX}/google/models/gemini-2.5-pro:streamGenerateContent", "generate_content"),
+        ("/v1/responses/compact", "responses"),
+        ("/v1/responses/input_tokens", "count_tokens"),
+        ("/v1/images/variations", "images"),
+    ],
+)
+def test_an_api_is_known_by_its_path(path: str, api: str) -> None:
+    found = format_of(path)
+    assert found is not None
+    assert found.api == api
+
+
+def test_counting_the_tokens_of_a_response_uses_none() -> None:
+    found = answered("/v1/responses/input_tokens", {"object": "response.input_tokens", "input_tokens": 11})
+    assert found.asked.operation == "count_tokens"
+    assert not found.answered.usage.known
+
+
+# --------------------------------------------------------------------------- voices
+
+
+def test_a_streamed_voice_says_what_it_used() -> None:
+    usage = {"input_tokens": 14, "output_tokens": 101, "total_tokens": 115}
+    pieces = [
+        event({"type": "speech.audio.delta", "audio": "QUJD"}),
+        event({"type": "speech.audio.done", "usage": usage}),
+    ]
+    found = read_exchange(tape("/v1/audio/speech", {"model": "tts", "input": "hi"}, pieces))
+    assert counted(found)[:2] == (14, 101)
+    assert (found.outcome, found.faults, found.first_content_ns) == (Outcome.COMPLETE, [], 1_000_000)
+
+
+def test_a_transcript_may_be_plain_text_and_its_voice_is_a_size() -> None:
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        + b"\x00" * 5000
+        + b"\r\n--x--\r\n"
+    )
+    found = read_exchange(
+        tape(
+            "/v1/audio/transcriptions",
+            form,
+            [b"1\n00:00 --> 00:01\nhello\n"],
+            media_type="text/plain",
+            headers={"content-type": "multipart/form-data; boundary=x"},
+        )
+    )
+    assert found.answered.messages[0]["parts"][0]["content"].endswith("hello\n")
+    assert found.asked.messages[0]["parts"][0]["bytes"] == 5000
+    assert not found.faults
+
+
+def test_what_gemini_hears_and_says_is_counted_apart() -> None:
+    document = gemini()
+    document["usageMetadata"] |= {
+        "promptTokensDetails": [
+            {"modality": "TEXT", "tokenCount": 2},
+            {"modality": "AUDIO", "tokenCount": 6},
+        ],
+        "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 20}],
+    }
+    usage = answered("/v1/models/g:generateContent", document, {}).answered.usage
+    assert (usage.audio_input, usage.audio_output) == (6, 20)
