@@ -58,6 +58,11 @@ ROUTES = Routes(SETTINGS, Gate(paths=SETTINGS.local.paths))
             "/vertex/us-central1/v1/x:generateContent",
             "https://us-central1-aiplatform.googleapis.com/v1/x:generateContent",
         ),
+        (
+            "/vertex/europe-west4/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent",
+            "https://europe-west4-aiplatform.googleapis.com"
+            "/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent",
+        ),
         ("/vertex/global/v1/x", "https://aiplatform.googleapis.com/v1/x"),
         (
             "/bedrock/eu-west-1/model/m/converse",

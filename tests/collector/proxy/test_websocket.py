@@ -405,7 +405,17 @@ def test_a_handshake_that_leads_nowhere_is_an_http_answer(
     assert asyncio.run(run()) == status
 
 
-LIVE_PATH = "/gemini/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+LIVE: dict[str, tuple[str, str]] = {
+    "gemini": (
+        "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+        "models/gemini-live",
+    ),
+    "vertex": (
+        "/us-central1/ws/google.cloud.aiplatform.v1beta1.LlmBidiService/BidiGenerateContent",
+        "projects/p/locations/us-central1/publishers/google/models/gemini-live",
+    ),
+}
+"""Path of the connection and name of the model, by provider."""
 USAGE = {"promptTokenCount": 5, "responseTokenCount": 3, "totalTokenCount": 8}
 LIVE_TURNS: list[list[dict[str, Any]]] = [
     [{"toolCall": {"functionCalls": [{"id": "f1", "name": "weather", "args": {}}]}, "usageMetadata": USAGE}],
@@ -425,7 +435,12 @@ LIVE_TURNS: list[list[dict[str, Any]]] = [
 """What the provider says after a question, after the result of a tool, and after a voice."""
 
 
-def test_a_live_session_is_one_run_that_is_told_turn_by_turn() -> None:
+@pytest.mark.parametrize("name", LIVE)
+def test_a_live_session_is_one_run_that_is_told_turn_by_turn(name: str) -> None:
+    path, model = LIVE[name]
+    turns = LIVE_TURNS
+    if name == "vertex":  # which has the same count under another name
+        turns = json.loads(json.dumps(turns).replace("responseTokenCount", "candidatesTokenCount"))
     asking = [
         {"client_content": {"turns": [{"role": "user", "parts": [{"text": "Weather?"}]}], "turn_complete": True}},
         {"tool_response": {"function_responses": [{"id": "f1", "name": "weather", "response": {"sky": "clear"}}]}},
@@ -435,7 +450,7 @@ def test_a_live_session_is_one_run_that_is_told_turn_by_turn() -> None:
     async def live(connection: ServerConnection) -> None:
         assert "setup" in json.loads(await connection.recv())
         await connection.send(b'{"setupComplete": {}}')
-        for turn in LIVE_TURNS:
+        for turn in turns:
             await connection.recv()
             for message in turn:
                 await connection.send(json.dumps(message).encode())
@@ -444,19 +459,19 @@ def test_a_live_session_is_one_run_that_is_told_turn_by_turn() -> None:
         async with serve(live, "127.0.0.1", 0) as provider:
             port = provider.sockets[0].getsockname()[1]
             loop = asyncio.get_running_loop()
-            proxy = RunningProxy(
-                upstreams={"gemini": {"url": f"http://127.0.0.1:{port}", "format": "gemini"}}
-            )
+            proxy = RunningProxy(upstreams={name: {"url": f"http://127.0.0.1:{port}", "format": "gemini"}})
             await loop.run_in_executor(None, proxy.__enter__)
             try:
-                async with websockets.connect(proxy.url.replace("http", "ws", 1) + LIVE_PATH) as client:
+                async with websockets.connect(
+                    proxy.url.replace("http", "ws", 1) + f"/{name}{path}"
+                ) as client:
                     setup = {
-                        "model": "models/gemini-live",
+                        "model": model,
                         "systemInstruction": {"parts": [{"text": "Be brief."}]},
                     }
                     await client.send(json.dumps({"setup": setup}))
                     assert await client.recv() == b'{"setupComplete": {}}'
-                    for message, turn in zip(asking, LIVE_TURNS, strict=True):
+                    for message, turn in zip(asking, turns, strict=True):
                         await client.send(json.dumps(message))
                         assert [json.loads(await client.recv()) for _ in turn] == turn
                 await loop.run_in_executor(None, proxy.collected.wait, 3, "generate_content")
