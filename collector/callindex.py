@@ -168,13 +168,14 @@ class CallIndex:
         return list(found.values()) if len(found) <= CROWD else [event]
 
     def _beside(self, event: Event) -> Iterator[dict[CallKey, Event]]:
-        """What shares its places."""
-        entry = self._entries.get((event.tenant, event.run_id, event.span_id))
+        """What shares its places, but for those that it has for itself, as most have."""
+        key = event.tenant, event.run_id, event.span_id
+        entry = self._entries.get(key)
         if entry is None:
             return
         for place in self._sought(entry):
             others = self._places.get(place)
-            if others is not None and len(others) <= CROWD:
+            if others is not None and len(others) <= CROWD and (len(others) > 1 or key not in others):
                 yield others
 
     def _sought(self, entry: _Entry) -> Iterator[Place]:

@@ -313,8 +313,9 @@ class Deriver:
         derived: Derived,
         assembled: list[tuple[Run, Sequence[Event]]],
     ) -> None:
+        events = list(state.events.values())
         try:
-            assembly = assemble(list(state.events.values()), state.foreign, self._price)
+            assembly = assemble(events, state.foreign, self._price, compared=len(fresh) < len(events))
         except Exception:  # a run that we can not make sense of must not keep the others waiting
             log.exception("run %s can not be assembled; its events are stored", key[1])
             # It has a row all the same, so that its events are found when more of it comes.
@@ -324,7 +325,7 @@ class Deriver:
             return
         state.is_assembled = True
         derived.runs.append(assembly.run)
-        assembled.append((assembly.run, list(state.events.values())))
+        assembled.append((assembly.run, events))
         derived.resettled += [
             copy(event) for event in assembly.changed if fresh.get((event.span_id, event.seq)) is not event
         ]

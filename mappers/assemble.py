@@ -44,13 +44,15 @@ INCOMPLETE_AFTER_NS = 5 * 60 * 1_000_000_000
 class Assembly:
     run: Run
     changed: list[Event]
-    """Events whose fields "of the run" are not what they were before."""
+    """Events whose fields "of the run" are not what they were before; none if that was not asked."""
 
 
 def assemble(
     events: Sequence[Event],
     foreign: Mapping[str, Foreign] = NOTHING_FOREIGN,
     price: Price = LIST_PRICES,
+    *,
+    compared: bool = True,
 ) -> Assembly:
     """Settles the run that the events belong to, and in place the fields of the events that only the run can
     tell (`duplicate_of`, `handoff_*`, and what is `filled` in).
@@ -61,6 +63,7 @@ def assemble(
         events: at least one, all of one run, one for each (span id, seq), in any order.
         foreign: what other traces know of its events, by span id.
         price: what calls cost of which something was filled in; as for the `Normalizer` that read them.
+        compared: whether it matters which events changed. If all of them are new, it does not.
 
     Raises:
         ValueError: there is no event, or nothing but parts of others.
@@ -68,7 +71,7 @@ def assemble(
     tree = Tree(events)
     if not tree.events:
         raise ValueError("a run has at least one event that is not a part of another")
-    before = [_of_the_run(event) for event in tree.events]
+    before = [_of_the_run(event) for event in tree.events] if compared else ()
     _forget_guesses(tree)
     take_out(tree.events, price)
     fill_from_records(tree)
@@ -81,7 +84,7 @@ def assemble(
     _count(run, tree, calls)
     _collect(run, tree, calls)
     run.duplicate_of = counted_elsewhere(tree.events, foreign)
-    changed = [event for event, was in zip(tree.events, before, strict=True) if _of_the_run(event) != was]
+    changed = [event for event, was in zip(tree.events, before, strict=compared) if _of_the_run(event) != was]
     return Assembly(run, changed)
 
 

@@ -14,7 +14,7 @@ from mappers.loops.evaluator import Engine, Evaluator
 from mappers.loops.outline import Outline
 from mappers.loops.step import Step
 from mappers.loops.thread import Happening, Steps, nano_usd_of, tokens_of
-from mappers.model import Kind
+from mappers.model import LLM
 
 Todo = Sequence[tuple[Member, Sequence[Happening]]]
 """What of whom is fed."""
@@ -22,8 +22,6 @@ Todo = Sequence[tuple[Member, Sequence[Happening]]]
 AHEAD = 3
 """Later beginnings from which a thread is evaluated beside the first, at most. Of 20 runs, of which each is one with a
 chance of 1 in 48, more are so in 1 of 1,000."""
-
-LLM = Kind.LLM
 
 
 class Evaluation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from sys import getsizeof
 from typing import NamedTuple
 from zlib import crc32
@@ -35,8 +34,20 @@ class Member:
     Of a run that rests only its mark is left: a session that goes on needs no more of what it has taken.
     """
 
+    __slots__ = (
+        "_mark", "_text_bytes", "asks", "begins", "draw", "found", "key", "order", "rests", "run",
+    )  # fmt: skip
+
     def __init__(self, run: Run, events: Sequence[Event]) -> None:
         self.run = run
+        self.key: RunKey = (run.tenant, run.run_id)
+        self.order = run.start_ns, run.run_id
+        """Among the runs of its session."""
+        self.draw = crc32(run.run_id.encode()) / 2**32
+        """A number from 0 to 1 that is drawn by the run's id alone."""
+        self.begins = self.draw < max(1 / APART, run.counts.spans / SPANS_APART)
+        """Whether its draw makes it one of those from which a session may be looked at. It may come to that as it
+        grows."""
         self.wake(events)
 
     def wake(self, events: Sequence[Event]) -> None:
@@ -56,26 +67,6 @@ class Member:
             happening.given = happening.answered = ""
         self.found = []
         self._text_bytes = 0
-
-    @property
-    def key(self) -> RunKey:
-        return self.run.tenant, self.run.run_id
-
-    @property
-    def order(self) -> tuple[int, str]:
-        """Among the runs of its session."""
-        return self.run.start_ns, self.run.run_id
-
-    @cached_property
-    def draw(self) -> float:
-        """A number from 0 to 1 that is drawn by the run's id alone."""
-        return crc32(self.run.run_id.encode()) / 2**32
-
-    @property
-    def begins(self) -> bool:
-        """Whether its draw makes it one of those from which a session may be looked at. It may come to that as it
-        grows."""
-        return self.draw < max(1 / APART, self.run.counts.spans / SPANS_APART)
 
     @property
     def text_bytes(self) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from collector.loops.member import Member, RunKey
 from collector.loops.store import LoopStore
 from collector.loops.threads import Job, ThreadKey
 from mappers.loops.warnings import Bearer, session_thread
-from mappers.model import Event, Kind, Run
+from mappers.model import LLM, Event, Run
 
 SessionKey = tuple[str, str, str]
 """(tenant, project, session id)"""
@@ -37,6 +38,9 @@ MAX_TEXT_BYTES = 32 << 20
 """Of their texts."""
 
 
+ORDER = attrgetter("order")
+
+
 @dataclass(slots=True)
 class _Session:
     members: list[Member] = field(default_factory=list)
@@ -49,9 +53,10 @@ class _Session:
     """All three as they were last counted."""
 
     def take(self, members: Iterable[Member]) -> None:
-        known = {member.run.run_id: member for member in self.members}
-        known |= {member.run.run_id: member for member in members}
-        ordered = sorted(known.values(), key=lambda member: member.order)
+        new = {member.run.run_id: member for member in members}
+        known = [member for member in self.members if member.order[1] not in new]
+        ordered = [*known, *new.values()]
+        ordered.sort(key=ORDER)
         self.members = window(ordered)
         self.cut = self.cut or len(self.members) < len(ordered)
 
@@ -152,7 +157,7 @@ class Sessions:
         """
         for member in touched:
             for happening in member.found:
-                if happening.event.kind == Kind.LLM:
+                if happening.event.kind == LLM:
                     happening.answered = ""  # not compared over runs
         for key in {session_of(member.run) for member in touched}:
             if key is not None and key in self._sessions:
@@ -174,9 +179,11 @@ class Sessions:
 
     def _weigh(self, session: _Session) -> None:
         runs = len(session.members)
-        awake = [member for member in session.members if not member.rests]
-        events = sum([len(member.found) for member in awake])
-        text_bytes = sum([member.text_bytes for member in awake])
+        events = text_bytes = 0
+        for member in session.members:
+            if not member.rests:
+                events += len(member.found)
+                text_bytes += member.text_bytes
         self._runs += runs - session.runs
         self._events += events - session.events
         self._text_bytes += text_bytes - session.text_bytes

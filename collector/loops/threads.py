@@ -13,7 +13,7 @@ from mappers.loops.evaluator import Engine
 from mappers.loops.step import Step
 from mappers.loops.thread import Happening
 from mappers.loops.warnings import Bearer, warnings_of
-from mappers.model import Kind, Run, Warning
+from mappers.model import LLM, Run, Warning
 
 ThreadKey = tuple[str, str]
 """(tenant, thread): see `mappers.loops.warnings.Bearer`."""
@@ -149,13 +149,17 @@ class Threads:
 
 
 def _lacking(job: Job) -> Iterable[Happening]:
-    asks = any(member.asks for member in job.members)
+    asks: bool | None = None
     for evaluation, todo in job.shares:
         if evaluation.evaluator is None:
             continue
         for _, happened in todo:
             for happening in happened:
-                if happening.lacks_texts and not (
-                    job.across and happening.event.kind == Kind.LLM and not asks
-                ):
-                    yield happening
+                if not happening.lacks_texts:
+                    continue
+                if job.across and happening.event.kind == LLM:
+                    if asks is None:
+                        asks = any(member.asks for member in job.members)
+                    if not asks:
+                        continue
+                yield happening

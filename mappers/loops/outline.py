@@ -34,6 +34,9 @@ QUIET = EMPTY | FAILED
 CALL, HANDOFF, TOOL = StepKind.CALL, StepKind.HANDOFF, StepKind.TOOL
 LLM, ERROR = Kind.LLM, Status.ERROR
 
+Value = Callable[[Happening], int | None]
+"""What is counted of a call; None: it may be any, 0: none."""
+
 
 class Frequencies:
     """How often equal values came, counted when somebody asks. None may equal any, 0 equals nothing."""
@@ -45,7 +48,7 @@ class Frequencies:
         self._seen = 0
         self._unknown = 0
 
-    def count(self, happenings: Sequence[Happening], value: Callable[[Happening], int | None]) -> None:
+    def count(self, happenings: Sequence[Happening], value: Value) -> None:
         for happening in happenings[self._seen :]:
             found = value(happening)
             if found is None:
@@ -68,21 +71,15 @@ class Frequencies:
 class Calls:
     """Executed calls of one tool, in their order."""
 
-    __slots__ = (
-        "_answer_heads", "_answers", "_exact", "_given_heads", "_shapes", "_similar", "_sketches", "empty", "failed",
-        "happenings", "tool",
-    )  # fmt: skip
+    __slots__ = ("_counted", "_similar", "_sketches", "empty", "failed", "happenings", "tool")
 
     def __init__(self, tool: str) -> None:
         self.tool = tool
         self.happenings: list[Happening] = []
         self.failed = 0
         self.empty = 0
-        self._given_heads = Frequencies()
-        self._answer_heads = Frequencies()
-        self._exact = Frequencies()
-        self._shapes = Frequencies()
-        self._answers = Frequencies()
+        self._counted: dict[Value, Frequencies] = {}
+        """What was asked for. Mostly that is nothing: a tool is called a few times in a run."""
         self._sketches: list[array[int]] = []
         self._similar = 0
 
@@ -93,38 +90,41 @@ class Calls:
         """Whether one call may have been made so often."""
         if not self._may_be_given(least):
             return False
-        self._exact.count(self.happenings, _exact)
-        return self._exact.reaching(least) > 0
+        return self._frequencies(_exact).reaching(least) > 0
 
     def shapes(self, least: int) -> int:
         """How many calls, digits aside, may have been made so often."""
         if not self._may_be_given(least):
             return 0
-        self._shapes.count(self.happenings, _shape)
-        return self._shapes.reaching(least)
+        return self._frequencies(_shape).reaching(least)
 
     def same_answer(self, least: int) -> bool:
         """Whether one answer that says something may have been given so often."""
         if len(self.happenings) - self.failed - self.empty < least:
             return False
-        self._answer_heads.count(self.happenings, _answer_head)
-        if not self._answer_heads.reaching(least):
+        if not self._frequencies(_answer_head).reaching(least):
             return False
-        self._answers.count(self.happenings, _answer)
-        return self._answers.reaching(least) > 0
+        return self._frequencies(_answer).reaching(least) > 0
 
     def count_heads(self) -> None:
         """Counts how calls and answers begin, which needs their texts."""
-        self._given_heads.count(self.happenings, _given_head)
-        self._answer_heads.count(self.happenings, _answer_head)
+        self._frequencies(_given_head)
+        self._frequencies(_answer_head)
+
+    def _frequencies(self, value: Value) -> Frequencies:
+        """How often values came until now."""
+        found = self._counted.get(value)
+        if found is None:
+            found = self._counted[value] = Frequencies()
+        found.count(self.happenings, value)
+        return found
 
     def _may_be_given(self, least: int) -> bool:
         """Whether so many calls may have arguments that begin alike. Most do not, which takes less time to see
         than to mask and hash the whole."""
         if len(self.happenings) < least:
             return False
-        self._given_heads.count(self.happenings, _given_head)
-        return self._given_heads.reaching(least) > 0
+        return self._frequencies(_given_head).reaching(least) > 0
 
     def similar(self, least: int, alike: float) -> bool:
         """Whether so many calls may have been nearly the same as an earlier one."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
+from typing import NamedTuple
 
 from mappers.loops.detectors import LOOP
 from mappers.loops.evaluator import ENGINE_VERSION, Engine, Evaluator, Finding
@@ -46,6 +47,16 @@ def conversation_thread(project: str, conversation: str) -> str:
     return f"conversation:{project}:{conversation}"
 
 
+class _Told(NamedTuple):
+    """A finding that a warning may come of."""
+
+    finding: Finding
+    identity: str
+    """Of its warning."""
+    lies_in: set[str]
+    """The events, or the runs, of its evidence."""
+
+
 def warnings_of(
     evaluator: Evaluator, bearer: Bearer, run_of: Callable[[str], Run] | None = None
 ) -> list[Warning]:
@@ -61,17 +72,20 @@ def warnings_of(
         key=lambda finding: (rank[finding.detector.name], finding.onset_ns, finding.onset),
     )
     if run_of is None:
-        told = [(finding, set(finding.evidence)) for finding in found]
+        told = [_Told(finding, _identity(finding, bearer), set(finding.evidence)) for finding in found]
         return [
-            _warning(finding, evaluator, bearer, incident)
-            for finding, incident in zip(found, _incidents(told, bearer), strict=True)
+            _warning(one, evaluator, bearer, incident)
+            for one, incident in zip(told, _incidents(told), strict=True)
         ]
-    across = [(finding, {_run_id_of(event_id) for event_id in finding.evidence}) for finding in found]
-    across = [(finding, within) for finding, within in across if len(within) > 1]
+    told = [
+        _Told(finding, _identity(finding, bearer), within)
+        for finding in found
+        if len(within := {_run_id_of(event_id) for event_id in finding.evidence}) > 1
+    ]
     return [
-        _warning(finding, evaluator, Bearer(run_of(_run_id_of(finding.last)), bearer.thread), incident)
-        for (finding, _), incident in zip(across, _incidents(across, bearer), strict=True)
-        if incident == _identity(finding, bearer)
+        _warning(one, evaluator, Bearer(run_of(_run_id_of(one.finding.last)), bearer.thread), incident)
+        for one, incident in zip(told, _incidents(told), strict=True)
+        if incident == one.identity
     ]
 
 
@@ -83,29 +97,28 @@ def _identity(finding: Finding, bearer: Bearer) -> str:
     return warning_id(bearer.run.tenant, bearer.thread, finding.detector.name, finding.key)
 
 
-def _incidents(found: Sequence[tuple[Finding, set[str]]], bearer: Bearer) -> list[str]:
+def _incidents(found: Sequence[_Told]) -> list[str]:
     """For each finding the id of the warning that leads its incident: the first in rank of all of one category that
-    have something in common. `found`: each with the events, or the runs, of its evidence."""
+    have something in common."""
     leaders: list[tuple[str, str, set[str]]] = []
     led = []
-    for finding, things in found:
+    for finding, identity, things in found:
         for leader, category, shared in leaders:
             if category == finding.detector.category and not shared.isdisjoint(things):
                 shared |= things
                 led.append(leader)
                 break
         else:
-            identity = _identity(finding, bearer)
             leaders.append((identity, finding.detector.category, things))
             led.append(identity)
     return led
 
 
-def _warning(finding: Finding, evaluator: Evaluator, bearer: Bearer, incident: str) -> Warning:
+def _warning(told: _Told, evaluator: Evaluator, bearer: Bearer, incident: str) -> Warning:
+    finding, identity, _ = told
     run, detector = bearer.run, finding.detector
     tokens, cost = wasted(finding)
     facts = {"tool": finding.tool or "the agent", **finding.facts}
-    identity = _identity(finding, bearer)
     return Warning(
         warning_id=identity,
         run_id=run.run_id,
@@ -113,7 +126,7 @@ def _warning(finding: Finding, evaluator: Evaluator, bearer: Bearer, incident: s
         project=run.project,
         type=detector.name,
         category=detector.category,
-        severity=_severity(finding, evaluator, run),
+        severity=_severity(finding, evaluator, run, tokens),
         state="resolved" if evaluator.recent.progress - finding.progress >= RESOLVED_AFTER else "active",
         count=finding.count,
         message=_message(finding, facts, tokens, cost),
@@ -190,7 +203,7 @@ def wasted(finding: Finding) -> tuple[int | None, Decimal | None]:
     return tokens, None if nano_usd is None else Decimal(nano_usd) / 10**9
 
 
-def _severity(finding: Finding, evaluator: Evaluator, run: Run) -> str:
+def _severity(finding: Finding, evaluator: Evaluator, run: Run, tokens: int | None) -> str:
     """Info at the threshold; a warning when it has grown or the run ended in it; critical when it is long or has
     taken half of the run's tokens."""
     if finding.severity:
@@ -201,7 +214,6 @@ def _severity(finding: Finding, evaluator: Evaluator, run: Run) -> str:
     grown = finding.count >= finding.threshold + GROWN
     if not grown and not (ended and evaluator.recent.progress == finding.progress):
         return "info"
-    tokens, _ = wasted(finding)
     total = evaluator.recent.tokens
     if finding.count >= CRITICAL_COUNT or (grown and tokens and total and tokens >= CRITICAL_SHARE * total):
         return "critical"

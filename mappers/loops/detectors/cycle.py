@@ -36,7 +36,7 @@ class Cycle:
     def look(self, step: Step, recent: Recent) -> Hit | None:
         if not (step.soft or step.quiet) or not (step.has_args or step.has_result):
             return None
-        if not any(other.shape == step.shape for other in recent.tools):
+        if not any(other.shape == step.shape for other in recent.of_tool):  # the tool is part of the shape
             return None
         steps = [*recent.tools, step]
         if len({other.shape for other in steps[-self.longest :]}) < 2:
