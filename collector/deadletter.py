@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import orjson
 
@@ -19,6 +20,10 @@ from collector.otlp.cut import count
 
 DEAD_LETTERS = "dead-letters.jsonl"
 """Name of the file in the data directory."""
+
+
+Kind = Literal["undecodable", "unstorable", "deadly", "fault"]
+"""It can not be decoded; the store will never take it; the collector died of it; a fault of ours, each time."""
 
 
 class DeadLettersFullError(Exception):
@@ -32,12 +37,14 @@ class Letter:
     record: Record
     signal: str
     reason: str
+    kind: Kind = "unstorable"
+    """Of reason, for counting."""
     json: bool = False
     """Whether the body is OTLP/JSON: a request that could not even be read."""
 
 
 class DeadLetters:
-    """A file of JSON lines: `{"reason", "signal", "sequence", "items", "received_ns", "tenant", "project",
+    """A file of JSON lines: `{"reason", "kind", "signal", "sequence", "items", "received_ns", "tenant", "project",
     "transport", "json", "body"}`.
 
     `body` is the request, protobuf unless `json`, in base64. The file is created when it is needed (0600). It is never
@@ -55,6 +62,8 @@ class DeadLetters:
         self._lock = threading.Lock()
         self.items: Counter[str] = Counter()
         """Spans and log records kept by this process, by signal."""
+        self.kinds: Counter[tuple[str, Kind]] = Counter()
+        """Letters kept by this process, by signal and kind."""
         self.is_full = False
 
     @property
@@ -93,6 +102,7 @@ class DeadLetters:
                 os.close(descriptor)
             for letter in letters:
                 self.items[letter.signal] += letter.record.header.items
+                self.kinds[letter.signal, letter.kind] += 1
 
     def _line(self, letter: Letter) -> bytes:
         header = letter.record.header
@@ -100,6 +110,7 @@ class DeadLetters:
         return orjson.dumps(
             {
                 "reason": letter.reason,
+                "kind": letter.kind,
                 "signal": letter.signal,
                 "sequence": letter.record.sequence,
                 "items": header.items,
@@ -145,7 +156,8 @@ def read(file: Path, damaged: Callable[[int], None] = lambda number: None) -> It
                 )
                 body = base64.b64decode(found["body"])
                 record = Record(found["sequence"], header, body)
-                yield line, Letter(record, found["signal"], found["reason"], found.get("json", False))
+                kind = found.get("kind", "unstorable")
+                yield line, Letter(record, found["signal"], found["reason"], kind, found.get("json", False))
             except (ValueError, KeyError, TypeError):
                 damaged(number)
 

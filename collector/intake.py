@@ -78,6 +78,8 @@ class Outcome:
     """Why it was not accepted, or why the rejected items were not."""
     warning: str = ""
     """What its sender should know although all is well."""
+    rejections: Mapping[str, int] = field(default_factory=dict)
+    """Of the rejected items, by the reason."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,8 @@ class IntakeStats:
     by_door: dict[tuple[str, Signal], Counted] = field(default_factory=dict)
     clients: Counter[str] = field(default_factory=Counter)
     """Requests by what their senders call themselves."""
+    rejections: Counter[tuple[Signal, str]] = field(default_factory=Counter)
+    """Rejected items by the reason."""
 
     def saw_client(self, agent: str) -> None:
         """Counts a request of who calls itself so. Bounded: a label of a metric is not for everybody to make up."""
@@ -121,6 +125,7 @@ class IntakeStats:
             for name in Counted.__dataclass_fields__:
                 setattr(mine, name, getattr(mine, name) + getattr(counted, name))
         self.clients.update(others.clients)
+        self.rejections.update(others.rejections)
 
     def document(self) -> dict[str, Any]:
         """`{transport: {signal: counts}}` for the status."""
@@ -232,7 +237,8 @@ class Intake:
         """What was counted until now."""
         with self._lock:
             by_door = {door: replace(counted) for door, counted in self.stats.by_door.items()}
-        return IntakeStats(by_door, Counter(dict(list(self.stats.clients.items()))))
+            rejections = self.stats.rejections.copy()
+        return IntakeStats(by_door, Counter(dict(list(self.stats.clients.items()))), rejections)
 
     def refuse(self, signal: Signal, transport: str) -> Outcome:
         """The outcome of a request for which there is no room; it is counted."""
@@ -271,7 +277,9 @@ class Intake:
         try:
             checked = self._judge(request)
             items = checked.accepted
-            accepted = Outcome(Verdict.ACCEPTED, checked.rejected, checked.reasons, checked.warnings)
+            accepted = Outcome(
+                Verdict.ACCEPTED, checked.rejected, checked.reasons, checked.warnings, checked.rejections
+            )
             journal = self._journals.get(request.signal)
             if journal is None or not checked.accepted:
                 end(accepted, checked.accepted)
@@ -353,6 +361,8 @@ class Intake:
             counted.resent_requests += resent
             counted.refused += refused
             counted.rejected += outcome.rejected
+            for reason, count in outcome.rejections.items():
+                self.stats.rejections[signal, reason] += count
             counted.bad_requests += outcome.verdict not in (Verdict.ACCEPTED, Verdict.REFUSED)
             counted.refused_requests += outcome.verdict is Verdict.REFUSED
         self.counted()

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -30,6 +31,9 @@ from sinks.base import Batch
 ITEMS = {"traces": "spans", "logs": "log_records", "metrics": "metric_points"}
 """How the OpenTelemetry collector names the items of a signal."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+ITEMS_SENT = (10, 100, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000)
+BYTES_SENT = (1 << 14, 1 << 17, 1 << 20, 1 << 22, 1 << 23, 1 << 24, 1 << 25, 1 << 26)
+MAPPER = "genai_mapper"
 ROWS = (1, 10, 100, 1_000, 5_000, 10_000, 25_000)
 
 OLD_S = 86_400.0
@@ -50,13 +54,16 @@ class Sources:
 
     version: str
     arrivals: Arrivals
-    stages: Iterable[TraceStage | LogStage]
+    stages: Mapping[str, TraceStage | LogStage]
+    """By lane."""
     lanes: Lanes
     dead_letters: DeadLetters
     breaker: Breaker
     totals: Totals
     reloadable: Reloadable
     forwards: Forwards
+    wal_capacity_bytes: int
+    """Of all journals of a signal."""
 
 
 class Metrics(Collector):
@@ -88,6 +95,25 @@ class Metrics(Collector):
             buckets=ROWS,
             registry=self._registry,
         )
+        self._gathered = Histogram(
+            "otelcol_processor_batch_batch_send_size",
+            "Spans and log records of a batch.",
+            ["processor", "signal"],
+            buckets=ITEMS_SENT,
+            registry=self._registry,
+        )
+        self._gathered_bytes = Histogram(
+            "otelcol_processor_batch_batch_send_size_bytes",
+            "Bytes of the journal of a batch.",
+            ["processor", "signal"],
+            buckets=BYTES_SENT,
+            registry=self._registry,
+        )
+        # By lane, as each lane has its threads.
+        self._triggers: Counter[tuple[str, bool]] = Counter()
+        """Batches, and whether they were full."""
+        self._incoming: Counter[str] = Counter()
+        self._outgoing: Counter[str] = Counter()
         self._lag = Histogram(
             "eddyline_ingest_lag_seconds",
             "From the end of a batch's newest span, by its own clock, until it can be queried.",
@@ -104,13 +130,14 @@ class Metrics(Collector):
         sources.arrivals.watch_loops(self._loop_lag.observe)
         self._mapped: Counter[tuple[str, str]] = Counter()
         self._unmapped: Counter[str] = Counter()
-        for stage in sources.stages:
-            stage.mapped.append(self._count_mapped)
         for signal in SIGNALS:
             for journal in sources.lanes.journals(signal):
                 journal.sync_seconds = sync.labels(signal).observe
-            for pipeline in sources.lanes.pipelines(signal):
-                pipeline.written.append(self._watch(signal))
+        for lane, pipeline in sources.lanes.all_pipelines.items():
+            signal = sources.lanes.all_journals[lane].signal
+            pipeline.gathered.append(self._watch_gathering(lane, signal))
+            pipeline.written.append(self._watch(signal))
+            sources.stages[lane].mapped.append(partial(self._count_mapped, lane))
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -125,6 +152,7 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Family]:
         yield from self._process()
         yield from self._received()
+        yield from self._processed()
         yield from self._delivered()
         yield from self._journalled()
         yield from self._understood()
@@ -144,7 +172,20 @@ class Metrics(Collector):
 
         return written
 
-    def _count_mapped(self, events: Sequence[Event]) -> None:
+    def _watch_gathering(self, lane: str, signal: str) -> Callable[[int, int, bool], None]:
+        counted = (each.labels("batch", signal) for each in (self._gathered, self._gathered_bytes))
+        items_sent, bytes_sent = counted
+
+        def gathered(items: int, size: int, is_full: bool) -> None:
+            items_sent.observe(items)
+            bytes_sent.observe(size)
+            self._triggers[lane, is_full] += 1
+            self._incoming[lane] += items
+
+        return gathered
+
+    def _count_mapped(self, lane: str, events: Sequence[Event]) -> None:
+        self._outgoing[lane] += len(events)
         self._mapped.update((event.convention, event.kind) for event in events)
         for event in events:
             if not event.convention:
@@ -232,8 +273,16 @@ class Metrics(Collector):
                     ),
                 )
                 family.add_metric(labels, value)
+        rejections = CounterMetricFamily(
+            "eddyline_partial_rejections",
+            "Items that were rejected of requests that were accepted, by the reason.",
+            labels=["signal", "reason"],
+        )
+        for (signal, reason), count in stats.rejections.items():
+            rejections.add_metric([signal.value, reason], count)
         yield requests
         yield resent
+        yield rejections
         yield from items.values()
         clients = CounterMetricFamily(
             "eddyline_client_requests",
@@ -253,6 +302,29 @@ class Metrics(Collector):
             "Memory that requests on their way in hold.",
             value=self._sources.arrivals.inflight_bytes,
         )
+
+    def _processed(self) -> Iterator[Family]:
+        journals = self._sources.lanes.all_journals
+        for name, meaning, processor, counted in (
+            ("incoming_items", "Spans and log records that were mapped.", MAPPER, self._incoming),
+            ("outgoing_items", "Events that were made of them.", MAPPER, self._outgoing),
+            ("batch_batch_size_trigger_send", "Batches that were full.", "batch", self._triggered(full=True)),
+            (
+                "batch_timeout_trigger_send",
+                "Batches that had waited long enough.",
+                "batch",
+                self._triggered(full=False),
+            ),
+        ):
+            family = CounterMetricFamily(f"otelcol_processor_{name}", meaning, labels=["processor", "signal"])
+            for signal in SIGNALS:
+                of_signal = [lane for lane, journal in journals.items() if journal.signal == signal]
+                family.add_metric([processor, signal], sum(counted[lane] for lane in of_signal))
+            yield family
+
+    def _triggered(self, *, full: bool) -> Counter[str]:
+        found = self._triggers.copy()
+        return Counter({lane: count for (lane, was_full), count in found.items() if was_full == full})
 
     def _delivered(self) -> Iterator[Family]:
         fates = GaugeMetricFamily(
@@ -297,6 +369,20 @@ class Metrics(Collector):
                 yield family
         yield fates
         yield queue
+        writing = GaugeMetricFamily(
+            "otelcol_exporter_in_flight_requests", "Batches that are being stored.", labels=["exporter"]
+        )
+        busy = [pipeline.oldest_ns for pipeline in self._sources.lanes.all_pipelines.values()]
+        writing.add_metric(["clickhouse"], sum(map(bool, busy)))
+        yield writing
+        letters = CounterMetricFamily(
+            "eddyline_dead_letters",
+            "What can not be stored, by the kind of reason.",
+            labels=["signal", "reason"],
+        )
+        for (signal, kind), count in list(self._sources.dead_letters.kinds.items()):
+            letters.add_metric([signal, kind], count)
+        yield letters
         retries = CounterMetricFamily(
             "eddyline_sink_retries",
             "Tries that failed, by the store's code or the kind of the fault.",
@@ -330,6 +416,14 @@ class Metrics(Collector):
         waiting = GaugeMetricFamily(
             "eddyline_wal_waiting_bytes", "Of these, not stored yet.", labels=["signal"]
         )
+        capacity = GaugeMetricFamily(
+            "eddyline_wal_capacity_bytes",
+            "Bytes that may wait for the store.",
+            labels=["signal"],
+        )
+        records = GaugeMetricFamily(
+            "eddyline_wal_records", "Requests that wait for the store.", labels=["signal"]
+        )
         age = GaugeMetricFamily(
             "eddyline_wal_oldest_age_seconds",
             "Age of the oldest request in the batch that is being stored.",
@@ -346,13 +440,15 @@ class Metrics(Collector):
         for signal in SIGNALS:
             journals = self._sources.lanes.journals(signal)
             dropped.add_metric([signal], sum(journal.dropped_segments for journal in journals))
-            stored = [pipeline.oldest_ns for pipeline in self._sources.lanes.pipelines(signal)]
-            oldest_ns = min(filter(None, stored), default=0)
+            pipelines = self._sources.lanes.pipelines(signal)
+            oldest_ns = min(filter(None, (pipeline.oldest_ns for pipeline in pipelines)), default=0)
             size.add_metric([signal], sum(journal.size_bytes for journal in journals))
             waiting.add_metric([signal], sum(journal.waiting_bytes for journal in journals))
+            capacity.add_metric([signal], self._sources.wal_capacity_bytes)
+            records.add_metric([signal], sum(pipeline.waiting_records for pipeline in pipelines))
             age.add_metric([signal], max(0, now_ns - oldest_ns) / 1e9 if oldest_ns else 0)
             corrupt.add_metric([signal], sum(journal.corrupt_ranges for journal in journals))
-        yield from (size, waiting, age, corrupt, dropped)
+        yield from (size, waiting, capacity, records, age, corrupt, dropped)
 
     def _stored(self) -> Iterator[Family]:
         totals = self._sources.totals

@@ -26,7 +26,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from collector.breaker import Breaker
-from collector.deadletter import DeadLetters, DeadLettersFullError, Letter
+from collector.deadletter import DeadLetters, DeadLettersFullError, Kind, Letter
 from collector.flow import Flow
 from collector.isolation import unfit
 from collector.journal import SINK_CURSOR, Cursor, Header, Position, Readable, Record
@@ -83,6 +83,8 @@ class _Gathered(Generic[Item]):
     """Records that were kept aside whole: items by sequence."""
     damaged: int = 0
     """Items that should have been there and could not be read."""
+    size: int = 0
+    """Bytes of the journal that it takes."""
     is_full: bool = False
     """More may be waiting already."""
     begun_before: bool = False
@@ -159,6 +161,8 @@ class Pipeline(Generic[Item]):
         """When the oldest record of the batch that is being stored came; 0: nothing is."""
         self.read: Callable[[Header, bytes], None] = lambda header, body: None
         """Told of each record as it is read. Must neither fail nor wait."""
+        self.gathered: list[Callable[[int, int, bool], None]] = []
+        """Told of each batch before it is prepared: items, bytes of the journal, and whether it is full."""
         self.written: list[Callable[[Batch, float], None]] = []
         """Told of each batch that was stored and how long that took."""
         self.retries: Counter[str] = Counter()
@@ -200,6 +204,11 @@ class Pipeline(Generic[Item]):
         return all(thread.is_alive() for thread in self._threads)
 
     @property
+    def waiting_records(self) -> int:
+        """Requests that are not dealt with."""
+        return max(0, self._journal.next_sequence - self._cursor.position.sequence)
+
+    @property
     def lag_s(self) -> float:
         """Age of the oldest record in the batch that is being stored; 0 while nothing is."""
         return max(0.0, (time.time_ns() - self.oldest_ns) / 1e9) if self.oldest_ns else 0.0
@@ -235,7 +244,6 @@ class Pipeline(Generic[Item]):
         """What makes one batch; None when there is nothing left to do."""
         begin = self._reader.position
         gathered: _Gathered[Item] = _Gathered([], begin, begin)
-        size = 0
         deadline = 0.0
         unfinished, self._unfinished = self._unfinished, None
         fatal = False
@@ -248,17 +256,19 @@ class Pipeline(Generic[Item]):
             now = time.monotonic()
             if record is None:
                 is_due = now >= deadline and not self._prepared.full()
-                if size and (is_due or self._draining.is_set() or unfinished):
+                if gathered.size and (is_due or self._draining.is_set() or unfinished):
                     return self._closed(gathered)
                 due_in_s = self._stage.due_in_s()
-                if not size and due_in_s == 0 and not unfinished:
+                if not gathered.size and due_in_s == 0 and not unfinished:
                     return self._closed(gathered)
                 if self._draining.is_set():
                     return None
-                self._reader.wait(max(deadline - now, BUSY_WAIT_S) if size else min(IDLE_WAIT_S, due_in_s))
+                self._reader.wait(
+                    max(deadline - now, BUSY_WAIT_S) if gathered.size else min(IDLE_WAIT_S, due_in_s)
+                )
                 continue
             deadline = deadline or now + self._flush_timeout
-            size += len(record.body) or 1
+            gathered.size += len(record.body) or 1
             gathered.received_ns = gathered.received_ns or record.header.received_ns
             self.read(record.header, record.body)
             self._take(record, gathered, fatal=fatal)
@@ -268,7 +278,7 @@ class Pipeline(Generic[Item]):
                 # What was being stored when the last process ended is one batch again, with the same token.
                 if self._reader.position >= unfinished:
                     return self._closed(gathered)
-            elif len(gathered.items) >= self._max_items or size >= self._max_bytes:
+            elif len(gathered.items) >= self._max_items or gathered.size >= self._max_bytes:
                 gathered.is_full = True
                 return self._closed(gathered)
         return None
@@ -282,12 +292,16 @@ class Pipeline(Generic[Item]):
             log.warning("%s: record %d is kept aside: %s", self._signal, record.sequence, error)
             reason = str(error) if fatal else f"can not be decoded: {error}"
             gathered.left_out[record.sequence] = record.header.items
-            self._patiently(partial(self._dead_letters.keep, [Letter(record, self._signal, reason)]))
+            kind: Kind = "deadly" if fatal else "undecodable"
+            self._patiently(partial(self._dead_letters.keep, [Letter(record, self._signal, reason, kind)]))
 
     def _is_fatal(self) -> bool:
         return self._cursor.attempts >= FATAL_ATTEMPTS
 
     def _closed(self, gathered: _Gathered[Item]) -> _Gathered[Item]:
+        if gathered.items:
+            for tell in self.gathered:
+                tell(len(gathered.items), gathered.size, gathered.is_full)
         gathered.end = self._reader.position
         gathered.damaged = self._reader.lost_items - self._lost_before
         self._lost_before = self._reader.lost_items
@@ -402,7 +416,7 @@ class Pipeline(Generic[Item]):
             for place in wanted:
                 header = replace(record.header, items=1)
                 part = Record(record.sequence, header, cut(record.body, [place - first]))
-                letters.append(Letter(part, self._signal, reasons[place]))
+                letters.append(Letter(part, self._signal, reasons[place], "unstorable"))
             first = beyond
         reader.close()
         return letters

@@ -19,6 +19,8 @@ class Health:
 
     checks: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
     """What must hold while ready, by name."""
+    vital: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    """What must hold for the collector to be alive, by name: if it does not, only a restart can help."""
     ready: bool = False
     """Everything listens, and the collector is not about to end."""
     leaving: list[Callable[[], None]] = field(default_factory=list)
@@ -32,7 +34,11 @@ class Health:
 
     def failing(self) -> list[str]:
         """Names of the checks that do not hold; [] when all is well."""
-        return [name for name, check in self.checks.items() if not check()]
+        return self.dying() + [name for name, check in self.checks.items() if not check()]
+
+    def dying(self) -> list[str]:
+        """Names of what does not hold and is vital."""
+        return [name for name, check in self.vital.items() if not check()]
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ from collector.forwarding.passage import Passage
 from collector.indexing import Indexing
 from collector.intake import Intake, Submission
 from collector.jobs import Jobs
-from collector.journal import Header, Readable, Record
+from collector.journal import Header, Journal, Readable, Record
 from collector.lanes import Lanes
 from collector.listening import ListenError
 from collector.live import Live
@@ -140,6 +140,11 @@ async def open_working(
     jobs = Jobs(
         reader, kept_settings, processing.rewriter, understanding.normalizer, understanding.record_reader
     )
+    health.vital = {
+        f"{lane} journal": journal.is_moving
+        for lane, journal in journals.items()
+        if isinstance(journal, Journal)
+    }
     health.checks = {f"{lane} pipeline": pipeline.is_alive for lane, pipeline in pipelines.items()} | {
         f"{lane} journal": partial(_has_room, journal) for lane, journal in journals.items()
     }
@@ -148,13 +153,15 @@ async def open_working(
         Sources(
             version("eddyline"),
             arrivals,
-            processing.stages.values(),
+            processing.stages,
             lanes,
             dead_letters,
             processing.breaker,
             processing.totals,
             reloadable,
             forwards,
+            # Workers share one bound, what this process takes itself has another.
+            settings.journal.max_bytes * (2 if settings.workers else 1),
         )
     )
     lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
@@ -292,4 +299,4 @@ def _keep_aside(dead_letters: DeadLetters, intake: Intake, request: Submission, 
     """
     body = intake.inflated(request)
     header = Header(time.time_ns(), request.tenant, request.project, request.transport)
-    dead_letters.keep([Letter(Record(0, header, body), request.signal, reason, json=request.json)])
+    dead_letters.keep([Letter(Record(0, header, body), request.signal, reason, "fault", json=request.json)])

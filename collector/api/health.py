@@ -15,6 +15,7 @@ from collector.api.declaring import TEXT, Answer, Route
 TOTALS_S = 1.0
 MOST_TOTALS = 1000
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NOT_ALIVE = Answer(status=503, media=TEXT, purpose="Only a restart can help; the body says why.")
 NOT_READY = Answer(status=503, media=TEXT, purpose="Not ready; the body says what is not.")
 
 
@@ -23,15 +24,18 @@ class HealthRoutes(Routes):
 
     def table(self) -> RouteTable:
         return [
-            Route("GET", "/healthz", self.healthz, Answer(media=TEXT), scope=None, parameters=None),
+            Route(
+                "GET", "/healthz", self.healthz, (Answer(media=TEXT), NOT_ALIVE), scope=None, parameters=None
+            ),
             Route(
                 "GET", "/readyz", self.readyz, (Answer(media=TEXT), NOT_READY), scope=None, parameters=None
             ),
         ]
 
     async def healthz(self, request: Request) -> Response:
-        """Liveness: the process answers."""
-        return Response("ok\n", media_type="text/plain")
+        """Liveness: the process answers, and its journals get to the disk."""
+        dying = self.api.health.dying()
+        return Response("\n".join(dying or ["ok"]) + "\n", 503 if dying else 200, media_type="text/plain")
 
     async def readyz(self, request: Request) -> Response:
         """Readiness: what is sent now is taken."""

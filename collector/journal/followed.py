@@ -111,7 +111,7 @@ class Teller:
             journal.dropped_segments,
             journal.quarantine.ranges,
             journal.queued_bytes,
-            journal.room(),
+            journal.room() if journal.is_moving() else "the journal does not move",
             tuple(syncs),
         )
 

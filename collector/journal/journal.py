@@ -29,6 +29,8 @@ Done = Callable[[Exception | None], None]
 MAX_PIECES = 512
 """Buffers given to one `writev`; the system's limit is 1024."""
 FAILURES_IN_A_ROW = 3
+STUCK_S = 10.0
+"""A write that takes so long may never end."""
 FAILING_S = 10.0
 """After so many failures in a row the journal calls itself unwell, for so long after the last one."""
 
@@ -97,6 +99,8 @@ class Journal(Readable):
         self._rotate = False
         self._queue: list[_Entry] = []
         self._closing = False
+        self._busy_since = 0.0
+        """When what is being written was begun; 0: nothing is."""
         self._queue_changed = threading.Condition()
         self._writer = threading.Thread(target=self._write_loop, name=f"journal-{directory.name}")
 
@@ -226,6 +230,11 @@ class Journal(Readable):
         failing = self._failures >= FAILURES_IN_A_ROW and time.monotonic() - self._failed_at < FAILING_S
         return "the journal can not be written" if failing else self._room.refusal(self.waiting_bytes)
 
+    def is_moving(self) -> bool:
+        """Whether what is queued gets to the disk, as far as can be seen."""
+        busy_since = self._busy_since
+        return self._writer.is_alive() and not (busy_since and time.monotonic() - busy_since > STUCK_S)
+
     def rotate(self) -> None:
         """Begins a new segment, so that what was written can be let go of once it is stored."""
         with self._queue_changed:
@@ -252,7 +261,9 @@ class Journal(Readable):
                 self._close_segment()
                 self._release()
             while entries:
+                self._busy_since = time.monotonic()
                 entries = self._write_group(entries)
+            self._busy_since = 0.0
 
     def _write_group(self, entries: list[_Entry]) -> list[_Entry]:
         """Writes and syncs what fits in the segment; returns the rest."""

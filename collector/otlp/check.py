@@ -7,8 +7,8 @@ more is parsed at once than memory is meant for: two bytes may become two hundre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -50,11 +50,24 @@ class Checked:
     body: bytes
     """The request as protobuf, without what was rejected."""
     accepted: int
-    rejected: int = 0
-    reasons: str = ""
-    """Why items were rejected, each reason with its count."""
-    warnings: str = ""
-    """What was done to items that are kept, each with its count."""
+    rejections: Mapping[str, int] = field(default_factory=dict)
+    """Items that can not be stored, by the reason."""
+    changes: Mapping[str, int] = field(default_factory=dict)
+    """What was done to items that are kept, how often."""
+
+    @property
+    def rejected(self) -> int:
+        return sum(self.rejections.values())
+
+    @property
+    def reasons(self) -> str:
+        """Why items were rejected, each reason with its count."""
+        return listed(self.rejections)
+
+    @property
+    def warnings(self) -> str:
+        """What was done to items that are kept, each with its count."""
+        return listed(self.changes)
 
 
 def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
@@ -206,11 +219,11 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
     if rejected and not accepted and set(reasons) <= {"trace id is not 16 bytes"}:
         raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
     kept_body = skeleton.SerializeToString() if changed else body
-    return Checked(kept_body, accepted, rejected, listed(reasons), listed(warnings))
+    return Checked(kept_body, accepted, reasons, warnings)
 
 
-def listed(counted: Counter[str]) -> str:
-    return ", ".join(f"{count} × {what}" for what, count in counted.most_common())
+def listed(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} × {what}" for what, count in Counter(counted).most_common())
 
 
 def _refuse_too_many(what: str, count: int, limit: int) -> None:

@@ -26,7 +26,6 @@ from collector.otlp.check import (
     TOO_MANY_PARTS,
     Checked,
     NotOtlpError,
-    listed,
     signal_suffix,
     wrong_log_record,
     wrong_span,
@@ -125,9 +124,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                     accepted += 1
                     warnings[ENUM_NAMES] += isinstance(item.get("kind"), str)
                     warnings[TOO_MANY_PARTS] += _has_too_many(item, limits)
-    return Checked(
-        messages.serialized(request), accepted, reasons.total(), listed(reasons), listed(+warnings)
-    )
+    return Checked(messages.serialized(request), accepted, reasons, +warnings)
 
 
 def _has_too_many(item: Document, limits: Limits) -> bool:

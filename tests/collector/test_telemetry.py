@@ -14,8 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collector.demo import captured
 from collector.intake import MOST_CLIENTS, IntakeStats
+from collector.otlp import decode_traces
 from collector.receivers.clients import client_name
-from collector.telemetry import _JsonLines, _NotTooOften, configure_logging
+from collector.telemetry import Health, _JsonLines, _NotTooOften, configure_logging
+from tests.collector.receivers.test_http import broken
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
 from tests.server import Server
@@ -75,8 +77,11 @@ def test_metrics_tell_of_clients_conventions_and_lags(server: Server) -> None:
     url = f"{server.endpoints['http']}/v1/traces"
     headers = {"Content-Type": "application/x-protobuf", "User-Agent": agent}
     made = captured()[1]
+    captured_spans = len(decode_traces(made))
     for _ in range(2):
         assert httpx.post(url, content=made, headers=headers).status_code == 200
+    wrong = broken(0x6700001, span_id=b"short").SerializeToString()
+    assert httpx.post(url, content=wrong, headers=headers | {"User-Agent": "another"}).status_code == 200
     server.settled()
     time.sleep(0.6)
     found = metrics(server)
@@ -91,6 +96,19 @@ def test_metrics_tell_of_clients_conventions_and_lags(server: Server) -> None:
     assert ("eddyline_spans_mapped_total", frozenset(mapped.items())) in found
     assert more("eddyline_ingest_lag_seconds_count", signal="traces") >= 1
     assert more("eddyline_loop_lag_seconds_count") >= 1
+    assert more("eddyline_partial_rejections_total", signal="traces", reason="span id is not 8 bytes") == 1
+    mapper = {"processor": "genai_mapper", "signal": "traces"}
+    assert more("otelcol_processor_incoming_items_total", **mapper) == captured_spans + 2
+    assert more("otelcol_processor_outgoing_items_total", **mapper) >= captured_spans
+    batch = {"processor": "batch", "signal": "traces"}
+    batches = more("otelcol_processor_batch_batch_send_size_count", **batch)
+    assert batches == more("otelcol_processor_batch_batch_send_size_bytes_count", **batch)
+    assert batches == more("otelcol_processor_batch_timeout_trigger_send_total", **batch)
+    assert more("otelcol_processor_batch_batch_size_trigger_send_total", **batch) == 0
+    assert of(found, "eddyline_wal_records", signal="traces") == 0
+    assert of(found, "otelcol_exporter_in_flight_requests", exporter="clickhouse") == 0
+    workers = bool(server.workers())
+    assert of(found, "eddyline_wal_capacity_bytes", signal="traces") == (10 << 30) * (1 + workers)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +149,14 @@ def test_every_part_tells_its_state(server: Server) -> None:
     of_workers = [f"{lane}/worker-{number + 1}" for lane in lanes for number in range(len(server.workers()))]
     assert set(document["components"]) == {"receivers", "dead_letters", *lanes, *of_workers}
     assert all(part == {"status": "StatusOK", "error": None} for part in document["components"].values())
+
+
+def test_what_is_vital_is_needed_to_be_ready_too() -> None:
+    moves = [True]
+    health = Health({"store": lambda: False}, {"journal": lambda: moves[0]})
+    assert (health.dying(), health.failing()) == ([], ["store"])
+    moves[0] = False
+    assert (health.dying(), health.failing()) == (["journal"], ["journal", "store"])
 
 
 def record(message: str, *arguments: object, level: int = logging.WARNING) -> logging.LogRecord:

@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from collector.journal import (
 )
 from collector.otlp import decode_traces
 from tests.corpus import select
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 HEADER = Header(received_ns=7, tenant="t", project="π", transport="http")
 
@@ -325,6 +326,30 @@ def test_T7_what_could_not_be_synced_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "fdatasync", sync)
     assert append(target, b"after") == [None]
     assert [record.body for record in everything(target)] == [b"before", b"after"]
+    target.close()
+
+
+def test_a_journal_that_waits_for_the_disk_for_too_long_does_not_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.journal.journal.STUCK_S", 0.1)
+    target = journal(tmp_path)
+    assert target.is_moving()
+    going, sync = threading.Event(), os.fdatasync
+    ended = threading.Event()
+
+    def stuck(descriptor: int) -> None:
+        going.wait(PATIENCE_S)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", stuck)
+    target.append(Header(1), b"a", lambda error: ended.set())
+    until(lambda: not target.is_moving())
+    going.set()
+    assert ended.wait(PATIENCE_S)
+    until(target.is_moving)
+    time.sleep(0.2)  # idle is not stuck
+    assert target.is_moving()
     target.close()
 
 
