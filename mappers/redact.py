@@ -81,6 +81,13 @@ _SECRETS = (
     _Secret(
         "api key", _PREFIXED, _START + rf"(?:{'|'.join(_PREFIXED)})[A-Za-z0-9_-]{{16,1000}}", has_digit=True
     ),
+    _Secret(
+        "session key",  # of a browser or a voice, for a while: OpenAI's and xAI's Realtime API, Gemini's Live API
+        ("ek_", "auth_tokens/"),
+        _START + r"(?:ek_[A-Za-z0-9]{24,500}|auth_tokens/[A-Za-z0-9_-]{24,500})",
+        has_digit=True,
+        mark=r"(?:ek_|auth_tokens/)[A-Za-z0-9_-]{24}",
+    ),
     _Secret("google key", ("AIza",), _START + r"AIza[A-Za-z0-9_-]{30,200}"),
     _Secret("google token", ("ya29.",), _START + r"ya29\.[A-Za-z0-9_-]{20,1000}"),
     _Secret("aws key", ("AKIA", "ASIA"), _START + r"(?:AKIA|ASIA)[A-Z0-9]{16}"),

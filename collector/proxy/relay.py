@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -37,6 +38,8 @@ WATCH_AFTER_S = 0.02
 """A client that hangs up is noticed from then on: when the provider is at work, not before it has been asked."""
 SLICE = 256 << 10
 """Of a large body that came in one piece, so much is handed over at a time."""
+NOT_MODIFIED = 304
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _AUTOMATIC = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
 """Headers that aiohttp would add; the client has sent what it wants to send."""
 
@@ -222,7 +225,11 @@ class Relay:
         changes: AnswerChanges | None,
         hide_usage: bool,
     ) -> None:
+        if not _can_be_returned(response):
+            raise RelayError(Error.PROTOCOL, "the provider's answer is not HTTP")
         headers = returned(response.raw_headers)
+        if response.status == NOT_MODIFIED:  # its length is that of what it does not send
+            headers = [(name, value) for name, value in headers if name != b"content-length"]
         read = response.content.readany
         hidden = WithoutUsage() if hide_usage and _is_readable_stream(response) else None
         passes_as_it_is = hidden is None
@@ -261,6 +268,16 @@ class Relay:
                 rest = hidden.end() if hidden is not None else b""
                 await send({"type": "http.response.body", "body": rest, "more_body": False})
         response.release()
+
+
+def _can_be_returned(response: aiohttp.ClientResponse | Answer) -> bool:
+    """Whether our server can say it: it knows no status from 600 on, and no header with control characters, which
+    aiohttp lets through."""
+    if not 200 <= response.status < 600:
+        return False
+    return isinstance(response, Answer) or not any(
+        _CONTROL.search(value) for _, value in response.raw_headers
+    )
 
 
 def _wait_at_most(response: aiohttp.ClientResponse | Answer, seconds: float) -> None:

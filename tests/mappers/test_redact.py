@@ -30,6 +30,8 @@ SECRETS = {
     "sk_live_" + B62: "api key",
     "lsv2_pt_" + "0a1b2c3d" * 4 + "_1234567890": "api key",
     "glpat-" + B62[:20]: "api key",
+    "ek_" + "68af296e8e408191a1120ab6383263c2": "session key",
+    "auth_tokens/" + "0a1b2c3d" * 8: "session key",
     "AIza" + "SyA1234567890abcdefghijklmnopqrstuv": "google key",
     "ya29." + B62: "google token",
     "AKIA" + "IOSFODNN7EXAMPLE": "aws key",
@@ -114,6 +116,8 @@ def test_a_document_stays_one() -> None:
         "f3a1c0de-0000-4000-8000-0123456789ab",
         '{"api_key": "**********"}',
         "xai- and hf_ and sk- alone",
+        "week_0123456789abcdef0123456789abcdef",
+        "ek_short1 and auth_tokens/ alone",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:

@@ -226,17 +226,33 @@ NO_HTTP: dict[str, bytes] = {
     "a length that is none": OK + b"content-length: -1\r\n\r\n",
     "a head of 200 kB": OK + b"x-long: %s\r\n\r\n" % (b"a" * 200_000),
     "nothing": b"",
+    "a status that is none": b"HTTP/1.1 799 Odd\r\ncontent-length: 2\r\n\r\n{}",
+    "a control character": OK + b"x-a: b\x01c\r\ncontent-length: 2\r\n\r\n{}",
     "a change of protocols": b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nabc",
 }
 
 
 @pytest.mark.parametrize("name", NO_HTTP)
-def test_what_is_no_answer_is_a_502_of_ours(proxy: RunningProxy, name: str) -> None:
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_what_is_no_answer_is_a_502_of_ours(proxy: RunningProxy, name: str, method: str) -> None:
     with answering(NO_HTTP[name], closing=True) as provider:
-        got = asked(proxy, provider)
+        got = asked(proxy, provider, method=method)
     assert got.startswith(b"HTTP/1.1 502 ")
     assert b"x-loop-error: " in got
     assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_what_was_not_modified_has_a_length_and_no_body(proxy: RunningProxy, method: str) -> None:
+    """The connection goes on."""
+    answer = b"HTTP/1.1 304 Not Modified\r\netag: a\r\ncontent-length: 10\r\n\r\n"
+    with answering(answer, WHOLE) as provider, connected(proxy) as client:
+        client.sendall(request(proxy, provider, method, more=b""))
+        head = client.recv(65536)
+        client.sendall(request(proxy, provider))
+        assert head.startswith(b"HTTP/1.1 304 ")
+        assert head.endswith(b"\r\n\r\n")
+        assert CHAT in everything(client)
 
 
 def test_bytes_after_an_answer_are_nobodys_answer(proxy: RunningProxy) -> None:
