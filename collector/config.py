@@ -574,8 +574,8 @@ class ProxyUpstream(Section):
     """Whether the entry's name is taken off the path."""
     ca: str = ""
     """File with the certificates that its own must be signed by, instead of the system's."""
-    propagation: Literal["passthrough", "strip"] = "passthrough"
-    """Whether `traceparent`, `tracestate` and `baggage` are passed on."""
+    propagation: Literal["passthrough", "inject", "strip"] = "passthrough"
+    """Whether `traceparent`, `tracestate` and `baggage` are passed on as they came, with our span as parent, or not."""
     timeouts: ProxyTimeouts | None = None
 
 
@@ -601,6 +601,8 @@ class ProxyCapture(Section):
     """Whether token counts are kept."""
     cost: bool = True
     """Whether costs that the provider reports are kept."""
+    named_keys: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Names of API keys, by which calls are told apart; nothing of the keys themselves is kept."""
     skip: list[str] = [
         "*/files*", "*/batches*", "*/uploads*", "*/fine_tuning/*", "*/vector_stores*", "*/assistants*",
         "*/threads*", "*/api/show", "*/api/pull", "*/api/push", "*/api/create", "*/api/copy",
@@ -684,6 +686,8 @@ class ProxySettings(Section):
     """Web origins whose pages may use the proxy."""
     response_headers: bool = True
     """Whether answers carry `X-Loop-Span-Id` and, where it is known by then, `X-Loop-Trace-Id`."""
+    sse_hints: bool = False
+    """Whether streams carry `X-Accel-Buffering: no`, for clients behind nginx, which would hold them back."""
     timeouts: ProxyTimeouts = ProxyTimeouts()
     local: ProxyLocal = ProxyLocal()
     capture: ProxyCapture = ProxyCapture()
@@ -949,7 +953,7 @@ def _unknown_variables() -> list[str]:
 # --------------------------------------------------------------------------- shown
 
 REDACTED = "[redacted]"
-_SECRET_NAMES = re.compile(r"(?:^|_)(?:token|password|secret|key|headers|authorization)$")
+_SECRET_NAMES = re.compile(r"(?:^|_)(?:token|password|secret|key|named_keys|headers|authorization)$")
 _URL_SECRETS = re.compile(r"(?<=://)[^/@\s]+(?=@)|(?<=\?)\S+")
 """User and password, and what is asked for, which may be a key."""
 

@@ -170,7 +170,7 @@ class Proxy:
         self, scope: Scope, receive: Receive, send: Send, route: Route, trace_id: str, caller: Caller
     ) -> None:
         if self._relay is None:
-            self._relay = Relay(self._gate, self._settings.timeouts)
+            self._relay = Relay(self._gate, self._settings.timeouts, sse_hints=self._settings.sse_hints)
         context = read_context(scope["headers"], self._settings.project, trace_id, caller)
         if scope["type"] == "websocket":
             if not websocket.is_served(route.path):
@@ -187,6 +187,8 @@ class Proxy:
             scope, receive = await self._changed(scope, receive, changes, tape, used)
             if changes.response:
                 answer_changes = AnswerChanges(changes.response, used)
+        if tape is not None and route.upstream.injects:
+            scope = _with_parent(scope, context, tape)
         hide_usage = False
         if tape is not None and self._asks_for_usage and may_be_asked(route):
             scope, receive, hide_usage = await _asking(scope, receive, tape)
@@ -306,6 +308,17 @@ async def _asking(scope: Scope, receive: Receive, tape: Tape) -> tuple[Scope, Re
     headers = with_header(list(scope["headers"]), b"content-length", str(len(asking)).encode())
     headers = with_header(headers, b"accept-encoding", b"identity")  # to find the event, it must be readable
     return {**scope, "headers": headers}, receive, True
+
+
+def _with_parent(scope: Scope, context: Context, tape: Tape) -> Scope:
+    """The request as a child of the call's span; as it is where the trace is not known before the body is read."""
+    if not context.trace_id:
+        return scope
+    parent = f"00-{context.trace_id}-{tape.span_id}-01".encode()
+    headers = with_header(scope["headers"], b"traceparent", parent)
+    if not context.from_traceparent:  # it is another trace's
+        headers = [(name, value) for name, value in headers if name != b"tracestate"]
+    return {**scope, "headers": headers}
 
 
 def _split_run(path: str) -> tuple[str, str]:

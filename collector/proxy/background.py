@@ -47,7 +47,8 @@ class Background:
         first, resolved = found
         later_ns = tape.started_ns - first.tape.started_ns
         first.tape.end_ns = later_ns + tape.end_ns
-        calls = [replace(call, ended_ns=later_ns + call.ended_ns) for call in polled.calls]
+        # When the provider ran its tools nobody saw: a stream that is fetched later tells it all at once.
+        calls = [replace(call, ended_ns=later_ns + call.ended_ns, ran_ns=None) for call in polled.calls]
         whole = replace(
             first,
             answered=polled.answered,

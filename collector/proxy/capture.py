@@ -11,7 +11,7 @@ import re
 import secrets
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,12 @@ class Policy:
     tokens: bool
     cost: bool
     salt: bytes
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names that keys were given, by their hash."""
+
+    def key_name(self, headers: Mapping[bytes, str], query_key: str = "") -> str:
+        """The name that the API key of a request was given; "" if it has none."""
+        return self.names.get(self.key_hash(headers, query_key), "") if self.names else ""
 
     def key_hash(self, headers: Mapping[bytes, str], query_key: str = "") -> str:
         """A name for the API key of a request that is the same for each way of sending it, and that nobody can
@@ -75,6 +81,8 @@ class Capture:
         self._settings = settings
         self._salt = salt
         self._skipped: dict[str, bool] = {}
+        unnamed = Policy(False, False, False, False, salt)
+        self._names = {unnamed.key_hash({}, key): name for name, key in settings.named_keys.items() if key}
 
     def wants(self, method: str, path: str, context: Context) -> bool:
         """Whether the call becomes a span."""
@@ -102,7 +110,12 @@ class Capture:
         full = self.level(context) == "full"
         settings = self._settings
         return Policy(
-            full and settings.input, full and settings.output, settings.tokens, settings.cost, self._salt
+            full and settings.input,
+            full and settings.output,
+            settings.tokens,
+            settings.cost,
+            self._salt,
+            self._names,
         )
 
 

@@ -11,7 +11,16 @@ from typing import Any
 import orjson
 
 from collector.proxy.decoding import NotDecodableError, Pieces, decoded
-from collector.proxy.formats import Answered, Asked, Document, Format, Part, format_by_shape, format_of
+from collector.proxy.formats import (
+    Answered,
+    Asked,
+    Assembler,
+    Document,
+    Format,
+    Part,
+    format_by_shape,
+    format_of,
+)
 from collector.proxy.formats.base import error_of, mapped, string
 from collector.proxy.formats.bedrock import usage_in_headers
 from collector.proxy.framing import FRAMINGS, Events, json_array
@@ -57,6 +66,8 @@ class Call:
     """The provider ran it within the answer."""
     result: Part | None = None
     """What came of it, for those that the provider ran."""
+    ran_ns: tuple[int, int] | None = None
+    """From when until when the provider ran it, since the call's begin; None if nobody saw."""
 
 
 @dataclass(slots=True)
@@ -274,7 +285,7 @@ def _read_response(exchange: Exchange, format_: Format) -> bool:
     if not exchange.answered.usage.known:
         exchange.answered.usage = usage_in_headers(exchange.got)
     _note_times(exchange, content_ns)
-    _note_calls(exchange, assembler.call_ended_ns if assembler is not None else None)
+    _note_calls(exchange, assembler)
     if assembler is None:
         return tape.ending is Ending.WHOLE
     # Servers that leave the closing event out are whole when they close after a finish reason.
@@ -300,7 +311,7 @@ def _note_times(exchange: Exchange, content_ns: list[int]) -> None:
     ]
 
 
-def _note_calls(exchange: Exchange, ended_ns: Any) -> None:
+def _note_calls(exchange: Exchange, assembler: Assembler | None) -> None:
     results = {
         part["id"]: part
         for message in exchange.answered.messages
@@ -311,7 +322,8 @@ def _note_calls(exchange: Exchange, ended_ns: Any) -> None:
         for part in message["parts"]:
             if part["type"] in ("tool_call", "server_tool_call"):
                 on_server = part["type"] == "server_tool_call"
-                at = ended_ns(part["id"]) if ended_ns is not None else None
+                at = assembler.call_ended_ns(part["id"]) if assembler is not None else None
+                ran = assembler.ran_ns(part["id"]) if assembler is not None and on_server else None
                 exchange.calls.append(
                     Call(
                         part["id"],
@@ -320,6 +332,7 @@ def _note_calls(exchange: Exchange, ended_ns: Any) -> None:
                         at if at is not None else exchange.tape.end_ns,
                         on_server,
                         results.get(part["id"]) if on_server else None,
+                        ran,
                     )
                 )
 

@@ -25,7 +25,7 @@ from collector.config import ProxyTimeouts
 from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
-from collector.proxy.headers import as_texts, forwarded, returned
+from collector.proxy.headers import as_texts, forwarded, returned, with_header
 from collector.proxy.posting import KEEP_ALIVE_S, MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster, is_quiet
 from collector.proxy.refusal import refusals
 from collector.proxy.routes import Route
@@ -39,6 +39,7 @@ WATCH_AFTER_S = 0.02
 SLICE = 256 << 10
 """Of a large body that came in one piece, so much is handed over at a time."""
 NOT_MODIFIED = 304
+STREAM = "text/event-stream"
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _AUTOMATIC = ("User-Agent", "Content-Type", "Accept", "Accept-Encoding")
 """Headers that aiohttp would add; the client has sent what it wants to send."""
@@ -71,10 +72,15 @@ class ClientGoneError(Exception):
 
 
 class Relay:
-    """Forwards requests. Use it within a running event loop, and close it."""
+    """Forwards requests. Use it within a running event loop, and close it.
 
-    def __init__(self, gate: Gate, timeouts: ProxyTimeouts) -> None:
+    Args:
+        sse_hints: nginx is told not to hold streams back.
+    """
+
+    def __init__(self, gate: Gate, timeouts: ProxyTimeouts, *, sse_hints: bool = False) -> None:
         self._timeouts = timeouts
+        self._sse_hints = sse_hints
         self._posters: dict[aiohttp.ClientSession, Poster] = {}
         self._open = self._session(None)
         self._gated = self._session(GateResolver(gate))
@@ -230,6 +236,8 @@ class Relay:
         headers = returned(response.raw_headers)
         if response.status == NOT_MODIFIED:  # its length is that of what it does not send
             headers = [(name, value) for name, value in headers if name != b"content-length"]
+        if self._sse_hints and response.content_type == STREAM:
+            headers = with_header(headers, b"x-accel-buffering", b"no")
         read = response.content.readany
         hidden = WithoutUsage() if hide_usage and _is_readable_stream(response) else None
         passes_as_it_is = hidden is None
@@ -293,7 +301,7 @@ def _is_changeable(scope: Scope, response: aiohttp.ClientResponse | Answer) -> b
 
 
 def _is_readable_stream(response: aiohttp.ClientResponse | Answer) -> bool:
-    return response.content_type == "text/event-stream" and _is_unpacked(response)
+    return response.content_type == STREAM and _is_unpacked(response)
 
 
 def _is_unpacked(response: aiohttp.ClientResponse | Answer) -> bool:

@@ -33,6 +33,8 @@ class Upstream:
     keep_prefix: bool = False
     propagate: bool = True
     """Whether `traceparent`, `tracestate` and `baggage` are passed on."""
+    injects: bool = False
+    """Whether our span is the parent that the provider is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,8 @@ class Routes:
                 given.timeouts,
                 _tls(given.ca, name) if given.ca else None,
                 not given.strip_prefix,
-                given.propagation == "passthrough",
+                given.propagation != "strip",
+                given.propagation == "inject",
             )
         if self.settings.upstream:
             base = _base(self.settings.upstream, "proxy.upstream")

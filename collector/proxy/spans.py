@@ -169,6 +169,7 @@ def _of_the_call(exchange: Exchange, resolved: Resolved, policy: Policy) -> Attr
         "eddyline.proxy.unread": exchange.faults,
         "eddyline.proxy.mutations": tape.mutations,
         "eddyline.key_hash": policy.key_hash(exchange.sent, exchange.tape.query_key),
+        "eddyline.key_name": policy.key_name(exchange.sent, exchange.tape.query_key),
         "eddyline.trace.external_id": context.external_trace,
         "eddyline.parent.external_id": context.external_parent,
         "user.id": context.user,
@@ -333,7 +334,9 @@ def _server_tool_spans(exchange: Exchange, session: Session, policy: Policy) -> 
     for number, call in enumerate(exchange.calls):
         if not call.on_server:
             continue
-        attributes = _tool_attributes(call, "within_answer", policy) | {"gen_ai.tool.type": "extension"}
+        timing = "observed" if call.ran_ns is not None else "within_answer"
+        attributes = _tool_attributes(call, timing, policy) | {"gen_ai.tool.type": "extension"}
+        began, ended = call.ran_ns or (min(call.ended_ns, tape.end_ns), tape.end_ns)
         failed = call.result is not None and call.result.get("is_error") is True
         if call.result is not None and policy.output:
             attributes["gen_ai.tool.call.result"] = _written(call.result["response"])
@@ -346,8 +349,8 @@ def _server_tool_spans(exchange: Exchange, session: Session, policy: Policy) -> 
                 tape.span_id,
                 f"execute_tool {call.name}",
                 INTERNAL,
-                tape.started_ns + min(call.ended_ns, tape.end_ns),
-                tape.started_ns + tape.end_ns,
+                tape.started_ns + began,
+                tape.started_ns + ended,
                 attributes,
                 failed,
             )

@@ -284,7 +284,9 @@ sinks:
     team:
       endpoint: "https://user:{CANARY}@collector.example/otlp?api_key={CANARY}"
       headers: {{x-api-key: {CANARY}, authorization: "Bearer {CANARY}"}}
-proxy: {{export: {{headers: {{authorization: "Bearer {CANARY}"}}}}}}
+proxy:
+  export: {{headers: {{authorization: "Bearer {CANARY}"}}}}
+  capture: {{named_keys: {{prod: {CANARY}}}}}
 notifications: {{webhooks: [{{url: "https://hooks.example.com/services/{CANARY}?key={CANARY}", secret: {CANARY}}}]}}
 """
 
@@ -303,6 +305,7 @@ def test_no_secret_of_the_configuration_is_shown(file: Path) -> None:
             "notifications.webhooks=[{url: " + CANARY + ", secret: [" + CANARY + "]}]",
             "token=[" + CANARY + "]",
             "proxy.export.headers={authorization: [" + CANARY + "]}",
+            "proxy.capture.named_keys={prod: [" + CANARY + "]}",
         )
     ]
     assert [result.exit_code for result in wrong] == [78] * len(wrong)

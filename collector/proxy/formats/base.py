@@ -90,17 +90,25 @@ class Assembler(Protocol):
     def call_ended_ns(self, call_id: str) -> int | None:
         """When the last piece of a tool call came."""
 
+    def ran_ns(self, call_id: str) -> tuple[int, int] | None:
+        """From when until when a tool ran that the provider runs itself; None if the stream does not tell."""
+
 
 class Assembling:
-    """What assemblers have in common: whether the end has come, and when each tool call had."""
+    """What assemblers have in common: whether the end has come, and when each tool call had. Times are by call id."""
 
     def __init__(self) -> None:
         self.finished = False
         self._ended: dict[str, int] = {}
-        """Times by call id."""
+        self._ran_from: dict[str, int] = {}
+        self._ran_until: dict[str, int] = {}
 
     def call_ended_ns(self, call_id: str) -> int | None:
         return self._ended.get(call_id)
+
+    def ran_ns(self, call_id: str) -> tuple[int, int] | None:
+        began, ended = self._ran_from.get(call_id), self._ran_until.get(call_id)
+        return (began, ended) if began is not None and ended is not None else None
 
 
 class Format(Protocol):

@@ -204,6 +204,9 @@ class _Assembler(Assembling):
     def call_ended_ns(self, call_id: str) -> int | None:
         return self._vendors.call_ended_ns(call_id) if self._vendors is not None else None
 
+    def ran_ns(self, call_id: str) -> tuple[int, int] | None:
+        return self._vendors.ran_ns(call_id) if self._vendors is not None else None
+
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if not isinstance(data, dict):
             return False

@@ -233,6 +233,8 @@ class _Assembler(Assembling):
                 block = mapped(data.get("content_block"))
                 self._blocks[index] = block
                 self._note_call(block, at_ns)
+                if string(block.get("type")).endswith("_tool_result"):
+                    self._ran_until[string(block.get("tool_use_id"))] = at_ns
                 return bool(block.get("text") or block.get("thinking"))
             case "content_block_delta":
                 return self._add(index, mapped(data.get("delta")), at_ns)
@@ -253,8 +255,11 @@ class _Assembler(Assembling):
         return False
 
     def _note_call(self, block: Document, at_ns: int) -> None:
-        if string(block.get("type")).endswith("tool_use") and block.get("id"):
+        kind = string(block.get("type"))
+        if kind.endswith("tool_use") and block.get("id"):
             self._ended[string(block["id"])] = at_ns
+            if kind != "tool_use":
+                self._ran_from[string(block["id"])] = at_ns
 
     def _add(self, index: int, delta: Document, at_ns: int) -> bool:
         for kind, member, key in (

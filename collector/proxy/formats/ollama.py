@@ -179,6 +179,9 @@ class _Assembler:
     def call_ended_ns(self, call_id: str) -> int | None:
         return self._last_ns or None
 
+    def ran_ns(self, call_id: str) -> tuple[int, int] | None:
+        return None
+
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if not isinstance(data, dict):
             return False

@@ -277,6 +277,8 @@ class _Assembler(Assembling):
             identity = string(item.get("call_id") or item.get("id"))
             if done and identity:
                 self._ended[identity] = at_ns
+            if item.get("type") in _SERVER_CALLS:
+                (self._ran_until if done else self._ran_from)[identity] = at_ns
             return False
         place = _DELTAS.get(kind)
         if place is None or not isinstance(data.get("delta"), str):

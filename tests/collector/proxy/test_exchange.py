@@ -526,6 +526,54 @@ def test_tools_that_the_provider_ran_are_calls_with_results() -> None:
     assert [(one.name, one.on_server, one.result is not None) for one in made] == [("web_search", True, True)]
 
 
+SEARCH = {"type": "web_search_call", "id": "ws_1", "action": {"query": "q"}}
+SERVER_TOOLS: dict[str, tuple[str, list[dict[str, Any]]]] = {
+    "messages": (
+        "/v1/messages",
+        [
+            {
+                "type": "content_block_start",
+                "index": 0,
+                "content_block": {
+                    "type": "server_tool_use",
+                    "id": "srv_1",
+                    "name": "web_search",
+                    "input": {},
+                },
+            },
+            {"type": "content_block_stop", "index": 0},
+            {"type": "ping"},
+            {
+                "type": "content_block_start",
+                "index": 1,
+                "content_block": {
+                    "type": "web_search_tool_result",
+                    "tool_use_id": "srv_1",
+                    "content": [{"type": "web_search_result", "title": "t", "url": "u"}],
+                },
+            },
+            {"type": "content_block_stop", "index": 1},
+        ],
+    ),
+    "responses": (
+        "/v1/responses",
+        [
+            {"type": "response.created", "response": {"id": "r"}},
+            {"type": "response.output_item.added", "output_index": 0, "item": SEARCH},
+            {"type": "response.web_search_call.searching", "output_index": 0},
+            {"type": "response.output_item.done", "output_index": 0, "item": SEARCH},
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SERVER_TOOLS)
+def test_a_tool_that_the_provider_runs_takes_as_long_as_the_stream_tells(name: str) -> None:
+    path, events = SERVER_TOOLS[name]
+    (made,) = read_exchange(tape(path, {}, [*map(event, events)])).calls
+    assert (made.name, made.on_server, made.ran_ns) == ("web_search", True, (2 * MS, 4 * MS))
+
+
 def test_azure_names_the_model_in_the_path() -> None:
     exchange = answered("/openai/deployments/my-gpt/chat/completions", chat({}))
     assert exchange.asked.model == "my-gpt"

@@ -12,8 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from collector.proxy.capture import Policy
+from collector.config import ProxyCapture
+from collector.proxy.capture import Capture, Policy
+from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, read_exchange
+from collector.proxy.sessions import Resolver
+from collector.proxy.spans import spans_of
 from collector.proxy.tape import Tape
 from collector.proxy.tries import Tries
 from mappers.model import Scope, Span
@@ -713,6 +717,22 @@ def test_tokens_that_are_signed_anew_have_the_name_of_whom_they_are_for() -> Non
     assert policy.key_hash(token(iss="https://other/", sub="me", exp=2)) != one
     assert len({policy.key_hash(token(exp=number)) for number in range(2)}) == 2
     assert policy.key_hash({b"authorization": "Bearer eyJ.not-base64!.x"})
+
+
+def test_keys_have_the_names_that_they_were_given() -> None:
+    capture = Capture(ProxyCapture(named_keys={"prod": "sk-one", "none": ""}), b"salt")
+    policy = capture.policy(Context())
+    assert policy.key_name({b"authorization": "Bearer sk-one"}) == policy.key_name({}, "sk-one") == "prod"
+    assert policy.key_name({b"x-api-key": "sk-two"}) == policy.key_name({}) == ""
+    exchange = read_exchange(
+        tape("/v1/responses", {"model": "m"}, [b"{}"], headers={"authorization": "Bearer sk-one"})
+    )
+    collected = Collected()
+    spans = spans_of(exchange, Resolver().resolve(exchange), policy, "0")
+    collected.take(("", ""), spans, lambda *_: None)
+    (span,) = collected.named("chat")
+    assert attributes(span)["eddyline.key_name"] == "prod"
+    assert "sk-one" not in everything(collected)
 
 
 # --------------------------------------------------------------------------- when recording fails

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -119,6 +119,56 @@ def test_our_headers_are_not_forwarded(proxy: RunningProxy, provider: Provider) 
         for name in names
     )
     assert "traceparent" in names
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+PROPAGATIONS: dict[str, tuple[dict[str, str], str]] = {
+    "passthrough": ({"traceparent": PARENT, "tracestate": "a=b"}, f"{PARENT} a=b"),
+    "strip": ({"traceparent": PARENT, "tracestate": "a=b"}, "None None"),
+    "inject": (
+        {"traceparent": PARENT, "tracestate": "a=b"},
+        "00-0af7651916cd43dd8448eb211c80319c-SPAN-01 a=b",
+    ),
+    "inject a trace of ours": (
+        {"X-Loop-TraceID": "1" * 32, "traceparent": PARENT, "tracestate": "a=b"},
+        f"00-{'1' * 32}-SPAN-01 None",
+    ),
+    "inject nothing": ({}, "None None"),
+}
+
+
+@pytest.fixture(scope="module")
+def propagating(_provider: Provider) -> Iterator[RunningProxy]:
+    """With an upstream for each way, and what is off unless it is asked for."""
+    ways = ("passthrough", "strip", "inject")
+    upstreams = {way: {"url": _provider.url, "propagation": way} for way in ways}
+    with RunningProxy(upstreams=upstreams, sse_hints=True, response_headers=False) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", PROPAGATIONS)
+def test_the_trace_context_goes_on_as_configured(
+    propagating: RunningProxy, provider: Provider, name: str
+) -> None:
+    headers, expected = PROPAGATIONS[name]
+    propagating.collected.clear()
+    url = f"{propagating.url}/{name.partition(' ')[0]}/v1/chat/completions"
+    httpx.post(url, json={"model": "m", "messages": [{"role": "user", "content": name}]}, headers=headers)
+    (span,) = propagating.collected.wait(1, "chat")
+    seen = provider.seen[0]
+    told = f"{seen.header('traceparent')} {seen.header('tracestate')}"
+    assert told.replace(span.span_id, "SPAN") == expected
+
+
+def test_only_streams_have_a_hint_for_nginx_and_our_ids_can_be_left_out(
+    propagating: RunningProxy, provider: Provider
+) -> None:
+    answers = [
+        httpx.post(f"{propagating.url}/strip/v1/chat/completions", json={"model": "m", "stream": stream})
+        for stream in (True, False)
+    ]
+    assert [answer.headers.get("x-accel-buffering") for answer in answers] == ["no", None]
+    assert not any(name.startswith("x-loop-") for answer in answers for name in answer.headers)
 
 
 def test_headers_named_by_connection_stay_here(proxy: RunningProxy, provider: Provider) -> None:
