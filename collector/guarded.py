@@ -13,6 +13,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from collector.deadlines import Deadlines
 from collector.joined import JoinedTransport
 from collector.tls import certificate_names
 
@@ -47,6 +48,8 @@ class Connections:
         self._open: dict[str, dict[GuardedProtocol, None]] = {}
         self._count = 0
         self._hinted: set[str] = set()
+        self.idle: Deadlines | None = None
+        """Of connections on which nothing is asked for."""
 
     def __iter__(self) -> Iterator[GuardedProtocol]:
         for of_peer in self._open.values():
@@ -127,6 +130,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refused = True
             transport.close()
             return
+        if self.table.idle is None:
+            self.table.idle = Deadlines(self.timeout_keep_alive)
         self._timer = self.loop.call_later(self.limits.timeout_s, self._head_is_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -228,8 +233,18 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        """What uvicorn's own does, but with one timer for all connections."""
         self.idle_since = self.loop.time()
-        super().on_response_complete()
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self._unset_keepalive_if_required()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self.table.idle is not None:
+            # All that is done with it is that it is cancelled.
+            self.timeout_keep_alive_task = self.table.idle.begin(self.loop, self.timeout_keep_alive_handler)  # type: ignore[assignment]
 
     def send_400_response(self, msg: str) -> None:
         """Called where what came is no HTTP."""

@@ -13,6 +13,8 @@ from collector.journal.quarantine import Quarantine
 from collector.journal.reader import Reader
 from collector.journal.record import Position
 
+_START = Position(0, 0, 0)
+
 
 class Readable(ABC):
     """Segments of one signal in a directory, as far as they may be read, and how far each reader has come.
@@ -171,7 +173,7 @@ class Readable(ABC):
     @property
     def counted(self) -> Position:
         """Where the slowest cursor that counts is."""
-        return min((cursor.position for cursor in self._cursors if cursor.counts), default=Position(0, 0, 0))
+        return min((cursor.position for cursor in self._cursors if cursor.counts), default=_START)
 
     @property
     def end(self) -> Position:

@@ -10,13 +10,16 @@ import gzip
 import logging
 import random
 import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from collector.gate import Caller, ForbiddenError, UnauthenticatedError, key_in
+from collector.deadlines import Deadlines
+from collector.gate import KEY_HEADERS, Caller, ForbiddenError, UnauthenticatedError
 from collector.intake import (
     ADMISSION_S,
     COMMIT_S,
@@ -38,6 +41,7 @@ log = logging.getLogger(__name__)
 PROJECT_HEADERS = (b"x-eddyline-project", b"x-loop-project", b"langsmith-project", b"projectname")
 """Ours, Lens Loop's, and those of exporters for LangSmith and Opik."""
 TENANT_HEADER = b"x-eddyline-tenant"
+_KEY_HEADERS = [name.encode() for name in KEY_HEADERS]
 _CONTENT_TYPES = {
     "application/x-protobuf": PROTOBUF,
     "application/protobuf": PROTOBUF,
@@ -49,9 +53,9 @@ _TWICE = re.compile(r"/v1/(traces|logs|metrics)/v1/\1/?$")
 _SIGNALS = {signal.value: signal for signal in Signal}
 ACCEPT_POST = "application/x-protobuf, application/json"
 
-THREAD_FROM_BYTES = 256 << 10
-"""Bodies from here on are judged in a thread, so that one large request does not hold up the others; compressed ones
-from a quarter of it."""
+THREAD_FROM_BYTES = 512 << 10
+"""Bodies from here on, a millisecond's work, are judged in a thread, so that one large request does not hold up the
+others; compressed ones from a quarter of it."""
 MAX_HINTED = 1000
 COMPRESS_FROM_BYTES = 1024
 """Answers from here on are compressed for clients that take it; most have none, or a line."""
@@ -118,6 +122,9 @@ class HttpReceiver:
         self._client_projects = client_projects or {}
         self.limits = body_limits or BodyLimits()
         self._hinted: set[str] = set()
+        self._silent = Deadlines(self.limits.idle_s)
+        self._commits = Deadlines(COMMIT_S)
+        self._returns: _Returns | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -216,7 +223,9 @@ class HttpReceiver:
     async def _caller(self, headers: dict[bytes, bytes], peer: str) -> Caller:
         """Raises: _RefusalError."""
         authorization = headers.get(b"authorization", b"").decode("latin-1")
-        api_key = key_in(lambda name: headers.get(name.encode(), b"").decode("latin-1"))
+        api_key = next((value for name in _KEY_HEADERS if (value := headers.get(name))), b"").decode(
+            "latin-1"
+        )
         try:
             tenant = headers.get(TENANT_HEADER)
             named = None if tenant is None else _text(tenant)
@@ -237,31 +246,55 @@ class HttpReceiver:
         loop = asyncio.get_running_loop()
         started = loop.time()
         parts: list[bytes] = []
-        size = 0
         try:
-            async with asyncio.timeout(self.limits.idle_s) as timer:
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise _RefusalError(
-                            400, Code.INVALID_ARGUMENT, "the body ended too early", unread=False
-                        )
-                    part = message.get("body", b"")
-                    size += len(part)
-                    if size > self.limits.max_bytes:
-                        raise self._too_large()
-                    parts.append(part)
-                    if not message.get("more_body"):
-                        break
-                    if size * weight > reservation.size and not await _grown(reservation, size * weight):
-                        raise self._no_room(signal)
-                    ends = started + self.limits.total_s + size / SLOWEST_BYTES_PER_S
-                    timer.reschedule(min(loop.time() + self.limits.idle_s, ends))
+            message = await self._begun(receive, loop)
+            size = self._add(message, parts, 0)
+            if message.get("more_body"):
+                async with asyncio.timeout(None) as timer:
+                    while message.get("more_body"):
+                        if size * weight > reservation.size and not await _grown(reservation, size * weight):
+                            raise self._no_room(signal)
+                        ends = started + self.limits.total_s + size / SLOWEST_BYTES_PER_S
+                        timer.reschedule(min(loop.time() + self.limits.idle_s, ends))
+                        message = await receive()
+                        size = self._add(message, parts, size)
         except TimeoutError:
             raise _RefusalError(
                 408, Code.INVALID_ARGUMENT, "the body came too slowly", {"Connection": "close"}, unread=False
             ) from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _begun(self, receive: Receive, loop: asyncio.AbstractEventLoop) -> Message:
+        """The beginning of a body, which is all of it for most.
+
+        Raises: TimeoutError.
+        """
+        task = asyncio.current_task(loop)
+        assert task is not None
+        if self._silent.seconds != self.limits.idle_s:
+            self._silent = Deadlines(self.limits.idle_s)
+        wait = self._silent.begin(loop, task.cancel)
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            if wait.expired and not task.uncancel():
+                raise TimeoutError from None
+            raise
+        finally:
+            wait.cancel()
+
+    def _add(self, message: Message, parts: list[bytes], size: int) -> int:
+        """Adds a part to those that came before; returns how many bytes they are.
+
+        Raises: _RefusalError.
+        """
+        if message["type"] == "http.disconnect":
+            raise _RefusalError(400, Code.INVALID_ARGUMENT, "the body ended too early", unread=False)
+        part = message.get("body", b"")
+        if size + len(part) > self.limits.max_bytes:
+            raise self._too_large()
+        parts.append(part)
+        return size + len(part)
 
     def _no_room(self, signal: Signal) -> _RefusalError:
         return _unavailable(self._intake.refuse(signal, "http").message, unread=True)
@@ -273,23 +306,23 @@ class HttpReceiver:
     async def _take(self, request: Submission, *, in_thread: bool) -> Outcome:
         """Raises: _RefusalError."""
         loop = asyncio.get_running_loop()
+        if self._returns is None or self._returns.loop is not loop:
+            self._returns = _Returns(loop)
         taken: asyncio.Future[Outcome] = loop.create_future()
-
-        def settle(outcome: Outcome) -> None:
-            if not taken.done():
-                taken.set_result(outcome)
-
-        def hand_back(outcome: Outcome) -> None:
-            loop.call_soon_threadsafe(settle, outcome)
-
+        hand_back = partial(self._returns.hand_back, taken)
         if in_thread:
             await asyncio.to_thread(self._intake.take, request, hand_back)
         else:
             self._intake.take(request, hand_back)
+        wait = self._commits.begin(loop, taken.cancel)
         try:
-            return await asyncio.wait_for(taken, COMMIT_S)
-        except TimeoutError:
-            raise _unavailable("the journal did not answer in time") from None
+            return await taken
+        except asyncio.CancelledError:
+            if wait.expired:
+                raise _unavailable("the journal did not answer in time") from None
+            raise
+        finally:
+            wait.cancel()
 
     def _raise_unless_accepted(self, outcome: Outcome) -> None:
         """Raises: _RefusalError."""
@@ -300,6 +333,28 @@ class HttpReceiver:
         status, code = _ANSWERS[outcome.verdict]
         headers = {"Accept-Encoding": inflate.ACCEPTED} if status == 415 else {}
         raise _RefusalError(status, code, outcome.message, headers, unread=False)
+
+
+class _Returns:
+    """Outcomes on their way from other threads to the event loop, which takes all that wait in one step."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiting: deque[tuple[asyncio.Future[Outcome], Outcome]] = deque()
+        self._is_called = False
+
+    def hand_back(self, taken: asyncio.Future[Outcome], outcome: Outcome) -> None:
+        self._waiting.append((taken, outcome))
+        if not self._is_called:
+            self._is_called = True
+            self.loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        self._is_called = False  # before anything is taken: what comes from now on calls again
+        while self._waiting:
+            taken, outcome = self._waiting.popleft()
+            if not taken.done():
+                taken.set_result(outcome)
 
 
 def _peer(scope: Scope) -> str:
