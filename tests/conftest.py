@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,14 @@ import httpx._transports.default as httpx_transport
 import pytest
 
 from tests.server import Server
+
+gc.disable()  # until all tests are collected: what is there by then stays, and would be looked through again and again
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
+    gc.freeze()
+
 
 # A hundred collectors are started: without bytecode each would compile all its modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

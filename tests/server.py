@@ -70,7 +70,7 @@ class Server:
             for part in (f"--{door}", "127.0.0.1:0")
         ]
         if not any("CLICKHOUSE" in told.upper() for told in (*self.arguments, *self.environ)):
-            _with_schema(self.data_dir)
+            with_schema(self.data_dir)
         arguments = ["serve", "--data-dir", str(self.data_dir), *doors, *self.arguments]
         environ = os.environ | {"EDDYLINE_TOKEN": TOKEN} | self.environ
         with self.log.open("ab") as log:
@@ -155,7 +155,7 @@ class Server:
         return status
 
 
-def _with_schema(data_dir: Path) -> None:
+def with_schema(data_dir: Path) -> None:
     """Gives a new data directory a database that has its tables, and no rows, already.
 
     Making them takes as much of the processor as the rest of a start, and a hundred collectors are started.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from collector.keys import Keys, Scope, keys_file
 from tests import forked, told
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server
+from tests.waiting import until
 
 CANARY = "kanarie-4b1f7c29e05d"
 PURGED_S = 90.0
@@ -70,20 +73,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def files_with(data_dir: Path, *texts: bytes) -> list[Path]:
-    return [
-        file
-        for file in data_dir.rglob("*")
-        if file.is_file() and any(text in file.read_bytes() for text in texts)
-    ]
+    """Files that are removed meanwhile have none of them."""
+    found = []
+    for directory, _, names in os.walk(data_dir):
+        for file in (Path(directory, name) for name in names):
+            with suppress(FileNotFoundError):
+                if any(text in file.read_bytes() for text in texts):
+                    found.append(file)
+    return found
 
 
 def receipt(server: Server, deletion_id: str) -> dict[str, Any]:
     """The receipt once nothing is left."""
-    deadline = time.monotonic() + PURGED_S
-    while (found := server.get(f"/deletions/{deletion_id}"))["state"] != "purged":
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
-    return dict(found)
+    found: dict[str, Any] = {}
+
+    def is_purged() -> bool:
+        found.update(server.get(f"/deletions/{deletion_id}"))
+        return bool(found["state"] == "purged")
+
+    until(is_purged, lambda: found, every_s=0.1, patience_s=PURGED_S)
+    return found
 
 
 def send(server: Server, number: int, said: str, project: str = "p", **how: Any) -> str:
@@ -143,10 +152,8 @@ def test_a_deleted_run_is_nowhere_any_more_and_a_crash_only_delays_that(data_dir
 
     assert [letter.reason for _, letter in read(data_dir / DEAD_LETTERS)] == ["a test"]
     texts = CANARY.encode(), base64.b64encode(CANARY.encode())[:20], bytes.fromhex(deleted)
-    deadline = time.monotonic() + PURGED_S
-    while files_with(data_dir / "journal", *texts):  # what came late leaves the journal too
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    # What came late leaves the journal too.
+    until(lambda: not files_with(data_dir / "journal", *texts), every_s=0.2, patience_s=PURGED_S)
 
     cut_short = server.api.post("/api/v1/deletions", json={"filter": {"run_ids": [crashed]}})
     server.kill()

@@ -406,12 +406,12 @@ def test_who_is_away_holds_up_nobody_and_does_not_fill_the_disk(
     until(lambda: dead.waiting_bytes <= 10_000)
 
     assert journal.waiting_bytes == 0  # nobody is refused on its behalf
-    assert max(sizes) < 30_000
+    assert max(sizes) < 60_000  # of 130,000
     assert dead.told.given_up > 200
     assert dead.told.last_error == "away"
     began = time.monotonic()
-    assert not dead.drain(time.monotonic() + 20)
-    assert time.monotonic() - began < 2  # nobody waits for it at the end
+    assert not dead.drain(time.monotonic() + 2 * PATIENCE_S)
+    assert time.monotonic() - began < PATIENCE_S  # nobody waits for it at the end
     assert alive.drain(time.monotonic() + PATIENCE_S)
 
     # It is back: what was kept for it arrives, and every item is one or the other.

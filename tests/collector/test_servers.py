@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import threading
 import time
@@ -22,6 +23,7 @@ from sinks.clickhouse.moving import Book, MoveError
 from tests import forked
 from tests.clickhouse_front import Front
 from tests.server import Server as Collector
+from tests.server import with_schema
 
 
 @pytest.fixture(scope="module")
@@ -155,12 +157,18 @@ store.close()
 ROWS = {"otel_traces": 1200, "run_events": 1200, "runs": 1200, "settings": 1}
 
 
-@pytest.fixture
-def embedded(tmp_path: Path) -> Path:
-    """A data directory with an embedded database."""
-    directory = tmp_path / "data"
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("filled") / "data"
+    with_schema(directory)
     forked.run([sys.executable, "-c", FILL, str(directory / "clickhouse")], check=True)
     return directory
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, filled: Path) -> Path:
+    """A data directory with an embedded database."""
+    return shutil.copytree(filled, tmp_path / "data", symlinks=True)
 
 
 def moving(embedded: Path, url: str, *arguments: str) -> list[str]:

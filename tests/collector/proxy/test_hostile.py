@@ -7,9 +7,8 @@ import json
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from collector.proxy.exchange import Outcome, read_exchange
 from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import tape
 from tests.provider import chat
+from tests.waiting import until
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
 JSON = b"content-type: application/json\r\n"
@@ -46,6 +46,8 @@ class RawProvider:
         self.reads_body = reads_body
         self.requests: list[bytes] = []
         self.connections = 0
+        self.ended = 0
+        """Connections that both sides have closed."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -76,7 +78,11 @@ class RawProvider:
                 while not self.reads_body and connection.recv(65536):
                     pass
                 if self.closing or not answer:
-                    connection.shutdown(socket.SHUT_WR)
+                    with suppress(OSError):  # the other side has ended it already
+                        connection.shutdown(socket.SHUT_WR)
+                        while self.closing and connection.recv(65536):
+                            pass
+                    self.ended += 1
                     return
 
     def _read(self, connection: socket.socket) -> bytes | None:
@@ -268,7 +274,7 @@ def test_a_connection_that_the_provider_closed_is_not_used_again(proxy: RunningP
     with answering(WHOLE, WHOLE, WHOLE, closing=True) as provider:
         for _ in range(3):
             assert CHAT in asked(proxy, provider)
-            time.sleep(0.2)  # until the end of the connection is noticed
+            until(lambda: provider.ended == provider.connections)
     assert provider.connections == 3
 
 

@@ -21,6 +21,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
+import collector.receivers.grpc as grpc_receiver
 from collector.intake import Intake, Outcome, Submission, Verdict
 from collector.otlp import NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.status import JSON, PROTOBUF
@@ -518,12 +519,14 @@ def test_G6_G12_one_port_one_collector_and_bounded_streams() -> None:
 def test_G10_metadata_names_the_project_as_headers_do(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         sent = channel.unary_unary(TRACES)(
-            traced().SerializeToString(), metadata=[("x-loop-project", "shop")], timeout=5
+            traced().SerializeToString(), metadata=[("x-loop-project", "shop")], timeout=PATIENCE_S
         )
     assert sent == b""
 
 
-def test_G11_a_call_is_answered_before_its_deadline() -> None:
+def test_G11_a_call_is_answered_before_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_receiver, "ANSWER_BEFORE_DEADLINE_S", PATIENCE_S)
+
     class Stuck:
         def append(self, *_: Any) -> None:
             """Never done."""
@@ -532,7 +535,7 @@ def test_G11_a_call_is_answered_before_its_deadline() -> None:
     port = receiver.start("127.0.0.1:0")
     try:
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as error:
-            channel.unary_unary(TRACES)(traced().SerializeToString(), timeout=1)
+            channel.unary_unary(TRACES)(traced().SerializeToString(), timeout=PATIENCE_S + 0.5)
     finally:
         receiver.stop(0)
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE

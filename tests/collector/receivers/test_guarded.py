@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from threading import Event
 
 import httpx
@@ -38,7 +39,7 @@ def door() -> Iterator[str]:
 @contextmanager
 def connected(url: str) -> Iterator[socket.socket]:
     host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=5) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
         yield connection
 
 
@@ -71,7 +72,7 @@ def test_T12_a_client_that_stops_sending_is_cut(door: str, sent: bytes, status: 
         started = time.monotonic()
         connection.sendall(sent)
         assert answered(connection).startswith(status)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < PATIENCE_S
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
@@ -80,7 +81,7 @@ def test_T12_a_client_that_drips_is_cut(door: str, part: str) -> None:
         connection.sendall(HEAD + (b"X-Drip: " if part == "head" else b"Content-Length: 5000\r\n\r\n"))
         started = time.monotonic()
         try:
-            while time.monotonic() - started < 4:
+            while time.monotonic() - started < PATIENCE_S:
                 connection.sendall(b"x")
                 time.sleep(0.1)
             raise AssertionError("it was not cut")
@@ -197,16 +198,12 @@ ONE = HEAD + b"Content-Length: 0\r\n\r\n"
     ],
     ids=["one", "HTTP/1.0", "sent ahead", "large", "in the body", "in a header"],
 )
-def test_a_client_that_sends_no_more_gets_the_answers_to_what_it_sent(
-    door: str, sent: bytes, answers: int
-) -> None:
-    with connected(door) as connection:
+def test_a_client_that_sends_no_more_gets_the_answers_to_what_it_sent(sent: bytes, answers: int) -> None:
+    with door_with(replace(LIMITS, timeout_s=2 * PATIENCE_S)) as door, connected(door) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
-        started = time.monotonic()
-        received = answered(connection)
+        received = answered(connection)  # long before it would be cut
         assert received.count(b" 200 OK\r\n") == received.count(b"HTTP/1.1") == answers
-        assert time.monotonic() - started < LIMITS.timeout_s
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["waits", "is taken to leave"])
