@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +27,8 @@ TLS_HELLO = b"\x16\x03"
 LINE_BYTES = len("  HTTP/1.1\r\n")
 """Of a request line, beside its method and target."""
 HEAD_END_BYTES = len("\r\n")
+RESET = "reset"
+"""In the scope of requests whose answers end with their connection: what resets it."""
 LOOPBACK_PEERS = ("127.", "::1", "unix")
 MAX_HINTED_PEERS = 1000
 
@@ -94,6 +99,24 @@ class Connections:
         if peer not in self._hinted and len(self._hinted) < MAX_HINTED_PEERS:
             self._hinted.add(peer)
             log.warning("%s: %s", peer, message)
+
+
+class _ToTheEnd(int):
+    """A length that is not known: whatever is sent, nothing is too much and nothing is missing."""
+
+    def __lt__(self, sent: int) -> bool:
+        return False
+
+    def __sub__(self, sent: int) -> _ToTheEnd:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = int.__hash__
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -223,6 +246,22 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(400, "Content-Length is given twice")
         else:
             super().on_headers_complete()
+            if self.scope["http_version"] == "1.0" and self.cycle is not None:
+                self._end_answers_with_the_connection()
+
+    def _end_answers_with_the_connection(self) -> None:
+        """HTTP/1.0 knows no chunks, in which uvicorn would send an answer whose length is not known. One that is cut
+        must be reset: a connection that is closed has sent all."""
+        self.cycle.chunked_encoding = False
+        self.cycle.expected_content_length = _ToTheEnd()
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]  # an ASGI extension of our own
+        scope[RESET] = self._reset
+
+    def _reset(self) -> None:
+        if not self.transport.is_closing():
+            at_once = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            self.transport.abort()
 
     def on_body(self, body: bytes) -> None:
         if not self._refused:

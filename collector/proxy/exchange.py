@@ -32,6 +32,9 @@ STALL_NS = 2_000_000_000
 MAX_MESSAGE = 2000
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 _WHOLE = 64 << 10
+_UNTYPED = frozenset({"", "text/plain", "application/octet-stream"})
+_BEGINNINGS = (b"data:", b"event:")
+"""Of a stream of events that a gateway has not called one."""
 _FIRST_EVENTS = 3
 """Of a stream, so many tell what API it is of."""
 _CUT = frozenset({"connect", "protocol"})
@@ -254,6 +257,10 @@ def framing_of(exchange: Exchange) -> Callable[[Pieces], Events] | None:
         pieces = exchange.response_pieces()
         if pieces and pieces[0][1].lstrip()[:1] == b"[":
             return json_array
+    if framing is None and media_type in _UNTYPED:
+        pieces = exchange.response_pieces()
+        if pieces and pieces[0][1].startswith(_BEGINNINGS):
+            return FRAMINGS["text/event-stream"]
     return framing
 
 

@@ -6,6 +6,7 @@ An event's time is that of the piece in which its first byte came. Each framing 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -18,6 +19,8 @@ MAX_EVENT = 4 << 20
 
 EXCEPTION = "exception:"
 """Before the type of an error that comes as an event of Amazon's framing."""
+
+_STRUCTURE = re.compile(rb'["\\\[\]{}]')
 
 Events = Iterator[tuple[int, str, bytes]]
 BOM = b"\xef\xbb\xbf"
@@ -93,33 +96,38 @@ def json_lines(pieces: Pieces) -> Events:
 
 
 def json_array(pieces: Pieces) -> Events:
-    """The elements of one JSON array, each when it began; Gemini streams so unless asked for events."""
-    depth, in_text, escaped = 0, False, False
-    element, began = bytearray(), 0
+    """The elements of one JSON array, objects, each when it began; Gemini streams so unless asked for events. Only the
+    marks of JSON's structure are looked at: media within are long."""
+    depth, in_text, skipped = 0, False, 0
+    element, began, is_open = bytearray(), 0, False
     for at, piece in pieces:
-        for byte in piece:
-            if depth >= 2 or (depth == 1 and byte == 0x7B):
-                if not element:
-                    began = at
-                element.append(byte)
-                if len(element) > MAX_EVENT:
-                    raise EventTooLongError
+        start = 0
+        for mark in _STRUCTURE.finditer(piece):
+            place, byte = mark.start(), mark[0]
+            if place < skipped:  # it is escaped
+                continue
             if in_text:
-                if escaped:
-                    escaped = False
-                elif byte == 0x5C:
-                    escaped = True
-                elif byte == 0x22:
+                if byte == b"\\":
+                    skipped = place + 2
+                elif byte == b'"':
                     in_text = False
-            elif byte == 0x22:
+            elif byte == b'"':
                 in_text = True
-            elif byte in (0x5B, 0x7B):
+            elif byte in b"[{":
                 depth += 1
-            elif byte in (0x5D, 0x7D):
+                if depth == 2 and byte == b"{":
+                    is_open, began, start = True, at, place
+            elif byte in b"]}":
                 depth -= 1
-                if depth == 1 and element:
-                    yield began, "", bytes(element)
+                if depth == 1 and is_open:
+                    yield began, "", bytes(element + piece[start : place + 1])
                     element.clear()
+                    is_open = False
+        skipped = max(0, skipped - len(piece))
+        if is_open:
+            element += piece[start:]
+            if len(element) > MAX_EVENT:
+                raise EventTooLongError
 
 
 def amazon_event_stream(pieces: Pieces) -> Events:

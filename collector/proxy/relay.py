@@ -22,6 +22,7 @@ from aiohttp.client_proto import ResponseHandler
 from starlette.types import Message, Receive, Scope, Send
 
 from collector.config import ProxyTimeouts
+from collector.guarded import RESET
 from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
@@ -195,7 +196,7 @@ class Relay:
                     allow_redirects=False,
                     **options,
                 )
-            await self._answer(scope, send, response, route, tape, extra_headers, changes, hide_usage)
+            await self._answer(send, response, route, tape, extra_headers, changes, hide_usage)
         except asyncio.CancelledError:
             if not exchange.client_gone:
                 exchange.note(Ending.OURS, Error.DRAINING.word)
@@ -209,6 +210,8 @@ class Relay:
             kind, message = _explain(error)
             if response is not None:
                 exchange.note(Ending.UPSTREAM, kind.word)
+                if reset := scope.get(RESET):
+                    reset()
                 return
             exchange.note(Ending.OURS if kind is Error.DENIED else Ending.UPSTREAM, kind.word)
             raise RelayError(kind, message) from None
@@ -222,7 +225,6 @@ class Relay:
 
     async def _answer(
         self,
-        scope: Scope,
         send: Send,
         response: aiohttp.ClientResponse | Answer,
         route: Route,
@@ -241,9 +243,10 @@ class Relay:
         read = response.content.readany
         hidden = WithoutUsage() if hide_usage and _is_readable_stream(response) else None
         passes_as_it_is = hidden is None
-        if changes is not None and _is_changeable(scope, response):
+        if changes is not None and _is_changeable(response):
             passes_as_it_is = False
             read = ChangedAnswer(changes, response.content_type).through(read)
+        if not passes_as_it_is:
             headers = [(name, value) for name, value in headers if name != b"content-length"]
         if tape is not None:
             tape.answered(response.status, response.raw_headers)
@@ -255,26 +258,23 @@ class Relay:
             "status": response.status,
             "headers": headers + extra_headers,
         }
-        if scope["http_version"] == "1.0" and not any(name == b"content-length" for name, _ in headers):
-            await _answer_in_one_piece(send, start, response, tape)
-        else:
-            await send(start)
-            more = True
-            while more and (piece := await read()):
-                if tape is not None:
-                    tape.received(piece)
-                if hidden is not None:
-                    piece = hidden.feed(piece)
-                # Short answers come in one piece, and leave so.
-                more = not (passes_as_it_is and response.content.at_eof())
-                if tape is not None and not more:
-                    tape.ended(Ending.WHOLE)
-                await send({"type": "http.response.body", "body": piece, "more_body": more})
-            if more:
-                if tape is not None:
-                    tape.ended(Ending.WHOLE)
-                rest = hidden.end() if hidden is not None else b""
-                await send({"type": "http.response.body", "body": rest, "more_body": False})
+        await send(start)
+        more = True
+        while more and (piece := await read()):
+            if tape is not None:
+                tape.received(piece)
+            if hidden is not None:
+                piece = hidden.feed(piece)
+            # Short answers come in one piece, and leave so.
+            more = not (passes_as_it_is and response.content.at_eof())
+            if tape is not None and not more:
+                tape.ended(Ending.WHOLE)
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
+        if more:
+            if tape is not None:
+                tape.ended(Ending.WHOLE)
+            rest = hidden.end() if hidden is not None else b""
+            await send({"type": "http.response.body", "body": rest, "more_body": False})
         response.release()
 
 
@@ -296,8 +296,8 @@ def _wait_at_most(response: aiohttp.ClientResponse | Answer, seconds: float) -> 
         protocol.read_timeout = seconds
 
 
-def _is_changeable(scope: Scope, response: aiohttp.ClientResponse | Answer) -> bool:
-    return scope["http_version"] != "1.0" and response.status < 400 and _is_unpacked(response)
+def _is_changeable(response: aiohttp.ClientResponse | Answer) -> bool:
+    return response.status < 400 and _is_unpacked(response)
 
 
 def _is_readable_stream(response: aiohttp.ClientResponse | Answer) -> bool:
@@ -306,19 +306,6 @@ def _is_readable_stream(response: aiohttp.ClientResponse | Answer) -> bool:
 
 def _is_unpacked(response: aiohttp.ClientResponse | Answer) -> bool:
     return response.headers.get("content-encoding", "identity").lower() == "identity"
-
-
-async def _answer_in_one_piece(
-    send: Send, start: Message, response: aiohttp.ClientResponse | Answer, tape: Tape | None
-) -> None:
-    """HTTP/1.0 knows no chunks: its clients are told the length."""
-    body = await response.content.read()
-    if tape is not None:
-        tape.received(body)
-        tape.ended(Ending.WHOLE)
-    start["headers"] = [*start["headers"], (b"content-length", str(len(body)).encode())]
-    await send(start)
-    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 class _Exchange:

@@ -45,7 +45,8 @@ PLACED = frozenset({"trace_id", "traceparent", "parent_id"})
 """Methods of calls that somebody has put into a run."""
 
 _REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
-_CLAUDE_SESSION = re.compile(r"_session_([0-9a-f-]{36})$")
+_CLAUDE_SESSION = re.compile(r"(?:_session_|\"session_id\": ?\")([0-9a-f-]{36})(?:$|\")")
+"""At the end of Claude Code's `metadata.user_id`, or within it where that is a document."""
 
 
 @dataclass(slots=True)

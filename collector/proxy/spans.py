@@ -101,6 +101,9 @@ def _gen_ai(exchange: Exchange, policy: Policy) -> Attributes:
         **answered.attributes,
         "gen_ai.conversation.id": asked.conversation,
     }
+    api = exchange.format.api if exchange.format is not None else ""
+    if api == "chat_completions" and exchange.tape.upstream.provider in ("openai", "azure.ai.openai"):
+        found["openai.api.type"] = api
     if exchange.streamed or asked.stream:
         found["gen_ai.request.stream"] = True
     if exchange.first_event_ns is not None:

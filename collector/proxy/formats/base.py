@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 Document = dict[str, Any]
 Part = dict[str, Any]
@@ -224,14 +224,23 @@ def with_reasoning(
 
 
 def cost_in(usage: Document) -> float | None:
-    """US dollars that a provider says a call cost: OpenRouter as a number, Perplexity as the sum of its parts, xAI in
-    ticks of 1e-10."""
+    """US dollars that a provider says a call cost: OpenRouter as a number, and apart from it what a key of one's own is
+    charged elsewhere; Perplexity as the sum of its parts; xAI in ticks of 1e-10."""
     cost = usage.get("cost")
     if isinstance(cost, dict):
         cost = cost.get("total_cost")
     elif cost is None and isinstance(ticks := usage.get("cost_in_usd_ticks"), int):
         cost = ticks / 1e10
-    return cost if isinstance(cost, (int, float)) and not isinstance(cost, bool) else None
+    if not _is_number(cost):
+        return None
+    if usage.get("is_byok") is True:
+        elsewhere = mapped(usage.get("cost_details")).get("upstream_inference_cost")
+        return round(cost + elsewhere, 12) if _is_number(elsewhere) else None
+    return cost
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def parameters(body: Document, names: dict[str, str]) -> dict[str, Any]:

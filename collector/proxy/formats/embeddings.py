@@ -25,7 +25,7 @@ class Embeddings:
     api = "embeddings"
 
     def asked(self, body: Document, path: str) -> Asked:
-        given = body.get("input")
+        given = body.get("input", body.get("prompt"))
         texts = (
             [given] if isinstance(given, str) else [text for text in listed(given) if isinstance(text, str)]
         )

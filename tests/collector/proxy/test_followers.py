@@ -123,10 +123,13 @@ def test_responses_of_followers_count_reasoning_beside_too() -> None:
         ({"cost": 0.25}, 0.25),
         ({"cost": {"request_cost": 0.005, "total_cost": 0.006}}, 0.006),
         ({"cost_in_usd_ticks": 232_856_000}, 0.0232856),
+        ({"cost": 0.01, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.2}}, 0.21),
+        ({"cost": 0.2, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.2}}, 0.2),
+        ({"cost": 0.01, "is_byok": True}, None),
         ({"cost": True}, None),
         ({}, None),
     ],
-    ids=["a number", "parts", "ticks", "nonsense", "nothing"],
+    ids=["a number", "parts", "ticks", "own key", "no own key", "own key, unknown", "nonsense", "nothing"],
 )
 def test_what_a_provider_says_it_cost_is_read(usage: dict[str, Any], cost: float | None) -> None:
     given = {"prompt_tokens": 1, "completion_tokens": 1, **usage}
@@ -225,6 +228,13 @@ def test_a_stream_is_known_by_its_first_events(pieces: list[bytes], api: str) ->
     found = read_exchange(tape(GATEWAY, {**ASKED, "stream": True}, pieces))
     assert found.format is not None
     assert (found.format.api, found.outcome) == (api, Outcome.COMPLETE)
+
+
+@pytest.mark.parametrize("media_type", ["", "text/plain; charset=utf-8", "application/octet-stream"])
+def test_a_stream_is_one_whatever_it_is_called(media_type: str) -> None:
+    pieces = list(chat_stream({"stream_options": {"include_usage": True}}))
+    found = read_exchange(tape(CHAT, ASKED, pieces, media_type=media_type))
+    assert (found.streamed, found.outcome, counted(found)[:2]) == (True, Outcome.COMPLETE, (19, 10))
 
 
 @pytest.mark.parametrize(("family", "api"), [("openai", "chat_completions"), ("anthropic", "messages")])

@@ -78,6 +78,7 @@ CALLS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             "gen_ai.usage.cache_read.input_tokens": 4,
             "gen_ai.usage.reasoning.output_tokens": 3,
             "openai.response.system_fingerprint": "fp_1",
+            "openai.api.type": "chat_completions",
             "eddyline.proxy.outcome": "complete",
         },
     ),

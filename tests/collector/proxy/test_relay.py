@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
+from urllib.parse import urlsplit
 
 import brotli
 import httpx
@@ -319,10 +320,28 @@ def test_expect_continue_is_answered_here(proxy: RunningProxy, provider: Provide
     assert provider.seen[0].header("expect") is None
 
 
-def test_an_http_1_0_client_gets_a_length_and_no_chunks(proxy: RunningProxy, provider: Provider) -> None:
-    provider.script.append(Answer.sse([b"data: 1\n\n", b"data: 2\n\n"]))
-    head, body = raw(proxy.url, b"GET /openai/v1/x HTTP/1.0\r\n\r\n").split(b"\r\n\r\n", 1)
-    assert b"content-length: 18" in head
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+@pytest.mark.parametrize("is_cut", [False, True], ids=["whole", "cut"])
+def test_an_http_1_0_client_gets_no_chunks_and_each_event_when_it_comes(
+    proxy: RunningProxy, provider: Provider, method: bytes, is_cut: bool
+) -> None:
+    """As nginx is one, unless it is told otherwise."""
+    provider.script.append(Answer.sse([b"data: 1\n\n", 0.3, CUT if is_cut else b"data: 2\n\n"]))
+    address = urlsplit(proxy.url)
+    with socket.create_connection((address.hostname, address.port), timeout=5) as client:
+        client.sendall(method + b" /openai/v1/x HTTP/1.0\r\ncontent-length: 2\r\n\r\n{}")
+        began = time.monotonic()
+        received = b""
+        while b"data: 1\n\n" not in received:
+            received += client.recv(65536)
+        assert time.monotonic() - began < 0.3
+        if is_cut:  # one that is closed has sent all
+            with pytest.raises(ConnectionResetError):
+                client.recv(65536)
+            return
+        while piece := client.recv(65536):
+            received += piece
+    head, body = received.split(b"\r\n\r\n", 1)
     assert b"transfer-encoding" not in head
     assert body == b"data: 1\n\ndata: 2\n\n"
 

@@ -260,6 +260,14 @@ def test_a_traceparent_has_its_root_elsewhere() -> None:
     [
         ({"metadata": {"session_id": "s"}}, {}),
         ({"metadata": {"user_id": "user_1_account__session_11111111-2222-3333-4444-555555555555"}}, {}),
+        (
+            {
+                "metadata": {
+                    "user_id": '{"device_id":"d","session_id":"11111111-2222-3333-4444-555555555555"}'
+                }
+            },
+            {},
+        ),
         ({}, {"session_id": "s"}),
         ({}, {"x-opencode-session": "s"}),
         ({"prompt_cache_key": "s"}, {"user-agent": "codex_cli_rs/0.50"}),
