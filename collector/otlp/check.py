@@ -223,6 +223,8 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
 
 
 def listed(counted: Mapping[str, int]) -> str:
+    if not counted:  # as nearly always
+        return ""
     return ", ".join(f"{count} × {what}" for what, count in Counter(counted).most_common())
 
 

@@ -1,10 +1,12 @@
 """What a durable acknowledgement costs: the same requests to a bare web server that throws them away, and to the
 collector (T13, T14).
 
-    python -m tests.bench.intake [--seconds 10]
+    python -m tests.bench.intake [--seconds 10] [--workers N]
 
 Both in one run, one after the other, from one sender that takes a core: compare the ratios only. T13 is a thousand
-connections with requests of 50 spans and 54 kB; T14 sixty-four with 50 spans of 1 kB.
+connections with requests of 50 spans and 54 kB; T14 sixty-four with 50 spans of 1 kB. There each connection sends again
+as soon as it is answered, so that latency says only how many there are. `steady` is T14 with half as many requests a
+second as the collector took then, and latency from the moment at which each was due. Batches are worked on meanwhile.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ LOADS = {"T13": (1000, 1080), "T14": (64, 1000)}
 """Connections, and bytes of a span."""
 MARK = b"\xff" * 16
 MADE = 200
-"""Different requests; a number in each makes every one that is sent its own."""
+"""Different requests; a number in each makes every one that is sent its own, as nobody stores what comes again."""
+NUMBERS = itertools.count(1)
 BARE = """
 import socket, sys
 import uvicorn
@@ -70,17 +73,27 @@ def requests(size: int) -> list[bytes]:
     return made
 
 
-async def load(host: str, port: int, connections: int, size: int, seconds: float) -> list[float]:
-    """Seconds that each request took."""
-    bodies = requests(size)
-    numbers = itertools.count(1)
-    took: list[float] = []
-    until = time.perf_counter() + seconds
+async def load(
+    host: str, port: int, connections: int, size: int, seconds: float, rate: float = 0
+) -> list[float]:
+    """Seconds that each request took.
 
-    async def client(place: int) -> None:
+    Args:
+        rate: requests a second, however long they take; 0: the next one when one is answered.
+    """
+    bodies = requests(size)
+    places = itertools.count()
+    took: list[float] = []
+    start = time.perf_counter()
+    until = start + seconds
+
+    async def client(_: int) -> None:
         reader, writer = await asyncio.open_connection(host, port)
         while (began := time.perf_counter()) < until:
-            number = next(numbers)
+            number = next(NUMBERS)
+            if rate:
+                began = start + next(places) / rate
+                await asyncio.sleep(began - time.perf_counter())
             body = bodies[number % MADE].replace(MARK, number.to_bytes(16))
             writer.write(
                 b"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\nContent-Length: "
@@ -114,9 +127,9 @@ def bare() -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def collector() -> Iterator[tuple[str, int]]:
+def collector(workers: int) -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as directory:
-        server = Server(Path(directory) / "data").start()
+        server = Server(Path(directory) / "data", environ={"EDDYLINE_WORKERS": str(workers)}).start()
         try:
             host, _, port = server.endpoints["http"].removeprefix("http://").partition(":")
             yield host, int(port)
@@ -124,21 +137,34 @@ def collector() -> Iterator[tuple[str, int]]:
             server.kill()
 
 
+def told(name: str, what: str, took: list[float], seconds: float) -> float:
+    """Prints how it went; returns requests a second."""
+    took = sorted(took)
+    rate = len(took) / seconds
+    print(
+        f"{name} {what:<10} {rate:>8.0f} requests/s {rate * SPANS:>9.0f} spans/s   "
+        f"p50 {took[len(took) // 2] * 1000:>7.1f} ms   p99 {took[len(took) * 99 // 100] * 1000:>7.1f} ms",
+        flush=True,
+    )
+    return rate
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=10)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--workers", type=int, default=0)
+    asked = parser.parse_args()
+    seconds: float = asked.seconds
     for name, (connections, size) in LOADS.items():
         rates = []
-        for what, running in (("bare", bare), ("collector", collector)):
-            with running() as (host, port):
+        for what, running in (("bare", bare()), ("collector", collector(asked.workers))):
+            with running as (host, port):
                 uvloop.run(load(host, port, connections, size, 1))
-                took = sorted(uvloop.run(load(host, port, connections, size, seconds)))
-            rates.append(len(took) / seconds)
-            print(
-                f"{name} {what:<10} {rates[-1]:>8.0f} requests/s {rates[-1] * SPANS:>9.0f} spans/s   "
-                f"p50 {took[len(took) // 2] * 1000:>7.1f} ms   p99 {took[len(took) * 99 // 100] * 1000:>7.1f} ms"
-            )
+                took = uvloop.run(load(host, port, connections, size, seconds))
+                rates.append(told(name, what, took, seconds))
+                if name == "T14" and what == "collector":
+                    took = uvloop.run(load(host, port, connections, size, seconds, rates[-1] / 2))
+                    told(name, "steady", took, seconds)
         print(f"{name} ratio      {rates[1] / rates[0]:.2f}")
 
 
