@@ -306,7 +306,7 @@ def test_the_command_shows_samples_and_ends_after_so_many(watched: tuple[Server,
     assert (process.returncode, errors) == (0, "")
     lines = shown.splitlines()
     assert len([line for line in lines if line.startswith("traces  default  LLM  ")]) == 2
-    assert "chat 50" in lines[0]
+    assert "chat 5" in lines[0]
     assert "gpt-4o" in lines[0]
 
 
