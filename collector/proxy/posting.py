@@ -32,18 +32,28 @@ _Origin = tuple[str, str | None, int | None, SSLContext | None]
 """Connections to the same one are as good as each other."""
 
 
-def is_quiet(transport: asyncio.BaseTransport) -> bool:
-    """Whether nothing has come over an idle connection that the event loop has not told of yet. A provider that has
-    closed it has said so: what is written after that would be lost, and nobody could tell whether it had arrived."""
-    known = transport.get_extra_info("socket")
-    descriptor = known.fileno() if known is not None else -1
-    if descriptor < 0:
-        return False
-    if not hasattr(select, "poll"):  # Windows
-        return not select.select([descriptor], [], [], 0)[0]
-    waiting = select.poll()
-    waiting.register(descriptor, select.POLLIN)
-    return not waiting.poll(0)
+class Silence:
+    """Of one connection: whether nothing has come over it that the event loop has not told of yet. A provider that has
+    closed an idle connection has said so: what is written after that would be lost, and nobody could tell whether it
+    had arrived."""
+
+    __slots__ = ("_descriptor", "_waiting")
+
+    def __init__(self, transport: asyncio.BaseTransport) -> None:
+        known = transport.get_extra_info("socket")
+        self._descriptor: int = known.fileno() if known is not None else -1
+        self._waiting = select.poll() if hasattr(select, "poll") else None  # there is none on Windows
+        if self._waiting is not None and self._descriptor >= 0:
+            self._waiting.register(self._descriptor, select.POLLIN)
+
+    @property
+    def holds(self) -> bool:
+        """Ask only while the connection is open: a number that was closed may be another connection's."""
+        if self._descriptor < 0:
+            return False
+        if self._waiting is None:
+            return not select.select([self._descriptor], [], [], 0)[0]
+        return not self._waiting.poll(0)
 
 
 class Line(asyncio.Protocol):
@@ -55,6 +65,7 @@ class Line(asyncio.Protocol):
         self._origin = origin
         self._loop = asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", connection.transport)
+        self._silence = Silence(self._transport)
         self._parser = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(
             lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
@@ -81,7 +92,7 @@ class Line(asyncio.Protocol):
 
     @property
     def is_quiet(self) -> bool:
-        return is_quiet(self._transport)
+        return self._silence.holds
 
     def send(self, request: bytes, first_byte_s: float) -> Answer:
         """Sends it; the answer has nothing yet."""

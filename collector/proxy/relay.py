@@ -27,7 +27,7 @@ from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
 from collector.proxy.headers import as_texts, forwarded, returned, with_header
-from collector.proxy.posting import KEEP_ALIVE_S, MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster, is_quiet
+from collector.proxy.posting import KEEP_ALIVE_S, MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster, Silence
 from collector.proxy.refusal import refusals
 from collector.proxy.routes import Route
 from collector.proxy.tape import Ending, Tape
@@ -57,7 +57,10 @@ class _Handler(ResponseHandler):
         """Asked before a connection is used again: what came over an idle one would be taken for the next answer."""
         transport = self.transport
         return (
-            super().is_connected() and not self.should_close and transport is not None and is_quiet(transport)
+            super().is_connected()
+            and not self.should_close
+            and transport is not None
+            and Silence(transport).holds
         )
 
 
