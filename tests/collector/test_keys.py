@@ -32,6 +32,7 @@ from tests.collector.receivers.test_http import PROTOBUF, request
 from tests.listening import serving
 from tests.sending import TRACES
 from tests.server import TOKEN, Server
+from tests.waiting import PATIENCE_S
 
 
 def command(data_dir: Path, *arguments: str) -> Result:
@@ -75,7 +76,7 @@ class Guarded:
         with grpc.insecure_channel(self.server.endpoints["grpc"]) as channel:
             metadata = [(name.lower(), value) for name, value in headers.items()]
             try:
-                channel.unary_unary(TRACES)(body, metadata=metadata, timeout=10)
+                channel.unary_unary(TRACES)(body, metadata=metadata, timeout=PATIENCE_S)
             except grpc.RpcError as error:
                 codes = {
                     grpc.StatusCode.UNAUTHENTICATED: "unauthenticated",
@@ -469,7 +470,7 @@ def test_who_guesses_too_often_waits_on_both_transports(monkeypatch: pytest.Monk
                 assert client.post(f"{url}/v1/traces", headers=guess).status_code == 401
             else:
                 with pytest.raises(grpc.RpcError) as error:
-                    channel.unary_unary(TRACES)(b"", metadata=list(guess.items()), timeout=5)
+                    channel.unary_unary(TRACES)(b"", metadata=list(guess.items()), timeout=PATIENCE_S)
                 assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
             return time.monotonic() - started
 

@@ -31,7 +31,7 @@ from tests.collector.receivers.test_http import request
 from tests.collector.test_balance import balances
 from tests.sending import TRACES
 from tests.server import COMMAND, Server, dumped_bytes
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 PROTOBUF = {"Content-Type": "application/x-protobuf"}
 UNUSED = ssl.create_default_context()
@@ -82,7 +82,7 @@ class Accepted:
         # A channel of its own is a connection of its own: the port's owners share these.
         options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(self._server.endpoints["grpc"], options) as channel:
-            channel.unary_unary(TRACES)(self.body(), metadata=list(metadata.items()), timeout=10)
+            channel.unary_unary(TRACES)(self.body(), metadata=list(metadata.items()), timeout=PATIENCE_S)
         self._count()
 
     def _count(self) -> None:

@@ -19,7 +19,7 @@ from collector.proxy.exchange import Outcome, read_exchange
 from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import tape
 from tests.provider import chat
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
 JSON = b"content-type: application/json\r\n"
@@ -140,7 +140,9 @@ def request(
 
 @contextmanager
 def connected(proxy: RunningProxy) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", int(proxy.url.rpartition(":")[2])), timeout=10) as client:
+    with socket.create_connection(
+        ("127.0.0.1", int(proxy.url.rpartition(":")[2])), timeout=PATIENCE_S
+    ) as client:
         yield client
 
 

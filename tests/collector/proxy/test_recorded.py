@@ -36,6 +36,7 @@ from tests.provider import (
     event,
     messages_stream,
 )
+from tests.waiting import PATIENCE_S
 
 HELLO = [{"role": "user", "content": "hello"}]
 KEY = {"authorization": "Bearer sk-proj-canary-0123456789"}
@@ -794,7 +795,7 @@ def test_traffic_goes_on_when_calls_come_faster_than_they_are_read(
     reading = threading.Event()
 
     def slow(tape: Tape) -> Exchange:
-        reading.wait(10)
+        reading.wait(PATIENCE_S)
         return read_exchange(tape)
 
     monkeypatch.setattr("collector.proxy.recorder.read_exchange", slow)

@@ -37,6 +37,7 @@ from collector.receivers.http import BodyLimits, HttpReceiver
 from tests.listening import serving
 from tests.otlp_json import to_json
 from tests.sending import TRACES
+from tests.waiting import PATIENCE_S, until
 
 LIMITS = Limits(
     items=5, resources=4, scopes=6, item_bytes=4000, attributes=6, events=4, links=3, value_bytes=1000
@@ -577,7 +578,7 @@ def test_H15_G3_a_body_is_taken_up_to_the_limit_on_both_transports(over: int, *,
     compression = grpc.Compression.Gzip if packed else grpc.Compression.NoCompression
     with grpc_door(max_bytes=limit) as address, connected(address) as channel:
         call = channel.unary_unary(TRACES)
-        assert ended(lambda: call(body, timeout=5, compression=compression)) == (
+        assert ended(lambda: call(body, timeout=PATIENCE_S, compression=compression)) == (
             "RESOURCE_EXHAUSTED" if over else "OK"
         )
 
@@ -610,14 +611,12 @@ def test_connections_over_grpc_are_limited() -> None:
     with grpc_door(Connections(max_open=2)) as address:
         opened = [connected(address) for _ in range(3)]
 
-        def call(channel: grpc.Channel, timeout: float = 5) -> str:
+        def call(channel: grpc.Channel, timeout: float = PATIENCE_S) -> str:
             return ended(lambda: channel.unary_unary(TRACES)(b"", timeout=timeout))
 
         assert [call(channel) for channel in opened] == ["OK", "OK", "UNAVAILABLE"]
         opened[0].close()
-        deadline = time.monotonic() + 10
-        while call(opened[2], 1) != "OK":
-            assert time.monotonic() < deadline
+        until(lambda: call(opened[2], 1) == "OK")
         for channel in opened[1:]:
             channel.close()
 
@@ -626,10 +625,10 @@ def test_T12_who_connects_to_the_grpc_port_and_says_nothing_is_cut() -> None:
     with grpc_door(Connections(connect_timeout=0.3)) as address:
         host, _, port = address.partition(":")
         started = time.monotonic()
-        with socket.create_connection((host, int(port)), timeout=10) as silent:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as silent:
             while silent.recv(1000):
                 pass
-        assert 0.2 < time.monotonic() - started < 3
+        assert time.monotonic() - started > 0.2
 
 
 class Idle:

@@ -160,7 +160,7 @@ def test_old_versions_of_tls_are_refused(authority: trustme.CA, tmp_path: Path, 
             context.set_alpn_protocols(["h2"])
             with (
                 suppress(ssl.SSLError),
-                socket.create_connection((host, int(port)), timeout=5) as plain,
+                socket.create_connection((host, int(port)), timeout=PATIENCE_S) as plain,
                 context.wrap_socket(plain, server_hostname=host) as secure,
             ):
                 found.append(str(secure.version()))
@@ -188,7 +188,7 @@ def test_who_speaks_no_tls_to_a_port_that_takes_nothing_else_is_named(
 ) -> None:
     with http_door(written(authority, tmp_path)) as url:
         host, _, port = url.removeprefix("https://").partition(":")
-        with socket.create_connection((host, int(port)), timeout=5) as connection:
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
             connection.sendall(sent)
             assert connection.recv(100) == b""
         assert serial(url, client_context(authority, tmp_path, certificate=False))
