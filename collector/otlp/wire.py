@@ -100,6 +100,17 @@ class Layout:
     rest: bytes = b""
     """The request without its items, if it is larger than a run."""
 
+    def add(self, start: int, end: int, items: int, most: int) -> None:
+        """Adds a run, unless it is empty.
+
+        Raises: TooManyError: these are more than `most` items.
+        """
+        self.items += items
+        if self.items > most:
+            raise TooManyError("more items than may be")
+        if items:
+            self.runs.append((start, end, items))
+
 
 _ITEM_TAG = 2 << 3 | LENGTH_DELIMITED
 _IDS_BYTES = 28
@@ -153,21 +164,13 @@ def _items(
 ) -> list[bytes]:
     """Adds the items of a scope to the layout; returns what else the scope has.
 
-    Each item passes through here, so this is `fields` written out: 0.3 µs instead of 0.8.
+    Each item passes through here, so this is `fields` written out, which takes half as long.
     """
     rest: list[bytes] = []
     longest, run_at, count = layout.longest, at, 0
-
-    def close_run() -> None:
-        layout.items += count
-        if layout.items > most:
-            raise TooManyError("more items than may be")
-        if count:
-            layout.runs.append((run_at, at, count))
-
     while at < end:
         if body[at] != _ITEM_TAG:
-            close_run()
+            layout.add(run_at, at, count, most)
             number, _, _, value_at, field_end = next(fields(body, at, end))
             if number == 2:
                 raise WireError("an item has a tag that nobody writes")
@@ -192,7 +195,7 @@ def _items(
             raise WireError("a span does not begin with its ids")
         item_end = start + size
         if item_end - run_at > run_bytes:
-            close_run()
+            layout.add(run_at, at, count, most)
             run_at, count = at, 0
         at = item_end
         count += 1
@@ -200,7 +203,7 @@ def _items(
             longest = size
     if at > end:
         raise WireError("an item is cut off")
-    close_run()
+    layout.add(run_at, at, count, most)
     layout.longest = longest
     return rest
 
