@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from collector.callindex import CallIndex
+from collector.compacting import Compacting
 from collector.loops import WarningKey, Watch
 from collector.pace import Cost, Pace
 from mappers.assemble import LIST_PRICES, assemble, outlined
@@ -147,6 +148,7 @@ class Deriver:
         """Events of batches that may still be read for writing, by the batch's number."""
         self._whole: dict[RunKey, list[Event]] = {}
         """Stored events of runs that wait, with their texts."""
+        self._compacting = Compacting()
         self._calls = CallIndex()
         self._known_from_ns: int | None = None
         """Twins that may end after this are in memory if they are there at all; None: nobody asked the store yet."""
@@ -487,7 +489,7 @@ class Deriver:
                     self._whole.setdefault(key, []).append(event)
                 else:
                     let_go.append(event)
-        compact(let_go)
+        self._compacting.compact(let_go)
         self._weigh(let_go)
 
     def _weigh(self, events: Iterable[Event]) -> None:
@@ -531,13 +533,3 @@ def _by_tenant(keys: Iterable[RunKey]) -> dict[str, list[str]]:
 
 def _as_settled(event: Event) -> Event:
     return copy(event) if event.filled or event.handoff_source else event
-
-
-def compact(events: Iterable[Event]) -> None:
-    """Drops what only the stored row needs, so that a run in memory stays small. A root keeps its preview: it
-    is the run's; so do parts, for the events that they fill, and these."""
-    for event in events:
-        if not (event.is_root or event.filled or event.source == "log"):
-            event.input = event.output = ""
-            event.metadata = {}
-            event.parameters, event.offered_tools, event.documents = {}, (), ()

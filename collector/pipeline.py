@@ -217,28 +217,34 @@ class Pipeline(Generic[Item]):
 
     def _read(self) -> None:
         try:
-            while not self._stopping.is_set():
-                gathered = self._gather()
-                if gathered is None:
-                    return
-                with self._order.next_batch() as number:
-                    prepare = partial(
-                        self._stage.prepare,
-                        gathered.items,
-                        number=number,
-                        stored=self._order.stored,
-                        pressed=gathered.is_full,
-                    )
-                    prepared = self._patiently(prepare)
-                    if prepared is not None:
-                        begin, end = gathered.begin, gathered.end
-                        prepared.batch.again = gathered.begun_before
-                        prepared.batch.token = (
-                            f"{self._journal.id}-{begin.segment}.{begin.offset}-{end.segment}.{end.offset}"
-                        )
-                        self._hand_over((gathered, prepared))
+            while not self._stopping.is_set() and self._read_batch():
+                continue
         finally:
             self._hand_over(None)
+
+    def _read_batch(self) -> bool:
+        """Prepares a batch and hands it over; False if there is nothing left to do. What it holds of the batch ends
+        with it: the next one is gathered for a second or more, and its predecessor may be stored by then."""
+        gathered = self._gather()
+        if gathered is None:
+            return False
+        with self._order.next_batch() as number:
+            prepare = partial(
+                self._stage.prepare,
+                gathered.items,
+                number=number,
+                stored=self._order.stored,
+                pressed=gathered.is_full,
+            )
+            prepared = self._patiently(prepare)
+            if prepared is not None:
+                begin, end = gathered.begin, gathered.end
+                prepared.batch.again = gathered.begun_before
+                prepared.batch.token = (
+                    f"{self._journal.id}-{begin.segment}.{begin.offset}-{end.segment}.{end.offset}"
+                )
+                self._hand_over((gathered, prepared))
+        return True
 
     def _gather(self) -> _Gathered[Item] | None:
         """What makes one batch; None when there is nothing left to do."""
@@ -318,25 +324,31 @@ class Pipeline(Generic[Item]):
     # ------------------------------------------------------------------- writing
 
     def _write(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                handed_over = self._prepared.get(timeout=IDLE_WAIT_S)
-            except queue.Empty:
-                continue
-            if handed_over is None:
-                return
-            gathered, prepared = handed_over
-            self.oldest_ns = gathered.received_ns
-            while not self._order.await_turn(prepared.number, IDLE_WAIT_S):
-                if self._stopping.is_set():
-                    return
-            set_aside = self._patiently(partial(self._store, gathered, prepared), self._breaker)
-            if set_aside is None:
-                return
-            self._order.advance(prepared.number)
-            self._settle(gathered, prepared, set_aside)
-            self._cursor_writes(partial(self._cursor.advance, gathered.end))
-            self.oldest_ns = 0
+        while not self._stopping.is_set() and self._write_batch():
+            continue
+
+    def _write_batch(self) -> bool:
+        """Stores the next batch, if one comes soon; False if there will be none. As in `_read_batch`, nothing is held
+        of a batch that is stored."""
+        try:
+            handed_over = self._prepared.get(timeout=IDLE_WAIT_S)
+        except queue.Empty:
+            return True
+        if handed_over is None:
+            return False
+        gathered, prepared = handed_over
+        self.oldest_ns = gathered.received_ns
+        while not self._order.await_turn(prepared.number, IDLE_WAIT_S):
+            if self._stopping.is_set():
+                return False
+        set_aside = self._patiently(partial(self._store, gathered, prepared), self._breaker)
+        if set_aside is None:
+            return False
+        self._order.advance(prepared.number)
+        self._settle(gathered, prepared, set_aside)
+        self._cursor_writes(partial(self._cursor.advance, gathered.end))
+        self.oldest_ns = 0
+        return True
 
     def _store(self, gathered: _Gathered[Item], prepared: Prepared) -> int:
         """Stores the batch; returns how many items were kept aside because the store will never take them."""

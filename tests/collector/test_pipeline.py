@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,22 @@ def test_T3_a_batch_is_tried_until_it_is_stored(journal: Journal, tmp_path: Path
     assert len(sink.span_ids) == SPANS
     assert flow.stored == SPANS
     assert pipeline.last_error == ""
+
+
+def test_nothing_is_held_of_a_batch_that_is_stored(journal: Journal, tmp_path: Path) -> None:
+    written: list[weakref.ref[set[Any]]] = []
+
+    class Forgetful(Faulty):
+        def write(self, batch: Batch) -> None:
+            written.append(weakref.ref(batch.refused))  # lists and batches themselves can not be watched
+
+    pipeline, _, _ = started(journal, Forgetful(), tmp_path)
+    append(journal, BODY)
+    try:
+        until(lambda: [batch() for batch in written] == [None])
+        assert pipeline.is_alive()
+    finally:
+        assert pipeline.drain(PATIENCE_S)
 
 
 def test_what_is_not_stored_at_the_end_stays_in_the_journal(journal: Journal, tmp_path: Path) -> None:
