@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,14 @@ def pytest_collection_finish() -> None:
     gc.enable()
     gc.freeze()
 
+
+# Neither what somebody configured for their own collector and programs, nor what lies in their home, changes a test.
+# The suite may be run with workers, and some of it with more examples.
+OF_TESTS = ("EDDYLINE_WORKERS", "EDDYLINE_EXAMPLES")
+for name in [name for name in os.environ if name.startswith(("EDDYLINE_", "OTEL_")) and name not in OF_TESTS]:
+    del os.environ[name]
+NOBODYS = tempfile.TemporaryDirectory(prefix="eddyline-home-")
+os.environ |= {"XDG_CONFIG_HOME": f"{NOBODYS.name}/config", "XDG_DATA_HOME": f"{NOBODYS.name}/data"}
 
 # A hundred collectors are started: without bytecode each would compile all its modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
