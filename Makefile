@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Without bytecode every start compiles all modules again, which takes half a second of the processor.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run demo test test-js test-page test-install test-clients chaos soak test-exporters reference test-api test-deploy lint types format check clean
+.PHONY: run demo test test-js test-page test-install test-clients chaos soak test-exporters reference test-api test-deploy sbom lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -64,6 +64,15 @@ test-api: $(VENV)/.dev
 test-deploy: $(VENV)/.dev
 	$(BIN)/pip install --quiet --group deploy
 	$(BIN)/python -m pytest -o addopts=-q tests/deploy/validators
+
+# What an installation consists of, as a CycloneDX document for scanners of vulnerabilities: dist/sbom.json.
+sbom: $(VENV)/.dev
+	$(BIN)/pip install --quiet --group sbom
+	$(PYTHON) -m venv --clear $(VENV)/installed
+	$(VENV)/installed/bin/pip install --quiet .
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/sbom.json \
+		$(VENV)/installed/bin/python
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import yaml
+from pydantic import ByteSize, TypeAdapter
 
 from collector.api.base import Api
 from collector.api.health import AdminRoutes, HealthRoutes
@@ -94,7 +95,7 @@ def _hardened(name: str, pod: Manifest) -> None:
     spec = pod["spec"]
     assert spec["automountServiceAccountToken"] is False, name
     assert spec["securityContext"]["runAsNonRoot"] is True, name
-    assert spec["securityContext"]["runAsUser"] > 0, name
+    assert spec["securityContext"]["runAsUser"] == 65532, name
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
     assert not spec.get("hostNetwork"), name
     assert not spec.get("hostPID"), name
@@ -113,7 +114,12 @@ def _hardened(name: str, pod: Manifest) -> None:
 
 
 def _mounted(name: str, pod: Manifest) -> None:
-    volumes = {volume["name"] for volume in pod["spec"].get("volumes", [])}
+    volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes", [])}
+    for volume in volumes.values():
+        assert "hostPath" not in volume, name
+        assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""}), (
+            f"{name}: {volume['name']} has no bound"
+        )
     for container in containers(pod):
         for mount in container.get("volumeMounts", []):
             claimed = name.startswith("StatefulSet") and mount["name"] == "data"
@@ -164,6 +170,8 @@ def _configured(manifests: list[Manifest], workload: Manifest) -> None:
     [data] = [volume for volume in spec["volumes"] if volume["name"] == mounts[str(settings.data_dir)]] or [
         {}
     ]
+    of_pod = TypeAdapter(ByteSize).validate_python(f"{container['resources']['limits']['memory']}B")
+    assert settings.memory.limit in (None, of_pod), "requests would be refused too late"
     if "emptyDir" in data and not settings.sinks.clickhouse.embedded:
         assert settings.journal.ack == "sink", "what is acknowledged would be lost with the pod"
 
@@ -190,6 +198,8 @@ def _targets(manifests: list[Manifest]) -> None:
                 open_ports = {port["port"] for rule in spec["ingress"] for port in rule["ports"]}
                 assert open_ports == known
                 assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
+                assert all(rule["ports"] for rule in spec["egress"]), "everything would be let out"
+                assert all(rule["from"] for rule in spec["ingress"]), "everybody would be let in"
             case "HorizontalPodAutoscaler":
                 target = spec["scaleTargetRef"]
                 assert (target["kind"], target["name"]) in named

@@ -171,6 +171,29 @@ def test_a_record_larger_than_a_segment_gets_its_own(tmp_path: Path) -> None:
     target.close()
 
 
+def test_however_much_waits_only_the_ends_are_read_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = journal(tmp_path, segment_bytes=100)
+    target.cursor("sink")
+    append(target, *(b"x" * 90 for _ in range(50)))
+    target.close()
+    assert len(list(tmp_path.glob("*.seg"))) > 40
+    opened: set[str] = set()
+    open_file = os.open
+
+    def noted(path: Any, *arguments: Any, **options: Any) -> int:
+        opened.add(Path(path).name)
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", noted)
+    again = journal(tmp_path, segment_bytes=100)
+    again.cursor("sink")
+    assert len([name for name in opened if name.endswith(".seg")]) <= 2
+    assert (again.next_sequence, again.inherited_items) == (51, 50 * HEADER.items)
+    again.close()
+
+
 def test_a_second_process_is_told(tmp_path: Path) -> None:
     target = journal(tmp_path)
     with pytest.raises(JournalLockedError):

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 import collector.receivers.grpc as grpc_receiver
-from collector.intake import Intake, Outcome, Submission, Verdict
+from collector.intake import ADMISSION_S, COMMIT_S, Intake, Outcome, Submission, Verdict
+from collector.memory import Budget
 from collector.otlp import NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.status import JSON, PROTOBUF
 from collector.receivers.grpc import Connections, GrpcReceiver
@@ -395,6 +397,43 @@ def test_H14_a_bad_request_says_which_part_in_both_encodings() -> None:
     assert "nonsense" not in said(plain)
 
 
+class Stuck:
+    """A journal that stands still."""
+
+    def append(self, *_: Any) -> None:
+        """Never done."""
+
+
+def test_F_what_is_not_safe_in_time_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert COMMIT_S == 8  # exporters give up after ten
+    monkeypatch.setattr("collector.receivers.http.COMMIT_S", 0.1)
+    answer = posted(Intake({"traces": Stuck()}), traced().SerializeToString(), Content_Type=PROTOBUF)  # type: ignore[dict-item]
+    assert (answer.status, answer.headers["retry-after"] in ("1", "2")) == (503, True)
+    assert "in time" in said(answer)
+
+
+def test_F_where_there_is_no_room_both_transports_ask_for_another_try() -> None:
+    budget = Budget(1000)
+    assert budget.take(1000, first=True)
+    intake = Intake({}, budget=budget)
+    body = traced().SerializeToString()
+    began = time.monotonic()
+    answer = posted(intake, body, Content_Type=PROTOBUF)
+    assert (answer.status, answer.headers["retry-after"] in ("1", "2")) == (503, True)
+    receiver = GrpcReceiver(intake, max_message_bytes=1 << 20, workers=2)
+    port = receiver.start("127.0.0.1:0")
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as error:
+        channel.unary_unary(TRACES)(body, timeout=5)
+    receiver.stop(0)
+    assert time.monotonic() - began >= 2 * ADMISSION_S  # there might have been room in a moment
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert {"grpc-status-details-bin", "google.rpc.retryinfo-bin"} <= dict(
+        error.value.trailing_metadata()
+    ).keys()
+    for transport in ("http", "grpc"):
+        assert intake.stats.of(transport, Signal.TRACES).refused_requests == 1
+
+
 def test_F1_while_draining_both_encodings_are_asked_to_come_back() -> None:
     intake = Intake({})
     intake.draining = True
@@ -526,11 +565,6 @@ def test_G10_metadata_names_the_project_as_headers_do(address: str) -> None:
 
 def test_G11_a_call_is_answered_before_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpc_receiver, "ANSWER_BEFORE_DEADLINE_S", PATIENCE_S)
-
-    class Stuck:
-        def append(self, *_: Any) -> None:
-            """Never done."""
-
     receiver = GrpcReceiver(Intake({"traces": Stuck()}), max_message_bytes=1 << 20, workers=1)  # type: ignore[dict-item]  # a journal that stands still
     port = receiver.start("127.0.0.1:0")
     try:
