@@ -6,6 +6,7 @@ Names: OpenTelemetry's semantic-conventions-genai, `docs/gen-ai`; what it has no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
@@ -204,6 +205,8 @@ def _of_the_call(exchange: Exchange, resolved: Resolved, policy: Policy) -> Attr
             found.setdefault(attribute, given)
         elif b"ratelimit" in header:
             found[f"eddyline.{header.decode('latin-1').replace('-', '_')}"] = given
+    if client := _CLIENT.match(exchange.sent.get(b"user-agent", "")):
+        found["eddyline.client.kind"], found["eddyline.client.version"] = client[1], client[2]
     beta = exchange.sent.get(b"anthropic-beta")
     if beta:
         found["anthropic.beta"] = [name.strip() for name in beta.split(",")]
@@ -218,6 +221,8 @@ def _usage_source(exchange: Exchange) -> str:
     return "injected" if exchange.tape.usage_asked_for else "provider"
 
 
+_CLIENT = re.compile(r"(?:Async)?([A-Za-z][\w.-]{0,63}(?:/(?:Python|JS))?)[/ ]v?([0-9][\w.+-]{0,31})")
+"""The first product of a user agent: `claude-cli/2.1.86 (external, cli)`, `AsyncOpenAI/Python 3.57.0`."""
 _RESPONSE_HEADERS = {
     b"x-request-id": "eddyline.request_id",
     b"request-id": "anthropic.request.id",

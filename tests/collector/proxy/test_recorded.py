@@ -721,6 +721,28 @@ def test_tokens_that_are_signed_anew_have_the_name_of_whom_they_are_for() -> Non
     assert policy.key_hash({b"authorization": "Bearer eyJ.not-base64!.x"})
 
 
+@pytest.mark.parametrize(
+    ("agent", "client"),
+    [
+        ("OpenAI/Python 3.57.0", ("OpenAI/Python", "3.57.0")),
+        ("AsyncAnthropic/Python 2.14.0", ("Anthropic/Python", "2.14.0")),
+        ("OpenAI/JS 6.49.0", ("OpenAI/JS", "6.49.0")),
+        ("claude-cli/2.1.86 (external, cli)", ("claude-cli", "2.1.86")),
+        ("codex_cli_rs/0.50.0 (Debian 12; x86_64) xterm", ("codex_cli_rs", "0.50.0")),
+        ("google-genai-sdk/3.4.0 gl-python/3.11.7", ("google-genai-sdk", "3.4.0")),
+        ("python-httpx/0.28.1", ("python-httpx", "0.28.1")),
+        ("my agent", (None, None)),
+    ],
+)
+def test_a_client_is_known_by_its_user_agent(agent: str, client: tuple[str | None, str | None]) -> None:
+    exchange = read_exchange(tape("/v1/responses", {"model": "m"}, [b"{}"], headers={"user-agent": agent}))
+    collected = Collected()
+    policy = Policy(True, True, True, True, b"salt")
+    collected.take(("", ""), spans_of(exchange, Resolver().resolve(exchange), policy, "0"), lambda *_: None)
+    found = attributes(collected.named("chat")[0])
+    assert (found.get("eddyline.client.kind"), found.get("eddyline.client.version")) == client
+
+
 def test_keys_have_the_names_that_they_were_given() -> None:
     capture = Capture(ProxyCapture(named_keys={"prod": "sk-one", "none": ""}), b"salt")
     policy = capture.policy(Context())
