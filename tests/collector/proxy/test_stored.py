@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.collector.proxy import sdks
-from tests.provider import TEXT, Answer, Provider, call, chat, chat_stream
+from tests.provider import TEXT, Answer, Provider, call, chat, chat_stream, message, messages_stream
 from tests.server import Server
 from tests.waiting import until
 
@@ -105,6 +105,29 @@ def test_anthropics_sdk_with_a_retry_is_a_run(server: Server, provider: Provider
         assert stream.get_final_text() == TEXT
     run = run_of(server, "proxy-anthropic", llm_calls=3)
     assert (run["counts"]["llm_errors"], run["counts"]["retries"], run["status"]) == (1, 1, "completed")
+    assert (run["usage"]["input"], run["usage"]["output"]) == (42, 22)
+
+
+def test_claude_at_vertex_is_told_from_the_counting_of_its_tokens(server: Server, provider: Provider) -> None:
+    """With Anthropic's SDK, which counts as if that were a model's answer."""
+    client = sdks.anthropic.AnthropicVertex(
+        region="us-east5",
+        project_id="p",
+        access_token="t",
+        base_url=f"{base(server, provider)}/v1",
+        default_headers={"X-Loop-Project": "proxy-vertex", "X-Loop-TraceID": "vertex"},
+    )
+    provider.script += [
+        Answer.json({"input_tokens": 14}),
+        Answer.json(message({})),
+        Answer.sse(list(messages_stream({}))),
+    ]
+    asked: Any = {"model": "claude-sonnet-4-5@20250929", "messages": [{"role": "user", "content": "hello"}]}
+    assert client.messages.count_tokens(**asked).input_tokens == 14
+    client.messages.create(**asked, max_tokens=5)
+    with client.messages.stream(**asked, max_tokens=5) as stream:
+        assert stream.get_final_text() == TEXT
+    run = run_of(server, "proxy-vertex", llm_calls=2)
     assert (run["usage"]["input"], run["usage"]["output"]) == (42, 22)
 
 
