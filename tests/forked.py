@@ -169,15 +169,18 @@ def _fork_for(line: socket.socket) -> list[str] | None:
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    living: set[int] = set()
     while True:
         ready, _, _ = select.select([line, woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
-            _tell_ends(line)
+            _tell_ends(line, living)
         if line not in ready:
             continue
         asked, files = _receive(line)
-        if asked is None:
+        if asked is None:  # whoever asked is gone: nobody is left to end them
+            for pid in living:
+                os.kill(pid, signal.SIGKILL)
             return None
         pid = os.fork()
         if pid == 0:
@@ -195,10 +198,11 @@ def _fork_for(line: socket.socket) -> list[str] | None:
             return list(asked["arguments"])
         for file in files:
             os.close(file)
+        living.add(pid)
         _send(line, {"begun": pid})
 
 
-def _tell_ends(line: socket.socket) -> None:
+def _tell_ends(line: socket.socket, living: set[int]) -> None:
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -206,6 +210,7 @@ def _tell_ends(line: socket.socket) -> None:
             return
         if not pid:
             return
+        living.discard(pid)
         _send(line, {"ended": pid, "code": os.waitstatus_to_exitcode(status)})
 
 
