@@ -291,7 +291,7 @@ def test_spans_one_a_request_in_any_order_give_the_same_run(server: Server, seed
     project, scenarios = f"pieces-{seed}", REDELIVERED[seed - 1 :: 2]
     for scenario in scenarios:
         for file in scenario.traces:
-            for piece in one_by_one(renamed(file.read_bytes(), 32 + seed), seed):
+            for piece in one_by_one(renamed(file.read_bytes(), 128 + seed), seed):
                 http_protobuf(server, piece, f"{project}.{scenario.project}")
     server.settled()
     runs = runs_of_all(server, project)

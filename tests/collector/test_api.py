@@ -273,11 +273,11 @@ def test_discovery_names_every_route(server: Server) -> None:
 def test_the_status_counts_what_is_stored(server: Server, runs: list[dict[str, Any]]) -> None:
     before = server.settled()
     body = next(select("openinference/openai/tools")).traces[0].read_bytes()
-    http_protobuf(server, renamed(body, 99), "counting")
+    http_protobuf(server, renamed(body, 120), "counting")
     after = server.settled()
     assert after["stored"]["spans"] - before["stored"]["spans"] == 3
     assert after["stored"]["runs"] - before["stored"]["runs"] == 3
-    http_protobuf(server, renamed(body, 99), "counting")
+    http_protobuf(server, renamed(body, 120), "counting")
     again = server.settled()
     assert again["stored"] == after["stored"]
     assert again["pipeline"]["duplicates"] - after["pipeline"]["duplicates"] == 3
