@@ -338,8 +338,7 @@ def test_telemetry_is_taken_before_the_store_is_open(data_dir: Path, tmp_path: P
         where = f"127.0.0.1:{listener.getsockname()[1]}"
         server = Server(
             data_dir,
-            "--http",
-            where,
+            *("--http", where, "--set", "service.shutdown.drain_delay=60s"),
             environ={"STORE_MAY_OPEN": str(may_open)},
             **handed_down(listener, [sys.executable, "-c", SLOW_STORE]),
         )
@@ -356,4 +355,9 @@ def test_telemetry_is_taken_before_the_store_is_open(data_dir: Path, tmp_path: P
     balance = server.settled()["pipeline"]
     assert balance["accepted"] == balance["stored"] + balance["duplicates"] > 0
     assert server.runs(project="early", include="all")
-    assert server.stop() == 0
+    server.api.close()
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: httpx.get(f"{server.endpoints['admin']}/readyz").status_code == 503)
+    server.process.send_signal(signal.SIGTERM)  # from who can not wait
+    assert server.process.wait(PATIENCE_S) == 0
+    assert "ending at once" in server.log.read_text()
