@@ -280,13 +280,8 @@ class MemorySettings(Section):
     refuse_percentage: Annotated[int, Field(ge=10, le=100)] = 75
     """Of the limit: when the collector uses more, new requests are refused until there is room again."""
     shed_percentage: Annotated[int, Field(ge=10, le=100)] = 90
-    """Of the limit: when it uses even more, those that have begun are refused too, and idle connections closed."""
-
-    @model_validator(mode="after")
-    def _one_after_the_other(self) -> MemorySettings:
-        if self.shed_percentage < self.refuse_percentage:
-            raise ValueError("shed_percentage is at least refuse_percentage")
-        return self
+    """Of the limit: when it uses even more, those that have begun are refused too, and idle connections closed; never \
+below the other mark."""
 
 
 class JournalSettings(Section):

@@ -33,7 +33,7 @@ def open_intake(
         budget=Budget(
             inflight // processes,
             limit * memory.refuse_percentage // 100,
-            limit * memory.shed_percentage // 100,
+            limit * max(memory.shed_percentage, memory.refuse_percentage) // 100,
         ),
         max_body_bytes=otlp.protocols.http.max_request_body_size,
     )

@@ -22,6 +22,8 @@ import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector.config import load
+from collector.gate import Gate
 from collector.guarded import Connections as OpenConnections
 from collector.guarded import HeadLimits
 from collector.intake import Intake, Outcome, Submission, Verdict
@@ -34,6 +36,7 @@ from collector.otlp.wire import varint
 from collector.receivers import inflate
 from collector.receivers.grpc import Connections, GrpcReceiver
 from collector.receivers.http import BodyLimits, HttpReceiver
+from collector.receivers.opening import open_intake
 from tests.listening import serving
 from tests.otlp_json import to_json
 from tests.sending import TRACES
@@ -392,6 +395,15 @@ def test_while_memory_is_short_nothing_is_begun_and_then_nothing_goes_on(
         new.release()
 
 
+def test_the_marks_of_memory_are_shares_of_its_limit() -> None:
+    marks = []
+    for sets in ([], ["memory.refuse_percentage=95"], ["memory.shed_percentage=80"]):
+        settings = load(sets=["memory.limit=1000MiB", *sets])
+        budget = open_intake(settings, {}, Gate(None)).budget
+        marks.append((budget._refuse_bytes >> 20, budget._shed_bytes >> 20))
+    assert marks == [(750, 900), (950, 950), (750, 800)]
+
+
 def test_idle_connections_are_closed_when_memory_is_short() -> None:
     table = OpenConnections(HeadLimits())
     connections = [Idle(1.0), Idle(2.0, is_idle=False), Idle(3.0)]
@@ -474,8 +486,6 @@ def test_an_inflated_body_needs_room_too() -> None:
 
 BOMB = """
 import sys, time
-from collector.guarded import Connections as OpenConnections
-from collector.guarded import HeadLimits
 from collector.intake import Intake, Submission
 from collector.otlp import Signal
 from collector.memory import resident_bytes
