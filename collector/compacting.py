@@ -14,7 +14,7 @@ NOTHING: Mapping[str, str] = {}
 
 class Compacting:
     """Makes stored events small. Those of a process say the same again and again, each in texts of its own: names,
-    models, tools, sessions. With these kept once, and without empty dicts, an event takes 1,130 bytes instead of 1,600."""
+    models, tools, sessions. With these kept once, and without empty dicts, one takes 1,130 bytes instead of 1,600."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}

@@ -238,6 +238,7 @@ class Pipeline(Generic[Item]):
             )
             prepared = self._patiently(prepare)
             if prepared is not None:
+                gathered.items = []  # the batch has what is still needed of them
                 begin, end = gathered.begin, gathered.end
                 prepared.batch.again = gathered.begun_before
                 prepared.batch.token = (
@@ -375,7 +376,7 @@ class Pipeline(Generic[Item]):
     def _set_aside(self, gathered: _Gathered[Item], prepared: Prepared) -> int:
         """Takes out of the batch what the store will never take, and keeps the items that it comes from."""
         batch, write = prepared.batch, self._sink.write
-        batch.sent = None  # a request can not be taken apart
+        batch.spans, batch.sent = list(batch.spans), None  # a request can not be taken apart
         reasons: dict[int, str] = {}
         reasons.update(unfit(lambda spans: write(Batch(spans=spans)), batch.spans))
         reasons.update(unfit(lambda logs: write(Batch(logs=logs)), batch.logs))

@@ -14,7 +14,7 @@ from collector.journal import Record
 from collector.otlp import decode_logs, parse_traces, spans_of
 from collector.pipeline import Prepared
 from collector.redaction import Redaction
-from collector.sent import Received
+from collector.sent import Received, Reread
 from collector.tombstones import Tombstones, record_key, span_key
 from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Span
 from mappers.normalize import Normalizer
@@ -174,13 +174,14 @@ class TraceStage:
         for tell in self.mapped:
             tell(events)
 
-        batch = Batch(spans=items, sent=sent)
+        spans = Reread(sent.requests, len(items)) if sent is not None and not sent.rest else items
+        batch = Batch(spans=spans, sent=sent)
 
         def count(derived: Derived) -> None:
-            refused = sum(span_key(span) in batch.refused for span in items) if batch.refused else 0
+            refused = sum(span_key(span) in batch.refused for span in spans) if batch.refused else 0
             self._flow.stored += derived.new_spans
             self._flow.filtered += refused
-            self._flow.duplicates += len(items) - derived.new_spans - refused
+            self._flow.duplicates += len(spans) - derived.new_spans - refused
 
         return self._derivation.prepare(
             batch,

@@ -59,13 +59,14 @@ class ClickHouseSink:
                 log.warning(
                     "the engine does not read a request, so that its spans are decoded here: %s", error
                 )
+                spans = list(spans)
             else:
                 spans, token = sent.rest, token and f"{token}-rest"
         self._insert("otel_traces", spans, _span_columns, token)
 
     def _write_absent(self, batch: Batch) -> None:
         """Writes what was dropped because of its token, and is not there."""
-        spans, logs = absent_spans(self._store, batch.spans), absent_logs(self._store, batch.logs)
+        spans, logs = absent_spans(self._store, list(batch.spans)), absent_logs(self._store, batch.logs)
         if spans or logs:
             log.warning(
                 "of a batch that was being stored before, %d spans and %d log records were not there",

@@ -105,6 +105,7 @@ def started(
     tmp_path: Path,
     *,
     mapped: Callable[[Sequence[Event]], None] = lambda events: None,
+    keep_sent: bool = False,
     **options: Any,
 ) -> tuple[Pipeline[Any], Flow, DeadLetters]:
     flow, rows = Flow(), Rows()
@@ -114,6 +115,7 @@ def started(
         Redaction(ProjectRules(RedactionSettings()), BUILTIN),
         Derivation(Deriver(rows, max_events=10_000), rows, Totals()),
         flow,
+        keep_sent=keep_sent,
     )
     stage.mapped.append(mapped)
     limits = {"max_items": 100, "max_bytes": 1 << 20, "flush_timeout": 0.01} | options
@@ -136,6 +138,29 @@ def test_T3_a_batch_is_tried_until_it_is_stored(journal: Journal, tmp_path: Path
     assert len(sink.span_ids) == SPANS
     assert flow.stored == SPANS
     assert pipeline.last_error == ""
+
+
+def test_what_is_taken_apart_is_the_same_when_the_sink_reads_requests(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.sent.FEW_SPANS", 0)
+    spans = decode_traces(BODY)
+    bad = spans[1].span_id
+
+    class Picky(Faulty):
+        def write(self, batch: Batch) -> None:
+            if batch.sent is not None or any(span.span_id == bad for span in batch.spans):
+                raise PermanentError("does not fit")
+            super().write(batch)
+
+    sink = Picky()
+    pipeline, flow, _ = started(journal, sink, tmp_path, keep_sent=True)
+    append(journal, BODY)
+    assert pipeline.drain(PATIENCE_S)
+    assert set(sink.span_ids) == {span.span_id for span in spans} - {bad}
+    [(_, letter)] = read(tmp_path / "dead.jsonl")
+    assert [span.span_id for span in decode_traces(letter.record.body)] == [bad]
+    assert (flow.stored, flow.dead_lettered) == (SPANS - 1, 1)
 
 
 def test_nothing_is_held_of_a_batch_that_is_stored(journal: Journal, tmp_path: Path) -> None:

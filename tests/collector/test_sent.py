@@ -1,0 +1,57 @@
+"""Spans of a batch that waits for the store are read anew from what is sent to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from collector.otlp import parse_traces, spans_of
+from collector.sent import Received, Reread
+from mappers.model import Span
+from sinks.base import Sent
+from tests.corpus import select
+
+BODIES = [file.read_bytes() for one in select("openinference") for file in one.traces]
+
+
+def received(bodies: Sequence[bytes]) -> tuple[list[Span], Sent]:
+    """Decoded requests, each resource's spans of a project of its own, and the same as they are sent."""
+    spans: list[Span] = []
+    requests = Received()
+    for number, body in enumerate(bodies):
+        request = parse_traces(body)
+        found = spans_of(request)
+        for span in found:
+            span.tenant = f"tenant {number % 3}"
+            span.project = f"project {number} {span.resource.attributes.get('service.name')}"
+        requests.add(request, found)
+        spans += found
+    sent = requests.take([False] * len(bodies))
+    assert sent is not None
+    return spans, sent
+
+
+@pytest.fixture(autouse=True)
+def however_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.sent.FEW_SPANS", 0)
+
+
+def test_they_are_the_spans_that_were_decoded() -> None:
+    spans, sent = received(BODIES)
+    assert len(spans) > 20
+    assert not sent.rest
+    again = Reread(sent.requests, len(spans))
+    assert list(again) == spans
+    assert list(again) == spans
+    assert (len(again), again[3], again[2:5], again[-1]) == (len(spans), spans[3], spans[2:5], spans[-1])
+
+
+def test_those_of_the_proxy_are_still_the_proxys() -> None:
+    request = parse_traces(BODIES[0])
+    for resource_spans in request.resource_spans:
+        for scope_spans in resource_spans.scope_spans:
+            scope_spans.scope.name = "eddyline.proxy"
+    spans, sent = received([request.SerializePartialToString()])
+    assert {span.source for span in spans} == {"proxy"}
+    assert list(Reread(sent.requests, len(spans))) == spans
