@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from collector.deriver import Derived, Deriver, compact
+from collector.compacting import Compacting
+from collector.deriver import Derived, Deriver
 from collector.loops import LoopWatch, evaluation, member, sessions
 from mappers.loops.configure import configured
 from mappers.loops.detectors import LOOP, WASTE
@@ -42,6 +43,7 @@ class Collector:
     def restart(self) -> None:
         self._normalizer = Normalizer(loops=self._engine)
         self.watch = LoopWatch(self._engine, self.store)
+        self._compacting = Compacting()
         self._deriver = Deriver(self.store, max_events=self._max_events, watch=self.watch)
 
     def take(self, spans: Sequence[Span]) -> Derived:
@@ -49,7 +51,7 @@ class Collector:
         events = [self._normalizer.normalize(span) for span in spans]
         derived = self._deriver.derive(events, batch=self._batch, stored=self._batch - 1)
         self.store.write(derived)
-        compact(derived.events)
+        self._compacting.compact(derived.events)
         return derived
 
     def take_logs(self, records: Sequence[LogRecord]) -> None:
