@@ -530,6 +530,11 @@ class LoopSettings(Section):
     """How often it does so."""
 
 
+class MappingSettings(Section):
+    processes: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Processes that map spans while batches wait; 0: none. Usually one for each core but one, at most four."""
+
+
 class PricingSettings(Section):
     overrides: Path | None = None
     """YAML file with prices of one's own, which come before list prices."""
@@ -761,6 +766,7 @@ class Settings(BaseSettings):
     sinks: Sinks = Sinks()
     deriver: DeriverSettings = DeriverSettings()
     loops: LoopSettings = LoopSettings()
+    mapping: MappingSettings = MappingSettings()
     notifications: NotificationSettings = NotificationSettings()
     pricing: PricingSettings = PricingSettings()
     redaction: RedactionSettings = RedactionSettings()

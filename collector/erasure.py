@@ -24,10 +24,11 @@ from typing import Any
 from collector import deadletter
 from collector.deadletter import Letter
 from collector.journal import Readable
+from collector.mapped import label
 from collector.otlp import decode_logs, decode_traces
 from collector.otlp.cut import cut
 from collector.rewriting import Rewriter, StoppedError
-from collector.stages import Derivation, label
+from collector.stages import Derivation
 from collector.tombstones import Tombstones, record_key, span_key
 from mappers.foreign import is_candidate
 from mappers.model import LogRecord

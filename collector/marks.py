@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 from mappers.redact import MARKS
 
@@ -29,9 +29,21 @@ def marked(bodies: Sequence[bytes]) -> Sequence[Any]:
     return found
 
 
+class Marks(Protocol):
+    """Says of the bodies of a batch which have a mark. Used from one thread."""
+
+    def add(self, body: bytes) -> None:
+        """The next body."""
+
+    def found(self) -> Sequence[Any]:
+        """For each body that was added since `clear` whether it has a mark. Can be asked again if it fails."""
+
+    def clear(self) -> None:
+        """Begins the next batch."""
+
+
 class MarkSearch:
-    """Looks through the bodies of a batch while it is gathered, in a thread of its own if they are large. Used from
-    one thread."""
+    """Looks through them while the batch is gathered, in a thread of its own if they are large."""
 
     def __init__(self) -> None:
         self._begun: list[tuple[list[bytes], Future[Sequence[Any]]]] = []
@@ -54,13 +66,11 @@ class MarkSearch:
         self._next, self._next_bytes = [], 0
 
     def found(self) -> list[Any]:
-        """For each body that was added since `clear` whether it has a mark. Can be asked again if it fails."""
         found: list[Any] = []
         for bodies, search in self._begun:
             found += search.result() if search.exception() is None else marked(bodies)
         return [*found, *marked(self._next)]
 
     def clear(self) -> None:
-        """Begins the next batch."""
         self._begun.clear()
         self._next, self._next_bytes = [], 0

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from collector.apart.processes import Processes
 from collector.arrivals import Arrivals
 from collector.breaker import Breaker
 from collector.deadletter import DeadLetters
@@ -56,6 +57,7 @@ class Sources:
     arrivals: Arrivals
     stages: Mapping[str, TraceStage | LogStage]
     """By lane."""
+    mapping: Processes
     lanes: Lanes
     dead_letters: DeadLetters
     breaker: Breaker
@@ -211,6 +213,21 @@ class Metrics(Collector):
         for scope, count in self.unmapped.items():
             unmapped.add_metric([scope], count)
         yield from (mapped, unmapped)
+        mapping = self._sources.mapping
+        yield GaugeMetricFamily(
+            "eddyline_mapping_processes", "Processes that map beside the collector.", value=mapping.alive
+        )
+        yield CounterMetricFamily(
+            "eddyline_spans_mapped_apart", "Spans that they mapped.", value=mapping.spans
+        )
+        faults = CounterMetricFamily(
+            "eddyline_mapping_faults",
+            "Pieces of batches that were mapped by the collector because a process died, hung, failed or garbled them.",
+            labels=["fault"],
+        )
+        for fault, count in list(mapping.faults.items()):
+            faults.add_metric([fault], count)
+        yield faults
 
     def _process(self) -> Iterator[Family]:
         build = GaugeMetricFamily("eddyline_build_info", "Version.", labels=["version"])
@@ -222,7 +239,7 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             "otelcol_process_cpu_seconds",
             "CPU time, user and system, of all processes.",
-            value=arrivals.cpu_seconds,
+            value=arrivals.cpu_seconds + self._sources.mapping.cpu_s,
         )
         yield GaugeMetricFamily(
             "otelcol_process_memory_rss",

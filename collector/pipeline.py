@@ -19,8 +19,8 @@ import random
 import re
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -30,6 +30,7 @@ from collector.deadletter import DeadLetters, DeadLettersFullError, Kind, Letter
 from collector.flow import Flow
 from collector.isolation import unfit
 from collector.journal import SINK_CURSOR, Cursor, Header, Position, Readable, Record
+from collector.mapped import Finish, Item_co, Mapped
 from collector.order import WriteOrder
 from collector.otlp.cut import count, cut
 from mappers.model import Event, LogRecord, Run, Span, Warning
@@ -89,16 +90,38 @@ class _Gathered(Generic[Item]):
     """More may be waiting already."""
     begun_before: bool = False
     """It was being stored when the last process ended."""
+    records: list[Record] = field(default_factory=list)
+    """That are not decoded yet."""
+    finish: Finish[Item] | None = None
+    """Gives what they mean, if they are being mapped elsewhere."""
+
+
+class Ahead(Protocol[Item_co]):
+    """Where records are mapped while those before them are derived."""
+
+    @property
+    def depth(self) -> int:
+        """So many batches may be under way; 0: none just now."""
+
+    def begin(self, records: Sequence[Record]) -> Finish[Item_co] | None:
+        """Has the records of a batch mapped; None if that is to be done here."""
 
 
 class Stage(Protocol[Item]):
     """What happens to the records of one signal between the journal and the sink."""
 
+    @property
+    def ahead(self) -> Ahead[Item] | None:
+        """Where else they can be mapped."""
+
     def decode(self, record: Record) -> Sequence[Item]:
         """Items of one record."""
 
-    def prepare(self, items: Sequence[Item], *, number: int, stored: int, pressed: bool) -> Prepared:
-        """A batch from items. `number` counts the batches of all pipelines in its order from 1; `stored` is the
+    def map(self, items: Sequence[Item]) -> Mapped[Item]:
+        """What items mean: all that were decoded since the last time."""
+
+    def prepare(self, mapped: Mapped[Item], *, number: int, stored: int, pressed: bool) -> Prepared:
+        """A batch of what was mapped. `number` counts the batches of all pipelines in its order from 1; `stored` is the
         number of the newest one written; `pressed` says that more items may be waiting already."""
 
     def due_in_s(self) -> float:
@@ -148,6 +171,8 @@ class Pipeline(Generic[Item]):
         self._max_bytes = max_bytes
         self._flush_timeout = flush_timeout
         self._prepared: queue.Queue[tuple[_Gathered[Item], Prepared] | None] = queue.Queue(maxsize=1)
+        self._underway: deque[_Gathered[Item]] = deque()
+        """Batches after the one that is derived, in order."""
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._order = order or WriteOrder()
@@ -226,12 +251,13 @@ class Pipeline(Generic[Item]):
         """Prepares a batch and hands it over; False if there is nothing left to do. What it holds of the batch ends
         with it: the next one is gathered for a second or more, and its predecessor may be stored by then."""
         gathered = self._gather()
-        if gathered is None:
+        mapped = self._mapped(gathered) if gathered is not None else None
+        if gathered is None or mapped is None:
             return False
         with self._order.next_batch() as number:
             prepare = partial(
                 self._stage.prepare,
-                gathered.items,
+                mapped,
                 number=number,
                 stored=self._order.stored,
                 pressed=gathered.is_full,
@@ -247,8 +273,63 @@ class Pipeline(Generic[Item]):
                 self._hand_over((gathered, prepared))
         return True
 
+    def _mapped(self, gathered: _Gathered[Item]) -> Mapped[Item] | None:
+        """What a batch means; None if the collector stops first."""
+        if gathered.finish is not None:
+            set_aside = partial(self._set_record_aside, gathered)
+            again = partial(self._read_again, gathered)
+            mapped = self._patiently(partial(gathered.finish, set_aside, again, self._stopping))
+            gathered.finish = None
+        else:
+            for record in gathered.records:
+                self._take(record, gathered, fatal=False)
+            mapped = self._patiently(partial(self._stage.map, gathered.items))
+        gathered.records = []
+        if mapped is not None and len(mapped.items):
+            for tell in self.gathered:
+                tell(len(mapped.items), gathered.size, gathered.is_full)
+        return mapped
+
+    def _look_ahead(self) -> None:
+        """Has batches mapped elsewhere, as long as there is a backlog."""
+        ahead = self._stage.ahead
+        while ahead is not None and self._is_backlog() and len(self._underway) < ahead.depth:
+            gathered = self._full_batch()
+            if not gathered.records:
+                return
+            gathered.finish = ahead.begin(gathered.records)
+            self._underway.append(gathered)
+            if gathered.finish is None:
+                return
+
+    def _is_backlog(self) -> bool:
+        """More than a batch waits in the journal, and none of it is special."""
+        begin, end = self._reader.position, self._journal.end
+        if self._unfinished is not None or begin < self._singly_until:
+            return False
+        return (
+            end.items - begin.items >= self._max_items or self._journal.bytes_after(begin) >= self._max_bytes
+        )
+
+    def _full_batch(self) -> _Gathered[Item]:
+        """The records of a batch, none of them decoded."""
+        begin = self._reader.position
+        gathered: _Gathered[Item] = _Gathered([], begin, begin, is_full=True)
+        items = 0
+        while gathered.size < self._max_bytes and items < self._max_items:
+            record = self._patiently(self._reader.next)
+            if record is None:
+                break
+            items += record.header.items
+            self._note(record, gathered)
+            gathered.records.append(record)
+        return self._closed(gathered) if gathered.records else gathered
+
     def _gather(self) -> _Gathered[Item] | None:
         """What makes one batch; None when there is nothing left to do."""
+        self._look_ahead()
+        if self._underway:
+            return self._underway.popleft()
         begin = self._reader.position
         gathered: _Gathered[Item] = _Gathered([], begin, begin)
         deadline = 0.0
@@ -275,9 +356,7 @@ class Pipeline(Generic[Item]):
                 )
                 continue
             deadline = deadline or now + self._flush_timeout
-            gathered.size += len(record.body) or 1
-            gathered.received_ns = gathered.received_ns or record.header.received_ns
-            self.read(record.header, record.body)
+            self._note(record, gathered)
             self._take(record, gathered, fatal=fatal)
             if begin < self._singly_until:
                 return self._closed(gathered)
@@ -296,19 +375,26 @@ class Pipeline(Generic[Item]):
                 raise ValueError(f"the collector died {self._cursor.attempts} times while it stored this")
             gathered.items += self._stage.decode(record)
         except Exception as error:
-            log.warning("%s: record %d is kept aside: %s", self._signal, record.sequence, error)
-            reason = str(error) if fatal else f"can not be decoded: {error}"
-            gathered.left_out[record.sequence] = record.header.items
-            kind: Kind = "deadly" if fatal else "undecodable"
-            self._patiently(partial(self._dead_letters.keep, [Letter(record, self._signal, reason, kind)]))
+            self._set_record_aside(gathered, record, str(error), fatal=fatal)
+
+    def _note(self, record: Record, gathered: _Gathered[Item]) -> None:
+        gathered.size += len(record.body) or 1
+        gathered.received_ns = gathered.received_ns or record.header.received_ns
+        self.read(record.header, record.body)
+
+    def _set_record_aside(
+        self, gathered: _Gathered[Item], record: Record, error: str, *, fatal: bool = False
+    ) -> None:
+        log.warning("%s: record %d is kept aside: %s", self._signal, record.sequence, error)
+        reason = error if fatal else f"can not be decoded: {error}"
+        gathered.left_out[record.sequence] = record.header.items
+        kind: Kind = "deadly" if fatal else "undecodable"
+        self._patiently(partial(self._dead_letters.keep, [Letter(record, self._signal, reason, kind)]))
 
     def _is_fatal(self) -> bool:
         return self._cursor.attempts >= FATAL_ATTEMPTS
 
     def _closed(self, gathered: _Gathered[Item]) -> _Gathered[Item]:
-        if gathered.items:
-            for tell in self.gathered:
-                tell(len(gathered.items), gathered.size, gathered.is_full)
         gathered.end = self._reader.position
         gathered.damaged = self._reader.lost_items - self._lost_before
         self._lost_before = self._reader.lost_items
@@ -419,11 +505,8 @@ class Pipeline(Generic[Item]):
     def _letters(self, gathered: _Gathered[Item], reasons: dict[int, str]) -> list[Letter]:
         """The items at these places of the batch, cut out of the requests that they came in."""
         letters = []
-        reader = self._journal.reader(gathered.begin)
         first = 0
-        while reader.position < gathered.end and (record := reader.next()) is not None:
-            if record.sequence in gathered.left_out:
-                continue
+        for record in self._read_again(gathered):
             beyond = first + count(record.body)
             wanted = [place for place in reasons if first <= place < beyond]
             for place in wanted:
@@ -431,8 +514,17 @@ class Pipeline(Generic[Item]):
                 part = Record(record.sequence, header, cut(record.body, [place - first]))
                 letters.append(Letter(part, self._signal, reasons[place], "unstorable"))
             first = beyond
-        reader.close()
         return letters
+
+    def _read_again(self, gathered: _Gathered[Item]) -> Iterator[Record]:
+        """The records of a batch that is not stored yet, but for those that were left out."""
+        reader = self._journal.reader(gathered.begin)
+        try:
+            while reader.position < gathered.end and (record := reader.next()) is not None:
+                if record.sequence not in gathered.left_out:
+                    yield record
+        finally:
+            reader.close()
 
     def _settle(self, gathered: _Gathered[Item], prepared: Prepared, set_aside: int) -> None:
         """Counts what became of the batch, all at one moment."""

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from collector.apart.ahead import Ahead
+from collector.apart.processes import Processes
+from collector.apart.telling import start_of
 from collector.breaker import Breaker
 from collector.config import Settings
 from collector.deadletter import DeadLetters
@@ -19,6 +22,7 @@ from collector.loops import LoopWatch
 from collector.loops.judging import Judges
 from collector.loops.sharing import SharedTotals
 from collector.loops.sweeper import Sweeper, instance_name
+from collector.mapped import SpanMapper
 from collector.notify import Notifier
 from collector.order import WriteOrder
 from collector.pace import Pace
@@ -68,6 +72,11 @@ class Processing:
         )
         deriver.owe(unsettled)
         self.derivation = Derivation(deriver, reader, self.totals, notifier.tell, self.tombstones)
+        self.mapping = Processes(
+            settings.mapping.processes,
+            lambda: start_of(self._settings, understanding.prices.overrides_version),
+        )
+        self._settings = settings
         self._journals = journals
         self._flows = {lane: Flow() for lane in journals}
         self.stages: Mapping[str, TraceStage | LogStage] = {
@@ -102,7 +111,10 @@ class Processing:
     ) -> TraceStage | LogStage:
         normalizer, redaction = understanding.of_pipeline(signal)
         if signal == "traces":
-            return TraceStage(normalizer, redaction, self.derivation, flow, keep_sent=keep_sent)
+            mapper = SpanMapper(normalizer, redaction, keep_sent=keep_sent)
+            # A sink that does not read requests needs all spans decoded here.
+            ahead = Ahead(self.mapping, mapper, understanding) if keep_sent else None
+            return TraceStage(mapper, self.derivation, flow, ahead)
         return LogStage(understanding.record_reader(normalizer), redaction, self.derivation, flow)
 
     def _sweeper(
@@ -152,7 +164,9 @@ class Processing:
             self.sweeper.start()
 
     def take_over(self, settings: Settings) -> None:
-        """How batches are made, by other settings."""
+        """How batches are made, and what telemetry means, by other settings."""
+        self._settings = settings
+        self.mapping.renew(settings.mapping.processes)
         sink = settings.sinks.clickhouse
         for pipeline in self.pipelines.values():
             pipeline.gather(
@@ -180,5 +194,6 @@ class Processing:
 
     def end(self) -> None:
         """Stops what goes on by itself."""
+        self.mapping.close()
         if self.sweeper:
             self.sweeper.close()

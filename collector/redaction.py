@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from collector.config import RedactionRules, RedactionSettings
-from collector.marks import MarkSearch, marked
+from collector.marks import Marks, MarkSearch, marked
 from collector.otlp.messages import LogsRequest, TracesRequest, serialized
 from mappers.content import Content
 from mappers.conventions.base import Convention
@@ -41,16 +41,16 @@ _GEN_AI_OUTPUTS = ("gen_ai.choice", "gen_ai.assistant.message")
 
 def _mask_message(message: Any, mask: Mask) -> None:
     """Masks every text of a protobuf message, in place."""
-    for field, value in message.ListFields():
-        if field.type == field.TYPE_STRING:
-            setattr(message, field.name, mask(value))
-        elif field.name == "bytes_value":
+    for kind, value in message.ListFields():
+        if kind.type == kind.TYPE_STRING:
+            setattr(message, kind.name, mask(value))
+        elif kind.name == "bytes_value":
             message.bytes_value = _masked_bytes(value, mask)
-        elif field.type == field.TYPE_MESSAGE:
-            if field.message_type.GetOptions().map_entry:
+        elif kind.type == kind.TYPE_MESSAGE:
+            if kind.message_type.GetOptions().map_entry:
                 _mask_map(value, mask)
             else:
-                for part in value if field.is_repeated else [value]:
+                for part in value if kind.is_repeated else [value]:
                     _mask_message(part, mask)
 
 
@@ -123,12 +123,15 @@ class Redaction:
     Args:
         rules: what holds; others may follow at any time.
         conventions: they say which attributes hold content.
+        marks: finds the records that may hold a secret.
     """
 
-    def __init__(self, rules: ProjectRules, conventions: Iterable[Convention]) -> None:
+    def __init__(
+        self, rules: ProjectRules, conventions: Iterable[Convention], marks: Marks | None = None
+    ) -> None:
         self._rules = rules
         self._content = Content(conventions)
-        self._marks = MarkSearch()
+        self._marks = marks or MarkSearch()
         self._seen: list[Sequence[Item]] = []
         self.masked = 0
         """Items that were looked through value by value."""
@@ -152,19 +155,19 @@ class Redaction:
     def mask(self) -> list[bool]:
         """Masks, in place, what `saw` was told of since the last time. Returns for each record whether some of it may
         be changed, by this or by `hide`."""
-        hits = self._marks.found()
-        suspects = [
-            item for items, has_mark in zip(self._seen, hits, strict=True) if has_mark for item in items
+        texts = [
+            _texts(items) if has_mark else _Texts()
+            for items, has_mark in zip(self._seen, self._marks.found(), strict=True)
         ]
-        marked_texts = self._marked_texts(suspects)
+        marked_texts = _marked(set[str]().union(*(found.texts for found in texts)))
 
         def mask_marked(text: str) -> str:
             return mask_secrets(text) if text in marked_texts else text
 
         done: set[int] = set()
         changed = []
-        for items, has_mark in zip(self._seen, hits, strict=True):
-            is_suspect = bool(has_mark and marked_texts)
+        for items, found in zip(self._seen, texts, strict=True):
+            is_suspect = not (found.all and marked_texts.isdisjoint(found.texts))
             is_changed = is_suspect
             for item in items:
                 rules = self._rules.of(item.project)
@@ -174,28 +177,13 @@ class Redaction:
                     self._mask(item, mask_marked, done)
                 is_changed = is_changed or bool(rules.personal or rules.hidden)
             changed.append(is_changed)
-        self._seen.clear()
-        self._marks.clear()
+        self.forget()
         return changed
 
-    def _marked_texts(self, items: Iterable[Item]) -> set[str]:
-        """The texts of these items that have a mark: of a large request usually a few."""
-        texts: set[str] = set()
-
-        def collect(text: str) -> str:
-            texts.add(text)
-            return text
-
-        for item in items:
-            try:
-                _redacted(item, collect)
-                for shared in (item.resource, item.scope):
-                    redact_attributes(shared.attributes, collect)
-            except Exception:  # masking it fails too, and says so
-                log.debug("the texts of an item can not be collected", exc_info=True)
-        ordered = list(texts)
-        found = marked([text.encode("utf-8", "surrogatepass") for text in ordered])
-        return {text for text, has_mark in zip(ordered, found, strict=True) if has_mark}
+    def forget(self) -> None:
+        """As if it had seen nothing since `mask`."""
+        self._seen.clear()
+        self._marks.clear()
 
     def hide(self, items: Sequence[Item], events: Sequence[Event]) -> None:
         """Removes, in place, the content that projects do not want stored. The events were read from the items
@@ -269,6 +257,40 @@ def _compiled(rules: RedactionRules) -> Rules:
 
 def _both(mask: Mask, personal: frozenset[PersonalData]) -> Mask:
     return lambda text: mask_personal(mask(text), personal)
+
+
+@dataclass(slots=True)
+class _Texts:
+    """What was found in the items of a record."""
+
+    texts: set[str] = field(default_factory=set)
+    all: bool = True
+    """No item has texts that can not be collected."""
+
+
+def _texts(items: Iterable[Item]) -> _Texts:
+    found = _Texts()
+
+    def collect(text: str) -> str:
+        found.texts.add(text)
+        return text
+
+    for item in items:
+        try:
+            _redacted(item, collect)
+            for shared in (item.resource, item.scope):
+                redact_attributes(shared.attributes, collect)
+        except Exception:  # masking it fails too, and says so
+            log.debug("the texts of an item can not be collected", exc_info=True)
+            found.all = False
+    return found
+
+
+def _marked(texts: Iterable[str]) -> frozenset[str]:
+    """Those that have a mark: of a large request usually a few."""
+    ordered = list(texts)
+    found = marked([text.encode("utf-8", "surrogatepass") for text in ordered])
+    return frozenset(text for text, has_mark in zip(ordered, found, strict=True) if has_mark)
 
 
 def _redacted(item: Item, mask: Mask) -> dict[str, Any]:

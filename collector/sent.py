@@ -35,18 +35,23 @@ class Received:
         Args:
             changed: for each request whether its spans may not be stored as they were sent.
         """
-        requests: list[bytes] = []
-        rest: list[Span] = []
-        received, self._requests = self._requests, []
-        if sum(len(spans) for _, spans in received) < FEW_SPANS:
+        spans = [spans for _, spans in self._requests]
+        if sum(map(len, spans)) < FEW_SPANS:
+            self._requests = []
             return None
-        for (request, spans), is_changed in zip(received, changed, strict=True):
-            body = None if request is None or is_changed else _labelled(request, spans)
-            if body is None:
-                rest += spans
-            else:
-                requests.append(body)
-        return Sent(requests, rest)
+        bodies = self.labelled(changed)
+        return Sent(
+            [body for body in bodies if body is not None],
+            [span for body, each in zip(bodies, spans, strict=True) if body is None for span in each],
+        )
+
+    def labelled(self, changed: Sequence[bool]) -> list[bytes | None]:
+        """Each request that was added, in order; None for one whose spans can not be told by it."""
+        received, self._requests = self._requests, []
+        return [
+            None if request is None or is_changed else _labelled(request, spans)
+            for (request, spans), is_changed in zip(received, changed, strict=True)
+        ]
 
 
 class Reread(Sequence[Span]):

@@ -7,18 +7,16 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from collector.clocks import settle_times
+from collector.apart.ahead import Ahead
 from collector.deriver import Derived, Deriver, EventKey, Tell
 from collector.flow import Flow
 from collector.journal import Record
-from collector.otlp import decode_logs, parse_traces, spans_of
+from collector.mapped import Mapped, SpanMapper, label
+from collector.otlp import decode_logs
 from collector.pipeline import Prepared
 from collector.redaction import Redaction
-from collector.sent import Received, Reread
-from collector.tombstones import Tombstones, record_key, span_key
-from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Span
-from mappers.normalize import Normalizer
-from mappers.project import project_of
+from collector.tombstones import Tombstones, record_key, span_keys
+from mappers.model import Event, LogRecord, Span
 from mappers.records import RecordReader
 from sinks.base import Batch, RunKey
 
@@ -130,67 +128,45 @@ class Derivation:
 
 
 class TraceStage:
-    """Spans → events. `flow` is kept up to date as batches are stored.
+    """Spans → events → batches. `flow` is kept up to date as batches are stored.
 
     Args:
-        keep_sent: whether the sink reads requests by itself.
+        ahead: has them mapped elsewhere while more is waiting, if there is somewhere.
     """
 
     def __init__(
-        self,
-        normalizer: Normalizer,
-        redaction: Redaction,
-        derivation: Derivation,
-        flow: Flow,
-        *,
-        keep_sent: bool = False,
+        self, mapper: SpanMapper, derivation: Derivation, flow: Flow, ahead: Ahead | None = None
     ) -> None:
-        self._received = Received() if keep_sent else None
-        self._normalize = normalizer.normalize
-        self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
+        self.ahead = ahead
+        self.decode = mapper.decode
+        self.map = mapper.map
         self.due_in_s = derivation.due_in_s
         self.hurry = derivation.hurry
         self.mapped: list[Callable[[Sequence[Event]], None]] = []
         """Told of events as they were read. Must neither fail nor wait."""
 
-    def decode(self, record: Record) -> Sequence[Span]:
-        request = parse_traces(record.body)
-        spans = spans_of(request)
-        label(spans, record)
-        is_changed = settle_times(spans, record.header.received_ns)
-        self._redaction.saw(record.body, spans)
-        if self._received is not None:
-            self._received.add(None if is_changed else request, spans)
-        return spans
-
-    def prepare(self, items: Sequence[Span], *, number: int, stored: int, pressed: bool) -> Prepared:
-        normalize = self._normalize
-        changed = self._redaction.mask()
-        sent = self._received.take(changed) if self._received is not None else None
-        events = [normalize(span) for span in items]
-        self._redaction.hide(items, events)
+    def prepare(self, mapped: Mapped[Span], *, number: int, stored: int, pressed: bool) -> Prepared:
+        spans = mapped.items
         for tell in self.mapped:
-            tell(events)
-
-        spans = Reread(sent.requests, len(items)) if sent is not None and not sent.rest else items
-        batch = Batch(spans=spans, sent=sent)
+            tell(mapped.events)
+        batch = Batch(spans=spans, sent=mapped.sent)
 
         def count(derived: Derived) -> None:
-            refused = sum(span_key(span) in batch.refused for span in spans) if batch.refused else 0
+            refused = sum(key in batch.refused for key in span_keys(spans)) if batch.refused else 0
             self._flow.stored += derived.new_spans
             self._flow.filtered += refused
             self._flow.duplicates += len(spans) - derived.new_spans - refused
 
         return self._derivation.prepare(
             batch,
-            events,
+            mapped.events,
             count,
             number=number,
             stored=stored,
             pressed=pressed,
-            items=len(items),
+            items=len(spans),
         )
 
 
@@ -204,6 +180,7 @@ class LogStage:
         self._redaction = redaction
         self._derivation = derivation
         self._flow = flow
+        self.ahead = None
         self.due_in_s = derivation.due_in_s
         self.hurry = derivation.hurry
         self.mapped: list[Callable[[Sequence[Event]], None]] = []
@@ -215,7 +192,16 @@ class LogStage:
         self._redaction.saw(record.body, logs)
         return logs
 
-    def prepare(self, items: Sequence[LogRecord], *, number: int, stored: int, pressed: bool) -> Prepared:
+    def map(self, items: Sequence[LogRecord]) -> Mapped[LogRecord]:
+        self._redaction.mask()
+        events = list(filter(None, map(self._event, items)))
+        self._redaction.hide(items, events)
+        return Mapped(items, events)
+
+    def prepare(self, mapped: Mapped[LogRecord], *, number: int, stored: int, pressed: bool) -> Prepared:
+        items = mapped.items
+        for tell in self.mapped:
+            tell(mapped.events)
         batch = Batch(logs=items)
 
         def count(_: Derived) -> None:
@@ -223,14 +209,9 @@ class LogStage:
             self._flow.stored += len(items) - refused
             self._flow.filtered += refused
 
-        self._redaction.mask()
-        events = list(filter(None, map(self._event, items)))
-        self._redaction.hide(items, events)
-        for tell in self.mapped:
-            tell(events)
         return self._derivation.prepare(
             batch,
-            events,
+            mapped.events,
             count,
             number=number,
             stored=stored,
@@ -242,16 +223,3 @@ class LogStage:
         event = self._reader.event(record)
         record.run_id = event.run_id if event is not None else self._reader.run_of(record)
         return event
-
-
-def label(items: Sequence[Span] | Sequence[LogRecord], record: Record) -> None:
-    """Sets tenant and project: the request's project if it named one, else the resource's, else the default."""
-    header = record.header
-    resource: Resource | None = None
-    project = DEFAULT_PROJECT
-    for item in items:
-        if item.resource is not resource:
-            resource = item.resource
-            project = header.project or project_of(resource) or DEFAULT_PROJECT
-        item.tenant = header.tenant
-        item.project = project

@@ -47,6 +47,7 @@ def status_of(
             "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
             "receivers": arrivals.document,
             "mappers": lambda: understanding.mappers() | {"unmapped": metrics.unmapped},
+            "mapping": processing.mapping.document,
             "redaction": understanding.masked,
             "proxy": proxy.document,
             "notifications": notifier.document,

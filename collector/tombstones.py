@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+from collector.apart.undecoded import Undecoded
 from mappers.model import Event, LogRecord, Run, Span, Warning
 from sinks.base import Batch, RunKey, Sink
 
@@ -71,6 +72,11 @@ def span_key(span: Span) -> RunKey:
     return span.tenant, span.trace_id
 
 
+def span_keys(spans: Sequence[Span]) -> Iterable[RunKey]:
+    """Of each span, without decoding it."""
+    return spans.keys if isinstance(spans, Undecoded) else map(span_key, spans)
+
+
 def record_key(record: LogRecord) -> RunKey:
     return record.tenant, record.run_id or record.trace_id
 
@@ -78,7 +84,7 @@ def record_key(record: LogRecord) -> RunKey:
 def _keys(batch: Batch) -> set[RunKey]:
     rows: Sequence[Event | Run | Warning] = [*batch.events, *batch.runs, *batch.warnings]
     return {
-        *map(span_key, batch.spans),
+        *span_keys(batch.spans),
         *map(record_key, batch.logs),
         *((row.tenant, row.run_id) for row in rows),
     }

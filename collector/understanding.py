@@ -4,10 +4,12 @@ is masked before anything is stored."""
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 from collector.config import Settings
 from collector.documents import ConfigError
+from collector.marks import Marks
 from collector.meaning import not_understood
 from collector.plugins import load_conventions, load_detectors
 from collector.prices import load_prices
@@ -18,6 +20,37 @@ from mappers.cost import Prices
 from mappers.loops.configure import configured
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is told of reading and masking."""
+
+    conventions: Counter[str] = field(default_factory=Counter)
+    """Faults by convention."""
+    detectors: Counter[str] = field(default_factory=Counter)
+    """Faults by loop detector."""
+    masked: int = 0
+    """Items whose values were looked through."""
+    failures: int = 0
+    """Those that could not be masked."""
+
+    def __add__(self, other: Findings) -> Findings:
+        return Findings(
+            self.conventions + other.conventions,
+            self.detectors + other.detectors,
+            self.masked + other.masked,
+            self.failures + other.failures,
+        )
+
+    def __sub__(self, earlier: Findings) -> Findings:
+        """What came since an earlier time."""
+        return Findings(
+            self.conventions - earlier.conventions,
+            self.detectors - earlier.detectors,
+            self.masked - earlier.masked,
+            self.failures - earlier.failures,
+        )
 
 
 class Understanding:
@@ -37,6 +70,7 @@ class Understanding:
         """What is taken out of what is stored; one for all who do."""
         self._normalizers: list[Normalizer] = []
         self._redactions: list[Redaction] = []
+        self._elsewhere = Findings()
 
     def take_over(self, settings: Settings) -> None:
         """Prices, thresholds and rules of redaction of other settings. Who watches for loops is to be given the new
@@ -59,6 +93,11 @@ class Understanding:
         self._redactions.append(redaction)
         return normalizer, redaction
 
+    def found_elsewhere(self, findings: Findings) -> None:
+        """Another process, which understands what this one does, has found this since it last told."""
+        self._elsewhere += findings
+        self.engine.faults.update(findings.detectors)
+
     def normalizer(self) -> Normalizer:
         """One that reads spans as those of the pipelines do; for one thread, like each."""
         return Normalizer(self._conventions["traces"], self.prices, self.engine)
@@ -66,13 +105,13 @@ class Understanding:
     def record_reader(self, normalizer: Normalizer) -> RecordReader:
         return RecordReader(normalizer, self.prices)
 
-    def redaction(self, signal: str) -> Redaction:
-        """What masks "traces" or "logs"; for one thread."""
-        return Redaction(self.rules, self._conventions[signal])
+    def redaction(self, signal: str, marks: Marks | None = None) -> Redaction:
+        """What masks "traces" or "logs"; for one thread. `marks` knows already where secrets may be."""
+        return Redaction(self.rules, self._conventions[signal], marks)
 
     def mappers(self) -> dict[str, Any]:
         """Faults by convention and by loop detector, and plugins that could not be loaded."""
-        faults = sum((normalizer.faults for normalizer in self._normalizers), Counter[str]())
+        faults = sum((normalizer.faults for normalizer in self._normalizers), self._elsewhere.conventions)
         return {
             "faults": dict(faults),
             "not_loaded": self._unloaded_conventions,
@@ -82,6 +121,6 @@ class Understanding:
     def masked(self) -> dict[str, Any]:
         """Spans and log records whose values were looked through, and those that could not be masked."""
         return {
-            "masked": sum(redaction.masked for redaction in self._redactions),
-            "failures": sum(redaction.failures for redaction in self._redactions),
+            "masked": sum((redaction.masked for redaction in self._redactions), self._elsewhere.masked),
+            "failures": sum((redaction.failures for redaction in self._redactions), self._elsewhere.failures),
         }

@@ -93,10 +93,13 @@ async def open_working(
         Processing, settings, understanding, journals, dead_letters, store, reader, notifier
     )
     parts.push_async_callback(asyncio.to_thread, processing.end)
+    others = intake.budget.used
+    intake.budget.used = lambda: others() + processing.mapping.resident_bytes
     reloadable.tell(
         partial(_take_over, understanding, processing, dead_letters, notifier),
         "loops.detectors",
         "loops.disabled",
+        "mapping",
         "notifications",
         "pricing",
         "redaction",
@@ -154,6 +157,7 @@ async def open_working(
             version("eddyline"),
             arrivals,
             processing.stages,
+            processing.mapping,
             lanes,
             dead_letters,
             processing.breaker,

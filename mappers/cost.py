@@ -141,6 +141,10 @@ class Prices:
     def __init__(self, overrides: Sequence[Override] = (), overrides_version: str = "") -> None:
         self._table = _Table(overrides, overrides_version)
 
+    @property
+    def overrides_version(self) -> str:
+        return self._table.overrides_version
+
     def take_over(self, other: Prices) -> None:
         """From now on calls are priced as by the other."""
         self._table = other._table
@@ -169,7 +173,7 @@ class _Table:
 
     def __init__(self, overrides: Sequence[Override], overrides_version: str) -> None:
         self._overrides = overrides
-        self._overrides_version = overrides_version
+        self.overrides_version = overrides_version
         self._known: dict[_Call, _Found] = {}
 
     def of(self, call: _Call) -> _Found:
@@ -191,7 +195,7 @@ class _Table:
         for model in models:
             for override in self._overrides:
                 if _applies(override, provider, model, time.date()):
-                    return _Found(override.rates, "override", self._overrides_version)
+                    return _Found(override.rates, "override", self.overrides_version)
         for model in models:
             rates = _listed(provider, model, service_tier, time)
             if rates is not None:

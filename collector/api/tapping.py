@@ -17,10 +17,10 @@ from collector.api.problems import Problem, invalid
 from collector.gate import Caller
 from collector.journal import Record
 from collector.keys import Scope
+from collector.mapped import label
 from collector.otlp import decode_logs, decode_traces
 from collector.plain import plain
 from collector.redaction import Redaction
-from collector.stages import label
 from collector.tap import (
     MAX_CHARS,
     MAX_PARTS,

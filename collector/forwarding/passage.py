@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from collector.journal import Record
+from collector.mapped import label
 from collector.marks import marked
 from collector.otlp import messages, spans_of
 from collector.otlp.cut import cut
 from collector.otlp.decode import records_of
 from collector.otlp.encode import with_records, with_spans
 from collector.redaction import Redaction
-from collector.stages import label
 from collector.tombstones import Tombstones
 from mappers.model import LogRecord, Span
 from mappers.normalize import Normalizer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 import socket
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from collector.journal import Followed, Reached
 from collector.keys import Keys
 from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, bound, host_of, url_of
 from collector.redaction import masking
+from collector.spawning import spawned
 from collector.workers.messages import (
     Ask,
     Failed,
@@ -194,13 +194,7 @@ class Hand:
         ours, theirs = socket.socketpair()
         handed = [theirs.fileno(), self._listener.fileno() if self._listener else -1]
         with theirs:
-            process = subprocess.Popen(
-                # What is importable there is what is here, and not what lies in the directory it runs in.
-                [sys.executable, "-P", "-m", PROGRAM, *map(str, handed)],
-                pass_fds=[descriptor for descriptor in handed if descriptor >= 0],
-                stdin=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
+            process = spawned(PROGRAM, handed)
         self._process = process
         return process, Line(Connection(ours.detach()))
 

@@ -441,6 +441,7 @@ def test_each_setting_is_taken_over_or_named_as_one_that_needs_a_restart(data_di
     assert {name.split(".")[0] for name in taken} == {
         "auth",
         "loops",
+        "mapping",
         "notifications",
         "pricing",
         "receivers",

@@ -22,6 +22,7 @@ from collector.deadletter import DeadLetters, read
 from collector.deriver import Deriver
 from collector.flow import Flow
 from collector.journal import Header, Journal
+from collector.mapped import SpanMapper
 from collector.otlp import decode_traces
 from collector.pipeline import FATAL_ATTEMPTS, Pipeline
 from collector.redaction import ProjectRules, Redaction
@@ -111,8 +112,7 @@ def started(
     flow, rows = Flow(), Rows()
     dead_letters = DeadLetters(tmp_path / "dead.jsonl", lambda signal, body, project: body)
     stage = TraceStage(
-        Normalizer(),
-        Redaction(ProjectRules(RedactionSettings()), BUILTIN),
+        SpanMapper(Normalizer(), Redaction(ProjectRules(RedactionSettings()), BUILTIN), keep_sent=False),
         Derivation(Deriver(rows, max_events=10_000), rows, Totals()),
         flow,
         keep_sent=keep_sent,

@@ -89,6 +89,11 @@ def captured_spans(scenario: Scenario) -> list[Span]:
     return [span for file in scenario.traces for span in _decode(file.read_bytes())]
 
 
+def captured_requests(scenario: Scenario) -> list[ExportTraceServiceRequest]:
+    """The requests of a captured scenario."""
+    return [_request(file.read_bytes()) for file in scenario.traces]
+
+
 def captured_logs(scenario: Scenario) -> list[LogRecord]:
     """All log records of a captured scenario, in the order in which they were sent."""
     return [record for file in scenario.logs for record in _decode_logs(file.read_bytes())]
