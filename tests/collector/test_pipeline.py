@@ -112,10 +112,9 @@ def started(
     flow, rows = Flow(), Rows()
     dead_letters = DeadLetters(tmp_path / "dead.jsonl", lambda signal, body, project: body)
     stage = TraceStage(
-        SpanMapper(Normalizer(), Redaction(ProjectRules(RedactionSettings()), BUILTIN), keep_sent=False),
+        SpanMapper(Normalizer(), Redaction(ProjectRules(RedactionSettings()), BUILTIN), keep_sent=keep_sent),
         Derivation(Deriver(rows, max_events=10_000), rows, Totals()),
         flow,
-        keep_sent=keep_sent,
     )
     stage.mapped.append(mapped)
     limits = {"max_items": 100, "max_bytes": 1 << 20, "flush_timeout": 0.01} | options
