@@ -19,6 +19,7 @@ from collector.apart.line import Line
 from collector.apart.telling import READY, Answer, Start, answer_of, marks_of, records_of, settings_of
 from collector.interpreter import calm_garbage_collection, cpu_seconds
 from collector.mapped import SpanMapper
+from collector.otlp.decode import keep_levels
 from collector.prices import load_prices
 from collector.telemetry import configure_logging
 from collector.understanding import Findings, Understanding
@@ -95,6 +96,7 @@ def serve(line: Line) -> None:
     """
     start = Start(*line.hear())
     configure_logging(start.log_level)
+    keep_levels(start.levels)
     try:
         reader = Reader(start)
     except Exception as error:
@@ -124,6 +126,7 @@ def _end_with(connected: socket.socket) -> None:
 def main() -> None:
     """`python -m collector.apart.process LINE`: a descriptor."""
     gc.disable()
+    os.nice(10)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     connected = socket.socket(fileno=int(sys.argv[1]))

@@ -23,12 +23,15 @@ class Start(NamedTuple):
     """JSON of what of the settings decides that."""
     prices: str
     """The version of the prices of one's own that must be found there."""
+    levels: int
+    """As `decode.keep_levels` takes it."""
     log_level: str
 
 
 def start_of(settings: Settings, prices_version: str) -> Start:
     told = settings.model_dump_json(include={"redaction", "loops", "pricing"})
-    return Start(told, prices_version, settings.service.telemetry.log_level)
+    levels = settings.receivers.otlp.limits.attribute_value_depth
+    return Start(told, prices_version, levels, settings.service.telemetry.log_level)
 
 
 def settings_of(start: Start) -> Settings:

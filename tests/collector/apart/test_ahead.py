@@ -20,13 +20,15 @@ from collector.apart.ahead import Ahead
 from collector.apart.processes import Processes
 from collector.apart.telling import start_of
 from collector.apart.undecoded import Undecoded
-from collector.config import RedactionSettings, Settings
+from collector.config import Settings
 from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.flow import Flow
 from collector.journal import Header, Journal, Record
 from collector.mapped import Mapped, SpanMapper
 from collector.otlp import Signal, check, decode_traces
+from collector.otlp.decode import keep_levels
+from collector.otlp.limits import DEFAULT
 from collector.otlp.messages import TracesRequest
 from collector.pipeline import Pipeline
 from collector.plugins import MAPPERS
@@ -80,8 +82,8 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 class Both:
     """One understanding, by which is mapped elsewhere and here."""
 
-    def __init__(self, **redaction: Any) -> None:
-        self.settings = Settings(redaction=RedactionSettings(**redaction))
+    def __init__(self, **settings: Any) -> None:
+        self.settings = Settings(**settings)
         self.understanding = Understanding(self.settings, Prices())
         self.processes = Processes(1, lambda: start_of(self.settings, ""))
         self.mapper = self.new_mapper()
@@ -116,11 +118,13 @@ def plain(plugin: None) -> Iterator[Both]:
 def strict(plugin: None) -> Iterator[Both]:
     """With rules for projects."""
     both = Both(
-        mask=["email"],
-        projects={
-            "hidden-*": {"capture_input": False, "capture_output": False},
-            "half": {"capture_input": False},
-        },
+        redaction={
+            "mask": ["email"],
+            "projects": {
+                "hidden-*": {"capture_input": False, "capture_output": False},
+                "half": {"capture_input": False},
+            },
+        }
     )
     yield both
     both.processes.close()
@@ -252,6 +256,24 @@ def likeness_of_spans(spans: Sequence[Span]) -> Any:
 
 def test_the_corpus_means_the_same(plain: Both) -> None:
     same(plain, recorded(corpus(), "", "a project"))
+
+
+def test_deep_values_are_text_from_the_same_level_on(plugin: None) -> None:
+    made = ExportTraceServiceRequest.FromString(request(openinference_span_kind="LLM"))
+    for span in made.resource_spans[0].scope_spans[0].spans:
+        value = span.attributes.add(key="input.value").value
+        for _ in range(5):
+            value = value.kvlist_value.values.add(key="in").value
+        value.string_value = "the deep"
+    both = Both(receivers={"otlp": {"limits": {"attribute_value_depth": 2}}})
+    keep_levels(2)
+    try:
+        same(both, recorded([made.SerializeToString()], ""))
+        [event, _] = both.elsewhere(recorded([made.SerializeToString()], ""))[0].events
+    finally:
+        keep_levels(DEFAULT.value_depth)
+        both.processes.close()
+    assert event.input == '{"in":{"in":"{\\"in\\": {\\"in\\": {\\"in\\": \\"the deep\\"}}}"}}'
 
 
 def test_what_programs_send_means_the_same(plain: Both) -> None:
