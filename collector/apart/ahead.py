@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
 from collector.apart.processes import Piece, Processes
@@ -66,10 +66,10 @@ class Ahead:
         requests: list[bytes] = []
         untold: list[Record] = []
         """Their spans are not stored as they were sent."""
-        for piece in pieces:
-            outcome = self._outcome(piece, stopping)
-            if outcome is None:
-                return None
+        outcomes = self._outcomes(pieces, stopping)
+        if outcomes is None:
+            return None
+        for piece, outcome in zip(pieces, outcomes, strict=True):
             for record, fault, request in zip(piece.records, outcome.faults, outcome.requests, strict=True):
                 if fault:
                     set_aside(record, fault)
@@ -87,18 +87,27 @@ class Ahead:
         """The spans of records that are decoded here after all. May be called from any thread."""
         return redacted(records, self._understanding.redaction("traces"))
 
-    def _outcome(self, piece: Piece, stopping: threading.Event) -> Outcome | None:
-        answer = None
-        while not stopping.is_set():
-            try:
-                answer = piece.answer.result(LOOK_S)
-            except TimeoutError:
-                continue
-            if answer is None or piece.generation != self._processes.generation:
-                return self._here.each(piece.records)
-            self._understanding.found_elsewhere(answer.findings)
-            return answer.outcome
-        return None
+    def _outcomes(self, pieces: Sequence[Piece], stopping: threading.Event) -> list[Outcome] | None:
+        """Of all pieces, in order; None if the collector stops first. While processes are at some of them, those that
+        none has begun are mapped here, from the last on: this thread would only wait."""
+        here: dict[Piece, Outcome] = {}
+        for piece in pieces:
+            while piece not in here and not piece.answer.done():
+                own = next((one for one in reversed(pieces) if one not in here and one.answer.cancel()), None)
+                if own is not None:
+                    here[own] = self._here.each(own.records)
+                elif stopping.is_set():
+                    return None
+                else:
+                    wait([piece.answer], LOOK_S)
+        return [here[piece] if piece in here else self._told(piece) for piece in pieces]
+
+    def _told(self, piece: Piece) -> Outcome:
+        answer = None if piece.answer.cancelled() else piece.answer.result()
+        if answer is None or piece.generation != self._processes.generation:
+            return self._here.each(piece.records)
+        self._understanding.found_elsewhere(answer.findings)
+        return answer.outcome
 
 
 def _parts(records: Sequence[Record]) -> Iterator[Sequence[Record]]:

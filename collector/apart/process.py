@@ -26,6 +26,9 @@ from collector.understanding import Findings, Understanding
 
 log = logging.getLogger(__name__)
 
+LOW = 10
+"""Doors and the engine come first: what nobody maps here in time is mapped in the collector."""
+
 
 class KnownMarks:
     """Marks that the collector has looked for already: here it would take an engine for expressions that is as large
@@ -126,7 +129,7 @@ def _end_with(connected: socket.socket) -> None:
 def main() -> None:
     """`python -m collector.apart.process LINE`: a descriptor."""
     gc.disable()
-    os.nice(10)
+    os.nice(LOW)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     connected = socket.socket(fileno=int(sys.argv[1]))

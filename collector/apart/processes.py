@@ -56,7 +56,7 @@ class Piece:
         self.generation = generation
         """Of the settings that held when it was asked for."""
         self.answer: Future[Answer | None] = Future()
-        """What a process says to it. None: it is to be mapped here."""
+        """What a process says to it. None: it is to be mapped here. Cancelled: it is, as no process had begun it."""
 
     @property
     def spans(self) -> int:
@@ -226,7 +226,7 @@ class Processes:
                 piece = self._waiting.get(timeout=self._idle_s)
             except queue.Empty:
                 return None
-            if piece is None:
+            if piece is None or not piece.answer.set_running_or_notify_cancel():
                 continue
             if piece.generation == generation:
                 return piece
@@ -237,7 +237,8 @@ class Processes:
         """What nobody is there to answer."""
         with contextlib.suppress(queue.Empty):
             while True:
-                if (piece := self._waiting.get_nowait()) is not None:
+                piece = self._waiting.get_nowait()
+                if piece is not None and piece.answer.set_running_or_notify_cancel():
                     piece.answer.set_result(None)
 
     def _answer(self, line: Line, piece: Piece) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 import collector.apart.ahead
 from collector.apart.ahead import Ahead
-from collector.apart.processes import Processes
+from collector.apart.processes import Piece, Processes
 from collector.apart.telling import start_of
 from collector.apart.undecoded import Undecoded
 from collector.config import Settings
@@ -25,7 +26,7 @@ from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
 from collector.flow import Flow
 from collector.journal import Header, Journal, Record
-from collector.mapped import Mapped, SpanMapper
+from collector.mapped import Mapped, Outcome, SpanMapper
 from collector.otlp import Signal, check, decode_traces
 from collector.otlp.decode import keep_levels
 from collector.otlp.limits import DEFAULT
@@ -98,6 +99,7 @@ class Both:
         aside: list[tuple[int, str]] = []
         finish = self.ahead.begin(records)
         assert finish is not None
+        wait([piece.answer for piece in finish.args[0]], PATIENCE_S)  # or they would be mapped here meanwhile
         mapped = finish(
             lambda record, why: aside.append((record.sequence, why)),
             lambda: [record for record in records if record.sequence not in dict(aside)],
@@ -256,6 +258,34 @@ def likeness_of_spans(spans: Sequence[Span]) -> Any:
 
 def test_the_corpus_means_the_same(plain: Both) -> None:
     same(plain, recorded(corpus(), "", "a project"))
+
+
+def test_what_no_process_has_begun_is_mapped_here_while_another_piece_is_waited_for(plain: Both) -> None:
+    begun: list[Piece] = []
+
+    class Slow(Processes):
+        def ask(self, piece: Piece) -> None:
+            if not begun:
+                assert piece.answer.set_running_or_notify_cancel()
+                begun.append(piece)
+
+    class Mapper(SpanMapper):
+        def each(self, records: Sequence[Record]) -> Outcome:
+            if records is not begun[0].records and len(left) == 1:
+                begun[0].answer.set_result(None)  # only now
+            left.discard(records[0].sequence)
+            return super().each(records)
+
+    records = recorded(made_up(), "")
+    here = Mapper(*plain.understanding.of_pipeline("traces"), keep_sent=True)
+    finish = Ahead(Slow(0, lambda: start_of(plain.settings, "")), here, plain.understanding).begin(records)
+    assert finish is not None
+    left = {piece.records[0].sequence for piece in finish.args[0][1:]}
+    assert len(left) > 1
+    mapped = finish(lambda record, why: None, lambda: records, threading.Event())
+    assert mapped is not None
+    assert not left
+    assert mapped.events == plain.new_mapper().each(records).events
 
 
 def test_deep_values_are_text_from_the_same_level_on(plugin: None) -> None:
