@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from collector.clocks import settle_times
 from collector.journal import Record
 from collector.otlp import parse_traces, spans_of
 from collector.redaction import Redaction
-from collector.sent import Received, Reread
+from collector.sent import Received, read_again
+from collector.undecoded import Undecoded
 from mappers.model import DEFAULT_PROJECT, Event, LogRecord, Resource, Span
 from mappers.normalize import Normalizer
 from mappers.project import project_of
@@ -90,7 +92,7 @@ class SpanMapper:
         sent = self._received.take(changed) if self._received is not None else None
         events = self._events(spans)
         if sent is not None and not sent.rest:
-            return Mapped(Reread(sent.requests, len(spans)), events, sent)
+            return Mapped(Undecoded(events, partial(read_again, sent.requests)), events, sent)
         return Mapped(spans, events, sent)
 
     def each(self, records: Sequence[Record]) -> Outcome:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import Any
 
 from collector.otlp import parse_traces, spans_of
 from collector.otlp.messages import plain
@@ -54,41 +54,20 @@ class Received:
         ]
 
 
-class Reread(Sequence[Span]):
-    """The spans of labelled requests, read from these whenever somebody asks. While a batch waits for the store and is
-    stored, hardly anybody does, and parsed a request takes twice its bytes.
-
-    Args:
-        count: how many they are.
-    """
-
-    def __init__(self, requests: Sequence[bytes], count: int) -> None:
-        self._requests = requests
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Span]:
-        for body in self._requests:
-            request = parse_traces(body)
-            spans = spans_of(request)
-            first = 0
-            for resource_spans in request.resource_spans:
-                beyond = first + sum(len(scope_spans.spans) for scope_spans in resource_spans.scope_spans)
-                for span in spans[first:beyond]:
-                    span.tenant, span.project = request.tenant, resource_spans.project
-                first = beyond
-            yield from spans
-
-    @overload
-    def __getitem__(self, place: int) -> Span: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Span]: ...
-
-    def __getitem__(self, place: int | slice) -> Span | Sequence[Span]:
-        return list(self)[place]
+def read_again(requests: Sequence[bytes]) -> list[Span]:
+    """The spans of labelled requests."""
+    found: list[Span] = []
+    for body in requests:
+        request = parse_traces(body)
+        spans = spans_of(request)
+        first = 0
+        for resource_spans in request.resource_spans:
+            beyond = first + sum(len(scope_spans.spans) for scope_spans in resource_spans.scope_spans)
+            for span in spans[first:beyond]:
+                span.tenant, span.project = request.tenant, resource_spans.project
+            first = beyond
+        found += spans
+    return found
 
 
 def _labelled(request: Any, spans: Sequence[Span]) -> bytes | None:

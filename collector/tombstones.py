@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from collector.apart.undecoded import Undecoded
+from collector.undecoded import Undecoded
 from mappers.model import Event, LogRecord, Run, Span, Warning
 from sinks.base import Batch, RunKey, Sink
 

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 
 from collector.apart.processes import Piece, Processes
-from collector.apart.undecoded import Undecoded
 from collector.journal import Record
 from collector.mapped import Finish, Mapped, Outcome, SetAside, SpanMapper, redacted
 from collector.marks import marked
 from collector.sent import FEW_SPANS
+from collector.undecoded import Undecoded
 from collector.understanding import Understanding
 from mappers.model import Event, Span
 from sinks.base import Sent

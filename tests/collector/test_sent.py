@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
 from collector.otlp import parse_traces, spans_of
-from collector.sent import Received, Reread
-from mappers.model import Span
+from collector.sent import Received, read_again
+from collector.undecoded import Undecoded
+from mappers.model import Event, Span
 from sinks.base import Sent
 from tests.corpus import select
 
@@ -41,7 +43,9 @@ def test_they_are_the_spans_that_were_decoded() -> None:
     spans, sent = received(BODIES)
     assert len(spans) > 20
     assert not sent.rest
-    again = Reread(sent.requests, len(spans))
+    events = [Event(run_id="", span_id="", trace_id=span.trace_id, tenant=span.tenant) for span in spans]
+    again = Undecoded(events, partial(read_again, sent.requests))
+    assert [*again.keys] == [(span.tenant, span.trace_id) for span in spans]
     assert list(again) == spans
     assert list(again) == spans
     assert (len(again), again[3], again[2:5], again[-1]) == (len(spans), spans[3], spans[2:5], spans[-1])
@@ -54,4 +58,4 @@ def test_those_of_the_proxy_are_still_the_proxys() -> None:
             scope_spans.scope.name = "eddyline.proxy"
     spans, sent = received([request.SerializePartialToString()])
     assert {span.source for span in spans} == {"proxy"}
-    assert list(Reread(sent.requests, len(spans))) == spans
+    assert read_again(sent.requests) == spans

@@ -20,7 +20,6 @@ import collector.apart.ahead
 from collector.apart.ahead import Ahead
 from collector.apart.processes import Piece, Processes
 from collector.apart.telling import start_of
-from collector.apart.undecoded import Undecoded
 from collector.config import Settings
 from collector.deadletter import DeadLetters
 from collector.deriver import Deriver
@@ -34,6 +33,7 @@ from collector.otlp.messages import TracesRequest
 from collector.pipeline import Pipeline
 from collector.plugins import MAPPERS
 from collector.stages import Derivation, Totals, TraceStage
+from collector.undecoded import Undecoded
 from collector.understanding import Understanding
 from mappers.cost import Prices
 from mappers.model import Event, Span

@@ -1,4 +1,4 @@
-"""Spans that were mapped elsewhere."""
+"""Spans that hardly anybody needs once they are mapped."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from sinks.base import RunKey
 
 
 class Undecoded(Sequence[Span]):
-    """Nobody has needed them here so far: they are decoded once somebody asks for one.
+    """They are decoded when somebody asks for one. Until then they take no memory: parsed, requests take twice their
+    bytes, all the while that a batch waits for the store and is stored.
 
     Args:
         events: one for each.
+        decode: gives the same spans in the same order.
     """
 
     def __init__(self, events: Sequence[Event], decode: Callable[[], Sequence[Span]]) -> None:
