@@ -282,8 +282,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self.table.idle is not None:
-            # All that is done with it is that it is cancelled.
-            self.timeout_keep_alive_task = self.table.idle.begin(self.loop, self.timeout_keep_alive_handler)  # type: ignore[assignment]
+            wait = self.table.idle.begin(self.loop, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = wait  # type: ignore[assignment]  # all that is done with it is to cancel it
 
     def send_400_response(self, msg: str) -> None:
         """Called where what came is no HTTP."""

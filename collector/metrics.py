@@ -74,60 +74,54 @@ class Metrics(Collector):
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._started = time.monotonic()
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        sync = Histogram(
+        self._shown = CollectorRegistry()
+        self._shown.register(self)
+        histogram = partial(Histogram, registry=self._shown)
+        sync = histogram(
             "eddyline_wal_fsync_seconds",
             "Time that a sync of the journal took.",
             ["signal"],
             buckets=SECONDS,
-            registry=self._registry,
         )
-        self._insert = Histogram(
+        self._insert = histogram(
             "eddyline_sink_insert_seconds",
             "Time that storing a batch took.",
             ["signal"],
             buckets=SECONDS,
-            registry=self._registry,
         )
-        self._rows = Histogram(
+        self._rows = histogram(
             "eddyline_sink_batch_rows",
             "Rows of a stored batch, all tables together.",
             ["signal"],
             buckets=ROWS,
-            registry=self._registry,
         )
-        self._gathered = Histogram(
+        self._gathered = histogram(
             "otelcol_processor_batch_batch_send_size",
             "Spans and log records of a batch.",
             ["processor", "signal"],
             buckets=ITEMS_SENT,
-            registry=self._registry,
         )
-        self._gathered_bytes = Histogram(
+        self._gathered_bytes = histogram(
             "otelcol_processor_batch_batch_send_size_bytes",
             "Bytes of the journal of a batch.",
             ["processor", "signal"],
             buckets=BYTES_SENT,
-            registry=self._registry,
         )
         # By lane, as each lane has its threads.
         self._triggers: Counter[tuple[str, bool]] = Counter()
         """Batches, and whether they were full."""
         self._incoming: Counter[str] = Counter()
         self._outgoing: Counter[str] = Counter()
-        self._lag = Histogram(
+        self._lag = histogram(
             "eddyline_ingest_lag_seconds",
             "From the end of a batch's newest span, by its own clock, until it can be queried.",
             ["signal"],
             buckets=SECONDS,
-            registry=self._registry,
         )
-        self._loop_lag = Histogram(
+        self._loop_lag = histogram(
             "eddyline_loop_lag_seconds",
             "How late the event loops came to what was due.",
             buckets=SECONDS,
-            registry=self._registry,
         )
         sources.arrivals.watch_loops(self._loop_lag.observe)
         self._mapped: Counter[tuple[str, str]] = Counter()
@@ -142,7 +136,7 @@ class Metrics(Collector):
             sources.stages[lane].mapped.append(partial(self._count_mapped, lane))
 
     def text(self) -> bytes:
-        return generate_latest(self._registry)
+        return generate_latest(self._shown)
 
     async def watch_loop(self) -> None:
         """Notes how late the event loop is, until it is cancelled."""

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from collector.apart.columns import read, written
 from collector.config import LoopSettings, PricingSettings, RedactionSettings, Settings
 from collector.journal import Header, Record
@@ -36,8 +38,6 @@ def start_of(settings: Settings, prices_version: str) -> Start:
 
 def settings_of(start: Start) -> Settings:
     """With all else as it comes."""
-    import orjson
-
     told = orjson.loads(start.settings)
     return Settings.model_construct(
         redaction=RedactionSettings.model_validate(told["redaction"]),

@@ -17,9 +17,9 @@ Family = CounterMetricFamily | GaugeMetricFamily
 
 def prometheus(document: Mapping[str, Any]) -> bytes:
     """The text of `/-/metrics`, from the document of `/-/status`."""
-    registry = CollectorRegistry()
-    registry.register(_Counts(document))
-    return generate_latest(registry)
+    shown = CollectorRegistry()
+    shown.register(_Counts(document))
+    return generate_latest(shown)
 
 
 class _Counts(Collector):

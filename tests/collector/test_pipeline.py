@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +83,6 @@ class Rows(Stored):
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector.pipeline, "FIRST_RETRY_S", 0.01)
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path / "traces")
-    opened.open()
-    yield opened
-    opened.close()
 
 
 def append(journal: Journal, *bodies: bytes, items: int = SPANS) -> None:

@@ -333,14 +333,6 @@ def test_few_spans_are_mapped_here(plain: Both, monkeypatch: pytest.MonkeyPatch)
 # --------------------------------------------------------------------------- in a pipeline
 
 
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    opened = Journal(tmp_path / "traces")
-    opened.open()
-    yield opened
-    opened.close()
-
-
 class Looking(Faulty):
     """A sink that looks at every span while the batch is being stored: later they can not be read again."""
 

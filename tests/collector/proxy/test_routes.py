@@ -95,8 +95,8 @@ def test_a_path_leads_to(path: str, url: str) -> None:
         ({"upstream": "https://api.anthropic.com"}, "/v1/messages", "anthropic", "anthropic"),
         ({"upstream": "https://res.openai.azure.com"}, "/openai/v1/responses", "azure.ai.openai", "openai"),
         ({"upstream": "https://gw.corp"}, "/v1/messages", "gw.corp", "openai"),
-        ({"upstreams": {"work": {"url": "https://api.openai.com"}}}, "/work/v1/x", "openai", "openai"),
-        ({"upstreams": {"work": {"url": "https://gw.corp"}}}, "/work/v1/x", "work", "openai"),
+        ({"upstreams": {"office": {"url": "https://api.openai.com"}}}, "/office/v1/x", "openai", "openai"),
+        ({"upstreams": {"office": {"url": "https://gw.corp"}}}, "/office/v1/x", "office", "openai"),
         (
             {"upstreams": {"anthropic": {"url": "https://gw.corp"}}},
             "/anthropic/v1/x",

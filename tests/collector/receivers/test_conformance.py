@@ -407,7 +407,8 @@ class Stuck:
 def test_F_what_is_not_safe_in_time_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert COMMIT_S == 8  # exporters give up after ten
     monkeypatch.setattr("collector.receivers.http.COMMIT_S", 0.1)
-    answer = posted(Intake({"traces": Stuck()}), traced().SerializeToString(), Content_Type=PROTOBUF)  # type: ignore[dict-item]
+    journals: dict[str, Any] = {"traces": Stuck()}
+    answer = posted(Intake(journals), traced().SerializeToString(), Content_Type=PROTOBUF)
     assert (answer.status, answer.headers["retry-after"] in ("1", "2")) == (503, True)
     assert "in time" in said(answer)
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -386,7 +387,7 @@ def test_while_memory_is_short_nothing_is_begun_and_then_nothing_goes_on(
         (836, False, True, False),
         (600, True, True, False),
     ]:
-        budget.used = lambda used=used: used  # type: ignore[misc]
+        budget.used = partial(int, used)
         size, closed = size + 1, let_go[0]
         assert begun.grow_to(size) == goes_on if size > 1 else begun.grow_to(1)
         new = intake.reserve()
@@ -406,9 +407,9 @@ def test_the_marks_of_memory_are_shares_of_its_limit() -> None:
 
 def test_idle_connections_are_closed_when_memory_is_short() -> None:
     table = OpenConnections(HeadLimits())
-    connections = [Idle(1.0), Idle(2.0, is_idle=False), Idle(3.0)]
+    connections: list[Any] = [Idle(1.0), Idle(2.0, is_idle=False), Idle(3.0)]
     for connection in connections:
-        table.add("10.0.0.1", connection)  # type: ignore[arg-type]
+        table.add("10.0.0.1", connection)
     table.close_idle()
     assert [connection.is_closed for connection in connections] == [True, False, True]
 
@@ -665,16 +666,17 @@ def test_one_connection_more_costs_the_one_that_is_idle_for_the_longest_time(
     limits: HeadLimits, peers: list[str]
 ) -> None:
     table = OpenConnections(limits)
-    busy, oldest, newer = Idle(1.0, is_idle=False), Idle(2.0), Idle(3.0)
+    connections: list[Any] = [Idle(1.0, is_idle=False), Idle(2.0), Idle(3.0), Idle(4.0, is_idle=False)]
+    busy, oldest, newer, latest = connections
     for peer, connection in zip(peers, (newer, busy, oldest), strict=True):
-        assert table.add(peer, connection)  # type: ignore[arg-type]  # all that the table asks of one
+        assert table.add(peer, connection)
     assert not oldest.is_closed
-    assert table.add("10.0.0.1", Idle(4.0, is_idle=False))  # type: ignore[arg-type]
+    assert table.add("10.0.0.1", latest)
     assert [one.is_closed for one in (busy, oldest, newer)] == [False, True, False]
 
 
 def test_connections_of_a_peer_who_has_none_idle_are_refused_and_others_are_not() -> None:
     table = OpenConnections(HeadLimits(max_per_peer=2))
-    busy = [Idle(1.0, is_idle=False) for _ in range(8)]
-    taken = [table.add(peer, busy.pop()) for peer in ["10.0.0.1"] * 3 + ["10.0.0.2"] + ["127.0.0.1"] * 3]  # type: ignore[arg-type]
+    busy: list[Any] = [Idle(1.0, is_idle=False) for _ in range(8)]
+    taken = [table.add(peer, busy.pop()) for peer in ["10.0.0.1"] * 3 + ["10.0.0.2"] + ["127.0.0.1"] * 3]
     assert taken == [True, True, False, True, True, True, True]
