@@ -99,7 +99,7 @@ def _name(model: Any) -> str:
 
 def _plain(text: str) -> str:
     return (
-        text.replace("collector.api.models.", "")
+        re.sub(r"collector\.(?:\w+\.)+", "", text)
         .replace(" | ", " or ")
         .replace("dict[str, object]", "object")
     )

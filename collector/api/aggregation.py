@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import zoneinfo
 from collections.abc import Sequence
+from typing import NotRequired
 
-from collector.api import models
+from typing_extensions import TypedDict
+
+from collector.api.models import Time, described
 from collector.api.parameters import Parameter, Parameters
 from collector.api.problems import invalid
 from collector.api.queries import FILTERS
 from collector.api.render import rfc3339
 from collector.exporting.formats import Csv
 from collector.exporting.tables import REAL, TEXT
+from sinks import aggregates
 from sinks.aggregates import (
     DIMENSIONS,
     METRICS,
     MOST_DIMENSIONS,
     MOST_ROWS,
     QUANTILES,
-    AggregateRow,
     Asked,
 )
 
@@ -46,6 +49,31 @@ AGGREGATE_PARAMETERS = (
     Parameter("tz", "time zone in which days begin, such as `Europe/Berlin`", default="UTC"),
 )
 """Query parameters of sums."""
+
+
+@described
+class AggregateRow(TypedDict):
+    """One combination of keys, within one interval if there are intervals."""
+
+    time: NotRequired[Time]
+    """Start of the interval."""
+    keys: dict[str, str]
+    values: dict[str, float | None]
+
+
+class AggregateMeta(TypedDict):
+    """What was applied."""
+
+    since: str | None
+    until: str | None
+    interval: str
+    tz: str
+    truncated: bool
+
+
+class AggregateTable(TypedDict):
+    data: list[AggregateRow]
+    meta: AggregateMeta
 
 
 def read_metrics(parameters: Parameters) -> list[Asked]:
@@ -97,13 +125,13 @@ def automatic(since_ns: int, until_ns: int) -> str:
 
 
 def aggregate_document(
-    rows: Sequence[AggregateRow],
+    rows: Sequence[aggregates.AggregateRow],
     asked: Sequence[Asked],
     by: Sequence[str],
     interval: str,
     zone: str,
     parameters: Parameters,
-) -> models.AggregateTable:
+) -> AggregateTable:
     return {
         "data": [_row(row, asked, by) for row in rows[:MOST_ROWS]],
         "meta": {
@@ -117,7 +145,7 @@ def aggregate_document(
 
 
 def aggregate_table(
-    rows: Sequence[AggregateRow], asked: Sequence[Asked], by: Sequence[str], interval: str
+    rows: Sequence[aggregates.AggregateRow], asked: Sequence[Asked], by: Sequence[str], interval: str
 ) -> bytes:
     """The same as CSV: when (of a series), what it is split by, and the sums."""
     texts = (*(("time",) if interval != "none" else ()), *by)
@@ -127,8 +155,8 @@ def aggregate_table(
     return table.rows(lines) + table.end()
 
 
-def _row(row: AggregateRow, asked: Sequence[Asked], by: Sequence[str]) -> models.AggregateRow:
-    found: models.AggregateRow = {
+def _row(row: aggregates.AggregateRow, asked: Sequence[Asked], by: Sequence[str]) -> AggregateRow:
+    found: AggregateRow = {
         "keys": dict(zip(by, row.keys, strict=True)),
         "values": {str(one): value for one, value in zip(asked, row.values, strict=True)},
     }

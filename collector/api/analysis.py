@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.aggregation import (
     AGGREGATE_PARAMETERS,
     INTERVALS,
+    AggregateTable,
     aggregate_document,
     aggregate_table,
     automatic,
@@ -19,10 +20,25 @@ from collector.api.aggregation import (
 from collector.api.base import Routes, RouteTable, json_response, need_content
 from collector.api.declaring import CSV, Answer, Route, parameters_of
 from collector.api.listing import prefers
-from collector.api.queries import FACET_PARAMETERS, facet_field, field_documents, run_filter
+from collector.api.queries import FACET_PARAMETERS, FieldDescription, facet_field, field_documents, run_filter
 from collector.exporting.formats import Csv
 from sinks.aggregates import MOST_ROWS
 from sinks.filter import ATTRIBUTE_PREFIX
+
+
+class FacetValue(TypedDict):
+    """A value, and how many runs have it."""
+
+    value: str
+    count: int
+
+
+class FacetValues(TypedDict):
+    data: list[FacetValue]
+
+
+class FieldList(TypedDict):
+    data: list[FieldDescription]
 
 
 class AnalysisRoutes(Routes):
@@ -32,14 +48,14 @@ class AnalysisRoutes(Routes):
                 "GET",
                 "/api/v1/aggregates",
                 self.aggregates,
-                (Answer(models.AggregateTable), Answer(media=CSV)),
+                (Answer(AggregateTable), Answer(media=CSV)),
                 parameters=AGGREGATE_PARAMETERS,
             ),
             Route(
                 "GET",
                 "/api/v1/facets",
                 self.facets,
-                models.FacetValues | models.FieldList,
+                FacetValues | FieldList,
                 parameters=FACET_PARAMETERS,
             ),
         ]

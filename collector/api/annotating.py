@@ -7,15 +7,17 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from collector.api import models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route
+from collector.api.models import Time, described
 from collector.api.problems import invalid
 from collector.api.queries import read_json
 from collector.api.render import run_document
 from collector.keys import Scope
-from sinks.clickhouse.annotations import Annotation
+from sinks.clickhouse.annotations import Annotation as KeptAnnotation
 
 KNOWN = ("tags", "note", "pinned")
 MAX_TAGS = 100
@@ -23,11 +25,33 @@ MAX_TAG = 200
 MAX_NOTE = 10_000
 
 
+@described
+class Annotation(TypedDict):
+    """What people say of a run."""
+
+    tags: list[str]
+    note: str | None
+    pinned: bool
+    updated_by: str | None
+    """Id of the key."""
+    updated_at: Time | None
+
+
+@described
+class WantedAnnotation(TypedDict, total=False):
+    """What to say of a run; what is not given stays."""
+
+    tags: list[str]
+    """All that people give it; those of its spans stay."""
+    note: str | None
+    pinned: bool
+
+
 class AnnotationRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            Route("PATCH", RUN, self.annotate, models.Run, scope=Scope.ADMIN, body=models.WantedAnnotation),
-            Route("GET", RUN + "/annotation", self.annotation, models.Annotation),
+            Route("PATCH", RUN, self.annotate, models.Run, scope=Scope.ADMIN, body=WantedAnnotation),
+            Route("GET", RUN + "/annotation", self.annotation, Annotation),
         ]
 
     async def annotation(self, request: Request) -> Response:
@@ -49,17 +73,17 @@ class AnnotationRoutes(Routes):
         run = await self.run_of(request)
         caller = caller_of(request)
         key = run.tenant, run.run_id
-        annotations = self.api.reader.annotations
-        before = await self.read(annotations.of, key)
+        kept = self.api.reader.annotations
+        before = await self.read(kept.of, key)
         said = read_annotation(await read_json(request), before)
         said = replace(said, updated_by=caller.key_id)
-        await self.read(annotations.put, key, said)
+        await self.read(kept.put, key, said)
         return json_response(
             run_document(await self.run_of(request), self.api.clock_ns(), content=caller.may(Scope.CONTENT))
         )
 
 
-def read_annotation(body: dict[str, Any], before: Annotation) -> Annotation:
+def read_annotation(body: dict[str, Any], before: KeptAnnotation) -> KeptAnnotation:
     """What the body says, over what was said before.
 
     Raises: Problem (400).
@@ -79,4 +103,4 @@ def read_annotation(body: dict[str, Any], before: Annotation) -> Annotation:
         raise invalid("note", f"must be a text of at most {MAX_NOTE} characters")
     if not isinstance(pinned, bool):
         raise invalid("pinned", "is neither true nor false")
-    return Annotation(tags, note, pinned)
+    return KeptAnnotation(tags, note, pinned)

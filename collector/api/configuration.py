@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route
 from collector.api.problems import Problem
@@ -18,18 +18,32 @@ from collector.keys import Scope
 from collector.meaning import not_understood
 
 
+class Configuration(TypedDict):
+    """The configuration as it holds, without secrets."""
+
+    config: dict[str, Any]
+
+
+class ConfigurationCheck(TypedDict):
+    """Whether a configuration could be used."""
+
+    valid: bool
+    problems: list[str]
+    """Each with its setting."""
+
+
 class ConfigurationRoutes(Routes):
     def table(self) -> RouteTable:
         root = "/api/v1/config"
         return [
-            Route("GET", root, self.config, models.Configuration, scope=Scope.ADMIN),
+            Route("GET", root, self.config, Configuration, scope=Scope.ADMIN),
             Route("GET", f"{root}/schema", self.config_schema, dict[str, object], scope=Scope.ADMIN),
             Route("GET", f"{root}/components", self.config_components, dict[str, object], scope=Scope.ADMIN),
             Route(
                 "POST",
                 f"{root}:validate",
                 self.validate_config,
-                models.ConfigurationCheck,
+                ConfigurationCheck,
                 scope=Scope.ADMIN,
                 body=dict[str, object],
             ),

@@ -8,14 +8,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from collector.api import models
+from collector.api import database_documents as documents
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Answer, Route, parameters_of
 from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import read_json
 from collector.api.render import rfc3339
-from collector.jobs import BusyError, Job, Jobs
+from collector.jobs import BusyError, Jobs
 from collector.keys import Scope
 from collector.retention import Policy, PolicyError, Retention
 
@@ -28,29 +28,34 @@ class DatabaseRoutes(Routes):
     def table(self) -> RouteTable:
         admin = Scope.ADMIN
         return [
-            Route("GET", DB, self.database, models.Database, scope=admin),
-            Route("GET", DB + "/retention", self.retention, models.Retention, scope=admin),
+            Route("GET", DB, self.database, documents.Database, scope=admin),
+            Route("GET", DB + "/retention", self.retention, documents.Retention, scope=admin),
             Route(
                 "PUT",
                 DB + "/retention",
                 self.set_retention,
-                models.Retention,
+                documents.Retention,
                 scope=admin,
                 parameters=(DRY_RUN,),
-                body=models.RetentionPolicy,
+                body=documents.RetentionPolicy,
             ),
-            Route("GET", DB + "/redaction", self.redaction, models.Redaction, scope=admin),
-            Route("GET", DB + "/job", self.job, models.LastJob, scope=admin),
+            Route("GET", DB + "/redaction", self.redaction, documents.Redaction, scope=admin),
+            Route("GET", DB + "/job", self.job, documents.LastJob, scope=admin),
             Route(
-                "POST", DB + "/compact", self.compact, Answer(models.Job, 202), scope=admin, problems=(409,)
+                "POST",
+                DB + "/compact",
+                self.compact,
+                Answer(documents.Job, 202),
+                scope=admin,
+                problems=(409,),
             ),
             Route(
                 "POST",
                 DB + "/remap",
                 self.remap,
-                Answer(models.Job, 202),
+                Answer(documents.Job, 202),
                 scope=admin,
-                body=models.WantedRemap,
+                body=documents.WantedRemap,
                 problems=(409,),
             ),
         ]
@@ -97,7 +102,7 @@ class DatabaseRoutes(Routes):
     async def job(self, request: Request) -> Response:
         """The job that runs, else the last one."""
         _need_everything(request)
-        return json_response({"job": _job(self._jobs.last) if self._jobs.last else None})
+        return json_response({"job": documents.job_document(self._jobs.last) if self._jobs.last else None})
 
     async def compact(self, request: Request) -> Response:
         """Begins to merge the parts of every table."""
@@ -115,7 +120,7 @@ class DatabaseRoutes(Routes):
 
     async def _begun(self, begin: Any, *args: Any) -> Response:
         try:
-            return json_response(_job(await self.read(begin, *args)), 202)
+            return json_response(documents.job_document(await self.read(begin, *args)), 202)
         except BusyError as error:
             raise Problem(409, f"{error}; one at a time.") from None
 
@@ -152,16 +157,3 @@ def _need_everything(request: Request) -> None:
     caller = caller_of(request)
     if caller.tenant or caller.project:
         raise Problem(403, "The database is everybody's: this takes a key without tenant and project.")
-
-
-def _job(job: Job) -> dict[str, Any]:
-    return {
-        "job_id": job.job_id,
-        "kind": job.kind,
-        "state": job.state,
-        "done": job.done,
-        "total": job.total,
-        "error": job.error,
-        "began_at": rfc3339(int(job.began_at_s * 10**9)),
-        "ended_at": rfc3339(int(job.ended_at_s * 10**9)) if job.ended_at_s is not None else None,
-    }

@@ -29,7 +29,7 @@ class Answer:
     """A successful answer.
 
     Args:
-        model: a TypedDict of `collector.api.models`, or a type made of them; None: no JSON.
+        model: a TypedDict, or a type made of some; None: no JSON.
         media: content type; "" if there is no body.
     """
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, within_project
 from collector.api.declaring import Answer, Route
+from collector.api.models import described
 from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import MAX_IDS, read_json
 from collector.api.render import rfc3339
 from collector.erasure import Asked, Erasures, State
 from collector.keys import Scope
-from sinks.clickhouse import RunFilter
-from sinks.clickhouse.erasing import Deletion
+from sinks.clickhouse import RunFilter, erasing
 from sinks.filter import Compare, Condition, Every
 
 CHOOSING = ("user", "session", "project")
@@ -32,24 +32,105 @@ WAIT_S = 10.0
 LOOK_S = 0.05
 
 
+@described
+class DeletedRows(TypedDict):
+    """How many of each kind."""
+
+    runs: int
+    warnings: int
+    events: int
+    spans: int
+    logs: int
+    exchanges: int
+    """Calls as they passed the proxy."""
+    annotations: int
+    dead_letters: NotRequired[int]
+    quarantined: NotRequired[int]
+
+
+class RemainingRows(TypedDict):
+    """How many of each kind were found when all was done."""
+
+    runs: int
+    run_rows: int
+    """Of the tables that runs are found by, too."""
+    run_values: int
+    warnings: int
+    events: int
+    spans: int
+    logs: int
+    exchanges: int
+    annotations: int
+    journal: int
+    quarantine: int
+    dead_letters: int
+
+
+@described
+class Deletion(TypedDict):
+    """The receipt of a deletion."""
+
+    deletion_id: str
+    state: Literal["accepted", "hidden", "purged"]
+    """Nothing is taken any more; nobody can read them; nothing is left."""
+    filter: dict[str, str]
+    """Which runs; who was meant only as a hash."""
+    reason: str | None
+    requested_by: str | None
+    """Id of the key."""
+    requested_at: str | None
+    hidden_at: str | None
+    purged_at: str | None
+    waits_for: str | None
+    """What a deletion that goes on waits for."""
+    matched: DeletedRows | None
+    verified: RemainingRows | None
+    not_covered: list[str]
+
+
+class ExpectedDeletion(TypedDict):
+    """What a deletion would delete."""
+
+    dry_run: Literal[True]
+    matched: DeletedRows
+
+
+class DeletionFilter(TypedDict, total=False):
+    """Which runs; all that is given must hold."""
+
+    user: str
+    session: str
+    project: str
+    before: str
+    run_ids: list[str]
+
+
+class WantedDeletion(TypedDict):
+    """What is to be deleted."""
+
+    filter: DeletionFilter
+    dry_run: NotRequired[bool]
+    reason: NotRequired[str]
+
+
 class DeletionRoutes(Routes):
     def table(self) -> RouteTable:
-        deleted = (Answer(models.Deletion), Answer(models.Deletion, 202, purpose="It goes on."))
+        deleted = (Answer(Deletion), Answer(Deletion, 202, purpose="It goes on."))
         return [
             Route("DELETE", RUN, self.delete_run, deleted, scope=Scope.DELETE),
             Route(
                 "POST",
                 "/api/v1/deletions",
                 self.delete_runs,
-                (Answer(models.Deletion, 202), Answer(models.ExpectedDeletion, purpose="With `dry_run`.")),
+                (Answer(Deletion, 202), Answer(ExpectedDeletion, purpose="With `dry_run`.")),
                 scope=Scope.DELETE,
-                body=models.WantedDeletion,
+                body=WantedDeletion,
             ),
             Route(
                 "GET",
                 "/api/v1/deletions/{deletion_id}",
                 self.deletion,
-                models.Deletion,
+                Deletion,
                 scope=Scope.DELETE,
             ),
         ]
@@ -102,12 +183,12 @@ class DeletionRoutes(Routes):
             raise Problem(404, f"There is no deletion {deletion_id!r}.")
         return self._receipt(deletion)
 
-    def _of_tenant(self, tenant: str, deletion_id: str) -> Deletion:
+    def _of_tenant(self, tenant: str, deletion_id: str) -> erasing.Deletion:
         deletion = self._erasures.deletion(tenant, deletion_id)
         assert deletion is not None
         return deletion
 
-    def _receipt(self, deletion: Deletion, status: int = 200) -> Response:
+    def _receipt(self, deletion: erasing.Deletion, status: int = 200) -> Response:
         return _receipt(deletion, self._erasures.waits_for(deletion), status)
 
     @property
@@ -148,7 +229,7 @@ class DeletionRoutes(Routes):
         return chosen, RunFilter(until_ns=before_ns, where=Every(parts), run_ids=run_ids)
 
 
-def _receipt(deletion: Deletion, waits_for: str | None, status: int = 200) -> Response:
+def _receipt(deletion: erasing.Deletion, waits_for: str | None, status: int = 200) -> Response:
     document = deletion.document
     times = {
         f"{what}_at": rfc3339(document[f"{what}_at_ns"]) if f"{what}_at_ns" in document else None

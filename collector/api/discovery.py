@@ -7,13 +7,31 @@ from functools import cached_property
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import Api, Routes, RouteTable, json_response
 from collector.api.declaring import Route
 from collector.api.openapi import openapi_document
 
 OPENAPI = "/api/v1/openapi.json"
+
+
+class RouteDescription(TypedDict):
+    """A route."""
+
+    method: str
+    path: str
+    purpose: str
+    scope: str | None
+
+
+class Discovery(TypedDict):
+    """The way in."""
+
+    name: str
+    version: str
+    openapi: str
+    routes: list[RouteDescription]
 
 
 class DiscoveryRoutes(Routes):
@@ -24,7 +42,7 @@ class DiscoveryRoutes(Routes):
     def __init__(self, api: Api, pool: ThreadPoolExecutor, others: RouteTable) -> None:
         super().__init__(api, pool)
         self._routes = [
-            Route("GET", "/api/v1", self.discovery, models.Discovery),
+            Route("GET", "/api/v1", self.discovery, Discovery),
             Route("GET", OPENAPI, self.openapi, dict[str, object]),
             *others,
         ]
@@ -34,7 +52,7 @@ class DiscoveryRoutes(Routes):
 
     async def discovery(self, request: Request) -> Response:
         """The version, and every route with its purpose."""
-        found: models.Discovery = {
+        found: Discovery = {
             "name": "eddyline",
             "version": self.api.status.version,
             "openapi": OPENAPI,

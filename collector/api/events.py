@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from collector.api import cursors, models
 from collector.api.base import RUN, Routes, RouteTable, json_response
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
 from collector.api.grouping import EVENT_FIELDS, event_groups
 from collector.api.listing import list_response
+from collector.api.models import ListMeta, Paging
 from collector.api.parameters import CURSOR, Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.render import entry_document
@@ -45,6 +47,18 @@ EVENT_PARAMETERS = (
 _OF_ONE_EVENT = re.compile(r"([0-9a-f]+)(?:\.([0-9]{1,5}))?\.(?:start|end|handoff)")
 
 
+class EventList(TypedDict):
+    data: list[models.Event]
+    page: Paging
+    meta: ListMeta
+
+
+class PartialEventList(TypedDict):
+    data: list[models.PartialEvent]
+    page: Paging
+    meta: ListMeta
+
+
 class EventRoutes(Routes):
     def table(self) -> RouteTable:
         return [
@@ -52,7 +66,7 @@ class EventRoutes(Routes):
                 "GET",
                 RUN + "/events",
                 self.events,
-                (Answer(models.EventList | models.PartialEventList), Answer(media=NDJSON)),
+                (Answer(EventList | PartialEventList), Answer(media=NDJSON)),
                 parameters=EVENT_PARAMETERS,
             ),
             Route(

@@ -2,18 +2,219 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired
 
 import orjson
+from typing_extensions import TypedDict
 
+from collector.api import models
+from collector.api.models import Paging, Time, described
 from collector.api.render import rfc3339
 from collector.proxy.archive import MUTATED
 from collector.proxy.framing import FRAMINGS, json_array
-from sinks.clickhouse.exchanges import ExchangeSum, StoredExchange
+from sinks.clickhouse import exchanges
+from sinks.clickhouse.exchanges import StoredExchange
 
 SCHEMA = 1
 """Version of the document."""
 BASE64 = "base64:"
+
+
+class ExchangeSession(TypedDict):
+    """The conversation that a call belongs to, and what told it."""
+
+    id: str
+    method: str
+    confidence: float
+
+
+class ExchangeUsage(TypedDict):
+    """Tokens as the provider counted them."""
+
+    input: int | None
+    output: int | None
+    cache_read: int | None
+    cache_write: int | None
+    reasoning: int | None
+
+
+class ExchangeBytes(TypedDict):
+    """Lengths of the bodies as they passed."""
+
+    request: int
+    response: int
+
+
+@described
+class ExchangeSummary(TypedDict):
+    """A call that the proxy relayed, without what was said in it."""
+
+    id: str
+    ts_start: Time
+    ts_end: Time
+    duration_ms: float
+    ttft_ms: float | None
+    """Until the model first said something."""
+    project: str
+    run_id: str
+    span_id: str
+    session: ExchangeSession
+    client: str
+    user_agent: str
+    key_hash: str | None
+    """A name for the API key; the key itself is not kept."""
+    method: str
+    path: str
+    upstream: str
+    server: str
+    api: str | None
+    model: str | None
+    response_model: str | None
+    status: int
+    """-1 if there was no answer."""
+    outcome: str
+    """complete, provider_error, mid_stream_error, client_abort, upstream_abort or truncated_capture."""
+    error: models.Error | None
+    streamed: bool
+    retries: int
+    """How often the client had tried before."""
+    usage: ExchangeUsage
+    cost_usd: float | None
+    """The cost of the call's event."""
+    bytes: ExchangeBytes
+    mutations: list[str]
+    """What the proxy was told to change in it."""
+    disconnected: bool
+    """The client hung up before the end."""
+    truncated_req: bool
+    truncated_resp: bool
+
+
+class ExchangePageMeta(TypedDict):
+    """What was applied."""
+
+    limit: int
+
+
+class ExchangePage(TypedDict):
+    data: list[ExchangeSummary]
+    page: Paging
+    meta: ExchangePageMeta
+
+
+@described
+class ExchangeRequest(TypedDict):
+    """What was asked."""
+
+    headers: dict[str, str]
+    """Of those that may hold credentials only how long they were."""
+    body: Any
+    """Null if it was not kept."""
+    body_b64: NotRequired[str]
+    """Instead, if it is no text."""
+    parse_error: NotRequired[str]
+    """Why the body is no JSON."""
+
+
+@described
+class ExchangeEvent(TypedDict):
+    """An event of a stream."""
+
+    event: str
+    data: Any
+    raw: NotRequired[str]
+    """The data, if it is no JSON."""
+    t_delta_ms: float
+    """Since the answer's head came."""
+
+
+@described
+class ExchangeResponse(TypedDict):
+    """What was answered."""
+
+    headers: dict[str, str]
+    body: NotRequired[Any]
+    body_b64: NotRequired[str]
+    parse_error: NotRequired[str]
+    events: NotRequired[list[ExchangeEvent] | None]
+    """Of a stream; null if they were not kept."""
+    chunks: NotRequired[list[Any]]
+    """Of a stream, in exports: the pieces as they came, `[t_delta_ms, text]`."""
+    assembled: NotRequired[bool]
+    """The body is what the stream came to, because its pieces were not kept."""
+    stream_done: NotRequired[bool]
+    """The stream came to its end."""
+
+
+class ExchangeRedaction(TypedDict):
+    """Whether something was masked."""
+
+    hits: bool
+
+
+class ExchangeHttp(TypedDict):
+    """How it was sent."""
+
+    resend_count: int
+
+
+@described
+class Exchange(ExchangeSummary):
+    """A call that the proxy relayed, as it passed."""
+
+    schema: int
+    trace_id: str
+    content_encoding: str | None
+    """What the answer was packed with; here it is unpacked."""
+    redaction: ExchangeRedaction
+    http: ExchangeHttp
+    req: ExchangeRequest
+    resp: ExchangeResponse
+
+
+class ExchangeSumUsage(TypedDict):
+    """Tokens, of calls whose provider counted them."""
+
+    input: int | None
+    output: int | None
+    cache_read: int | None
+
+
+class ExchangeTimes(TypedDict):
+    """How long calls took, ms."""
+
+    p50: float
+    p95: float
+
+
+@described
+class ExchangeSum(TypedDict):
+    """What the calls with one value add up to."""
+
+    value: str
+    """Of what they are split by."""
+    calls: int
+    failed: int
+    usage: ExchangeSumUsage
+    cost_usd: float | None
+    """Of calls whose cost is known."""
+    bytes: ExchangeBytes
+    duration_ms: ExchangeTimes
+    models: list[str]
+    """Up to 20."""
+    first_at: Time
+    last_at: Time
+
+
+class ExchangeSumsMeta(TypedDict):
+    """What was applied."""
+
+    by: str
+
+
+class ExchangeSums(TypedDict):
+    data: list[ExchangeSum]
+    meta: ExchangeSumsMeta
 
 
 def summary_document(one: StoredExchange, cost_usd: float | None) -> dict[str, Any]:
@@ -152,7 +353,7 @@ def _since_head_ms(one: StoredExchange, at_ns: int) -> float:
     return max(0, at_ns - one.head_ns) / 1e6
 
 
-def sum_document(one: ExchangeSum) -> dict[str, Any]:
+def sum_document(one: exchanges.ExchangeSum) -> dict[str, Any]:
     return {
         "value": one.value,
         "calls": one.calls,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import orjson
+from typing_extensions import TypedDict
 
 from collector.api.exchange_documents import BASE64
 from collector.api.render import rfc3339
@@ -18,6 +19,27 @@ MASKED = "[redacted"
 _LEFT_TO_CURL = frozenset({"content-length", "host", "accept-encoding", "connection", "transfer-encoding"})
 _VARIABLES = {"azure": "AZURE_OPENAI_API_KEY", "cohere": "CO_API_KEY", "hf": "HF_TOKEN", "local": "API_KEY"}
 """Variables that hold keys, by upstream, where they are not called after it."""
+
+
+class HarCreator(TypedDict):
+    """The program that made the archive."""
+
+    name: str
+    version: str
+
+
+class HarLog(TypedDict):
+    """HTTP calls as browsers' tools write them down; here one."""
+
+    version: str
+    creator: HarCreator
+    entries: list[dict[str, Any]]
+
+
+class Har(TypedDict):
+    """An HTTP archive (HAR 1.2)."""
+
+    log: HarLog
 
 
 def url_of(one: StoredExchange) -> str:

@@ -11,10 +11,17 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from collector.api import cursors, models
+from collector.api import cursors
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
-from collector.api.exchange_documents import exchange_document, sum_document, summary_document
+from collector.api.exchange_documents import (
+    Exchange,
+    ExchangePage,
+    ExchangeSums,
+    exchange_document,
+    sum_document,
+    summary_document,
+)
 from collector.api.parameters import CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters
 from collector.api.problems import Problem, invalid
 from collector.keys import Scope
@@ -55,24 +62,24 @@ class ExchangeRoutes(Routes):
     def table(self) -> RouteTable:
         root = "/api/v1/exchanges"
         return [
-            Route("GET", root, self.exchanges, models.ExchangePage, parameters=(*FILTERS, LIMIT, CURSOR)),
+            Route("GET", root, self.exchanges, ExchangePage, parameters=(*FILTERS, LIMIT, CURSOR)),
             Route(
                 "GET",
                 f"{root}/aggregates",
                 self.exchange_sums,
-                models.ExchangeSums,
+                ExchangeSums,
                 parameters=(*FILTERS, _BY, LIMIT),
             ),
             Route(
                 "GET",
                 f"{root}/export",
                 self.export_exchanges,
-                Answer(models.Exchange, media=NDJSON),
+                Answer(Exchange, media=NDJSON),
                 scope=Scope.CONTENT,
                 parameters=(*FILTERS, _ALL),
                 problems=(413,),
             ),
-            Route("GET", f"{root}/{{exchange_id}}", self.exchange, models.Exchange, scope=Scope.CONTENT),
+            Route("GET", f"{root}/{{exchange_id}}", self.exchange, Exchange, scope=Scope.CONTENT),
             Route(
                 "GET",
                 f"{root}/{{exchange_id}}/replay",

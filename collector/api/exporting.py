@@ -10,14 +10,17 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from typing_extensions import TypedDict
 
-from collector.api import cursors, models
+from collector import exporting
+from collector.api import cursors
 from collector.api.base import Api, Routes, RouteTable, caller_of, json_response, need_content, within_project
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
+from collector.api.models import described
 from collector.api.parameters import CURSOR, Parameter, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import FILTERS, read_filter
-from collector.exporting import WITH_CONTENT, Export, Format, Rows, Shape, Summary, refusal
+from collector.exporting import WITH_CONTENT, Format, Rows, Shape, Summary, refusal
 from collector.exporting.formats import Csv, OtlpJson, OtlpProtobuf, Parquet
 from collector.keys import Scope
 from sinks.clickhouse import RunFilter
@@ -53,6 +56,25 @@ _MEDIA = {
 }
 
 
+@described
+class Export(TypedDict):
+    """What an export came to."""
+
+    export_id: str
+    shape: str
+    format: str
+    complete: bool
+    """Everything was sent."""
+    runs: int
+    rows: int
+    bytes: int
+    """But for the last line of JSON Lines that tells rows and hash."""
+    sha256: str | None
+    """Of these bytes, in hex; null until the export is complete."""
+    next_cursor: str | None
+    """Where the next export goes on, if this one had a limit and more runs follow."""
+
+
 class ExportRoutes(Routes):
     def __init__(self, api: Api, pool: ThreadPoolExecutor) -> None:
         super().__init__(api, pool)
@@ -68,7 +90,7 @@ class ExportRoutes(Routes):
                 tuple(Answer(media=media, purpose="The file.") for media in sorted(files)),
                 parameters=PARAMETERS,
             ),
-            Route("GET", "/api/v1/exports/{export_id}", self.summary, models.Export),
+            Route("GET", "/api/v1/exports/{export_id}", self.summary, Export),
         ]
 
     async def export(self, request: Request) -> Response:
@@ -97,7 +119,7 @@ class ExportRoutes(Routes):
         now_ns = parameters.now_ns
         rows = Rows(self.api.reader, self.api.normalizer(), now_ns, content=caller.may(Scope.CONTENT))
         summary = Summary(shape, form)
-        export = Export(
+        export = exporting.Export(
             self.api.reader,
             rows,
             wanted,

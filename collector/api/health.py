@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import NotRequired
 
+from pydantic import with_config
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import Api, Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import TEXT, Answer, Route
 
@@ -17,6 +19,36 @@ MOST_TOTALS = 1000
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NOT_ALIVE = Answer(status=503, media=TEXT, purpose="Only a restart can help; the body says why.")
 NOT_READY = Answer(status=503, media=TEXT, purpose="Not ready; the body says what is not.")
+
+
+class Stored(TypedDict):
+    """What is stored, each counted once."""
+
+    spans: int
+    events: int
+    runs: int
+
+
+@with_config(extra="allow")
+class Flow(TypedDict):
+    """Of one signal, since the process started."""
+
+    accepted: int
+    stored: int
+    queued: int
+    dead_lettered: int
+    duplicates: int
+    filtered: int
+
+
+@with_config(extra="allow")
+class CollectorStatus(TypedDict):
+    """How the collector is; each part adds what it counts. Keys see what is stored of their own alone."""
+
+    version: str
+    uptime_s: float
+    stored: Stored
+    pipeline: NotRequired[Flow]
 
 
 class HealthRoutes(Routes):
@@ -53,7 +85,7 @@ class StatusRoutes(Routes):
         self._totals: dict[tuple[str, str], tuple[float, tuple[int, int, int]]] = {}
 
     def table(self) -> RouteTable:
-        return [Route("GET", "/api/v1/status", self.status, models.CollectorStatus)]
+        return [Route("GET", "/api/v1/status", self.status, CollectorStatus)]
 
     async def status(self, request: Request) -> Response:
         """What was received, what is stored and what is on its way; for a key, what is stored of its own."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route, parameters_of
+from collector.api.models import described
 from collector.api.parameters import Parameter, Type
 from collector.api.problems import Problem
 from collector.importing import FORMATS, Importer, RefusedError
@@ -21,6 +22,29 @@ PARAMETERS = (
 )
 
 
+@described
+class RejectedLine(TypedDict):
+    line: int
+    """Its place in the file, counted from 1."""
+    reason: str
+
+
+@described
+class Import(TypedDict):
+    """What became of a file."""
+
+    dry_run: bool
+    format: str | None
+    lines: int
+    """Lines of JSON, or frames of protobuf, but for empty ones."""
+    accepted: int
+    """Spans and log records."""
+    rejected_lines: int
+    rejected_items: int
+    rejected: list[RejectedLine]
+    """The first thousand of them."""
+
+
 class ImportRoutes(Routes):
     def table(self) -> RouteTable:
         return [
@@ -28,7 +52,7 @@ class ImportRoutes(Routes):
                 "POST",
                 "/api/v1/import",
                 self.take,
-                models.Import,
+                Import,
                 scope=Scope.INGEST,
                 parameters=PARAMETERS,
             )

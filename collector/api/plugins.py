@@ -2,33 +2,79 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
+from collector import config
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route
+from collector.api.models import described
 from collector.api.problems import Problem
 from collector.api.queries import read_json
-from collector.config import ProxyPlugin
 from collector.keys import Scope
 from collector.proxy.plugins import TYPES, PluginControl, PluginError, document_of, read_plugins
+
+
+@described
+class ProxyPlugin(TypedDict):
+    """A plugin of the proxy. Which members it needs depends on its type."""
+
+    id: str
+    type: Literal["path-filter", "text-replace", "text-append"]
+    enabled: NotRequired[bool]
+    paths: NotRequired[list[str]]
+    """Provider's paths that it concerns, `*` stands for anything; all if empty."""
+    projects: NotRequired[list[str]]
+    where: NotRequired[Literal["request", "response", "both"]]
+    find: NotRequired[str]
+    replace: NotRequired[str]
+    text: NotRequired[str]
+    to: NotRequired[Literal["user", "system"]]
+
+
+class ProxyPluginListMeta(TypedDict):
+    """Where they come from: configuration or runtime."""
+
+    source: str
+
+
+class ProxyPluginList(TypedDict):
+    data: list[ProxyPlugin]
+    meta: ProxyPluginListMeta
+
+
+class WantedProxyPlugins(TypedDict):
+    """The plugins that are to hold, in order."""
+
+    plugins: list[ProxyPlugin]
+
+
+class ProxyPluginType(TypedDict):
+    """A kind of plugin, and what it does."""
+
+    type: str
+    purpose: str
+
+
+class ProxyPluginTypes(TypedDict):
+    data: list[ProxyPluginType]
 
 
 class PluginRoutes(Routes):
     def table(self) -> RouteTable:
         root = "/api/v1/proxy/plugins"
         one = root + "/{plugin_id}"
-        many = models.ProxyPluginList
+        many = ProxyPluginList
         changing: dict[str, Any] = {"scope": Scope.ADMIN}
         return [
             Route("GET", root, self.plugins, many),
-            Route("GET", root + "/types", self.plugin_types, models.ProxyPluginTypes),
-            Route("PUT", root, self.set_plugins, many, body=models.WantedProxyPlugins, **changing),
+            Route("GET", root + "/types", self.plugin_types, ProxyPluginTypes),
+            Route("PUT", root, self.set_plugins, many, body=WantedProxyPlugins, **changing),
             Route("DELETE", root, self.reset_plugins, many, **changing),
-            Route("PUT", one, self.set_plugin, models.ProxyPlugin, body=models.ProxyPlugin, **changing),
+            Route("PUT", one, self.set_plugin, ProxyPlugin, body=ProxyPlugin, **changing),
             Route("DELETE", one, self.remove_plugin, many, **changing),
         ]
 
@@ -93,14 +139,14 @@ class PluginRoutes(Routes):
         plugins = self._control.plugins
         return json_response({"data": plugins.document(), "meta": {"source": plugins.source}})
 
-    async def _set(self, request: Request, plugins: list[ProxyPlugin] | None) -> None:
+    async def _set(self, request: Request, plugins: list[config.ProxyPlugin] | None) -> None:
         caller = caller_of(request)
         if caller.project:
             raise Problem(403, "Plugins concern every project; this key has one only.")
         await self.read(self._control.set, plugins, caller.key_id)
 
 
-def _read(given: Any) -> list[ProxyPlugin]:
+def _read(given: Any) -> list[config.ProxyPlugin]:
     """Raises: Problem (400)."""
     try:
         return read_plugins(given)

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import caller_of, within_project
 from collector.api.grouping import RUN_FIELDS
 from collector.api.parameters import ATTRIBUTES, CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters
@@ -22,6 +22,17 @@ from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Condition, Every, Fi
 
 MAX_BODY_BYTES = 1 << 20
 MAX_IDS = 500
+
+
+class FieldDescription(TypedDict):
+    """A field of the query language."""
+
+    field: str
+    type: str
+    purpose: str
+    operators: list[str]
+    choices: list[str] | None
+    aliases: list[str]
 
 
 def _of_field(field: Field) -> str:
@@ -204,7 +215,7 @@ def facet_field(name: str) -> str:
     return name
 
 
-def field_documents() -> list[models.FieldDescription]:
+def field_documents() -> list[FieldDescription]:
     """The fields of the query language."""
     return [
         {

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NotRequired
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import SSE, TEXT, Answer, Route, parameters_of
 from collector.api.events import entry_with_events
-from collector.api.exchange_documents import exchange_document
-from collector.api.exchange_forms import as_curl, as_har
+from collector.api.exchange_documents import Exchange, exchange_document
+from collector.api.exchange_forms import Har, as_curl, as_har
 from collector.api.exchanges import PACE, played
 from collector.api.parameters import Parameter
 from collector.api.problems import Problem
 from collector.api.render import record_document, span_document
-from collector.api.spans import explained
+from collector.api.spans import Mapping, explained
 from collector.exporting.otlp import requests
 from collector.keys import Scope
 from collector.mapping import stored_record
@@ -35,6 +35,13 @@ _FORMAT = Parameter(
 )
 
 
+class Otlp(TypedDict):
+    """OTLP/JSON: a request of traces, of logs, or both side by side, as `eddyline import` takes it."""
+
+    resourceSpans: NotRequired[list[dict[str, Any]]]
+    resourceLogs: NotRequired[list[dict[str, Any]]]
+
+
 class RawRoutes(Routes):
     def table(self) -> RouteTable:
         return [
@@ -43,7 +50,7 @@ class RawRoutes(Routes):
                 RUN + "/events/{event_id}/raw",
                 self.raw,
                 (
-                    Answer(models.Otlp | models.Exchange | models.Har),
+                    Answer(Otlp | Exchange | Har),
                     Answer(media=TEXT, purpose="With `format=curl`."),
                 ),
                 scope=Scope.CONTENT,
@@ -61,7 +68,7 @@ class RawRoutes(Routes):
                 "GET",
                 RUN + "/events/{event_id}/mapping",
                 self.event_mapping,
-                models.Mapping,
+                Mapping,
                 scope=Scope.CONTENT,
             ),
         ]

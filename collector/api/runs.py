@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal, NotRequired
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from collector.api import cursors, models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, within_project
 from collector.api.declaring import MARKDOWN, NDJSON, Answer, Route, parameters_of
 from collector.api.grouping import RUN_FIELDS, run_groups
 from collector.api.listing import list_response, prefers
+from collector.api.models import Paging, described
 from collector.api.parameters import Parameters
 from collector.api.queries import (
     BODY_PARAMETERS,
@@ -31,23 +35,81 @@ from mappers.transcript import transcript
 from sinks.clickhouse import RunFilter
 from sinks.filter import Condition
 
-RUN_LISTS = (Answer(models.RunList | models.PartialRunList), Answer(media=NDJSON))
 NO_FILTER = ("fields", "count")
 """Parameters that say what is shown and not what is chosen."""
+
+
+class RunListMeta(TypedDict):
+    """What was applied."""
+
+    since: str | None
+    until: str | None
+    sort: str
+    limit: int
+    total: NotRequired[int]
+
+
+class RunList(TypedDict):
+    data: list[models.Run]
+    page: Paging
+    meta: RunListMeta
+
+
+class PartialRunList(TypedDict):
+    data: list[models.PartialRun]
+    page: Paging
+    meta: RunListMeta
+
+
+class RunBatch(TypedDict):
+    data: list[models.Run]
+    missing: list[str]
+
+
+class PartialRunBatch(TypedDict):
+    data: list[models.PartialRun]
+    missing: list[str]
+
+
+RUN_LISTS = (Answer(RunList | PartialRunList), Answer(media=NDJSON))
+
+
+@described
+class RunSearch(TypedDict, total=False):
+    """What to look for: everything that is given must hold."""
+
+    filter: dict[str, Any]
+    """`{"and": […]}`, `{"or": […]}`, `{"not": …}`, or `{"field": …, "op": …, "value": …}`."""
+    q: str
+    """A search text."""
+    since: str
+    until: str
+    include: Literal["all"]
+    sort: str
+    limit: int
+    cursor: str
+    fields: str
+    count: Literal["estimate", "exact"]
+
+
+class RunIds(TypedDict):
+    """Up to 500 of them."""
+
+    ids: list[str]
 
 
 class RunRoutes(Routes):
     def table(self) -> RouteTable:
         return [
             Route("GET", "/api/v1/runs", self.runs, RUN_LISTS, parameters=RUN_PARAMETERS),
-            Route("POST", "/api/v1/runs:search", self.search_runs, RUN_LISTS, body=models.RunSearch),
+            Route("POST", "/api/v1/runs:search", self.search_runs, RUN_LISTS, body=RunSearch),
             Route(
                 "POST",
                 "/api/v1/runs:batch",
                 self.batch_runs,
-                models.RunBatch | models.PartialRunBatch,
+                RunBatch | PartialRunBatch,
                 parameters=(RUN_FIELDS,),
-                body=models.RunIds,
+                body=RunIds,
             ),
             Route(
                 "GET",
@@ -113,7 +175,7 @@ class RunRoutes(Routes):
         given = parameters.text("cursor")
         cursor = cursors.run_key(given, binding) if given is not None else None
         page = await self.read(self.api.reader.runs, wanted, limit, cursor, now_ns, SORTS[sort])
-        meta: models.RunListMeta = {
+        meta: RunListMeta = {
             "since": parameters.text("since"),
             "until": parameters.text("until"),
             "sort": sort,

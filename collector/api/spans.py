@@ -6,10 +6,12 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from collector.api import models
 from collector.api.base import RUN, Api, Routes, RouteTable, json_response
 from collector.api.declaring import Route
+from collector.api.models import ListMeta, Paging, described
 from collector.api.problems import Problem
 from collector.api.render import span_document
 from collector.keys import Scope
@@ -17,15 +19,72 @@ from collector.mapping import explanation_document, stored_span
 from mappers.model import Run
 
 
+class SpanList(TypedDict):
+    data: list[models.Span]
+    page: Paging
+    meta: ListMeta
+
+
+class ScopeName(TypedDict):
+    """The instrumentation scope."""
+
+    name: str
+    version: str | None
+
+
+class ShownBy(TypedDict):
+    """A convention, and what showed it."""
+
+    id: str
+    shown_by: str
+
+
+class FoundValue(TypedDict):
+    """A place that has a value for a field."""
+
+    value: str
+    source: str
+    convention: str
+
+
+class FieldReading(FoundValue):
+    """Where a field's value was taken from, and which other places had one."""
+
+    others: list[FoundValue]
+
+
+@described
+class Mapping(TypedDict):
+    """How one span was understood."""
+
+    trace_id: str
+    span_id: str
+    name: str
+    scope: ScopeName
+    conventions: list[ShownBy]
+    kind: str
+    kind_rule: str | None
+    told_kind: str
+    """The kind that the rules gave, before corrections."""
+    quirks: list[str]
+    status: str
+    fields: dict[str, FieldReading]
+    unread: list[str]
+    """Attributes that no rule or field names."""
+    entries: list[str]
+    no_entry: str | None
+    duplicate_of: str | None
+
+
 class SpanRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            Route("GET", RUN + "/spans", self.spans, models.SpanList, scope=Scope.CONTENT),
+            Route("GET", RUN + "/spans", self.spans, SpanList, scope=Scope.CONTENT),
             Route(
                 "GET",
                 "/api/v1/spans/{run_id}/{span_id}/mapping",
                 self.mapping,
-                models.Mapping,
+                Mapping,
                 scope=Scope.CONTENT,
             ),
         ]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NotRequired
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Answer, Route
+from collector.api.models import described
 from collector.api.problems import Problem
 from collector.api.queries import read_json
 from collector.gate import Caller
@@ -20,17 +21,51 @@ MAX_NAME = 200
 KNOWN = ("name", "scopes", "project", "tenant")
 
 
+class Token(TypedDict):
+    """An API key, without its secret."""
+
+    id: str
+    prefix: str
+    name: str
+    scopes: list[str]
+    project: str | None
+    tenant: str | None
+    created_at: str
+    last_used_at: str | None
+
+
+@described
+class NewToken(Token):
+    """An API key as it is made."""
+
+    token: str
+    """Shown this once."""
+
+
+class TokenList(TypedDict):
+    data: list[Token]
+
+
+class WantedToken(TypedDict):
+    """A key that is to be made."""
+
+    name: str
+    scopes: NotRequired[list[Literal["ingest", "read", "content", "delete", "admin"]]]
+    project: NotRequired[str | None]
+    tenant: NotRequired[str | None]
+
+
 class TokenRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            Route("GET", "/api/v1/tokens", self.tokens, models.TokenList, scope=Scope.ADMIN),
+            Route("GET", "/api/v1/tokens", self.tokens, TokenList, scope=Scope.ADMIN),
             Route(
                 "POST",
                 "/api/v1/tokens",
                 self.create_token,
-                Answer(models.NewToken, 201),
+                Answer(NewToken, 201),
                 scope=Scope.ADMIN,
-                body=models.WantedToken,
+                body=WantedToken,
             ),
             Route(
                 "DELETE",

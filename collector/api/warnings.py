@@ -7,10 +7,12 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from typing_extensions import TypedDict
 
 from collector.api import cursors, models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route, parameters_of
+from collector.api.models import ListMeta, Paging
 from collector.api.parameters import CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters, Type
 from collector.api.problems import invalid
 from collector.api.render import warning_document
@@ -37,15 +39,34 @@ WARNING_PARAMETERS = (
 )
 
 
+class WarningList(TypedDict):
+    data: list[models.Warning]
+    page: Paging
+    meta: ListMeta
+
+
+class WarningPageMeta(TypedDict):
+    """What was applied."""
+
+    sort: str
+    limit: int
+
+
+class WarningPage(TypedDict):
+    data: list[models.Warning]
+    page: Paging
+    meta: WarningPageMeta
+
+
 class WarningRoutes(Routes):
     def table(self) -> RouteTable:
         return [
-            Route("GET", RUN + "/warnings", self.warnings, models.WarningList),
+            Route("GET", RUN + "/warnings", self.warnings, WarningList),
             Route(
                 "GET",
                 "/api/v1/warnings",
                 self.all_warnings,
-                models.WarningPage,
+                WarningPage,
                 parameters=WARNING_PARAMETERS,
             ),
         ]
