@@ -17,6 +17,7 @@ from collector.callindex import CallIndex
 from collector.compacting import Compacting
 from collector.loops import WarningKey, Watch
 from collector.pace import Cost, Pace
+from collector.telemetry import about
 from mappers.assemble import LIST_PRICES, assemble, outlined
 from mappers.filling import Price
 from mappers.foreign import Foreign, earliest_twin_ns, is_candidate, join
@@ -319,7 +320,7 @@ class Deriver:
         try:
             assembly = assemble(events, state.foreign, self._price, compared=len(fresh) < len(events))
         except Exception:  # a run that we can not make sense of must not keep the others waiting
-            log.exception("run %s can not be assembled; its events are stored", key[1])
+            log.exception("a run can not be assembled; its events are stored", extra=about(*key))
             # It has a row all the same, so that its events are found when more of it comes.
             if state.is_outlined or not (state.is_assembled or self._has_row(key)):
                 state.is_outlined = True

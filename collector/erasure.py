@@ -29,6 +29,7 @@ from collector.otlp import decode_logs, decode_traces
 from collector.otlp.cut import cut
 from collector.rewriting import Rewriter, StoppedError
 from collector.stages import Derivation
+from collector.telemetry import about
 from collector.tombstones import Tombstones, record_key, span_key
 from mappers.foreign import is_candidate
 from mappers.model import LogRecord
@@ -226,10 +227,15 @@ class Erasures:
             except StoppedError:
                 return
             except (SinkError, OSError) as error:
-                log.warning("deletion %s goes on later: %s", deletion.deletion_id, error)
+                log.warning(
+                    "deletion %s goes on later: %s",
+                    deletion.deletion_id,
+                    error,
+                    extra=about(deletion.tenant),
+                )
                 self._waits[deletion.deletion_id] = f"another try; the last failed: {error}"
             except Exception:
-                log.exception("deletion %s goes on later", deletion.deletion_id)
+                log.exception("deletion %s goes on later", deletion.deletion_id, extra=about(deletion.tenant))
                 self._waits[deletion.deletion_id] = "another try"
             self._stopping.wait(RETRY_S)
             self._waiting.put(deletion)  # behind the others, which need not fail as well
@@ -279,7 +285,12 @@ class Erasures:
             verified=verified,
             matched=deletion.document["matched"] | {"dead_letters": letters, "quarantined": quarantined},
         )
-        log.info("deletion %s: %d runs are purged", deletion.deletion_id, len(run_ids))
+        log.info(
+            "deletion %s: %d runs are purged",
+            deletion.deletion_id,
+            len(run_ids),
+            extra=about(deletion.tenant),
+        )
 
     def _neighbours(self, tenant: str, run_ids: Sequence[str]) -> set[str]:
         """Runs that may know a call which one of these tells as well."""

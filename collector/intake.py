@@ -30,6 +30,7 @@ from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.receivers import inflate
 from collector.resends import Resends
+from collector.telemetry import about
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,10 @@ class Outcome:
     """What its sender should know although all is well."""
     rejections: Mapping[str, int] = field(default_factory=dict)
     """Of the rejected items, by the reason."""
+    rejected_trace_id: str = ""
+    """Trace of the first of them, if it is known."""
+    tenant: str = ""
+    """Whose request was accepted."""
 
 
 @dataclass(slots=True)
@@ -225,7 +230,7 @@ class Intake:
             if len(self._warned) >= MAX_WARNED:
                 self._warned.clear()
             self._warned[peer] = now
-        log.warning("%s is warned: %s", peer or "a client", warning)
+        log.warning("%s is warned: %s", peer or "a client", warning, extra=about(outcome.tenant))
         return warning
 
     def reserve(self) -> Reservation:
@@ -278,7 +283,13 @@ class Intake:
             checked = self._judge(request)
             items = checked.accepted
             accepted = Outcome(
-                Verdict.ACCEPTED, checked.rejected, checked.reasons, checked.warnings, checked.rejections
+                Verdict.ACCEPTED,
+                checked.rejected,
+                checked.reasons,
+                checked.warnings,
+                checked.rejections,
+                checked.rejected_trace_id,
+                request.tenant,
             )
             journal = self._journals.get(request.signal)
             if journal is None or not checked.accepted:
@@ -306,7 +317,7 @@ class Intake:
         except (NoRoomError, JournalError) as error:
             end(Outcome(Verdict.REFUSED, message=str(error)), refused=items)
         except Exception:
-            log.exception("a %s request could not be judged", request.signal)
+            log.exception("a %s request could not be judged", request.signal, extra=about(request.tenant))
             end(self._faulty(request))
 
     def inflated(self, request: Submission) -> bytes:
@@ -338,7 +349,7 @@ class Intake:
         try:
             self.given_up(request, "a fault of the collector, each time that it was sent")
         except (DeadLettersFullError, OSError) as error:
-            log.error("a request that can not be read is not kept: %s", error)
+            log.error("a request that can not be read is not kept: %s", error, extra=about(request.tenant))
             return Outcome(Verdict.REFUSED, message="internal error")
         said = "internal error, each time: this request can not be read here; it is kept as a dead letter"
         return Outcome(Verdict.BAD, message=said)
@@ -367,4 +378,11 @@ class Intake:
             counted.refused_requests += outcome.verdict is Verdict.REFUSED
         self.counted()
         if outcome.rejected:
-            log.warning("%s over %s: %d rejected: %s", signal, transport, outcome.rejected, outcome.message)
+            log.warning(
+                "%s over %s: %d rejected: %s",
+                signal,
+                transport,
+                outcome.rejected,
+                outcome.message,
+                extra=about(outcome.tenant, outcome.rejected_trace_id),
+            )

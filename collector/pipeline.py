@@ -33,6 +33,7 @@ from collector.journal import SINK_CURSOR, Cursor, Header, Position, Readable, R
 from collector.mapped import Finish, Item_co, Mapped
 from collector.order import WriteOrder
 from collector.otlp.cut import count, cut
+from collector.telemetry import about
 from mappers.model import Event, LogRecord, Run, Span, Warning
 from sinks.base import Batch, PermanentError, Sink, SinkError, WrongStoreError
 
@@ -385,7 +386,13 @@ class Pipeline(Generic[Item]):
     def _set_record_aside(
         self, gathered: _Gathered[Item], record: Record, error: str, *, fatal: bool = False
     ) -> None:
-        log.warning("%s: record %d is kept aside: %s", self._signal, record.sequence, error)
+        log.warning(
+            "%s: record %d is kept aside: %s",
+            self._signal,
+            record.sequence,
+            error,
+            extra=about(record.header.tenant),
+        )
         reason = error if fatal else f"can not be decoded: {error}"
         gathered.left_out[record.sequence] = record.header.items
         kind: Kind = "deadly" if fatal else "undecodable"

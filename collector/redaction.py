@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from collector.config import RedactionRules, RedactionSettings
 from collector.marks import Marks, MarkSearch, marked
 from collector.otlp.messages import LogsRequest, TracesRequest, serialized
+from collector.telemetry import about
 from mappers.content import Content
 from mappers.conventions.base import Convention
 from mappers.model import Event, LogRecord, Span, SpanEvent, SpanLink
@@ -221,7 +222,10 @@ class Redaction:
                     done.add(id(shared))
                     shared.attributes = redact_attributes(shared.attributes, mask)
         except Exception:
-            log.exception("an item could not be masked; it is stored without its attributes")
+            log.exception(
+                "an item could not be masked; it is stored without its attributes",
+                extra=about(item.tenant, item.trace_id),
+            )
             self.failures += 1
             item.attributes = {}
             item.resource.attributes = item.scope.attributes = {}

@@ -87,8 +87,36 @@ class _Harmless(logging.Filter):
         return value if isinstance(value, (int, float)) else harmless(str(value))
 
 
+SUBJECT = ("tenant", "trace_id")
+"""What a log line may be about, as fields of their own."""
+_TRACE_ID = re.compile("[0-9a-f]{32}")
+
+
+def about(tenant: str = "", trace_id: str = "") -> dict[str, str]:
+    """What a log line is about, as its `extra`: the tenant, and the trace as 32 hex digits. What is not known, or is no
+    trace id, is left out."""
+    found = {"tenant": harmless(tenant)} if tenant else {}
+    return found | ({"trace_id": trace_id} if _TRACE_ID.fullmatch(trace_id) else {})
+
+
+def _subject_of(record: logging.LogRecord) -> dict[str, str]:
+    return {name: value for name in SUBJECT if (value := getattr(record, name, ""))}
+
+
+class _PlainLines(logging.Formatter):
+    """Lines for people."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        found = ", ".join(f"{name} {value}" for name, value in _subject_of(record).items())
+        return super().formatMessage(record) + (f" ({found})" if found else "")
+
+
 class _JsonLines(logging.Formatter):
-    """One JSON object a line: `ts`, `level`, `event`, `component`, and `exception` if there is one."""
+    """One JSON object a line: `ts`, `level`, `event`, `component`, and where they are known `tenant`, `trace_id` and
+    `exception`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -96,6 +124,7 @@ class _JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             "component": record.name,
+            **_subject_of(record),
         }
         if record.exc_info:
             line["exception"] = record.exc_text or self.formatException(record.exc_info)
@@ -135,8 +164,7 @@ class _NotTooOften(logging.Filter):
 def configure_logging(level: str) -> None:
     """Lines on stderr: plain on a terminal, else JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    handler.setFormatter(plain if sys.stderr.isatty() else _JsonLines())
+    handler.setFormatter(_PlainLines() if sys.stderr.isatty() else _JsonLines())
     handler.addFilter(_Harmless())
     handler.addFilter(_NotTooOften())
     root = logging.getLogger()

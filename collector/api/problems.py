@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from collector.telemetry import about
+
 log = logging.getLogger(__name__)
 
 TYPE_PREFIX = "urn:eddyline:problem:"
@@ -109,7 +111,13 @@ async def on_store_error(request: Request, error: Exception) -> Response:
             " to a project, a session or a user; texts and attributes take longest.",
         )
     else:
-        log.warning("%s: %s; request %s", request.url.path, error, request.scope["request_id"])
+        log.warning(
+            "%s: %s; request %s",
+            request.url.path,
+            error,
+            request.scope["request_id"],
+            extra=_subject_of(request),
+        )
         problem = Problem(503, "The store does not answer; try again.", headers={"Retry-After": "1"})
     return problem.response(request.scope)
 
@@ -121,5 +129,18 @@ async def on_keys_error(request: Request, error: Exception) -> Response:
 
 
 async def on_error(request: Request, error: Exception) -> Response:
-    log.error("%s failed; request %s", request.url.path, request.scope["request_id"], exc_info=error)
+    log.error(
+        "%s failed; request %s",
+        request.url.path,
+        request.scope["request_id"],
+        exc_info=error,
+        extra=_subject_of(request),
+    )
     return Problem(500, "The request failed here; the collector's log says why.").response(request.scope)
+
+
+def _subject_of(request: Request) -> dict[str, str]:
+    """Who asked, and of which run."""
+    caller = request.scope.get("caller")
+    run_id = str(request.path_params.get("run_id", ""))
+    return about(caller.tenant if caller is not None else "", run_id)

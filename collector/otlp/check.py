@@ -42,6 +42,10 @@ class NotOtlpError(ValueError):
 class _RejectedError(ValueError):
     """One item can not be stored; the message is its reason."""
 
+    def __init__(self, reason: str, trace_id: bytes = b"") -> None:
+        super().__init__(reason)
+        self.trace_id = trace_id
+
 
 @dataclass(slots=True)
 class Checked:
@@ -54,6 +58,8 @@ class Checked:
     """Items that can not be stored, by the reason."""
     changes: Mapping[str, int] = field(default_factory=dict)
     """What was done to items that are kept, how often."""
+    rejected_trace_id: str = ""
+    """Trace of the first item that was rejected, 32 hex digits, if that is known."""
 
     @property
     def rejected(self) -> int:
@@ -105,6 +111,11 @@ def wrong_log_record(record: Any) -> str:
     if len(record.span_id) not in (0, 8):
         return "span id is not 8 bytes"
     return ""
+
+
+def shown_trace_id(trace_id: bytes) -> str:
+    """A trace id as hex digits; "" if it is none."""
+    return trace_id.hex() if len(trace_id) == 16 and trace_id != NO_TRACE else ""
 
 
 def _over_span(span: Any, limits: Limits) -> bool:
@@ -168,6 +179,7 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
     warnings: Counter[str] = Counter()
     elements = Elements()
     accepted = 0
+    rejected_trace_id = ""
     changed = is_broken = False
     judge = _judge_of(signal, limits, elements, warnings)
     _refuse_too_many("resources", len(skeleton.resources), limits.resources)
@@ -201,6 +213,7 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
                             kept.append(judge(item))
                         except _RejectedError as error:
                             reasons[str(error)] += 1
+                            rejected_trace_id = rejected_trace_id or shown_trace_id(error.trace_id)
                 if (surplus := accepted + len(kept) - limits.items) > 0:
                     reasons[f"more than {limits.items} items in one request"] += surplus
                     del kept[-surplus:]
@@ -219,7 +232,7 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
     if rejected and not accepted and set(reasons) <= {"trace id is not 16 bytes"}:
         raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
     kept_body = skeleton.SerializeToString() if changed else body
-    return Checked(kept_body, accepted, reasons, warnings)
+    return Checked(kept_body, accepted, reasons, warnings, rejected_trace_id)
 
 
 def listed(counted: Mapping[str, int]) -> str:
@@ -248,7 +261,7 @@ def _judge_of(
                 elements.count(form.on_the_wire, raw)
             item = parse(raw)
             if reason := wrong(item):
-                raise _RejectedError(reason)
+                raise _RejectedError(reason, item.trace_id)
             if over(item, limits):
                 raw = within_counts(signal, raw, limits)
                 item = parse(raw)
@@ -263,7 +276,7 @@ def _judge_of(
                 raw = messages.serialized(item)
                 warnings[CUT_VALUES] += 1
             if len(raw) > item_bytes:
-                raise _RejectedError(f"larger than {item_bytes} bytes")
+                raise _RejectedError(f"larger than {item_bytes} bytes", item.trace_id)
         return raw
 
     return judge

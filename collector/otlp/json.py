@@ -26,6 +26,7 @@ from collector.otlp.check import (
     TOO_MANY_PARTS,
     Checked,
     NotOtlpError,
+    shown_trace_id,
     signal_suffix,
     wrong_log_record,
     wrong_span,
@@ -86,6 +87,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
     reasons: Counter[str] = Counter()
     warnings: Counter[str] = Counter()
     accepted = scopes = 0
+    rejected_trace_id = ""
     may_have_long_values = len(body) > limits.value_bytes
     has_long_keys = long_json_keys(limits.key_bytes).search(body) is not None
     if len(resources) > limits.resources:
@@ -119,12 +121,13 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                     reason = str(error) if isinstance(error, _ItemError) else "a value is out of range"
                 if reason:
                     reasons[reason] += 1
+                    rejected_trace_id = rejected_trace_id or shown_trace_id(message.trace_id)
                     del items[-1]
                 else:
                     accepted += 1
                     warnings[ENUM_NAMES] += isinstance(item.get("kind"), str)
                     warnings[TOO_MANY_PARTS] += _has_too_many(item, limits)
-    return Checked(messages.serialized(request), accepted, reasons, +warnings)
+    return Checked(messages.serialized(request), accepted, reasons, +warnings, rejected_trace_id)
 
 
 def _has_too_many(item: Document, limits: Limits) -> bool:

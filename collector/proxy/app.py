@@ -33,6 +33,7 @@ from collector.proxy.relay import Relay, drop
 from collector.proxy.routes import Route, Routes
 from collector.proxy.tape import Tape
 from collector.proxy.usage import asking_for_usage, may_be_asked
+from collector.telemetry import about
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +223,8 @@ class Proxy:
                     changed, used[:] = changed_request(body, changes.request)
                 except Exception:
                     self._plugins.failed += 1
-                    log.exception("a request could not be changed; it passes as it came")
+                    subject = about(tape.context.tenant, tape.context.trace_id) if tape is not None else {}
+                    log.exception("a request could not be changed; it passes as it came", extra=subject)
                 if changed != body:
                     if tape is not None:
                         tape.sent_before(body)

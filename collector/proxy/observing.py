@@ -15,6 +15,7 @@ from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange
 from collector.proxy.formats import Message, Usage
 from collector.proxy.sessions import Resolved
+from collector.telemetry import about
 
 log = logging.getLogger(__name__)
 
@@ -82,4 +83,8 @@ class Observers:
             except Exception:
                 self.failures[name] += 1
                 if self.failures[name] == 1:
-                    log.exception("the observer %s failed; it is told of the next calls all the same", name)
+                    log.exception(
+                        "the observer %s failed; it is told of the next calls all the same",
+                        name,
+                        extra=about(tape.context.tenant, resolved.session.trace_id),
+                    )

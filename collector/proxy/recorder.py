@@ -36,6 +36,7 @@ from collector.proxy.spool import Spool
 from collector.proxy.tape import Budget, Ending, Tape
 from collector.proxy.tries import Tries
 from collector.proxy.wire import WireCapture
+from collector.telemetry import about
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,11 @@ class ExchangeRecorder(Recorder):
             self.counts.recorded += 1
         except Exception:
             self.counts.failed += 1
-            log.exception("a call of %s could not be recorded", tape.upstream.name)
+            log.exception(
+                "a call of %s could not be recorded",
+                tape.upstream.name,
+                extra=about(tape.context.tenant, tape.context.trace_id),
+            )
         finally:
             tape.forget()
 
@@ -360,7 +365,8 @@ class RetryingOutlet:
             with self._changed:
                 self._on_the_way -= 1
         except Exception:
-            log.exception("spans of the proxy could not be handed on")
+            tenant = batch.owner[0] if batch.owner is not None else ""
+            log.exception("spans of the proxy could not be handed on", extra=about(tenant))
             done(False, False)
 
     def _content(self, batch: _Batch) -> tuple[Owner, bytes]:

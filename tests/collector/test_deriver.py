@@ -145,6 +145,7 @@ def test_a_run_that_can_not_be_assembled_has_a_row_by_which_its_events_are_found
         second = deriver.derive([event(1, 1, status="error", error_type="Boom")], batch=2, stored=0)
         store.write(second)
     assert "can not be assembled" in caplog.text
+    assert {vars(line)["trace_id"] for line in caplog.records} == {first.runs[0].run_id}
     assert [(run.name, run.status, run.counts.spans) for run in first.runs] == [("span 2", "running", 2)]
     assert [(run.name, run.status, run.error_type) for run in second.runs] == [("span 1", "failed", "Boom")]
     assert [(run.usage.input, run.cost_usd) for run in first.runs] == [(None, None)]

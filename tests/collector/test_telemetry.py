@@ -12,12 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.demo import captured
-from collector.intake import MOST_CLIENTS, IntakeStats
-from collector.otlp import decode_traces
+from collector.intake import MOST_CLIENTS, Intake, IntakeStats, Outcome, Submission
+from collector.otlp import Signal, decode_traces
 from collector.receivers.clients import client_name
-from collector.telemetry import Health, _JsonLines, _NotTooOften, configure_logging
+from collector.telemetry import Health, _JsonLines, _NotTooOften, _PlainLines, about, configure_logging
 from tests.collector.receivers.test_http import broken
 from tests.corpus import select
+from tests.otlp_json import to_json
 from tests.sending import http_protobuf, over_grpc, renamed
 from tests.server import Server
 from tests.test_documentation import table
@@ -172,6 +173,30 @@ def test_a_log_line_is_one_json_object() -> None:
         "component": "collector.pipeline",
     }
     assert "\n" not in _JsonLines().format(record("a\nb"))
+
+
+def test_a_log_line_says_whose_it_is_and_of_which_trace_where_that_is_known() -> None:
+    said = record("an item is lost")
+    vars(said).update(about("acme\x1b[31m", "ab" * 16))
+    line = json.loads(_JsonLines().format(said))
+    assert (line["tenant"], line["trace_id"]) == ("acme ", "ab" * 16)
+    assert _PlainLines().format(said).endswith(f": an item is lost (tenant acme , trace_id {'ab' * 16})")
+    assert about(trace_id="what somebody asked for") == {}
+
+
+@pytest.mark.parametrize("encoding", ["protobuf", "json"])
+def test_what_is_rejected_is_logged_with_its_tenant_and_trace(
+    caplog: pytest.LogCaptureFixture, encoding: str
+) -> None:
+    wrong = broken(0x6700002, span_id=b"short")
+    trace_id = wrong.resource_spans[0].scope_spans[0].spans[0].trace_id.hex()
+    body = to_json(wrong) if encoding == "json" else wrong.SerializeToString()
+    outcomes: list[Outcome] = []
+    request = Submission(Signal.TRACES, body, "http", json=encoding == "json", tenant="acme")
+    Intake({}).take(request, outcomes.append)
+    assert outcomes[0].rejected == 1
+    [said] = caplog.records
+    assert (vars(said)["tenant"], vars(said)["trace_id"]) == ("acme", trace_id)
 
 
 @pytest.mark.parametrize("on_a_terminal", [False, True])

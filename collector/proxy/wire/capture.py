@@ -12,6 +12,7 @@ from collector.proxy.wire.encoding import FORMATS
 from collector.proxy.wire.file import WireFile
 from collector.proxy.wire.records import Names, Rules, records_of
 from collector.redaction import ProjectRules
+from collector.telemetry import about
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,12 @@ class WireCapture:
             )
         except Exception:
             self.failed += 1
-            log.exception("a call of %s could not be captured", exchange.tape.upstream.name)
+            context = exchange.tape.context
+            log.exception(
+                "a call of %s could not be captured",
+                exchange.tape.upstream.name,
+                extra=about(context.tenant, context.trace_id),
+            )
 
     def close(self) -> None:
         """Writes what is held."""
