@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from collector.documents import ConfigError
+from collector.config import ConfigError
 from mappers.cost import Override, Prices, Rate, Rates
 
 

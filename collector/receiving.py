@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
-from collector.config import Settings
-from collector.documents import ConfigError
+from collector.config import ConfigError, Settings
 from collector.endpoints import api_token, withdraw
 from collector.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, ServiceError, making
 from collector.exposure import ExposureError, ingest_needs_key

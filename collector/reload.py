@@ -11,8 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from collector.config import Settings
-from collector.documents import ConfigError
+from collector.config import ConfigError, Settings
 
 log = logging.getLogger(__name__)
 

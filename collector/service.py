@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from collector.config import Settings
-from collector.documents import ConfigError
+from collector.config import ConfigError, Settings
 from collector.endpoints import Endpoints
 from collector.exits import EX_CONFIG, ServiceError
 from collector.interpreter import calm_garbage_collection, dump_nothing, take_short_turns

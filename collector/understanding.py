@@ -7,8 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from collector.config import Settings
-from collector.documents import ConfigError
+from collector.config import ConfigError, Settings
 from collector.marks import Marks
 from collector.meaning import not_understood
 from collector.plugins import load_conventions, load_detectors

@@ -85,8 +85,7 @@ def schema() -> None:
 
 
 def _load(configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None) -> Any:
-    from collector.config import load
-    from collector.documents import ConfigError
+    from collector.config import ConfigError, load
 
     try:
         return load(configs, sets=sets, flags={"data_dir": data_dir})

@@ -54,9 +54,8 @@ def doctor(
     Looks at the variables that programs started here would get, at the collector, and sends a span by each protocol
     until it can be asked for. Exits 1 if something is wrong.
     """
-    from collector.config import load
+    from collector.config import ConfigError, load
     from collector.doctor import FAILED, Doors, diagnose
-    from collector.documents import ConfigError
     from collector.endpoints import find, kept_token
 
     try:

@@ -49,8 +49,7 @@ def serve(
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
     import gc
 
-    from collector.config import load
-    from collector.documents import ConfigError
+    from collector.config import ConfigError, load
     from collector.telemetry import configure_logging
 
     def read() -> Settings:
@@ -126,8 +125,7 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
 @CAPTURE_FILE
 def proxy(configs: tuple[str, ...], sets: tuple[str, ...], **flags: Any) -> None:
     """Run the LLM proxy alone, beside a program; its spans go to a collector."""
-    from collector.config import load
-    from collector.documents import ConfigError
+    from collector.config import ConfigError, load
     from collector.interpreter import event_loop
     from collector.proxy.sidecar import SidecarError
     from collector.proxy.sidecar import serve as run

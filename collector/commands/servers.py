@@ -149,8 +149,7 @@ def _copied(moving: Move) -> None:
 
 def settings_of(configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None) -> Settings:
     """The configuration; ends the program if it can not be understood."""
-    from collector.config import load
-    from collector.documents import ConfigError
+    from collector.config import ConfigError, load
 
     try:
         return load(configs, sets=sets, flags={"data_dir": data_dir})

@@ -21,8 +21,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection
 
-from collector.config import Settings
-from collector.documents import ConfigError
+from collector.config import ConfigError, Settings
 from collector.exits import EX_UNAVAILABLE, ServiceError
 from collector.intake import Intake, Submission
 from collector.interpreter import (

@@ -15,8 +15,7 @@ from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.cli import main
-from collector.config import DOORS, Settings, load, redacted
-from collector.documents import ConfigError
+from collector.config import DOORS, ConfigError, Settings, load, redacted
 from collector.exposure import endpoints_of
 from tests import forked
 from tests.collector.receivers.test_http import request

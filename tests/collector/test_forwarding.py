@@ -23,8 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from collector.config import RedactionRules, RedactionSettings, Sinks, load
-from collector.documents import ConfigError
+from collector.config import ConfigError, RedactionRules, RedactionSettings, Sinks, load
 from collector.environment import problems
 from collector.forwarding import forwarder as forwarder_module
 from collector.forwarding.forwarder import Forwarder

@@ -19,9 +19,8 @@ from google.rpc.status_pb2 import Status
 from collector.api.app import routes_of
 from collector.api.base import Api
 from collector.cli import main
-from collector.config import GivenKey, load, redacted
+from collector.config import ConfigError, GivenKey, load, redacted
 from collector.demo import captured
-from collector.documents import ConfigError
 from collector.exposure import ingest_needs_key
 from collector.gate import FAILURES_PER_MINUTE, Gate, UnauthenticatedError
 from collector.intake import Intake

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from collector.config import load
-from collector.documents import ConfigError
+from collector.config import ConfigError, load
 
 WHOLE: dict[str, Any] = {
     "receivers": {

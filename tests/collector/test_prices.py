@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.documents import ConfigError
+from collector.config import ConfigError
 from collector.prices import load_prices
 from mappers.model import Event, Kind
 

@@ -15,8 +15,7 @@ from click.testing import CliRunner
 
 from collector import working
 from collector.cli import main
-from collector.config import load, redacted
-from collector.documents import ConfigError
+from collector.config import ConfigError, load, redacted
 from collector.exits import ServiceError
 from collector.store import server_of
 from sinks.clickhouse.moving import Book, MoveError

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.config import load
-from collector.documents import ConfigError
+from collector.config import ConfigError, load
 from collector.prices import load_prices
 from collector.understanding import Understanding
 from mappers.normalize import Normalizer

@@ -16,8 +16,7 @@ import grpc
 import httpx
 import pytest
 
-from collector.config import load
-from collector.documents import ConfigError
+from collector.config import ConfigError, load
 from collector.interpreter import LOOK_AT_LOOP_S
 from collector.journal import SINK_CURSOR, Files, Journal
 from collector.keys import Keys

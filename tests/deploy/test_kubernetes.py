@@ -17,8 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from collector.cli import main
-from collector.config import load
-from collector.documents import merge
+from collector.config import load, merge
 from collector.exposure import exposed, ingest_needs_key
 from collector.keys import Keys, Scope, keys_file
 from tests import forked

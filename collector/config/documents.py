@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from collector.otelcol import is_otelcol, translated
+from collector.config.otelcol import is_otelcol, translated
 
 
 class ConfigError(Exception):

@@ -1,0 +1,54 @@
+"""The configuration: what can be set (`settings`), where it is read from (`loading`), and how it is shown."""
+
+from collector.config.documents import ConfigError, merge
+from collector.config.loading import load, problems_in
+from collector.config.proxy import ProxyCapture, ProxyExport, ProxyPlugin, ProxySettings, ProxyTimeouts
+from collector.config.receivers import GrpcProtocol, HttpProtocol, OtlpLimits, TlsSettings
+from collector.config.settings import (
+    DOORS,
+    GivenKey,
+    JournalSettings,
+    LoggingSettings,
+    LoopSettings,
+    PricingSettings,
+    RedactionRules,
+    RedactionSettings,
+    Settings,
+    Webhook,
+    default_data_dir,
+)
+from collector.config.showing import redacted
+from collector.config.sinks import ClickHouseSink, ForwardSettings, JsonlSink, OtlpSink, Sinks
+
+__all__ = [
+    "DOORS",
+    "ClickHouseSink",
+    "ConfigError",
+    "ForwardSettings",
+    "GivenKey",
+    "GrpcProtocol",
+    "HttpProtocol",
+    "JournalSettings",
+    "JsonlSink",
+    "LoggingSettings",
+    "LoopSettings",
+    "OtlpLimits",
+    "OtlpSink",
+    "PricingSettings",
+    "ProxyCapture",
+    "ProxyExport",
+    "ProxyPlugin",
+    "ProxySettings",
+    "ProxyTimeouts",
+    "RedactionRules",
+    "RedactionSettings",
+    "Settings",
+    "Sinks",
+    "TlsSettings",
+    "Webhook",
+    "default_data_dir",
+    "load",
+    "merge",
+    "problems_in",
+    "redacted",
+]
