@@ -1,8 +1,8 @@
 """Processes of Python that have imported the collector before they begin.
 
-Importing it takes half of the processor's time that a start takes, and the suite starts more than a hundred. So one
-process imports it, and is forked for each. It has a single thread, and what a process is given (arguments, environment,
-open files) is its own; it also ends as any other, with all that the interpreter does then.
+Importing it and the engine takes most of the processor's time that a start takes, and the suite starts more than a
+hundred. So one process imports them, and is forked for each. It has a single thread, and what a process is given
+(arguments, environment, open files) is its own; it also ends as any other, with all that the interpreter does then.
 
 What needs an interpreter of its own, because it is about what is imported, when and from where, uses `subprocess`.
 """
@@ -10,6 +10,7 @@ What needs an interpreter of its own, because it is about what is imported, when
 from __future__ import annotations
 
 import array
+import ctypes
 import gc
 import json
 import os
@@ -24,11 +25,26 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
+from unittest.mock import patch
 
-IMPORTED = ("collector.commands.running", "collector.service", "collector.proxy.door", "collector.api.app")
-"""None of them starts a thread."""
+IMPORTED = (
+    "collector.commands.running",
+    "collector.service",
+    "collector.working",
+    "numpy",
+    "pyarrow",
+    "clickhouse_connect.driver._chdbclient",
+    "genai_prices",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+    "uvloop",
+)
+SINGLE_THREADED = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""With these none of them starts a thread when it is imported."""
 SIZE_BYTES = 4
 
 
@@ -73,7 +89,11 @@ class Forks:
         with theirs:
             command = [sys.executable, "-m", "tests.forked", str(theirs.fileno())]
             subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[1]
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                cwd=Path(__file__).parents[1],
+                env=os.environ | SINGLE_THREADED,
             )
         self._lock = threading.Lock()
         self._changed = threading.Condition()
@@ -162,6 +182,35 @@ def _receive(line: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
 # --------------------------------------------------------------------------- the process that is forked
 
 
+def _import_all() -> None:
+    gc.disable()
+    _import_engine()
+    for module in IMPORTED:
+        import_module(module)
+    gc.enable()
+    gc.freeze()
+    threads = [(thread / "comm").read_text() for thread in Path("/proc/self/task").iterdir()]
+    assert len(threads) == 1, threads
+
+
+def _import_engine() -> None:
+    """Imports chDB, but without the engine that it starts and ends whenever it is imported, to ask for its version:
+    threads of that would be missing in every fork."""
+    package = find_spec("chdb")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    (folder,) = package.submodule_search_locations
+    # As the package itself does before it imports the library.
+    ctypes.CDLL(f"{folder}/_chdb.abi3.so", sys.getdlopenflags() | os.RTLD_DEEPBIND)
+    sys.modules["chdb"] = unfinished = ModuleType("chdb")
+    unfinished.__path__ = [folder]
+    library = import_module("chdb._chdb")
+    del sys.modules["chdb"]
+    with patch.object(library, "connect") as connect:
+        connect().query().bytes.return_value = b'"of no importance"\n'
+        import_module("chdb")
+
+
 def _fork_for(line: socket.socket) -> list[str] | None:
     """Forks for each who asks; gives the arguments in the new process, and None at the end in the old one."""
     woken, wake = os.pipe()
@@ -226,9 +275,7 @@ def _become(arguments: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as line:
-        for module in IMPORTED:
-            import_module(module)
-        gc.freeze()
+        _import_all()
         begun = _fork_for(line)
     if begun is not None:
         _become(begun)

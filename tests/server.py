@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -173,7 +172,8 @@ def with_schema(data_dir: Path) -> None:
         with contextlib.suppress(OSError):  # another process was first
             making.rename(template)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    shutil.copytree(template / EMBEDDED, database, symlinks=True)
+    # Hundreds of small files: twice as quick as `shutil` is.
+    subprocess.run(["cp", "-R", str(template / EMBEDDED), str(database)], check=True)
 
 
 def handed_down(listener: socket.socket, command: Sequence[str] = COMMAND) -> dict[str, Any]:
