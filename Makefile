@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Without bytecode every start compiles all modules again, which takes half a second of the processor.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run demo test test-js test-page test-install test-clients chaos soak test-exporters reference test-api test-deploy sbom lint types format check clean
+.PHONY: run demo test test-js test-page test-install test-clients chaos soak test-exporters reference test-api test-deploy pins check-pins audit sbom lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -65,11 +65,38 @@ test-deploy: $(VENV)/.dev
 	$(BIN)/pip install --quiet --group deploy
 	$(BIN)/python -m pytest -o addopts=-q tests/deploy/validators
 
-# What an installation consists of, as a CycloneDX document for scanners of vulnerabilities: dist/sbom.json.
-sbom: $(VENV)/.dev
-	$(BIN)/pip install --quiet --group sbom
-	$(PYTHON) -m venv --clear $(VENV)/installed
-	$(VENV)/installed/bin/pip install --quiet .
+# What the image consists of, with the hashes of every file that may be fetched for it. A version stays unless
+# pyproject.toml asks for another, or UPGRADE=--upgrade does. $UV_DEFAULT_INDEX or $PIP_INDEX_URL may name another index.
+PIN := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+pins check-pins: export UV_DEFAULT_INDEX := $(or $(UV_DEFAULT_INDEX),$(PIP_INDEX_URL))
+pins: $(VENV)/.supply
+	$(BIN)/$(PIN) pyproject.toml --extra cbor --extra mcp $(UPGRADE) -o deploy/requirements.txt
+	$(BIN)/$(PIN) --group build $(UPGRADE) -o deploy/build-requirements.txt
+
+# They are what `make pins` would write now, and there is a wheel of each for both processors.
+check-pins: $(VENV)/.supply
+	mkdir -p $(VENV)/pins && cp deploy/requirements.txt deploy/build-requirements.txt $(VENV)/pins
+	$(BIN)/$(PIN) pyproject.toml --extra cbor --extra mcp -o $(VENV)/pins/requirements.txt
+	$(BIN)/$(PIN) --group build -o $(VENV)/pins/build-requirements.txt
+	diff $(VENV)/pins/requirements.txt deploy/requirements.txt
+	diff $(VENV)/pins/build-requirements.txt deploy/build-requirements.txt
+	for processor in x86_64 aarch64; do $(BIN)/uv pip install --quiet --dry-run --require-hashes --only-binary :all: \
+		--python-version 3.13 --python-platform $$processor-manylinux_2_28 --target $(VENV)/pins \
+		-r deploy/requirements.txt -r deploy/build-requirements.txt || exit 1; done
+
+# Known vulnerabilities of what is pinned. AUDIT="--vulnerability-service osv --osv-url URL" asks another service.
+audit: $(VENV)/.supply
+	@$(BIN)/pip-audit --strict --progress-spinner off --require-hashes --disable-pip $(AUDIT) \
+		-r deploy/requirements.txt -r deploy/build-requirements.txt || { printf '%s\n' \
+		"Vulnerabilities are listed above; 'make pins UPGRADE=--upgrade' takes versions without them." \
+		"If there is an error instead, the service could not be asked and nothing is known: name one that can be reached" \
+		"in AUDIT, or take dist/sbom.json of 'make sbom' to a scanner that has a database of its own."; exit 1; }
+
+# What the image consists of, as a CycloneDX document for scanners of vulnerabilities: dist/sbom.json.
+sbom: $(VENV)/.supply
+	$(PYTHON) -m venv --clear --without-pip $(VENV)/installed
+	$(BIN)/pip --python $(VENV)/installed/bin/python install --quiet --require-hashes -r deploy/requirements.txt
+	$(BIN)/pip --python $(VENV)/installed/bin/python install --quiet --no-deps .
 	mkdir -p dist
 	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/sbom.json \
 		$(VENV)/installed/bin/python
@@ -103,3 +130,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable . --group dev
 	$(BIN)/python -m compileall -q collector mappers sinks
 	touch $@ $(VENV)/.run
+
+$(VENV)/.supply: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --group supply
+	touch $@
