@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from collector.commands.client import Client, Query, segment
-from collector.commands.common import asking
 from collector.commands.comparing import diff
 from collector.commands.deleting import rm
+from collector.commands.options import asking
 from collector.commands.output import duration, listing, money, shown_as, write_json, write_rows
 
 RUN_COLUMNS = (

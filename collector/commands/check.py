@@ -6,10 +6,15 @@ import json
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from collector.commands.common import TOKEN, URL, api_of, data_dir_option, fail
+from collector.commands.failing import fail
+from collector.commands.options import asking
+
+if TYPE_CHECKING:
+    from collector.commands.client import Client
 
 SEVERITIES = click.Choice(["info", "warning", "critical", "never"])
 EX_NOTHING = 2
@@ -39,9 +44,7 @@ EX_NOTHING = 2
 @click.option(
     "--sarif", "sarif_file", type=click.Path(path_type=Path, dir_okay=False), help="Write SARIF 2.1.0."
 )
-@URL
-@TOKEN
-@data_dir_option("Where the collector that runs here keeps its data.")
+@asking
 def check(
     run_ids: tuple[str, ...],
     since: str,
@@ -57,9 +60,7 @@ def check(
     max_steps: int | None,
     junit_file: Path | None,
     sarif_file: Path | None,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """Check runs for loops, cost, duration and steps, for CI.
 
@@ -69,7 +70,6 @@ def check(
     from collector.check import Budgets, CheckError, Selection, junit, sarif
     from collector.check import check as judge
 
-    address, key = api_of(url, token, data_dir)
     budgets = Budgets(
         loops=fail_on,
         waste=fail_on_waste,
@@ -80,7 +80,9 @@ def check(
         failed_runs=not fail_on_failed,
     )
     try:
-        outcomes = judge(address, key, Selection(run_ids, since, project, session, query), budgets)
+        outcomes = judge(
+            client.address, client.token, Selection(run_ids, since, project, session, query), budgets
+        )
     except CheckError as error:
         fail(str(error), EX_NOTHING)
     try:

@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import Any, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
 
-from collector.commands.common import FINDING, NO_CONNECTION, NOT_ALLOWED, NOT_FOUND, TIMED_OUT, fail
+from collector.commands.failing import FINDING, NO_CONNECTION, NOT_ALLOWED, NOT_FOUND, TIMED_OUT, fail
 
 TIMEOUT_S = 60.0
 """Longer than any query may take, and than the pause between two signs of life of a stream."""

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from collector.commands.client import Client
-from collector.commands.common import FINDING, asking
+from collector.commands.failing import FINDING
+from collector.commands.options import asking
 from collector.commands.output import duration, money, write_json
 
 MOST_PAIRS = 1000

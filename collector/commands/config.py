@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from collector.commands.common import EX_CONFIG, Command, data_dir_option, fail
+from collector.commands.failing import EX_CONFIG, fail
+from collector.commands.options import Command, data_dir_option
 
 CONFIG = click.option(
     "--config",

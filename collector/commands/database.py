@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.commands.common import FINDING, TOKEN, URL, Command, api_of, data_dir_option, fail
+from collector.commands.failing import FINDING, fail
+from collector.commands.options import asking
 from collector.commands.servers import migrate, move
 
 if TYPE_CHECKING:
@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.5
 SAY_EVERY_S = 5.0
 KINDS = ("spans", "logs", "events", "exchanges", "runs")
-_DATA_DIR = data_dir_option("Where the collector that runs here keeps its data.")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def _asking(command: Command) -> Command:
-    for option in (_DATA_DIR, TOKEN, URL):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -35,10 +28,9 @@ def db() -> None:
 
 @db.command()
 @click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
-@_asking
-def status(as_json: bool, url: str, token: str, data_dir: Path | None) -> None:
+@asking
+def status(as_json: bool, client: Client) -> None:
     """Show what each table takes, and what the database is doing."""
-    client = _client(url, token, data_dir)
     found = client.get("/db")
     job = client.get("/db/job")["job"]
     if as_json:
@@ -66,13 +58,12 @@ def status(as_json: bool, url: str, token: str, data_dir: Path | None) -> None:
 @click.option("--runs-days", metavar="DAYS", help="Runs and warnings.")
 @click.option("--max-bytes", metavar="SIZE", help="Of all tables, like 50G; beyond that the oldest goes.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-@_asking
-def retention(dry_run: bool, url: str, token: str, data_dir: Path | None, **asked: str | None) -> None:
+@asking
+def retention(dry_run: bool, client: Client, **asked: str | None) -> None:
     """Show how long what is kept, or change it; it holds at once. Pinned runs stay.
 
     Days count from when something came in, not from its own time.
     """
-    client = _client(url, token, data_dir)
     policy = {name: _number(name, value) for name, value in asked.items() if value is not None}
     if policy:
         found = client.put("/db/retention", policy, {"dry_run": "true" if dry_run else None})
@@ -87,19 +78,17 @@ def retention(dry_run: bool, url: str, token: str, data_dir: Path | None, **aske
 
 
 @db.command()
-@_asking
-def compact(url: str, token: str, data_dir: Path | None) -> None:
+@asking
+def compact(client: Client) -> None:
     """Merge the parts of every table, and so drop what was replaced."""
-    client = _client(url, token, data_dir)
     _follow(client, client.post("/db/compact", {}), "tables")
 
 
 @db.command()
 @click.option("--since", required=True, help="Runs that began since then: an RFC 3339 time, or like -7d.")
-@_asking
-def remap(since: str, url: str, token: str, data_dir: Path | None) -> None:
+@asking
+def remap(since: str, client: Client) -> None:
     """Map stored spans again, after an upgrade of the mappers. A restart of the collector goes on where it was."""
-    client = _client(url, token, data_dir)
     _follow(client, client.post("/db/remap", {"since": since}), "runs")
 
 
@@ -121,12 +110,6 @@ def _follow(client: Client, job: dict[str, Any], what: str) -> None:
     click.echo(f"{job['state']}: {job['done']} of {job['total']} {what}")
     if job["state"] != "done":
         fail(job["error"] or "it goes on when the collector is started again", FINDING)
-
-
-def _client(url: str, token: str, data_dir: Path | None) -> Client:
-    from collector.commands.client import Client
-
-    return Client(*api_of(url, token, data_dir))
 
 
 def _number(name: str, value: str) -> int | None:

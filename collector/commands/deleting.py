@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.commands.common import NOT_FOUND, TOKEN, URL, api_of, data_dir_option, fail
+from collector.commands.failing import NOT_FOUND, fail
+from collector.commands.options import asking
 
 if TYPE_CHECKING:
     from collector.commands.client import Client
@@ -27,31 +27,24 @@ LOOK_S = 0.3
 @click.option("--reason", default="", help="Kept with the receipt.")
 @click.option("--dry-run", is_flag=True, help="Only say how much that is.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@URL
-@TOKEN
-@data_dir_option("Where the collector that runs here keeps its data.")
+@asking
 def rm(
     run_ids: tuple[str, ...],
     reason: str,
     dry_run: bool,
     yes: bool,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
     **chosen: str | None,
 ) -> None:
     """Delete runs from every table, the journal and the dead letters, and show the receipt.
 
     What comes of them later is refused. With several options, all must hold.
     """
-    from collector.commands.client import Client
-
     filtered: dict[str, Any] = {name: value for name, value in chosen.items() if value}
     if run_ids:
         filtered["run_ids"] = list(run_ids)
     if not filtered:
         raise click.UsageError("say which: a run's id, or one of --user, --session, --project, --before")
-    client = Client(*api_of(url, token, data_dir))
     found = client.post("/deletions", {"filter": filtered, "dry_run": True})["matched"]
     said = ", ".join(f"{count} {kind}" for kind, count in found.items())
     if dry_run:

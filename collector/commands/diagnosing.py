@@ -11,18 +11,9 @@ from pathlib import Path
 import click
 
 from collector.commands.client import Client, Query
-from collector.commands.common import (
-    EX_CONFIG,
-    FINDING,
-    NO_CONNECTION,
-    TIMED_OUT,
-    TOKEN,
-    URL,
-    api_of,
-    data_dir_option,
-    fail,
-)
 from collector.commands.config import CONFIG, SETS
+from collector.commands.failing import EX_CONFIG, FINDING, NO_CONNECTION, TIMED_OUT, fail
+from collector.commands.options import TOKEN, URL, api_of, data_dir_option
 from collector.commands.output import write_json
 
 HEALTH_S = 5.0

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.commands.common import EX_CONFIG, data_dir_option, fail
+from collector.commands.failing import EX_CONFIG, fail
+from collector.commands.options import data_dir_option
 
 if TYPE_CHECKING:
     from collector.keys import Keys

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from collector.commands.common import TOKEN, URL, api_of, data_dir_option, fail
+from collector.commands.failing import EX_UNAVAILABLE, fail
+from collector.commands.options import asking
 
-EX_UNAVAILABLE = 69
+if TYPE_CHECKING:
+    from collector.commands.client import Client
 
 
 @click.command()
-@URL
-@TOKEN
-@data_dir_option("Where the collector that runs here keeps its data.")
-def mcp(url: str, token: str, data_dir: Path | None) -> None:
+@asking
+def mcp(client: Client) -> None:
     """Serve runs to an assistant: MCP over standard input and output.
 
     Asks the collector that runs here, or the one at --url. A collector serves the same over HTTP at /mcp.
@@ -26,5 +26,4 @@ def mcp(url: str, token: str, data_dir: Path | None) -> None:
 
     if not is_installed():
         fail("the package mcp is missing: pip install 'eddyline[mcp]'", EX_UNAVAILABLE)
-    address, token = api_of(url, token, data_dir)
-    asyncio.run(serve_stdio(address, token))
+    asyncio.run(serve_stdio(client.address, client.token))

@@ -13,7 +13,8 @@ from typing import IO, Any, BinaryIO
 import click
 
 from collector.commands.client import Client
-from collector.commands.common import EX_DATAERR, FINDING, TOKEN, URL, api_of, data_dir_option, fail
+from collector.commands.failing import EX_DATAERR, FINDING, fail
+from collector.commands.options import asking
 
 SHAPES = ("runs", "events", "spans", "messages", "openai-ft")
 FORMATS = ("jsonl", "csv", "parquet", "otlp-json", "otlp-proto", "zip")
@@ -22,8 +23,6 @@ WHOLE = ("parquet", "zip")
 RUNS_AT_A_TIME = 1000
 PIECE_BYTES = 1 << 20
 SAY_EVERY_S = 5.0
-
-_DATA_DIR = data_dir_option("Where the collector that runs here keeps its data.")
 
 
 @click.command("export")
@@ -35,9 +34,7 @@ _DATA_DIR = data_dir_option("Where the collector that runs here keeps its data."
 @click.option("--until", default="", help="Runs that began before then.")
 @click.option("--project", default="", help="Runs of this project.")
 @click.option("--include-all", is_flag=True, help="Set-up runs and duplicates, too.")
-@URL
-@TOKEN
-@_DATA_DIR
+@asking
 def export_runs(
     file: Path,
     shape: str,
@@ -47,9 +44,7 @@ def export_runs(
     until: str,
     project: str,
     include_all: bool,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """Write runs to FILE (- is the output), the newest first.
 
@@ -66,7 +61,6 @@ def export_runs(
         "include": "all" if include_all else "",
         "bare": "true",
     }
-    client = Client(*api_of(url, token, data_dir))
     if str(file) == "-":
         output = sys.stdout.buffer
         total = _Total(asked)
@@ -183,23 +177,18 @@ def _digest(file: BinaryIO) -> Any:
 )
 @click.option("--project", default="", help="Whose it is, whatever the files say.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be taken.")
-@URL
-@TOKEN
-@_DATA_DIR
+@asking
 def import_files(
     files: tuple[str, ...],
     form: str,
     project: str,
     dry_run: bool,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """Take runs from FILES (- is the input): exports of spans or calls, OTLP, LoopLens, captures of proxies.
 
     What is there already changes nothing. Exits 65 if something was rejected; what, and why, is said line by line.
     """
-    client = Client(*api_of(url, token, data_dir))
     rejected = 0
     for name in files:
         asked = {"format": form, "project": project, "dry_run": "true" if dry_run else ""}

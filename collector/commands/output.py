@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from collector.commands.common import Command
+from collector.commands.options import Command
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from collector.commands.common import NOT_FOUND, fail
+from collector.commands.failing import NOT_FOUND, fail
 
 
 @click.group()

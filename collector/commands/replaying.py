@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import click
 
 from collector.commands.client import Client
-from collector.commands.common import FINDING, NO_CONNECTION, NOT_FOUND, asking, fail
+from collector.commands.failing import FINDING, NO_CONNECTION, NOT_FOUND, fail
+from collector.commands.options import asking
 
 TIMEOUT_S = 120.0
 _DROPPED = frozenset({"host", "content-length", "connection", "transfer-encoding", "accept-encoding"})

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from collector.commands.common import EX_CONFIG, EX_DATAERR, NO_CONNECTION, Command, data_dir_option, fail
 from collector.commands.config import CONFIG, SETS
+from collector.commands.failing import EX_CONFIG, EX_DATAERR, NO_CONNECTION, fail
+from collector.commands.options import Command, data_dir_option
 
 if TYPE_CHECKING:
     from collector.config import Settings

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from collector.commands.client import Client, Query, segment
-from collector.commands.common import NOT_FOUND, asking, fail
+from collector.commands.failing import NOT_FOUND, fail
+from collector.commands.options import asking
 from collector.commands.output import listing, shown_as, write_json, write_rows
 
 HIT_COLUMNS = ("time", "run_id", "event_id", "kind", "name", "found")

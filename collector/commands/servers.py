@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.commands.common import (
-    EX_CONFIG,
-    EX_TEMPFAIL,
-    EX_UNAVAILABLE,
-    FINDING,
-    NOT_FOUND,
-    data_dir_option,
-    fail,
-)
 from collector.commands.config import CONFIG, SETS
+from collector.commands.failing import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, FINDING, NOT_FOUND, fail
+from collector.commands.options import data_dir_option
 
 if TYPE_CHECKING:
     from collector.config import Settings

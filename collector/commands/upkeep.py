@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from collector.commands.common import EX_DATAERR, NO_CONNECTION, NOT_FOUND, data_dir_option, fail
+from collector.commands.failing import EX_DATAERR, NO_CONNECTION, NOT_FOUND, fail
+from collector.commands.options import data_dir_option
 from collector.workers.places import SIGNALS, directory_of, lane, workers_in
 
 if TYPE_CHECKING:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import click
 
 from collector.commands.client import Client, Query
-from collector.commands.common import NOT_ALLOWED, TOKEN, URL, api_of, data_dir_option, fail
+from collector.commands.failing import NOT_ALLOWED, fail
+from collector.commands.options import asking
 
 SPEND_EVERY_S = 10.0
 """What was spent is a sum over an hour's events: not asked for each second."""
-
-_DATA_DIR = data_dir_option("Where the collector that runs here keeps its data.")
 
 
 @click.command()
@@ -29,9 +27,7 @@ _DATA_DIR = data_dir_option("Where the collector that runs here keeps its data."
 @click.option(
     "--format", "form", type=click.Choice(["line", "json"]), help="[default: line on a terminal, else json]"
 )
-@URL
-@TOKEN
-@_DATA_DIR
+@asking
 def tap(
     at: str,
     project: str,
@@ -40,9 +36,7 @@ def tap(
     interval: int,
     count: int | None,
     form: str | None,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """Show samples of what passes, as it comes.
 
@@ -54,7 +48,7 @@ def tap(
     asked: Query = {"at": at, "project": project, "name": name, "limit": limit, "interval_ms": interval}
     seen = 0
     try:
-        for sample in Client(*api_of(url, token, data_dir)).lines("/tap", asked):
+        for sample in client.lines("/tap", asked):
             click.echo(json.dumps(sample, ensure_ascii=False) if as_json else sample_line(sample))
             seen += "skipped" not in sample
             if seen == count:
@@ -106,17 +100,14 @@ def _one_line(parts: list[Any]) -> str:
 @click.command()
 @click.option("--interval", type=click.FloatRange(0.1, 3600), default=1.0, help="Seconds. [1]")
 @click.option("--count", type=click.IntRange(1), help="End after so many intervals.")
-@URL
-@TOKEN
-@_DATA_DIR
-def top(interval: float, count: int | None, url: str, token: str, data_dir: Path | None) -> None:
+@asking
+def top(interval: float, count: int | None, client: Client) -> None:
     """Show rates, queues, lag, drops and spending, live.
 
     Without a terminal, a line for each interval.
     """
     from collector.gauges import Gauges, as_line, as_table, headings
 
-    client = Client(*api_of(url, token, data_dir))
     gauges = Gauges()
     live: Any = None
     shown = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from collector.commands.common import EX_DATAERR, EX_UNAVAILABLE, fail
+from collector.commands.failing import EX_DATAERR, EX_UNAVAILABLE, fail
 
 if TYPE_CHECKING:
     from collector.proxy.wire.records import Record

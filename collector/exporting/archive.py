@@ -7,17 +7,15 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from collector.exporting.formats import JsonLines
 from collector.exporting.pipe import Pipe
 from collector.exporting.shapes import Rows, Shape
+from collector.exporting.summary import Summary
 from mappers.model import Run
-
-if TYPE_CHECKING:
-    from collector.exporting.export import Summary
 
 NOTES = resources.files(__package__).joinpath("notes.md").read_text(encoding="utf-8")
 """For whoever reads the files, in the archive."""

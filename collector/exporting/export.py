@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import islice
 
 import orjson
 
 from collector.exporting import tables
 from collector.exporting.archive import archive
-from collector.exporting.formats import Csv, Encoder, JsonLines, OtlpJson, OtlpProtobuf, Parquet
+from collector.exporting.formats import Csv, Encoder, Format, JsonLines, OtlpJson, OtlpProtobuf, Parquet
 from collector.exporting.shapes import Rows, Shape
+from collector.exporting.summary import Cursor, Summary
 from mappers.model import Run
 from sinks.clickhouse import Reader, RunFilter
 
@@ -21,16 +21,6 @@ PAGE = 100
 """Runs read at a time."""
 BATCH = 500
 """Rows written at a time."""
-
-
-class Format(StrEnum):
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-    OTLP_JSON = "otlp-json"
-    OTLP_PROTO = "otlp-proto"
-    ZIP = "zip"
-    """All shapes, with notes for whoever reads them."""
 
 
 COLUMNS: Mapping[Shape, tables.Columns] = {
@@ -49,25 +39,6 @@ def refusal(shape: Shape, form: Format) -> str:
     if form in (Format.CSV, Format.PARQUET) and shape not in COLUMNS:
         return f"{shape} is no table"
     return ""
-
-
-Cursor = tuple[int | float, str]
-
-
-@dataclass(slots=True)
-class Summary:
-    """What an export came to. While it runs, how far it is."""
-
-    shape: Shape
-    form: Format
-    runs: int = 0
-    rows: int = 0
-    bytes: int = 0
-    sha256: str = ""
-    """Of all bytes but the last line that tells it, in hex."""
-    cursor: Cursor | None = None
-    """Where the next export goes on; None if there is nothing more."""
-    is_complete: bool = False
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import csv
 import io
 import struct
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Protocol
 
 import orjson
@@ -16,6 +17,16 @@ from collector.exporting.tables import FLAG, INTEGER, REAL, Columns, cells
 from collector.otlp import transcode
 
 Document = Mapping[str, Any]
+
+
+class Format(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    OTLP_JSON = "otlp-json"
+    OTLP_PROTO = "otlp-proto"
+    ZIP = "zip"
+    """All shapes, with notes for whoever reads them."""
 
 
 class Encoder(Protocol):

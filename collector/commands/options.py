@@ -1,19 +1,15 @@
-"""What the commands share: options, exit codes, and how they end when something is wrong."""
+"""Options that commands share, and which collector they ask."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-FINDING, NOT_FOUND, NOT_ALLOWED, NO_CONNECTION, TIMED_OUT = 1, 3, 4, 5, 6
-"""Exit codes of commands that ask a collector, beside 0 and click's 2 for a wrong command line."""
-EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 65, 69, 75, 78
-"""Of sysexits."""
+from collector.commands.failing import FINDING, NO_CONNECTION, NOT_FOUND, fail
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -84,10 +80,3 @@ def api_of(url: str, token: str, data_dir: Path | None, profile: str = "") -> tu
     if endpoints is None or not endpoints.api:
         fail("no collector runs here; start one with `eddyline serve`, or give --url", NO_CONNECTION)
     return endpoints.api, token or kept_token(directory) or ""
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """Says why, a line for each thing, and ends the program."""
-    for line in message.splitlines():
-        click.echo(f"eddyline: {line}", err=True)
-    sys.exit(code)
