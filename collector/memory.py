@@ -102,9 +102,7 @@ class Budget:
     """
 
     def __init__(self, inflight_bytes: int, refuse_bytes: int = 0, shed_bytes: int = 0) -> None:
-        self.inflight_bytes = inflight_bytes
-        self._refuse_bytes = refuse_bytes
-        self._shed_bytes = shed_bytes
+        self.bound(inflight_bytes, refuse_bytes, shed_bytes)
         self._taken = 0
         self._lock = threading.Lock()
         self._looked_at = -LOOK_EVERY_S
@@ -113,6 +111,12 @@ class Budget:
         """What the collector uses, all of its processes."""
         self.shed: list[Callable[[], object]] = []
         """Let go of what nobody needs. May be called from any thread, and must neither fail nor wait."""
+
+    def bound(self, inflight_bytes: int, refuse_bytes: int = 0, shed_bytes: int = 0) -> None:
+        """Other bounds from now on."""
+        self.inflight_bytes = inflight_bytes
+        self._refuse_bytes = refuse_bytes
+        self._shed_bytes = shed_bytes
 
     @property
     def taken(self) -> int:

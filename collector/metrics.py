@@ -64,7 +64,7 @@ class Sources:
     totals: Totals
     reloadable: Reloadable
     forwards: Forwards
-    wal_capacity_bytes: int
+    wal_capacity_bytes: Callable[[], int]
     """Of all journals of a signal."""
 
 
@@ -455,7 +455,7 @@ class Metrics(Collector):
             oldest_ns = min(filter(None, (pipeline.oldest_ns for pipeline in pipelines)), default=0)
             size.add_metric([signal], sum(journal.size_bytes for journal in journals))
             waiting.add_metric([signal], sum(journal.waiting_bytes for journal in journals))
-            capacity.add_metric([signal], self._sources.wal_capacity_bytes)
+            capacity.add_metric([signal], self._sources.wal_capacity_bytes())
             records.add_metric([signal], sum(pipeline.waiting_records for pipeline in pipelines))
             age.add_metric([signal], max(0, now_ns - oldest_ns) / 1e9 if oldest_ns else 0)
             corrupt.add_metric([signal], sum(journal.corrupt_ranges for journal in journals))

@@ -32,12 +32,19 @@ from collector.keys import Keys, KeysError, keys_file
 from collector.listening import LOOK_AGAIN_S, REQUEST_GRACE_S, UNIX, ListenError, host_of, listen
 from collector.memory import resident_bytes
 from collector.otlp.decode import keep_levels
-from collector.receivers.opening import http_options, item_limits, open_grpc, open_http, open_intake
+from collector.receivers.opening import (
+    http_options,
+    item_limits,
+    memory_bounds,
+    open_grpc,
+    open_http,
+    open_intake,
+)
 from collector.redaction import masking
 from collector.reload import Reloadable
 from collector.telemetry import Health
 from collector.tls import TlsError, grpc_credentials
-from collector.workers.places import JOURNAL, SIGNALS, directory_of, lane, workers_in
+from collector.workers.places import JOURNAL, SIGNALS, directory_of, lane, share_of, workers_in
 
 if TYPE_CHECKING:
     from collector.workers.crew import Crew
@@ -45,6 +52,10 @@ if TYPE_CHECKING:
 LOCK_PATIENCE_S = 5.0
 TAKEN = (
     "auth",
+    "journal.max_bytes",
+    "journal.max_queue_size",
+    "journal.min_free_bytes",
+    "memory",
     "receivers.otlp.limits",
     "receivers.otlp.protocols.http.max_request_body_size",
     "redaction",
@@ -105,7 +116,7 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
     intake = open_intake(settings, journals, gate)
     keep_levels(intake.limits.value_depth)
     lanes: dict[str, Readable] = {**journals, **left_behind(settings, parts)}
-    reloadable.tell(lambda changed: take_over(changed, intake, keys, lanes), *TAKEN)
+    reloadable.tell(lambda changed: take_over(changed, intake, keys, journals, lanes), *TAKEN)
     health = Health()
     protocols = settings.receivers.otlp.protocols
     crew, grpc, http = None, protocols.grpc.endpoint, protocols.http.endpoint
@@ -187,8 +198,24 @@ def open_keys(settings: Settings, token: str, *, look_every_s: float | None = No
     return keys, Gate(keys, token=token, ingest_needs_key=needed)
 
 
-def take_over(settings: Settings, intake: Intake, keys: Keys, journals: Mapping[str, Readable]) -> None:
-    """Raises: ConfigError."""
+def take_over(
+    settings: Settings,
+    intake: Intake,
+    keys: Keys,
+    journals: Mapping[str, Journal],
+    lanes: Mapping[str, Readable],
+    *,
+    processes: int = 1,
+) -> None:
+    """Has other settings hold.
+
+    Args:
+        journals: those that this process writes.
+        lanes: those that it reads.
+        processes: how many share what is bounded for all.
+
+    Raises: ConfigError.
+    """
     keys.give(settings.auth.keys)
     try:
         needed = ingest_needs_key(settings, keys=len(keys))
@@ -197,8 +224,15 @@ def take_over(settings: Settings, intake: Intake, keys: Keys, journals: Mapping[
     intake.gate.ingest_needs_key = needed
     intake.limits = item_limits(settings.receivers.otlp.limits)
     keep_levels(intake.limits.value_depth)
+    intake.budget.bound(*memory_bounds(settings.memory, processes))
     for journal in journals.values():
-        journal.quarantine.mask = masking(settings.redaction)
+        journal.bound(
+            max_bytes=share_of(settings.journal.max_bytes, processes),
+            min_free_bytes=settings.journal.min_free_bytes,
+            max_queue_bytes=settings.journal.max_queue_size,
+        )
+    for readable in lanes.values():
+        readable.quarantine.mask = masking(settings.redaction)
     intake.max_body_bytes = settings.receivers.otlp.protocols.http.max_request_body_size
     logging.getLogger().setLevel(settings.service.telemetry.log_level.upper())
 

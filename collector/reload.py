@@ -1,5 +1,5 @@
-"""What of the configuration can change while the collector runs (SIGHUP): who takes something over says so, and of all
-else the log says that it needs a restart.
+"""What of the configuration can change while the collector runs (SIGHUP, or a file of it that changes): who takes
+something over says so, and of all else the log says that it needs a restart.
 
 API keys and certificates need no signal: their files are looked at by themselves.
 """
@@ -21,6 +21,8 @@ class Reloadable:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._started = settings
+        """Of what nobody takes over, this holds."""
         self._takers: list[Callable[[Settings], None]] = []
         self._taken: set[str] = set()
         """Settings, and sections of them, that are taken over."""
@@ -33,10 +35,19 @@ class Reloadable:
         self._takers.append(taker)
         self._taken.update(taken)
 
+    def reads(self, *names: str) -> None:
+        """These settings, and sections of them, are looked up in `settings` when they are needed."""
+        self._taken.update(names)
+
     def takes(self, name: str) -> bool:
         """Whether a setting is taken over."""
         parts = name.split(".")
         return any(".".join(parts[:length]) in self._taken for length in range(1, len(parts) + 1))
+
+    @property
+    def outstanding(self) -> list[str]:
+        """Names of settings that are others than at the start, and that only a restart takes over."""
+        return [name for name in _changed(self._started, self.settings) if not self.takes(name)]
 
     def reload(self, read: Callable[[], Settings]) -> bool:
         """Takes over what `read` returns; the old configuration stays if it is wrong."""
@@ -51,14 +62,15 @@ class Reloadable:
                 with contextlib.suppress(ConfigError):  # keys may be gone that it needs, too
                     taker(before)
             return False
-        changed = sorted(dict(_leaves(settings)).items() ^ dict(_leaves(before)).items())
-        names = sorted({name for name, _ in changed})
-        later = [name for name in names if not self.takes(name)]
         self.settings = settings
         self.successful = True
-        log.info(f"the configuration is reloaded: {', '.join(names) or 'nothing has changed'}")
-        if later:
-            log.warning(f"only a restart takes over: {', '.join(later)}")
+        said = (
+            f"the configuration is reloaded: {', '.join(_changed(before, settings)) or 'nothing has changed'}"
+        )
+        if later := self.outstanding:
+            log.warning(f"{said}; only a restart takes over: {', '.join(later)}")
+        else:
+            log.info(said)
         return True
 
     def renew(self, settings: Settings) -> None:
@@ -73,6 +85,11 @@ class Reloadable:
         """Raises: ConfigError."""
         for taker in self._takers:
             taker(settings)
+
+
+def _changed(before: Settings, after: Settings) -> list[str]:
+    """Names of settings that differ."""
+    return sorted({name for name, _ in dict(_leaves(before)).items() ^ dict(_leaves(after)).items()})
 
 
 def _leaves(settings: Settings) -> Iterator[tuple[str, str]]:

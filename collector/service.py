@@ -20,16 +20,20 @@ from collector.meaning import no_engine, not_understood
 from collector.prices import load_prices
 from collector.receiving import open_receiving
 from collector.reload import Reloadable
+from collector.sources import ConfigFiles
 from collector.supervisor import READY, STOPPING, tell
 
 log = logging.getLogger(__name__)
 
 
 async def serve(
-    settings: Settings, announce: Callable[[Endpoints], None], read: Callable[[], Settings]
+    settings: Settings,
+    announce: Callable[[Endpoints], None],
+    read: Callable[[], Settings],
+    files: ConfigFiles,
 ) -> None:
     """Runs the collector until SIGTERM or SIGINT, then drains it. `announce` is called once all doors are open; `read`
-    reads the configuration anew on SIGHUP.
+    reads the configuration anew, on SIGHUP and as its `files` say.
 
     Raises:
         ServiceError: the data directory is in use, a port is taken, the store can not be opened.
@@ -42,14 +46,17 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stopping)
     reloadable = Reloadable(settings)
-    loop.add_signal_handler(signal.SIGHUP, reloadable.reload, read)
+    loop.add_signal_handler(signal.SIGHUP, files.ask)
+    files.named_by(settings)
     async with collector(settings, reloadable) as endpoints:
+        following = asyncio.create_task(files.follow(reloadable, read), name="reload")
         announce(endpoints)
         tell(READY)
         await asyncio.to_thread(_load_price_list)
         calm_garbage_collection()
         await stopping.wait()
         tell(STOPPING)
+        following.cancel()
         log.info("draining")
 
 

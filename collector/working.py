@@ -165,7 +165,7 @@ async def open_working(
             reloadable,
             forwards,
             # Workers share one bound, what this process takes itself has another.
-            settings.journal.max_bytes * (2 if settings.workers else 1),
+            lambda: reloadable.settings.journal.max_bytes * (2 if crew else 1),
         )
     )
     lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
@@ -221,15 +221,19 @@ async def open_working(
 
     processing.start()
     forwards.start()
-    parts.push_async_callback(forwards.drain, settings.service.shutdown.timeout)
-    parts.push_async_callback(processing.drain, settings.service.shutdown.timeout)
+
+    def patience_s() -> float:
+        return reloadable.settings.service.shutdown.timeout
+
+    parts.push_async_callback(lambda: forwards.drain(patience_s()))
+    parts.push_async_callback(lambda: processing.drain(patience_s()))
     try:
         endpoints = await open_others(settings, intake, api, proxy, receiving.receivers, parts)
     except ListenError as error:
         raise ServiceError(str(error), EX_UNAVAILABLE) from None
     # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
     # finds nobody there may not.
-    parts.push_async_callback(processing.drain, settings.service.shutdown.timeout)
+    parts.push_async_callback(lambda: processing.drain(patience_s()))
     works: list[Erasures | Retention | Jobs | Repeating] = [
         erasures,
         retention,
@@ -241,16 +245,17 @@ async def open_working(
     for work in works:
         parts.push_async_callback(asyncio.to_thread, work.stop)
         work.start()
-    parts.push_async_callback(_leave, receiving, taps, live, settings.service.shutdown.drain_delay)
+    reloadable.reads("service.shutdown")
+    parts.push_async_callback(_leave, receiving, taps, live, reloadable)
     health.ready = True
     publish(directory, endpoints)
     return endpoints
 
 
-async def _leave(receiving: Receiving, taps: Taps, live: Live, drain_delay: float) -> None:
+async def _leave(receiving: Receiving, taps: Taps, live: Live, reloadable: Reloadable) -> None:
     """The first step of the end: says that nobody is to be sent here, waits until that is known, refuses."""
     receiving.health.leave()
-    await asyncio.sleep(drain_delay)
+    await asyncio.sleep(reloadable.settings.service.shutdown.drain_delay)
     receiving.intake.draining = True
     if receiving.crew:
         await receiving.crew.refuse()

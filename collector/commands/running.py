@@ -50,13 +50,15 @@ def serve(
     """Run the collector until it is told to end (SIGTERM, Ctrl-C)."""
     import gc
 
-    from collector.config import ConfigError, load
+    from collector.config import ConfigError, files_among, load
+    from collector.sources import ConfigFiles
     from collector.telemetry import configure_logging
 
     def read() -> Settings:
         return load(configs, sets=sets, flags={"data_dir": data_dir, **flags})
 
     gc.disable()  # until all has started: what is imported stays, and looking through it again and again takes a second
+    files = ConfigFiles(files_among(configs))  # as they are before they are read
     try:
         settings = read()
     except ConfigError as error:
@@ -68,7 +70,7 @@ def serve(
     from collector.service import serve as run
 
     try:
-        event_loop()(run(settings, lambda endpoints: _announce(settings, endpoints), read))
+        event_loop()(run(settings, lambda endpoints: _announce(settings, endpoints), read, files))
     except ServiceError as error:
         fail(str(error), error.exit_code)
 

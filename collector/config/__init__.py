@@ -1,6 +1,6 @@
 """The configuration: what can be set (`settings`), where it is read from (`loading`), and how it is shown."""
 
-from collector.config.documents import ConfigError, merge
+from collector.config.documents import ConfigError, files_among, merge
 from collector.config.loading import load, problems_in
 from collector.config.proxy import ProxyCapture, ProxyExport, ProxyPlugin, ProxySettings, ProxyTimeouts
 from collector.config.receivers import GrpcProtocol, HttpProtocol, OtlpLimits, TlsSettings
@@ -10,6 +10,7 @@ from collector.config.settings import (
     JournalSettings,
     LoggingSettings,
     LoopSettings,
+    MemorySettings,
     PricingSettings,
     RedactionRules,
     RedactionSettings,
@@ -32,6 +33,7 @@ __all__ = [
     "JsonlSink",
     "LoggingSettings",
     "LoopSettings",
+    "MemorySettings",
     "OtlpLimits",
     "OtlpSink",
     "PricingSettings",
@@ -47,6 +49,7 @@ __all__ = [
     "TlsSettings",
     "Webhook",
     "default_data_dir",
+    "files_among",
     "load",
     "merge",
     "problems_in",

@@ -97,19 +97,32 @@ def parse(text: str, name: str) -> dict[str, Any]:
     return {str(key): value for key, value in document.items()}
 
 
+def files_among(sources: Sequence[str | Path]) -> list[Path]:
+    """Those of the sources that are files."""
+    return [Path(rest) for scheme, rest in map(_parts_of, sources) if scheme == "file"]
+
+
+def _parts_of(source: str | Path) -> tuple[str, str]:
+    """Whether a source is a `file`, a variable (`env`) or the text itself (`yaml`), and where or what it is."""
+    scheme, colon, rest = str(source).partition(":")
+    if isinstance(source, str) and colon and scheme in ("file", "env", "yaml"):
+        return scheme, rest
+    return "file", str(source)
+
+
 def _text_of(source: str | Path) -> tuple[str, str]:
     """The source's name in messages, and its text.
 
     Raises: ConfigError.
     """
-    scheme, colon, rest = str(source).partition(":")
-    if isinstance(source, str) and colon and scheme == "yaml":
+    scheme, rest = _parts_of(source)
+    if scheme == "yaml":
         return "yaml", rest
-    if isinstance(source, str) and colon and scheme == "env":
+    if scheme == "env":
         if rest not in os.environ:
             raise ConfigError(f"--config {source}: environment variable {rest} is not set")
         return str(source), os.environ[rest]
-    file = Path(rest if isinstance(source, str) and colon and scheme == "file" else source)
+    file = Path(rest)
     try:
         return str(file), file.read_text(encoding="utf-8")
     except OSError as error:

@@ -182,6 +182,8 @@ class Telemetry(Section):
 
 
 class ServiceSettings(Section):
+    reload_interval: Seconds = 0.0
+    """How often the configuration's files are looked at; when one has changed, all are read anew. 0: only on SIGHUP."""
     shutdown: Shutdown = Shutdown()
     telemetry: Telemetry = Telemetry()
 

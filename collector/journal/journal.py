@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 Done = Callable[[Exception | None], None]
 """Told once how an append ended: None when the acknowledgement level is reached, else why it is not."""
 
+SEGMENTS_WITHIN = 8
+"""Segments leave whole, so that there must be several of them within the bound of what waits."""
 MAX_PIECES = 512
 """Buffers given to one `writev`; the system's limit is 1024."""
 FAILURES_IN_A_ROW = 3
@@ -83,8 +85,7 @@ class Journal(Readable):
         followed: bool = False,
     ) -> None:
         super().__init__(directory, mask)
-        # Segments leave whole, so there must be several of them within the bound.
-        self._segment_bytes = min(segment_bytes, max_bytes // 8) if max_bytes else segment_bytes
+        self._segment_bytes = min(segment_bytes, max_bytes // SEGMENTS_WITHIN) if max_bytes else segment_bytes
         self._room = Room(directory, max_bytes, min_free_bytes)
         self._drops = on_full == "drop_oldest"
         self._ack = ack
@@ -412,6 +413,13 @@ class Journal(Readable):
     def keep_segments_below(self, size_bytes: int) -> None:
         """Segments that are begun from now on are no larger than that."""
         self._segment_bytes = min(self._segment_bytes, size_bytes)
+
+    def bound(self, *, max_bytes: int, min_free_bytes: int, max_queue_bytes: int) -> None:
+        """Other bounds from now on; segments do not grow with them."""
+        if max_bytes:
+            self.keep_segments_below(max_bytes // SEGMENTS_WITHIN)
+        self._room.bound(max_bytes, min_free_bytes)
+        self._max_queue_bytes = max_queue_bytes
 
     def _items_before(self, start: Position) -> int:
         reader = Reader(self, start)

@@ -32,13 +32,17 @@ class Room:
     def __init__(self, directory: Path, max_bytes: int, min_free_bytes: int) -> None:
         self._directory = directory
         self._reserve = directory / "reserve"
-        self._max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
+        self.bound(max_bytes, min_free_bytes)
         self._over = False
         self._without_reserve = False
-        self._looked_at = -LOOK_AGAIN_S
         self._disk_says = ""
         self._lock = threading.Lock()
+
+    def bound(self, max_bytes: int, min_free_bytes: int) -> None:
+        """Other bounds from now on."""
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        self._looked_at = -LOOK_AGAIN_S
 
     def open(self) -> None:
         """Takes the reserve, if the disk has room for it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from collector.config import GrpcProtocol, HttpProtocol, OtlpLimits, Settings
+from collector.config import GrpcProtocol, HttpProtocol, MemorySettings, OtlpLimits, Settings
 from collector.gate import Gate
 from collector.guarded import HeadLimits, guarded
 from collector.intake import Intake
@@ -23,19 +23,24 @@ def open_intake(
     settings: Settings, journals: Mapping[str, Journal], gate: Gate, *, processes: int = 1
 ) -> Intake:
     """An intake of as many `processes`, which share what requests on their way may hold."""
-    memory, otlp = settings.memory, settings.receivers.otlp
-    limit = memory.limit or available_bytes()
-    inflight = memory.inflight or max(SMALLEST_BUDGET, round(limit * INFLIGHT_SHARE))
+    otlp = settings.receivers.otlp
     return Intake(
         journals,
         limits=item_limits(otlp.limits),
         gate=gate,
-        budget=Budget(
-            inflight // processes,
-            limit * memory.refuse_percentage // 100,
-            limit * max(memory.shed_percentage, memory.refuse_percentage) // 100,
-        ),
+        budget=Budget(*memory_bounds(settings.memory, processes)),
         max_body_bytes=otlp.protocols.http.max_request_body_size,
+    )
+
+
+def memory_bounds(memory: MemorySettings, processes: int) -> tuple[int, int, int]:
+    """What a `Budget` is given in each of so many processes."""
+    limit = memory.limit or available_bytes()
+    inflight = memory.inflight or max(SMALLEST_BUDGET, round(limit * INFLIGHT_SHARE))
+    return (
+        inflight // processes,
+        limit * memory.refuse_percentage // 100,
+        limit * max(memory.shed_percentage, memory.refuse_percentage) // 100,
     )
 
 

@@ -229,7 +229,9 @@ async def serve(line: Line, start: Start, listener: socket.socket | None) -> Non
         # Workers use about the same.
         intake.budget.used = lambda: resident_bytes(os.getppid()) + start.of * resident_bytes()
         reloadable, health = Reloadable(settings), Health()
-        reloadable.tell(lambda changed: take_over(changed, intake, keys, journals))
+        reloadable.tell(
+            lambda changed: take_over(changed, intake, keys, journals, journals, processes=start.of)
+        )
         worker = Worker(line, stopping.set, journals, intake, keys, health, reloadable)
         try:
             await open_doors(

@@ -19,6 +19,7 @@ from collector.config import DOORS, ConfigError, Settings, load, redacted
 from collector.exposure import endpoints_of
 from tests import forked
 from tests.collector.receivers.test_http import request
+from tests.collector.test_telemetry import metrics, of
 from tests.server import Server
 from tests.test_documentation import leaves
 from tests.waiting import until
@@ -350,9 +351,14 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
         running.process.send_signal(signal.SIGHUP)
         until(lambda: said in running.log.read_text(), running.log.read_text)
 
+    def reloads_well() -> float:
+        return of(metrics(running), "eddyline_config_last_reload_successful")
+
     assert rejected() == 1
+    assert reloads_well()
     reloaded("receivers: {otlp: {limits: {spans_per_request: none}}}\n", "the old configuration stays")
     assert rejected() == 1
+    assert not reloads_well()
     reloaded("loops: {disabled: [nonsense]}\n", "there is no loop detector 'nonsense'")
     reloaded(
         "receivers: {otlp: {limits: {spans_per_request: 3}, "
@@ -361,6 +367,7 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
     )
     assert rejected() == 0
     assert allowed == [False, False, True]
+    assert reloads_well()
 
     files = tmp_path / "passed-on"
     reloaded(
@@ -387,6 +394,29 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
 
     until(lambda: b"write to" in passed())
     assert b"jane@" not in passed()
+
+    # From here on without a signal.
+    reloaded("service: {reload_interval: 50ms}\n", "service.reload_interval")
+    key = "edl_" + "k" * 40
+    file.write_text(
+        f"auth: {{required: true, keys: {{shop: {{key: {key}}}}}}}\n"
+        "journal: {max_bytes: 5GiB}\nservice: {telemetry: {log_level: debug}}\n"
+    )
+    until(lambda: "auth.keys.shop.key, auth.keys.shop.project" in running.log.read_text())
+    lines = [json.loads(line) for line in running.log.read_text().splitlines() if line.startswith("{")]
+    [said] = [line for line in lines if "auth.keys" in line["event"]]
+    assert "journal.max_bytes" in said["event"]
+    assert "only a restart" not in said["event"]
+    statuses = [
+        httpx.post(f"{running.endpoints['http']}/v1/traces", content=b"", headers=headers).status_code
+        for headers in (
+            {"Content-Type": "application/x-protobuf"},
+            {"Content-Type": "application/x-protobuf", "x-api-key": key},
+        )
+    ]
+    assert statuses == [401, 200]
+    capacity = of(metrics(running), "eddyline_wal_capacity_bytes", signal="traces")
+    assert capacity in (5 << 30, 10 << 30)  # with workers twice
     assert running.stop() == 0
 
 
@@ -439,8 +469,10 @@ def test_each_setting_is_taken_over_or_named_as_one_that_needs_a_restart(data_di
     assert len(taken) > 20
     assert {name.split(".")[0] for name in taken} == {
         "auth",
+        "journal",
         "loops",
         "mapping",
+        "memory",
         "notifications",
         "pricing",
         "receivers",

@@ -416,6 +416,23 @@ def test_nothing_is_taken_above_the_bound_until_enough_is_stored(tmp_path: Path)
     target.close()
 
 
+def test_bounds_can_change_while_it_is_used(tmp_path: Path) -> None:
+    target = journal(tmp_path, max_bytes=10_000)
+    target.cursor("sink")
+    while not target.room():
+        append(target, b"x" * 900)
+    target.bound(max_bytes=20_000, min_free_bytes=0, max_queue_bytes=1 << 20)
+    while not target.room():
+        append(target, b"x" * 900)
+    assert 19_000 < target.waiting_bytes <= 21_000
+    target.bound(max_bytes=0, min_free_bytes=0, max_queue_bytes=1 << 20)
+    assert append(target, b"x" * 900) == [None]
+    target.bound(max_bytes=5_000, min_free_bytes=0, max_queue_bytes=1 << 20)
+    with pytest.raises(JournalFullError, match="wait for the store"):
+        append(target, b"too much")
+    target.close()
+
+
 def test_a_disk_that_runs_low_refuses_before_it_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

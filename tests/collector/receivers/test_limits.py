@@ -362,6 +362,21 @@ def test_a_request_larger_than_the_budget_is_taken_alone() -> None:
     assert not Intake({}, budget=budget).reserve().grow_to(1)
 
 
+def test_a_budget_can_change_while_it_is_used() -> None:
+    budget = Budget(1000)
+    budget.used = lambda: 500
+    first, second = (Intake({}, budget=budget).reserve() for _ in range(2))
+    assert first.grow_to(800)
+    budget.bound(2000)
+    assert second.grow_to(1200)
+    budget.bound(1000, refuse_bytes=400)
+    first.release()
+    assert not Intake({}, budget=budget).reserve().grow_to(1)
+    budget.bound(2000, refuse_bytes=600)
+    budget._looked_at = 0  # as if it were a second later
+    assert Intake({}, budget=budget).reserve().grow_to(1)
+
+
 def test_while_memory_is_short_nothing_is_begun_and_then_nothing_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
