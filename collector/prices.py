@@ -41,9 +41,10 @@ class _Entry(BaseModel):
     audio_output: _Usd | None = None
     reasoning: _Usd | None = None
     request: _Usd = Decimal(0)
+    web_search: _Usd | None = None
 
     def override(self) -> Override:
-        rates = {
+        rates: dict[str, Any] = {
             name: None if (amount := getattr(self, name)) is None else Rate.of(amount)
             for name in (
                 "input",
@@ -60,7 +61,11 @@ class _Entry(BaseModel):
             model=self.model,
             provider=self.provider,
             since=self.since,
-            rates=Rates(**rates, request_nano=round(self.request * 10**9)),
+            rates=Rates(
+                **rates,
+                request_nano=round(self.request * 10**9),
+                search_nano=None if self.web_search is None else round(self.web_search * 10**9),
+            ),
         )
 
 

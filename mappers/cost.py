@@ -66,6 +66,11 @@ class Rates:
     reasoning: Rate | None = None
     request_nano: int = 0
     """For each call, whatever its size, in 1e-9 dollars."""
+    search_nano: int | None = None
+    """For each search of the web that the provider made within a call, in 1e-9 dollars; None: not known, but where
+    each call has a price, which includes them."""
+    searches_as_one: bool = False
+    """A call that searched is charged for one search, however many it made."""
 
     def of(self, event: Event) -> Decimal | None:
         """What a call cost; None if it can not be told from what is known of it."""
@@ -77,6 +82,9 @@ class Rates:
         cached, added = event.cache_read_tokens or 0, event.cache_write_tokens or 0
         lasting = min(event.cache_write_1h_tokens or 0, added)
         if lasting and self.cache_write and not self.cache_write_1h:
+            return None
+        searches = event.web_searches or 0
+        if searches and self.search_nano is None and not self.request_nano:
             return None
         plain = max(0, read - cached - added)
         total = 0
@@ -100,7 +108,10 @@ class Rates:
         total += plain * self.input.at(read)
         if self.output is not None:
             total += written * self.output.at(read)
-        return Decimal((total + _UNITS_PER_NANO // 2) // _UNITS_PER_NANO + self.request_nano).scaleb(-9)
+        nano = (total + _UNITS_PER_NANO // 2) // _UNITS_PER_NANO + self.request_nano
+        if searches:
+            nano += (min(searches, 1) if self.searches_as_one else searches) * (self.search_nano or 0)
+        return Decimal(nano).scaleb(-9)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +317,10 @@ _USUAL_TIERS = frozenset({"", "default", "standard", "standard_only", "auto", "o
 _TIER_NAMES = ("service_tier", "processing", "speed")
 """How the list calls what distinguishes tiers; a tier that it does not know of a model costs what nobody says."""
 _DATED_AT = re.compile(r"@(?=\d{8}$)")
+_CHARGED_BY_PROMPT = re.compile(r"gemini-[12]\b")
+"""Gemini before 3 is charged for each prompt that was grounded in searches, later ones for each search (Gemini API,
+"Pricing", grounding with Google Search). What is free of it in a day or a month is counted by account: nobody here
+can know it."""
 
 
 def _listed(provider: str, model: str, service_tier: str, time: datetime) -> Rates | None:
@@ -316,9 +331,9 @@ def _listed(provider: str, model: str, service_tier: str, time: datetime) -> Rat
             continue
         tier = service_tier.strip().lower()
         if tier in _USUAL_TIERS:
-            return _rates(info.get_prices(time))
+            return _rates(info.get_prices(time), info.id)
         context = _context(info, tier, time)
-        return _rates(info.get_prices(time, context)) if context else None
+        return _rates(info.get_prices(time, context), info.id) if context else None
     return None
 
 
@@ -354,7 +369,7 @@ def _candidates(provider: str, model: str) -> list[tuple[str | None, str]]:
     return list(dict.fromkeys(found))
 
 
-def _rates(price: Any) -> Rates | None:
+def _rates(price: Any, model: str) -> Rates | None:
     """The list's prices in our terms; None if the model is not sold by tokens."""
     if price.input_mtok is None:
         return None
@@ -368,6 +383,8 @@ def _rates(price: Any) -> Rates | None:
         audio_output=_rate(price.output_audio_mtok),
         reasoning=_rate(price.output_reasoning_mtok),
         request_nano=round((price.requests_kcount or 0) * 10**6),
+        search_nano=None if price.web_searches_kcount is None else round(price.web_searches_kcount * 10**6),
+        searches_as_one=_CHARGED_BY_PROMPT.match(model) is not None,
     )
 
 

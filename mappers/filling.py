@@ -26,6 +26,7 @@ USAGE = (
     "reasoning_tokens",
     "audio_input_tokens",
     "audio_output_tokens",
+    "web_searches",
     "usage_source",
 )
 _GUESSED = frozenset({"input_tokens", "output_tokens", "usage_source"})

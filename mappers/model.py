@@ -284,6 +284,8 @@ class Event:
     """Part of the input."""
     audio_output_tokens: int | None = None
     """Part of the output."""
+    web_searches: int | None = None
+    """That the provider made within the call and charges for."""
     usage_source: str = ""
     """reported | estimated | "" (none)"""
     cost_usd: Decimal | None = None

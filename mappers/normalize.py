@@ -212,6 +212,7 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
         event.audio_output_tokens = values.get("audio_output_tokens")
         if event.input_tokens is not None or event.output_tokens is not None:
             event.usage_source = "estimated" if traits.usage_is_estimate else "reported"
+    event.web_searches = values.get("web_searches")
     event.provider = values.get("provider", "")
     event.request_model = values.get("request_model", "")
     event.response_model = values.get("response_model", "")

@@ -49,8 +49,13 @@ _PLACES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("completion_tokens_details", "audio_tokens"),
         ("output_tokens_details", "audio_tokens"),
     ),
+    "web_searches": (
+        ("server_tool_use", "web_search_requests"),
+        ("prompt_tokens_details", "web_search_requests"),
+        ("num_search_queries",),
+    ),
 }
-"""Fields and where OpenAI (chat, responses), Anthropic, Gemini, Bedrock and LangChain have them."""
+"""Fields and where OpenAI (chat, responses), Anthropic, Gemini, Bedrock, LangChain, LiteLLM, Perplexity have them."""
 
 _BUCKETS = {
     "cache_read_tokens": ("input_cached_tokens", "input_cache_read", "cache_read_input_tokens"),

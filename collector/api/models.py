@@ -167,6 +167,8 @@ class EventContent(TypedDict):
     documents: NotRequired[list[Document]]
     embedding_dimensions: NotRequired[int | None]
     audio_tokens: NotRequired[AudioTokens]
+    web_searches: NotRequired[int | None]
+    """That the provider made within the call and charges for."""
     http_status: NotRequired[int | None]
     service_tier: NotRequired[str | None]
     cost_source: NotRequired[str | None]

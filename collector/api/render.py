@@ -157,6 +157,7 @@ def _content(entry: TimelineEntry) -> models.EventContent:
         "documents": [{"id": document.id or None, "score": document.score} for document in event.documents],
         "embedding_dimensions": event.embedding_dimensions,
         "audio_tokens": {"input": event.audio_input_tokens, "output": event.audio_output_tokens},
+        "web_searches": event.web_searches,
         "http_status": event.http_status,
         "service_tier": event.service_tier or None,
         "cost_source": event.cost_source or None,

@@ -119,6 +119,7 @@ def _gen_ai(exchange: Exchange, policy: Policy) -> Attributes:
             "gen_ai.usage.reasoning.output_tokens": usage.reasoning,
             "gen_ai.usage.audio.input_tokens": usage.audio_input,
             "gen_ai.usage.audio.output_tokens": usage.audio_output,
+            "eddyline.usage.web_searches": usage.web_searches,
         }
     if policy.cost:
         found["gen_ai.usage.cost"] = usage.cost_usd

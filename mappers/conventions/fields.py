@@ -158,6 +158,7 @@ FIELDS: Mapping[str, Field] = {
     "reasoning_tokens": Field(count, _MODEL),
     "audio_input_tokens": Field(count, _MODEL),
     "audio_output_tokens": Field(count, _MODEL),
+    "web_searches": Field(count, _LLM),
     "service_tier": Field(text, _MODEL),
     "cost_usd": Field(money, _MODEL),
     "resend_count": Field(count, _MODEL),

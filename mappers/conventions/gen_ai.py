@@ -158,6 +158,7 @@ CONVENTION = Convention(
             "gen_ai.usage.details.output_audio_tokens",
             "gen_ai.usage.output_audio_tokens",
         ],
+        "web_searches": ["eddyline.usage.web_searches"],
         # What was asked for may not have been given, but where nothing else is told it is what is known.
         "service_tier": [
             Computed(lambda get: "fast" if get(_SPEED) == "fast" else None, (_SPEED,)),

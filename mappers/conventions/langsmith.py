@@ -56,6 +56,13 @@ CONVENTION = Convention(
             Json("gen_ai.usage.input_token_details", "cache_creation"),
         ],
         "cache_write_1h_tokens": [from_usage(_USAGE, "cache_write_1h_tokens")],
+        "web_searches": [
+            Json("gen_ai.completion", "usage", "server_tool_use", "web_search_requests"),
+            Json(
+                *(*_ANSWER, "message", "kwargs", "response_metadata"),
+                *("usage", "server_tool_use", "web_search_requests"),
+            ),
+        ],
         "service_tier": [
             Json("gen_ai.completion", "service_tier"),
             Json(*_ANSWER, "message", "kwargs", "response_metadata", "service_tier"),

@@ -28,6 +28,7 @@ CONVENTION = Convention(
         "reasoning_tokens": [from_usage(_USAGE, "reasoning_tokens")],
         "audio_input_tokens": [from_usage(_USAGE, "audio_input_tokens")],
         "audio_output_tokens": [from_usage(_USAGE, "audio_output_tokens")],
+        "web_searches": [from_usage(_USAGE, "web_searches")],
         "input_tokens": [from_usage(_USAGE, "input_tokens")],
         "output_tokens": [from_usage(_USAGE, "output_tokens")],
     },

@@ -52,6 +52,10 @@ CONVENTION = Convention(
             from_usage(_RAW, "cache_write_1h_tokens"),
             Json(_RESPONSE, "usage", "cache_creation", "ephemeral_1h_input_tokens"),
         ],
+        "web_searches": [
+            from_usage(_RAW, "web_searches"),
+            Json(_RESPONSE, "usage", "server_tool_use", "web_search_requests"),
+        ],
         "service_tier": [
             Json(_RAW, "service_tier"),
             Json(_RESPONSE, "service_tier"),

@@ -63,6 +63,7 @@ CONVENTION = Convention(
         "cache_write_1h_tokens": [
             Json("mlflow.spanOutputs", "usage", "cache_creation", "ephemeral_1h_input_tokens")
         ],
+        "web_searches": [Json("mlflow.spanOutputs", "usage", "server_tool_use", "web_search_requests")],
         "service_tier": [
             Json("mlflow.spanOutputs", "service_tier"),
             Json("mlflow.spanOutputs", "usage", "service_tier"),

@@ -115,6 +115,13 @@ CONVENTION = Convention(
         "cache_write_1h_tokens": [
             Json("output.value", "usage", "cache_creation", "ephemeral_1h_input_tokens")
         ],
+        "web_searches": [
+            Json("output.value", "usage", "server_tool_use", "web_search_requests"),
+            Json(
+                *("output.value", "generations", 0, 0, "message", "kwargs", "response_metadata"),
+                *("usage", "server_tool_use", "web_search_requests"),
+            ),
+        ],
         "service_tier": [
             Json("output.value", "service_tier"),
             Json("output.value", "usage", "service_tier"),

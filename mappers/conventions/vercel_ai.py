@@ -66,6 +66,7 @@ CONVENTION = Convention(
         "cache_write_1h_tokens": [
             Json(_METADATA, "anthropic", "usage", "cache_creation", "ephemeral_1h_input_tokens")
         ],
+        "web_searches": [Json(_METADATA, "anthropic", "usage", "server_tool_use", "web_search_requests")],
         "service_tier": [
             Json(_METADATA, "openai", "serviceTier"),
             Json(_METADATA, "anthropic", "usage", "service_tier"),

@@ -118,6 +118,7 @@ EVENTS: Sequence[Column] = (
     Column("ReasoningTokens", "reasoning_tokens", INTEGER),
     Column("AudioInputTokens", "audio_input_tokens", INTEGER),
     Column("AudioOutputTokens", "audio_output_tokens", INTEGER),
+    Column("WebSearches", "web_searches", INTEGER),
     Column("UsageSource", "usage_source"),
     Column("CostUsd", "cost_usd", MONEY),
     Column("CostSource", "cost_source"),

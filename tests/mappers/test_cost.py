@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
@@ -12,7 +13,7 @@ from genai_prices.types import ModelPrice
 
 from mappers.assemble import assemble
 from mappers.cost import Override, Prices, Rate, Rates, _rates
-from mappers.model import Event, Kind, Status
+from mappers.model import PROXY_SCOPE, Event, Kind, Status
 from mappers.normalize import Normalizer
 from tests.mappers.spans import span_of
 
@@ -233,6 +234,89 @@ def test_what_the_price_depends_on_is_read(
     assert (event.service_tier, event.cache_write_1h_tokens) == (tier, kept_an_hour)
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "tokens", "searches"),
+    [
+        ("anthropic", "claude-sonnet-4-6", "0.0045", "0.03"),
+        ("openai.responses", "gpt-4o-mini", "0.00021", "0.03"),
+        ("gcp.gemini", "gemini-3.1-pro-preview", "0.0032", "0.042"),
+        ("gcp.vertex_ai", "gemini-2.5-flash", "0.00055", "0.035"),  # by prompt, not by search
+    ],
+    ids=["anthropic", "openai", "gemini 3", "gemini 2"],
+)
+def test_searches_of_the_web_are_charged_beside_the_tokens(
+    provider: str, model: str, tokens: str, searches: str
+) -> None:
+    assert priced(call(provider, model, web_searches=0)).cost_usd == Decimal(tokens)
+    assert priced(call(provider, model, web_searches=3)).cost_usd == Decimal(tokens) + Decimal(searches)
+
+
+def test_searches_of_which_no_price_is_known_leave_the_cost_unknown() -> None:
+    assert priced(call("groq", "llama-3.1-8b-instant", web_searches=1)).cost_usd is None
+    rates = Rates(input=Rate.of(Decimal(1)), output=Rate.of(Decimal(1)))
+    searched = call(web_searches=2)
+    assert rates.of(searched) is None
+    assert replace(rates, search_nano=10_000_000).of(searched) == Decimal("0.0011") + Decimal("0.02")
+    assert replace(rates, request_nano=5_000_000).of(searched) == Decimal("0.0061")  # which includes them
+
+
+_SEARCHED = {"usage": {"input_tokens": 5, "server_tool_use": {"web_search_requests": 2}}}
+_LANGCHAIN = {"generations": [[{"message": {"kwargs": {"response_metadata": _SEARCHED}}}]]}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"gen_ai.operation.name": "chat", "eddyline.usage.web_searches": 2},
+        {
+            "gen_ai.operation.name": "acompletion",
+            "litellm.call_id": "c",
+            "metadata.usage_object": str(_SEARCHED["usage"]),
+        },
+        {
+            "gen_ai.operation.name": "acompletion",
+            "litellm.call_id": "c",
+            "metadata.usage_object": "{'prompt_tokens_details': {'web_search_requests': 2}}",
+        },
+        {
+            "logfire.msg": "m",
+            "gen_ai.operation.name": "chat",
+            "gen_ai.usage.raw": json.dumps(_SEARCHED["usage"]),
+        },
+        {"logfire.msg": "m", "request_data": "{}", "response_data": json.dumps(_SEARCHED)},
+        {
+            "ai.operationId": "ai.generateText.doGenerate",
+            "ai.response.providerMetadata": json.dumps({"anthropic": _SEARCHED}),
+        },
+        {"mlflow.spanType": '"CHAT_MODEL"', "mlflow.spanOutputs": json.dumps(_SEARCHED)},
+        {"openinference.span.kind": "LLM", "output.value": json.dumps(_SEARCHED)},
+        {"openinference.span.kind": "LLM", "output.value": json.dumps(_LANGCHAIN)},
+        {"langsmith.span.kind": "llm", "gen_ai.completion": json.dumps(_SEARCHED)},
+        {"langsmith.span.kind": "llm", "gen_ai.completion": json.dumps(_LANGCHAIN)},
+    ],
+    ids=[
+        *("proxy", "litellm, anthropic", "litellm, others", "logfire", "logfire, older"),
+        *("vercel_ai", "mlflow"),
+        *("openinference", "openinference, langchain", "langsmith", "langsmith, langchain"),
+    ],
+)
+def test_searches_are_counted_where_instrumentations_tell_them(attributes: dict[str, Any]) -> None:
+    event = Normalizer().normalize(span_of(attributes))
+    assert (event.kind, event.web_searches) == (Kind.LLM, 2)
+
+
+def test_a_twin_that_knows_of_searches_makes_the_cost_of_one_that_does_not() -> None:
+    """An SDK's span has the tokens alone; the proxy saw what else was charged."""
+    ours = priced(call("anthropic", "claude-sonnet-4-6", web_searches=1))
+    ours = replace(
+        ours, span_id="p", parent_span_id="s", source="proxy", scope=PROXY_SCOPE, response_id="msg_1"
+    )
+    theirs = priced(call("anthropic", "claude-sonnet-4-6", response_id="msg_1"))
+    for events in ([theirs, ours], [ours, theirs]):
+        run = assemble([replace(event) for event in events]).run
+        assert (run.counts.llm_calls, run.cost_usd) == (1, Decimal("0.0145"))
+
+
 def test_the_first_override_that_fits_comes_before_the_list() -> None:
     def override(dollars: int, **given: Any) -> Override:
         rates = Rates(input=Rate.of(Decimal(dollars)), output=Rate.of(Decimal(0)))
@@ -321,12 +405,12 @@ def test_a_run_of_several_sources_is_mixed() -> None:
 
 
 def test_our_arithmetic_is_the_list_s() -> None:
-    """For every model that is sold by tokens, with and without caches, small and beyond every step."""
+    """For every model that is sold by tokens, with caches and searches, small and beyond every step."""
     compared = 0
     for provider in providers:
         for model in provider.models:
             prices = model.prices if isinstance(model.prices, ModelPrice) else model.prices[0].prices
-            rates = _rates(prices)
+            rates = _rates(prices, model.id)
             if rates is None or rates.output is None:
                 continue
             for scale in (1, 1_000):
@@ -336,6 +420,8 @@ def test_our_arithmetic_is_the_list_s() -> None:
                     "cache_read_tokens": 300 * scale,
                     "cache_write_tokens": 200 * scale,
                 }
+                if prices.web_searches_kcount is not None:
+                    tokens["web_searches"] = 1
                 expected = prices.calc_price(Usage(**tokens))["total_price"]
                 assert rates.of(call(**tokens)) == expected.quantize(Decimal("0.000000001"), ROUND_HALF_UP), (
                     provider.id,

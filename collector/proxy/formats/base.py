@@ -20,8 +20,8 @@ MAX_BLOB = 4096
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens as our convention counts them: input includes cache reads and writes, output includes reasoning.
-    None: the provider did not say."""
+    """What a call is charged for. Tokens as our convention counts them: input includes cache reads and writes, output
+    includes reasoning. None: the provider did not say."""
 
     input: int | None = None
     output: int | None = None
@@ -31,6 +31,8 @@ class Usage:
     audio_input: int | None = None
     audio_output: int | None = None
     cost_usd: float | None = None
+    web_searches: int | None = None
+    """That the provider made within the call."""
 
     @property
     def known(self) -> bool:
@@ -237,6 +239,15 @@ def cost_in(usage: Document) -> float | None:
         elsewhere = mapped(usage.get("cost_details")).get("upstream_inference_cost")
         return round(cost + elsewhere, 12) if _is_number(elsewhere) else None
     return cost
+
+
+def searches_in(usage: Document) -> int | None:
+    """Searches of the web that a provider says it made: Anthropic and OpenRouter, LiteLLM in front of others,
+    Perplexity."""
+    told = mapped(usage.get("server_tool_use")).get("web_search_requests")
+    if told is None:
+        told = mapped(usage.get("prompt_tokens_details")).get("web_search_requests")
+    return count(usage.get("num_search_queries") if told is None else told)
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

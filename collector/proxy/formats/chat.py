@@ -32,6 +32,7 @@ from collector.proxy.formats.base import (
     parameters,
     reasoning_part,
     result_part,
+    searches_in,
     string,
     text_part,
     uri_part,
@@ -235,6 +236,7 @@ def read_usage(value: Any) -> Usage:
         count(prompt.get("audio_tokens")) or None,
         count(completion.get("audio_tokens")) or None,
         cost_in(usage),
+        searches_in(usage),
     )
 
 

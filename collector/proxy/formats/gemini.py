@@ -21,6 +21,7 @@ from collector.proxy.formats.base import (
     count,
     error_of,
     generic_part,
+    listed,
     mapped,
     mappings,
     media_part,
@@ -64,6 +65,9 @@ _FINISH = {
     "IMAGE_OTHER": "error",
     "OTHER": "error",
 }
+
+
+_QUERIES = ("webSearchQueries", "imageSearchQueries")
 
 
 def model_in(path: str) -> str:
@@ -124,12 +128,14 @@ class GenerateContent:
         blocked = mapped(document.get("promptFeedback")).get("blockReason")
         if blocked and not reasons:
             reasons.append("content_filter")
+        usage = read_usage(document.get("usageMetadata"))
+        usage.web_searches = _searches(mappings(document.get("candidates")))
         return Answered(
             response_id,
             string(document.get("modelVersion")),
             reasons,
             messages,
-            read_usage(document.get("usageMetadata")),
+            usage,
             error_type,
             error_message,
         )
@@ -229,6 +235,17 @@ def read_usage(value: Any) -> Usage:
     )
 
 
+def _searches(candidates: list[Document]) -> int | None:
+    """Searches that the answer is grounded in; None if it was not grounded. Empty queries are not charged for (Gemini
+    API, "Grounding with Google Search")."""
+    found = [mapped(candidate.get("groundingMetadata")) for candidate in candidates]
+    if not any(found):
+        return None
+    return sum(
+        bool(query) for grounding in found for name in _QUERIES for query in listed(grounding.get(name))
+    )
+
+
 def _of_modality(details: Any, modality: str) -> int | None:
     counts = [count(one.get("tokenCount")) for one in mappings(details) if one.get("modality") == modality]
     return added(*counts) or None
@@ -271,6 +288,8 @@ class _Assembler:
             )
             if candidate.get("finishReason"):
                 known["finishReason"] = candidate["finishReason"]
+            if candidate.get("groundingMetadata"):
+                _merge_queries(known, mapped(candidate["groundingMetadata"]))
             for part in mappings(mapped(candidate.get("content")).get("parts")):
                 said |= bool(part.get("text") or "functionCall" in part)
                 if "functionCall" in part:
@@ -293,6 +312,8 @@ class _LiveAssembler(_Assembler):
         calls = mappings(mapped(message.get("toolCall")).get("functionCalls"))
         parts += [{"functionCall": call} for call in calls]
         candidate: Document = {"content": {"parts": parts}}
+        if content.get("groundingMetadata"):
+            candidate["groundingMetadata"] = content["groundingMetadata"]
         if content.get("interrupted") is True:
             candidate["finishReason"] = "INTERRUPTED"
         elif not self.finished and (content.get("turnComplete") is True or "toolCall" in message):
@@ -304,6 +325,14 @@ class _LiveAssembler(_Assembler):
         if parts or len(candidate) > 1:
             chunk["candidates"] = [candidate]
         return super().feed(name, chunk, at_ns) or len(parts) < len(turn)
+
+
+def _merge_queries(candidate: Document, grounding: Document) -> None:
+    """Chunks of a stream may each tell of other queries, or of the earlier ones again."""
+    known = candidate.setdefault("groundingMetadata", {})
+    for name in _QUERIES:
+        asked = [*listed(known.get(name)), *listed(grounding.get(name))]
+        known[name] = list(dict.fromkeys(query for query in asked if isinstance(query, str)))
 
 
 def _append(parts: list[Document], part: Document) -> None:

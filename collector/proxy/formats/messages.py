@@ -32,6 +32,7 @@ from collector.proxy.formats.base import (
     parameters,
     reasoning_part,
     result_part,
+    searches_in,
     string,
     text_part,
     uri_part,
@@ -191,6 +192,7 @@ def read_usage(usage: Document) -> Usage:
         read,
         written,
         count(mapped(usage.get("output_tokens_details")).get("thinking_tokens")),
+        web_searches=searches_in(usage),
     )
 
 

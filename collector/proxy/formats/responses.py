@@ -123,6 +123,8 @@ class Responses:
         for message in merged:
             message["finish_reason"] = reason
         attributes: dict[str, Any] = {"openai.api.type": "responses"}
+        usage = read_usage(document.get("usage"))
+        usage.web_searches = _searches(mappings(document.get("output")))
         if isinstance(document.get("service_tier"), str):
             attributes["openai.response.service_tier"] = document["service_tier"]
         if any(item.get("type") == "compaction" for item in mappings(document.get("output"))):
@@ -132,7 +134,7 @@ class Responses:
             string(document.get("model")),
             [reason] if reason else [],
             merged,
-            read_usage(document.get("usage")),
+            usage,
             error_type,
             error_message,
             attributes,
@@ -140,6 +142,19 @@ class Responses:
 
     def assembler(self) -> Assembler:
         return _Assembler()
+
+
+def _searches(items: list[Document]) -> int | None:
+    """Searches of the web among the calls of that tool. Pages that were opened or looked through are not charged for
+    (OpenAI, "Web search", "Output and citations")."""
+    calls = [item for item in items if item.get("type") == "web_search_call"]
+    if not calls:
+        return None
+    return sum(
+        1
+        for call in calls
+        if mapped(call.get("action")).get("type", "search") == "search" and call.get("status") != "failed"
+    )
 
 
 def _finish_reason(status: str, document: Document, messages: list[Message]) -> str:

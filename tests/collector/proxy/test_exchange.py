@@ -526,6 +526,64 @@ def test_tools_that_the_provider_ran_are_calls_with_results() -> None:
     assert [(one.name, one.on_server, one.result is not None) for one in made] == [("web_search", True, True)]
 
 
+def _search(query: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "web_search_call",
+        "status": "completed",
+        "action": {"type": "search", "query": query},
+    } | more
+
+
+GROUNDED = {"groundingMetadata": {"webSearchQueries": ["a", "b", ""], "imageSearchQueries": ["c"]}}
+SEARCHED: dict[str, tuple[str, dict[str, Any], int | None]] = {
+    "messages": (
+        "/v1/messages",
+        message({}) | {"usage": {"input_tokens": 1, "server_tool_use": {"web_search_requests": 2}}},
+        2,
+    ),
+    "messages without": ("/v1/messages", message({}), None),
+    "responses": (
+        "/v1/responses",
+        response({})
+        | {
+            "output": [
+                _search("a"),
+                _search("b", status="failed"),
+                _search("c", action={"type": "open_page", "url": "https://example.com"}),
+                {"type": "web_search_call", "status": "completed"},  # before actions were told
+            ]
+        },
+        2,
+    ),
+    "responses without": ("/v1/responses", response({}), None),
+    "gemini": (
+        "/m/models/g:generateContent",
+        gemini() | {"candidates": [gemini()["candidates"][0] | GROUNDED]},
+        3,
+    ),
+    "gemini without": ("/m/models/g:generateContent", gemini(), None),
+    "perplexity": (
+        "/v1/chat/completions",
+        chat({}) | {"usage": {"prompt_tokens": 1, "completion_tokens": 1, "num_search_queries": 4}},
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_searches_of_the_web_are_counted_as_they_are_charged(name: str) -> None:
+    path, document, searches = SEARCHED[name]
+    assert answered(path, document).answered.usage.web_searches == searches
+
+
+def test_searches_that_chunks_tell_again_are_counted_once() -> None:
+    chunks = [gemini("x", last=False), gemini("y", last=False), gemini("z")]
+    for chunk, queries in zip(chunks, (["a"], ["a", "b"], ["c"]), strict=True):
+        chunk["candidates"][0]["groundingMetadata"] = {"webSearchQueries": queries}
+    read = read_exchange(tape("/v1beta/models/g:streamGenerateContent", {}, [*map(event, chunks)]))
+    assert read.answered.usage.web_searches == 3
+
+
 SEARCH = {"type": "web_search_call", "id": "ws_1", "action": {"query": "q"}}
 SERVER_TOOLS: dict[str, tuple[str, list[dict[str, Any]]]] = {
     "messages": (

@@ -634,11 +634,12 @@ def test_tokens_and_costs_can_be_left_out(provider: Provider) -> None:
         upstreams={"openai": {"url": provider.url}}, capture={"tokens": False, "cost": False}
     ) as proxy:
         document = chat({})
-        document["usage"] = {**document["usage"], "cost": 0.25}
+        document["usage"] = {**document["usage"], "cost": 0.25, "num_search_queries": 1}
         provider.script.append(Answer.json(document))
         post(proxy, "/openai/v1/chat/completions", {"model": "m", "messages": HELLO})
         (span,) = proxy.collected.wait(1, "chat")
-    assert not [name for name in attributes(span) if name.startswith("gen_ai.usage")]
+    counted = [name for name in attributes(span) if ".usage." in name]
+    assert counted == ["eddyline.usage.source"]
 
 
 def test_what_a_provider_says_it_cost_is_kept(
@@ -651,6 +652,23 @@ def test_what_a_provider_says_it_cost_is_kept(
     collected.wait(1, "chat")
     (run,) = collected.runs().values()
     assert float(run.run.cost_usd or 0) == 0.25
+
+
+def test_searches_that_a_stream_tells_at_its_end_are_part_of_the_run_s_cost(
+    proxy: RunningProxy, provider: Provider, collected: Collected
+) -> None:
+    *pieces, _, end = messages_stream({})
+    usage = {"output_tokens": 11, "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1}}
+    last = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage}
+    provider.script.append(Answer.sse([*pieces, event(last, "message_delta"), end]))
+    asked = {"model": "claude-sonnet-4-6", "messages": HELLO, "max_tokens": 5, "stream": True}
+    post(proxy, "/anthropic/v1/messages", asked)
+    (span,) = collected.wait(1, "chat")
+    assert attributes(span)["eddyline.usage.web_searches"] == 2
+    (run,) = collected.runs().values()
+    # 9 fresh, 7 from the cache and 5 into it, 11 written, at 3, 0.3, 3.75 and 15 dollars a million
+    tokens = (9 * 3 + 7 * 0.3 + 5 * 3.75 + 11 * 15) / 1e6
+    assert float(run.run.cost_usd or 0) == pytest.approx(tokens + 0.02, abs=1e-9)
 
 
 def test_a_stream_without_usage_is_estimated_apart_from_the_counts(
