@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx._transports.default as httpx_transport
 import pytest
 
-from tests.server import Server
+from tests.server import KEY_NAME, NAMED_KEY, Server
 
 gc.disable()  # until all tests are collected: what is there by then stays, and would be looked through again and again
 
@@ -39,8 +39,9 @@ httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One collector for all tests that do not stop it."""
-    running = Server(tmp_path_factory.mktemp("collector") / "data").start()
+    """One collector for all tests that do not stop it. It knows one API key of a provider by name."""
+    named_key = f"proxy.capture.named_keys={{{KEY_NAME}: {NAMED_KEY}}}"
+    running = Server(tmp_path_factory.mktemp("collector") / "data", "--set", named_key).start()
     yield running
     assert running.stop() == 0
     assert "Traceback" not in running.log.read_text()

@@ -25,6 +25,8 @@ from tests import contract, forked
 from tests.waiting import PATIENCE_S, until
 
 TOKEN = "test-token"
+KEY_NAME, NAMED_KEY = "team-codex", "codex-key-of-a-provider"
+"""An API key that the collector of all tests knows by name."""
 COMMAND = [sys.executable, "-m", "collector.cli"]
 MAKE_SCHEMA = """
 import sys

@@ -62,7 +62,9 @@ class ExchangeSummary(TypedDict):
     client: str
     user_agent: str
     key_hash: str | None
-    """A name for the API key; the key itself is not kept."""
+    """Tells API keys apart; the key itself is not kept."""
+    key_name: str | None
+    """That the configuration gives the API key."""
     method: str
     path: str
     upstream: str
@@ -232,6 +234,7 @@ def summary_document(one: StoredExchange, cost_usd: float | None) -> dict[str, A
         "client": one.client,
         "user_agent": one.user_agent,
         "key_hash": one.key_hash or None,
+        "key_name": one.key_name or None,
         "method": one.method,
         "path": one.path,
         "upstream": one.upstream,

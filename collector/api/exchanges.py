@@ -32,8 +32,13 @@ YES = ("1", "true")
 _SWITCH = (*YES, "0", "false")
 FILTERS = (
     Parameter("project", "projects", many=True),
-    Parameter("key_hash", "API keys, by their names here", many=True),
-    Parameter("path", "paths at the provider; `*` stands for anything, here as below", many=True),
+    Parameter("key_hash", "API keys, by their hashes", many=True),
+    Parameter(
+        "key_name",
+        "API keys, by their names in `proxy.capture.named_keys`; `*` stands for anything, here as below",
+        many=True,
+    ),
+    Parameter("path", "paths at the provider", many=True),
     Parameter("status", "HTTP statuses: `429`, `5xx`, or `-1` for no answer", many=True),
     Parameter("model", "models, as asked for or as answered", many=True),
     Parameter("client", "clients, by address or user agent", many=True),
@@ -219,6 +224,7 @@ def read_filter(parameters: Parameters, request: Request) -> ExchangeFilter:
         within_project=caller.project,
         projects=parameters.choices("project"),
         keys=parameters.choices("key_hash"),
+        key_names=parameters.choices("key_name"),
         paths=parameters.choices("path"),
         models=parameters.choices("model"),
         clients=parameters.choices("client"),

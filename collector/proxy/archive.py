@@ -304,6 +304,7 @@ def _row(exchange: Exchange, resolved: Resolved, policy: Policy) -> StoredExchan
         client=tape.client,
         user_agent=exchange.sent.get(b"user-agent", ""),
         key_hash=policy.key_hash(exchange.sent, exchange.tape.query_key),
+        key_name=policy.key_name(exchange.sent, exchange.tape.query_key),
         method=tape.method,
         path=tape.path,
         upstream=tape.upstream.name,

@@ -79,6 +79,8 @@ class StoredExchange:
     """Where, in bytes of `response_body`, each piece of a stream ended."""
     chunk_times: list[int] = field(default_factory=list)
     """When it came."""
+    key_name: str = ""
+    """That the configuration gives the API key; "" if none."""
 
 
 _SUMMARY = (
@@ -97,6 +99,7 @@ _SUMMARY = (
     Column("Client", "client"),
     Column("UserAgent", "user_agent"),
     Column("KeyHash", "key_hash"),
+    Column("KeyName", "key_name"),
     Column("Method", "method"),
     Column("Path", "path"),
     Column("Upstream", "upstream"),
@@ -142,6 +145,7 @@ def _read_whole(row: Sequence[Any]) -> StoredExchange:
 
 DIMENSIONS: Mapping[str, str] = {
     "key_hash": "KeyHash",
+    "key_name": "KeyName",
     "model": "Model",
     "path": "Path",
     "client": "UserAgent",
@@ -164,6 +168,7 @@ class ExchangeFilter:
     """The only project that is looked at, whatever `projects` asks for; all if empty."""
     projects: Sequence[str] = ()
     keys: Sequence[str] = ()
+    key_names: Sequence[str] = ()
     paths: Sequence[str] = ()
     models: Sequence[str] = ()
     """As asked for or as answered."""
@@ -383,6 +388,7 @@ def _conditions(wanted: ExchangeFilter) -> tuple[list[str], dict[str, Any]]:
     for name, columns, alternatives in (
         ("projects", ("Project",), wanted.projects),
         ("keys", ("KeyHash",), wanted.keys),
+        ("key_names", ("KeyName",), wanted.key_names),
         ("paths", ("Path",), wanted.paths),
         ("models", ("Model", "ResponseModel"), wanted.models),
         ("clients", ("Client", "UserAgent"), wanted.clients),

@@ -28,7 +28,7 @@ from tests.collector.proxy import sdks
 from tests.collector.proxy.tapes import cut, tape
 from tests.collector.proxy.test_imported import imported
 from tests.provider import CUT, TEXT, Answer, Provider, chat, chat_stream
-from tests.server import COMMAND, Server
+from tests.server import COMMAND, KEY_NAME, NAMED_KEY, Server
 from tests.waiting import PATIENCE_S, until
 
 SECRET = "sk-proj-" + "a1B2" * 12
@@ -64,14 +64,14 @@ def calls(server: Server, _provider: Provider) -> list[dict[str, Any]]:
     post(server, provider, "ex", STREAMED, authorization=f"Bearer {SECRET}", user_agent="claude-cli/2.1")
     error = {"error": {"type": "rate_limit_error", "message": "slow down"}}
     provider.script.append(Answer.json(error, 429))
-    post(server, provider, "ex", x_api_key="another", user_agent="codex/1")
+    post(server, provider, "ex", x_api_key=NAMED_KEY, user_agent="codex/1")
     document = chat({**ASKED, "model": "o3"})
     document["usage"] = {**document["usage"], "cost": 0.0025}
     provider.script.append(Answer.json(document))
-    post(server, provider, "ex", {**ASKED, "model": "o3"}, x_api_key="another", user_agent="codex/1")
+    post(server, provider, "ex", {**ASKED, "model": "o3"}, x_api_key=NAMED_KEY, user_agent="codex/1")
     provider.script.append(Answer.sse([*[*chat_stream(STREAMED)][:3], CUT]))
     with pytest.raises(httpx.RemoteProtocolError):
-        post(server, provider, "ex", STREAMED, x_api_key="another", user_agent="codex/1")
+        post(server, provider, "ex", STREAMED, x_api_key=NAMED_KEY, user_agent="codex/1")
     return exchanges(server, 5, project="ex")
 
 
@@ -89,6 +89,7 @@ def test_calls_are_listed_the_newest_first(calls: list[dict[str, Any]]) -> None:
     assert last["ttft_ms"] > 0
     assert calls[2]["error"] == {"type": "rate_limit_error", "message": "slow down"}
     assert len({call["key_hash"] for call in calls}) == 2
+    assert [call["key_name"] for call in calls] == [KEY_NAME, KEY_NAME, KEY_NAME, None, None]
     assert calls[0]["usage"]["output"] is None
 
 
@@ -104,6 +105,9 @@ def test_calls_are_listed_the_newest_first(calls: list[dict[str, Any]]) -> None:
         ({"path": "/v1/chat*"}, 5),
         ({"path": "/v1/responses"}, 0),
         ({"client": "codex*"}, 3),
+        ({"key_name": KEY_NAME}, 3),
+        ({"key_name": f"{KEY_NAME[:3]}*,other"}, 3),
+        ({"key_name": NAMED_KEY}, 0),
         ({"client": "127.0.0.1"}, 5),
         ({"outcome": "upstream_abort,provider_error"}, 2),
         ({"upstream": "local", "api": "chat_completions"}, 5),
@@ -138,6 +142,8 @@ def test_sums_are_by_key(server: Server, calls: list[dict[str, Any]]) -> None:
     assert found[1]["usage"]["output"] == 20
     assert found[1]["bytes"]["request"] > 0
     assert found[1]["duration_ms"]["p95"] > 0
+    by_name = server.get("/exchanges/aggregates", project="ex", by="key_name")["data"]
+    assert [(row["value"], row["calls"]) for row in by_name] == [(KEY_NAME, 3), ("", 2)]
     by_status = server.get("/exchanges/aggregates", project="ex", by="status")["data"]
     assert [(row["value"], row["calls"]) for row in by_status] == [("200", 4), ("429", 1)]
 
