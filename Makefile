@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Without bytecode every start compiles all modules again, which takes half a second of the processor.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run demo test test-js test-page test-install test-clients chaos soak test-exporters reference test-api test-deploy pins check-pins audit sbom lint types format check clean
+.PHONY: run demo test test-js test-page test-install test-clients chaos soak fuzz test-exporters reference test-api test-deploy pins check-pins audit sbom lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -50,6 +50,13 @@ chaos: $(VENV)/.dev
 HOURS ?= 8
 soak: $(VENV)/.dev
 	SOAK_HOURS=$(HOURS) $(BIN)/python -m pytest -o addopts=-q -s tests/chaos/test_soak.py
+
+# Mutated requests through both doors, the check and the mapping, for so many minutes; findings lie in .fuzz.
+MINUTES ?= 2
+SEED ?= 1
+fuzz: $(VENV)/.dev
+	$(BIN)/pip install --quiet --group fuzz || echo "without atheris requests are changed at random"
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) --seed $(SEED)
 
 # What the API's routes declare, written down for people.
 reference: $(VENV)/.dev

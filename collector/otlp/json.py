@@ -299,7 +299,7 @@ def _fill_attributes(owner: Document, target: Any, limits: Limits) -> int:
             raise _ItemError("an attribute is not a {key, value} object") from None
         target[key].Clear()  # makes the entry; of equal keys the last holds
         if found:
-            text = found.get("stringValue")
+            text = found.get("stringValue") if found.__class__ is dict else None
             if text is not None:
                 target[key].string_value = text
             else:

@@ -96,7 +96,7 @@ class Layout:
     """Items one behind the other in one scope: where they begin and end, and how many they are."""
     items: int = 0
     longest: int = 0
-    """Bytes of the largest item, and of the largest resource or scope if that is larger."""
+    """Bytes of the largest item, and of the largest resource or scope, all its parts together, if that is larger."""
     rest: bytes = b""
     """The request without its items, if it is larger than a run."""
 
@@ -139,9 +139,11 @@ def lay_out(body: bytes, limits: Limits, run_bytes: int, *, ids_first: bool) -> 
         if resources > limits.resources:
             raise TooManyError("more resources than may be")
         of_resource: list[bytes] = []
+        shared = 0
         for number, wire_type, tag_at, value_at, field_end in fields(body, start, end):
             if (number, wire_type) != (2, LENGTH_DELIMITED):
-                layout.longest = max(layout.longest, field_end - value_at)
+                shared += field_end - value_at
+                layout.longest = max(layout.longest, shared)
                 of_resource.append(body[tag_at:field_end])
                 continue
             scopes += 1
@@ -167,14 +169,15 @@ def _items(
     Each item passes through here, so this is `fields` written out, which takes half as long.
     """
     rest: list[bytes] = []
-    longest, run_at, count = layout.longest, at, 0
+    longest, shared, run_at, count = layout.longest, 0, at, 0
     while at < end:
         if body[at] != _ITEM_TAG:
             layout.add(run_at, at, count, most)
             number, _, _, value_at, field_end = next(fields(body, at, end))
             if number == 2:
                 raise WireError("an item has a tag that nobody writes")
-            longest = max(longest, field_end - value_at)
+            shared += field_end - value_at
+            longest = max(longest, shared)
             rest.append(body[at:field_end])
             at = run_at = field_end
             count = 0

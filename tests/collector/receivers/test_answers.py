@@ -38,7 +38,8 @@ from collector.otlp.limits import Limits
 from collector.otlp.status import JSON, PROTOBUF
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
-from tests.collector.receivers.test_conformance import Answer, posted, traced
+from tests.collector.receivers.posting import Answer, posted
+from tests.collector.receivers.test_conformance import traced
 from tests.collector.receivers.test_http import request
 from tests.otlp_json import to_json
 from tests.sending import TRACES

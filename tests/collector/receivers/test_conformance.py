@@ -9,7 +9,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -28,8 +27,8 @@ from collector.memory import Budget
 from collector.otlp import NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.status import JSON, PROTOBUF
 from collector.receivers.grpc import Connections, GrpcReceiver
-from collector.receivers.http import HttpReceiver
 from mappers.model import Span
+from tests.collector.receivers.posting import posted, said
 from tests.otlp_json import to_json
 from tests.sending import TRACES
 from tests.waiting import PATIENCE_S
@@ -154,6 +153,11 @@ def test_J11_half_a_surrogate_pair_costs_a_character() -> None:
 
 def test_J12_attributes_as_an_object_are_named() -> None:
     assert "attributes must be a list" in rejected({"attributes": {"k": "v"}})
+
+
+@pytest.mark.parametrize("value", ["text", 3, ["list"], True])
+def test_J12_a_value_that_is_no_object_costs_its_span(value: Any) -> None:
+    assert "a value is not an object" in rejected({"attributes": [{"key": "k", "value": value}]})
 
 
 def test_J13_of_equal_keys_the_last_holds() -> None:
@@ -344,45 +348,6 @@ def test_L2_log_records_need_no_trace() -> None:
 
 
 # --------------------------------------------------------------------------- failures
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def posted(intake: Intake, body: bytes, **headers: str) -> Answer:
-    """A request given to the application itself, as a server would give it."""
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/traces",
-        "client": ("127.0.0.1", 1),
-        "headers": [
-            (name.lower().replace("_", "-").encode(), value.encode()) for name, value in headers.items()
-        ],
-    }
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    asyncio.run(HttpReceiver(intake)(scope, receive, send))
-    start, content = sent
-    answered = {name.decode(): value.decode() for name, value in start["headers"]}
-    return Answer(start["status"], answered, content["body"])
-
-
-def said(answer: Answer) -> str:
-    """The message of a Status in the answer's encoding."""
-    if answer.headers["content-type"] == JSON:
-        return str(json.loads(answer.body)["message"])
-    return str(Status.FromString(answer.body).message)
 
 
 def test_H14_a_bad_request_says_which_part_in_both_encodings() -> None:

@@ -1,0 +1,145 @@
+"""Sends mutated requests for some minutes, and keeps those for which something does not hold.
+
+    python -m tests.fuzz [--minutes 2] [--seed 1] [--into .fuzz]
+
+Guided by the lines that are reached where atheris is installed, else at random. What is found lies in a file each,
+which belongs into `corpus/` once it is mended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+try:
+    import atheris
+except ImportError:
+    from tests.fuzz.holding import holds
+
+    atheris = None
+else:
+    with atheris.instrument_imports(include=["collector", "mappers"]):
+        from tests.fuzz.holding import holds
+
+from tests.fuzz.cases import Case, found, seeds
+from tests.fuzz.mutation import mutated
+
+SLOWEST_S = 1.0
+"""Of the processor, for one request."""
+PATIENCE_S = 20.0
+"""Of the processor: a request that takes longer is given up."""
+
+
+class Findings:
+    """What did not hold, one of each kind.
+
+    Args:
+        folder: where they are kept.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._kinds: set[str] = set()
+        self._cases = 0
+        self._slowest_s = 0.0
+        signal.signal(signal.SIGVTALRM, self._give_up)
+
+    def __len__(self) -> int:
+        return len(self._kinds)
+
+    def __str__(self) -> str:
+        return f"{self._cases} requests, {len(self)} findings; the slowest took {self._slowest_s:.2f} s"
+
+    def send(self, case: Case) -> None:
+        self._cases += 1
+        began = time.thread_time()
+        signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE_S)
+        try:
+            holds(case)
+        except Exception as error:
+            cause = error.__cause__ or error
+            place = traceback.extract_tb(cause.__traceback__)[-1]
+            self._keep(case, f"{type(cause).__name__} at {place.filename}:{place.lineno}")
+        finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        took_s = time.thread_time() - began
+        self._slowest_s = max(self._slowest_s, took_s)
+        if took_s > SLOWEST_S:
+            self._keep(case, f"slow {case.signal} as {case.content_type}")
+
+    def _keep(self, case: Case, kind: str) -> None:
+        if kind in self._kinds:
+            return
+        self._kinds.add(kind)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._folder / f"{len(self)}-{kind.split()[0]}"
+        file.write_bytes(case.data)
+        print(f"{file}: {kind}", flush=True)
+        if sys.exc_info()[0] is not None:
+            traceback.print_exc()
+
+    @staticmethod
+    def _give_up(*_: Any) -> None:
+        raise TimeoutError(f"not done after {PATIENCE_S:.0f} s")
+
+
+def at_random(findings: Findings, pool: Sequence[Case], seed: int, until: float) -> None:
+    chance = Random(seed)
+    while time.monotonic() < until:
+        findings.send(mutated(chance.choice(pool), pool, chance))
+
+
+def guided(findings: Findings, pool: Sequence[Case], seed: int, until: float) -> None:
+    """Ends the process: the fuzzer does not return."""
+    folder = Path(tempfile.mkdtemp())
+    for number, case in enumerate(pool):
+        (folder / str(number)).write_bytes(case.data)
+
+    def send(data: bytes) -> None:
+        if time.monotonic() > until:
+            shutil.rmtree(folder)
+            print(findings, flush=True)
+            os._exit(bool(findings))
+        if data:  # the fuzzer begins with nothing
+            findings.send(Case.of(data))
+
+    def mutate(data: bytes, most_bytes: int, seed: int) -> bytes:
+        chance = Random(seed)
+        changed = mutated(Case.of(data) if data else chance.choice(pool), pool, chance).data
+        return changed if len(changed) <= most_bytes else data
+
+    options = [f"-seed={seed}", f"-max_len={1 << 20}", "-verbosity=0", str(folder)]
+    atheris.Setup([sys.argv[0], *options], send, custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="tests.fuzz")
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--into", type=Path, default=Path(".fuzz"))
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+    findings = Findings(given.into)
+    pool = [*seeds(), *found().values()]
+    until = time.monotonic() + 60 * given.minutes
+    if atheris is not None:
+        guided(findings, pool, given.seed, until)
+    at_random(findings, pool, given.seed, until)
+    print(findings)
+    sys.exit(bool(findings))
+
+
+if __name__ == "__main__":
+    main()

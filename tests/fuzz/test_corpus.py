@@ -1,0 +1,34 @@
+"""Whatever is sent is answered in OTLP, and what is taken can be decoded, mapped and stored.
+
+`make fuzz` asks the same of as many requests as there is time for; what it finds becomes a file in `corpus/`.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from random import Random
+
+import pytest
+
+from tests.fuzz.cases import Case, found, seeds
+from tests.fuzz.holding import holds
+from tests.fuzz.mutation import mutated
+
+FOUND = found()
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_T11_what_was_hard_once_holds(name: str) -> None:
+    holds(FOUND[name])
+
+
+def test_T11_requests_that_were_captured_and_changed_hold() -> None:
+    chance = Random(1)
+    pool = list(islice(seeds(), 0, None, 8))
+    for case in pool:
+        holds(mutated(case, pool, chance))
+
+
+def test_a_case_is_read_as_it_was_written() -> None:
+    for case in FOUND.values():
+        assert Case.of(case.data) == case
