@@ -35,7 +35,7 @@ async def open_others(
     doors = {
         "http": received.http,
         "api": await listen("api", settings.api.endpoint, api_door, parts),
-        "admin": await listen("admin", settings.admin.endpoint, admin_app(api), parts),
+        "admin": await listen("admin", settings.admin.endpoint, admin_app(api, gate=intake.gate), parts),
     }
     doors["proxy"] = await proxy.open(
         otlp=received.application,

@@ -26,6 +26,7 @@ from collector.gate import Caller, Gate
 from collector.journal import Header, Journal, JournalError
 from collector.keys import Scope
 from collector.memory import SMALLEST_BUDGET, Budget, Reservation
+from collector.operations import Operation, Operations
 from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.receivers import inflate
@@ -198,6 +199,9 @@ class Intake:
         """Requests that met a fault of ours, by the digest of their body."""
         self._warned: dict[str, float] = {}
         """When each peer was last warned."""
+        self.operations = Operations()
+        """How long requests took of late, from when their bodies were there."""
+        self._timed: dict[tuple[str, Signal], Operation] = {}
         self.draining = False
         """Refuse everything: the collector is about to end."""
         self.taken: Callable[[str, Header, bytes], None] = lambda signal, header, body: None
@@ -261,9 +265,12 @@ class Intake:
     def take(self, request: Submission, done: Callable[[Outcome], None]) -> None:
         """Inflates, judges and journals a request. `done` is called once, now or from the journal's thread."""
 
+        began = time.monotonic()
+
         def end(outcome: Outcome, accepted: int = 0, *, resent: bool = False, refused: int = 0) -> None:
             if request.reservation is not None:
                 request.reservation.release()
+            self._time(request, outcome, accepted, time.monotonic() - began)
             self._count(request.signal, request.transport, outcome, accepted, resent=resent, refused=refused)
             done(outcome)
 
@@ -353,6 +360,22 @@ class Intake:
             return Outcome(Verdict.REFUSED, message="internal error")
         said = "internal error, each time: this request can not be read here; it is kept as a dead letter"
         return Outcome(Verdict.BAD, message=said)
+
+    def _time(self, request: Submission, outcome: Outcome, accepted: int, seconds: float) -> None:
+        door = request.transport, request.signal
+        operation = self._timed.get(door)
+        if operation is None:
+            operation = self._timed[door] = self.operations.of(f"receive {door[1].value} over {door[0]}")
+        told = {"tenant": request.tenant, "items": accepted, "bytes": len(request.body)}
+        if outcome.verdict is Verdict.ACCEPTED and not outcome.rejected:
+            operation.took(seconds, told)
+            return
+        why = f"{outcome.verdict.value}: {outcome.message}"
+        if outcome.verdict is Verdict.ACCEPTED:
+            why = f"rejected: {outcome.message}"
+        elif outcome.verdict is Verdict.UNKNOWN_ENCODING:  # it names what the client sent
+            why = outcome.verdict.value
+        operation.failed(seconds, why, told)
 
     def _count(
         self,

@@ -191,6 +191,8 @@ class Pipeline(Generic[Item]):
         """Told of each batch before it is prepared: items, bytes of the journal, and whether it is full."""
         self.written: list[Callable[[Batch, float], None]] = []
         """Told of each batch that was stored and how long that took."""
+        self.failed: list[Callable[[str], None]] = []
+        """Told of each try that failed: the store's code or the kind of the fault."""
         self.retries: Counter[str] = Counter()
         """Tries that failed, by the store's code or the kind of the fault."""
         self.rows_dropped = 0
@@ -583,7 +585,10 @@ class Pipeline(Generic[Item]):
     def _failed(self, error: Exception, why: str) -> None:
         self.last_error = why
         code = _CODE.search(why)
-        self.retries[code[1] if code else type(error).__name__] += 1
+        kind = code[1] if code else type(error).__name__
+        self.retries[kind] += 1
+        for tell in self.failed:
+            tell(kind)
         log.warning("%s: tried again later: %s", self._signal, why)
         if self._cursor.attempts:
             # The process lives: it is not the batch that kills it.

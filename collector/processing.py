@@ -24,6 +24,7 @@ from collector.loops.sharing import SharedTotals
 from collector.loops.sweeper import Sweeper, instance_name
 from collector.mapped import SpanMapper
 from collector.notify import Notifier
+from collector.operations import Operation, Operations
 from collector.order import WriteOrder
 from collector.pace import Pace
 from collector.pipeline import Pipeline
@@ -33,6 +34,7 @@ from collector.tap import Taps
 from collector.tombstones import Refusing, Tombstones
 from collector.understanding import Understanding
 from mappers.loops.evaluator import Engine
+from sinks.base import Batch
 from sinks.clickhouse import ClickHouseSink, Reader, Store
 from sinks.clickhouse.erasing import Eraser
 from sinks.clickhouse.instances import Instances
@@ -157,6 +159,13 @@ class Processing:
             if isinstance(journal, Followed):  # its doors are not here to tell
                 pipeline.read = partial(taps.received, journal.signal)
 
+    def watched_by(self, operations: Operations) -> None:
+        """From now on it is noted there how long batches took to be stored, and which tries failed."""
+        for lane, pipeline in self.pipelines.items():
+            operation = operations.of(f"store {lane}")
+            pipeline.written.append(partial(_note_batch, operation))
+            pipeline.failed.append(partial(operation.failed, None))
+
     def start(self) -> None:
         for pipeline in self.pipelines.values():
             pipeline.start()
@@ -197,3 +206,8 @@ class Processing:
         self.mapping.close()
         if self.sweeper:
             self.sweeper.close()
+
+
+def _note_batch(operation: Operation, batch: Batch, seconds: float) -> None:
+    tables = ("spans", "logs", "events", "runs", "warnings")
+    operation.took(seconds, {name: len(getattr(batch, name)) for name in tables})

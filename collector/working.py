@@ -25,6 +25,7 @@ from collector.following import Following
 from collector.forwarding.opening import Forwards
 from collector.forwarding.passage import Passage
 from collector.indexing import Indexing
+from collector.inspection import Inspection
 from collector.intake import Intake, Submission
 from collector.jobs import Jobs
 from collector.journal import Header, Journal, Readable, Record
@@ -109,6 +110,8 @@ async def open_working(
     live, taps = Live(), Taps()
     intake.taken = taps.received
     processing.told_to(live, taps)
+    operations = intake.operations
+    processing.watched_by(operations)
     pipelines, tombstones = processing.pipelines, processing.tombstones
     run_of = understanding.record_reader(understanding.normalizer()).run_of
     forwards = Forwards(
@@ -204,6 +207,8 @@ async def open_working(
         keys=receiving.keys,
         metrics=metrics.text,
         taps=taps,
+        operations=operations,
+        inspection=Inspection(directory, reloadable, operations, arrivals, lanes, processing, forwards, crew),
         exchanges=Exchanges(store),
         live=live,
         plugins=plugins,

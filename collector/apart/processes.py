@@ -106,6 +106,10 @@ class Processes:
         return len(self._running)
 
     @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in list(self._running.values()) if process is not None]
+
+    @property
     def resident_bytes(self) -> int:
         """What they use of memory."""
         running = list(self._running.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from starlette.datastructures import MutableHeaders
@@ -17,6 +18,7 @@ from collector.api.parameters import Parameters
 from collector.api.problems import Problem
 from collector.api.transfer import lightened
 from collector.gate import forbidden
+from collector.operations import Operations
 
 REQUEST_ID = "x-request-id"
 
@@ -42,11 +44,12 @@ class Numbered:
 
 
 class OnePath:
-    """ASGI app of one path: what each method is answered by."""
+    """ASGI app of one path: what each method is answered by. How long that takes is noted in `operations`."""
 
-    def __init__(self, routes: Iterable[Route], clock_ns: Callable[[], int]) -> None:
+    def __init__(self, routes: Iterable[Route], clock_ns: Callable[[], int], operations: Operations) -> None:
         self._routes = {route.method: route for route in routes}
         self._clock_ns = clock_ns
+        self._operations = operations
         if "GET" in self._routes and not self._routes["GET"].endless:
             self._routes["HEAD"] = self._routes["GET"]
         methods = {*self._routes, "OPTIONS"}
@@ -56,12 +59,28 @@ class OnePath:
         method = scope["method"]
         route = self._routes.get(method)
         if route is not None:
-            response = await self._answer(route, Request(scope, receive))
+            response = await self._timed(route, Request(scope, receive))
         elif method == "OPTIONS":
             response = Response(status_code=204, headers=self._allowed)
         else:
             raise HTTPException(405, headers=self._allowed)
         await response(scope, receive, send)
+
+    async def _timed(self, route: Route, request: Request) -> Response:
+        """What is refused to who asks is no failure of ours."""
+        operation = self._operations.of(f"answer {route.method} {route.path}")
+        began = time.monotonic()
+        try:
+            response = await self._answer(route, request)
+        except Problem as problem:
+            if problem.status >= 500:
+                operation.failed(time.monotonic() - began, f"status {problem.status}")
+            raise
+        except Exception as error:
+            operation.failed(time.monotonic() - began, type(error).__name__)
+            raise
+        operation.took(time.monotonic() - began, {"status": response.status_code})
+        return response
 
     async def _answer(self, route: Route, request: Request) -> Response:
         """Raises: Problem: the caller may not ask for this, or asks for what the route does not know."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.applications import Starlette
@@ -21,6 +21,7 @@ from collector.api.comparison import ComparisonRoutes
 from collector.api.configuration import ConfigurationRoutes
 from collector.api.contents import ContentRoutes
 from collector.api.database import DatabaseRoutes
+from collector.api.debugging import DebugRoutes, Insiders
 from collector.api.deletions import DeletionRoutes
 from collector.api.discovery import DiscoveryRoutes
 from collector.api.event_ids import EventIdRoutes
@@ -106,24 +107,27 @@ def routes_of(api: Api) -> RouteTable:
 def api_app(api: Api, *, gate: Gate, hosts: Collection[str], local: bool) -> ASGIApp:
     """The API and the page; see `Access` for `gate` and `hosts`. `local`: only this machine reaches it."""
     guard = [Middleware(Access, gate=gate, hosts=hosts, takes=TAKES if local else frozenset())]
-    return _application(routes_of(api), api.clock_ns, guard, page_routes())
+    return _application(routes_of(api), api, guard, page_routes())
 
 
-def admin_app(api: Api) -> ASGIApp:
-    """Health for probes and metrics, without a token."""
+def admin_app(api: Api, *, gate: Gate) -> ASGIApp:
+    """Health for probes and metrics, without a token; a look inside for who is here and has a key that `gate` knows."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="admin-reader")
-    return _application([*HealthRoutes(api, pool).table(), *AdminRoutes(api, pool).table()], api.clock_ns, [])
+    table = [route for part in (HealthRoutes, AdminRoutes, DebugRoutes) for route in part(api, pool).table()]
+    return _application(table, api, [Middleware(Insiders, gate=gate)])
 
 
 def _application(
     table: RouteTable,
-    clock_ns: Callable[[], int],
+    api: Api,
     middleware: list[Middleware],
     page: Sequence[PathRoute] = (),
 ) -> ASGIApp:
     documents = [
         # Sessions are named by programs, which like slashes.
-        PathRoute(path.replace("{session_id}", "{session_id:path}"), OnePath(routes, clock_ns))
+        PathRoute(
+            path.replace("{session_id}", "{session_id:path}"), OnePath(routes, api.clock_ns, api.operations)
+        )
         for path, routes in by_path(table).items()
     ]
     app = Starlette(

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from starlette.requests import Request
@@ -25,6 +25,7 @@ from collector.intake import Intake
 from collector.jobs import Jobs
 from collector.keys import Keys, Scope
 from collector.live import Live
+from collector.operations import Operations
 from collector.proxy.plugins import PluginControl
 from collector.redaction import ProjectRules, Redaction
 from collector.retention import Retention
@@ -35,6 +36,9 @@ from mappers.model import Run, RunStatus
 from mappers.normalize import Normalizer
 from sinks.clickhouse import Exchanges, Reader
 from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every, fields_of
+
+if TYPE_CHECKING:
+    from collector.inspection import Inspection
 
 Result = TypeVar("Result")
 RouteTable = list[Route]
@@ -73,6 +77,9 @@ class Api:
     plugins: PluginControl | None = None
     """Of the proxy."""
     taps: Taps = field(default_factory=Taps)
+    operations: Operations = field(default_factory=Operations)
+    """What the collector was busy with of late."""
+    inspection: Inspection | None = None
     live: Live = field(default_factory=Live)
     redaction: Callable[[str], Redaction] = lambda signal: Redaction(ProjectRules(RedactionSettings()), ())
     """Makes one that redacts a signal as its pipeline does."""

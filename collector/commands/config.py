@@ -53,11 +53,9 @@ def validate(
 @_settings
 def print_config(configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None) -> None:
     """Print the configuration as it holds, from all sources, without secrets."""
-    import yaml
+    from collector.config import printed
 
-    from collector.config import redacted
-
-    click.echo(yaml.safe_dump(redacted(_load(configs, sets, data_dir)), sort_keys=False).rstrip())
+    click.echo(printed(_load(configs, sets, data_dir)).rstrip())
 
 
 @click.command()

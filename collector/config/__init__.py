@@ -18,7 +18,7 @@ from collector.config.settings import (
     Webhook,
     default_data_dir,
 )
-from collector.config.showing import redacted
+from collector.config.showing import printed, redacted
 from collector.config.sinks import ClickHouseSink, ForwardSettings, JsonlSink, OtlpSink, Sinks
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "files_among",
     "load",
     "merge",
+    "printed",
     "problems_in",
     "redacted",
 ]

@@ -28,6 +28,13 @@ def redacted(settings: Settings) -> dict[str, Any]:
     return shown
 
 
+def printed(settings: Settings) -> str:
+    """The same as YAML."""
+    import yaml
+
+    return str(yaml.safe_dump(redacted(settings), sort_keys=False))
+
+
 def _shown(name: str, value: Any) -> Any:
     if value and isinstance(value, (str, dict)) and _SECRET_NAMES.search(name):
         return REDACTED

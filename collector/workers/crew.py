@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import Any
 
 from collector.config import Settings
 from collector.deadletter import DeadLettersFullError
@@ -27,6 +28,8 @@ from collector.redaction import masking
 from collector.spawning import spawned
 from collector.workers.messages import (
     Ask,
+    Explain,
+    Explained,
     Failed,
     GivenUp,
     Kept,
@@ -91,6 +94,7 @@ class Hand:
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Line | None = None
         self._told: Told | None = None
+        self._explained: Explained | None = None
         self._ended = IntakeStats()
         """What processes that are no more had counted."""
         self._failures = 0
@@ -125,6 +129,33 @@ class Hand:
         self._asked = number = next(self._questions)
         self.say(Ask(number))
         return number
+
+    def explain(self) -> int:
+        """Has it say what it is at; returns the number of the question."""
+        number = next(self._questions)
+        self.say(Explain(number))
+        return number
+
+    def explained(self, number: int) -> Explained | None:
+        """Its answer to that question, or a later one; None if there is none soon."""
+        with self._told_anew:
+            self._told_anew.wait_for(lambda: self._explained_since(number), ANSWER_S)
+        return self._explained if self._explained_since(number) else None
+
+    def _explained_since(self, number: int) -> bool:
+        return self._explained is not None and self._explained.number >= number
+
+    def document(self) -> dict[str, Any]:
+        """How it is."""
+        return {
+            "number": self.number,
+            "pid": self._process.pid if self._process is not None else None,
+            "connected": self._told is not None,
+            "inflight_bytes": self.inflight_bytes,
+            "resident_bytes": self.resident_bytes,
+            "cpu_seconds": round(self.cpu_seconds, 3),
+            "auth_failures": self.auth_failures,
+        }
 
     def answered(self, number: int) -> None:
         """Returns when that question is answered, or will not be soon. If its process has died, what that one had taken
@@ -244,6 +275,10 @@ class Hand:
                 with self._told_anew:
                     self._told = message
                     self._told_anew.notify_all()
+            case Explained():
+                with self._told_anew:
+                    self._explained = message
+                    self._told_anew.notify_all()
             case GivenUp(number, request, reason):
                 try:
                     self._keep(request, reason)
@@ -342,6 +377,11 @@ class Crew:
         """When this returns, all is known that the workers did until it was called."""
         for hand, number in [(hand, hand.ask()) for hand in self.hands]:
             hand.answered(number)
+
+    def explained(self) -> dict[int, Explained | None]:
+        """What each worker is at, by its number; None for who does not say."""
+        asked = [(hand, hand.explain()) for hand in self.hands]
+        return {hand.number: hand.explained(number) for hand, number in asked}
 
     def leave(self) -> None:
         """Nobody is to be sent here any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -54,6 +54,13 @@ class Stop:
 @dataclass(frozen=True, slots=True)
 class Ask:
     """Tell how you are, at once."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Explain:
+    """Say what you are at."""
 
     number: int
 
@@ -110,6 +117,18 @@ class Told:
     """The number of what it was asked last."""
     refuses: bool
     """It takes nothing more, and nothing is on its way in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a worker is at."""
+
+    number: int
+    pid: int
+    operations: Mapping[str, Any]
+    """See `Operations`."""
+    threads: Sequence[Mapping[str, Any]]
+    """See `stacks`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,12 @@ from collector.memory import resident_bytes
 from collector.receivers.opening import open_intake
 from collector.receiving import open_doors, open_journal, open_keys, take_over
 from collector.reload import Reloadable
+from collector.stacks import stacks
 from collector.telemetry import Health, configure_logging
 from collector.workers.messages import (
     Ask,
+    Explain,
+    Explained,
     Failed,
     GivenUp,
     Kept,
@@ -160,6 +163,10 @@ class Worker:
                     case Ask(number):
                         self._asked = number
                         self._tell_at_once()
+                    case Explain(number):
+                        self._line.say(
+                            Explained(number, os.getpid(), self._intake.operations.document(), stacks())
+                        )
                     case Renewed(settings):
                         self._loop.call_soon_threadsafe(self._renew, settings)
                     case Leave():
