@@ -34,6 +34,8 @@ class ProxyUpstream(Section):
     propagation: Literal["passthrough", "inject", "strip"] = "passthrough"
     """Whether `traceparent`, `tracestate` and `baggage` are passed on as they came, with our span as parent, or not."""
     timeouts: ProxyTimeouts | None = None
+    inject_key: Annotated[str | None, Field(pattern="^[!-~]{16,4096}$", repr=False)] = None
+    """The provider's API key, put in for clients that have one of our keys, whatever they send themselves."""
 
 
 class ProxyLocal(Section):
@@ -145,6 +147,8 @@ class ProxySettings(Section):
     """Whether answers carry `X-Loop-Span-Id` and, where it is known by then, `X-Loop-Trace-Id`."""
     sse_hints: bool = False
     """Whether streams carry `X-Accel-Buffering: no`, for clients behind nginx, which would hold them back."""
+    sse_keepalive: Seconds = 0.0
+    """After so much silence a stream of events gets a comment for its client, between two events; 0: never."""
     timeouts: ProxyTimeouts = ProxyTimeouts()
     local: ProxyLocal = ProxyLocal()
     capture: ProxyCapture = ProxyCapture()

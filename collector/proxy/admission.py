@@ -19,6 +19,7 @@ PATH = "/k/"
 _HEADERS = frozenset({b"x-loop-key", b"x-eddyline-key"})
 _OPEN = frozenset({"/-/healthz", "/-/readyz"})
 OTEL = "/otel/"
+NEEDED = "a key of this proxy is needed, as X-Loop-Key or as /k/{key}/ before the path"
 
 
 class Admission:
@@ -56,9 +57,7 @@ class Admission:
         try:
             return gate.admit(KeyScope.INGEST, authorization, key, _peer(scope)), path, ours
         except (UnauthenticatedError, ForbiddenError):
-            raise RelayError(
-                Error.KEY, "a key of this proxy is needed, as X-Loop-Key or as /k/{key}/ before the path"
-            ) from None
+            raise RelayError(Error.KEY, NEEDED) from None
 
     async def hold_back(self, scope: Scope) -> None:
         """Waits before an answer to somebody who guesses keys."""

@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.config import ProxySettings
 from collector.exposure import LOOPBACK_HOSTS
-from collector.gate import Caller
+from collector.gate import ANYBODY, Caller
 from collector.gate import Gate as KeyGate
 from collector.proxy import websocket
-from collector.proxy.admission import OTEL, Admission
+from collector.proxy.admission import NEEDED, OTEL, Admission
 from collector.proxy.changing import AnswerChanges, changed_request, gathered, giving
 from collector.proxy.context import Context, read_context
 from collector.proxy.errors import Error, RelayError, answer
@@ -26,6 +26,7 @@ from collector.proxy.frames import ResponseFrames
 from collector.proxy.gate import Gate
 from collector.proxy.guard import Guard
 from collector.proxy.headers import with_header
+from collector.proxy.injected import Injected
 from collector.proxy.live import LiveFrames
 from collector.proxy.numbers import METRICS_TYPE, prometheus
 from collector.proxy.plugins import Changes, Plugins
@@ -147,6 +148,8 @@ class Proxy:
             route = self.routes.find("GET" if kind == "websocket" else scope["method"], path, query)
             if route.upstream.family != "openai":
                 family = route.upstream.family
+            if route.upstream.injected is not None:
+                route = _for_who_has_a_key(route, route.upstream.injected, caller)
             self.counts.requests[route.upstream.name] += 1
             self.counts.open += 1
             body_is_read = True
@@ -171,7 +174,12 @@ class Proxy:
         self, scope: Scope, receive: Receive, send: Send, route: Route, trace_id: str, caller: Caller
     ) -> None:
         if self._relay is None:
-            self._relay = Relay(self._gate, self._settings.timeouts, sse_hints=self._settings.sse_hints)
+            self._relay = Relay(
+                self._gate,
+                self._settings.timeouts,
+                sse_hints=self._settings.sse_hints,
+                keepalive_s=self._settings.sse_keepalive,
+            )
         context = read_context(scope["headers"], self._settings.project, trace_id, caller)
         if scope["type"] == "websocket":
             if not websocket.is_served(route.path):
@@ -321,6 +329,17 @@ def _with_parent(scope: Scope, context: Context, tape: Tape) -> Scope:
     if not context.from_traceparent:  # it is another trace's
         headers = [(name, value) for name, value in headers if name != b"tracestate"]
     return {**scope, "headers": headers}
+
+
+def _for_who_has_a_key(route: Route, injected: Injected, caller: Caller) -> Route:
+    """The route of a call that gets a key put in.
+
+    Raises:
+        RelayError: who calls has shown no key of ours, which no setting and no address stands for here.
+    """
+    if caller is ANYBODY:
+        raise RelayError(Error.KEY, NEEDED)
+    return replace(route, url=injected.without_placeholder(route.url))
 
 
 def _split_run(path: str) -> tuple[str, str]:

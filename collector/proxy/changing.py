@@ -6,7 +6,7 @@ packed, passes as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import orjson
 from starlette.types import Message, Receive
 
 from collector.config import ProxyPlugin
+from collector.proxy.posting import Read
 
 MAX_REQUEST = 32 << 20
 """Bytes of a request that are held to be changed; a longer one passes as it is."""
@@ -30,8 +31,6 @@ _HOLDING = frozenset(
 """Members that hold such members."""
 _DELTAS = ("response.output_text.delta", "response.output_text.done", "response.refusal.delta")
 """Events of OpenAI's responses whose `delta` is what is said."""
-
-Read = Callable[[], Coroutine[Any, Any, bytes]]
 
 
 # --------------------------------------------------------------------------- requests

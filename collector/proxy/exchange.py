@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from typing import Any
@@ -106,6 +106,12 @@ class Exchange:
     document: Document = field(default_factory=dict)
     """The answer as one document, put together where it was streamed."""
     _pieces: list[tuple[int, bytes]] | None = None
+
+    @property
+    def key_sources(self) -> tuple[Mapping[bytes, str], str]:
+        """(headers, what the query has): where the API key is that the call was made with. Never stored."""
+        injected = self.tape.upstream.injected
+        return (self.sent, self.tape.query_key) if injected is None else (injected.headers, "")
 
     def response_pieces(self) -> list[tuple[int, bytes]]:
         """(when it came, bytes) of the answer without its content coding, as far as it can be read."""

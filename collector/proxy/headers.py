@@ -67,9 +67,9 @@ def forwarded(
     return found
 
 
-def forwarded_to_websocket(headers: RawHeaders) -> list[tuple[str, str]]:
-    """As `forwarded`, without what a WebSocket's handshake negotiates anew, and as texts."""
-    return as_texts(pair for pair in forwarded(headers) if not pair[0].startswith(b"sec-websocket-"))
+def forwarded_to_websocket(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """As `forwarded`, without what a WebSocket's handshake negotiates anew."""
+    return [pair for pair in forwarded(headers) if not pair[0].startswith(b"sec-websocket-")]
 
 
 def as_texts(headers: RawHeaders) -> list[tuple[str, str]]:

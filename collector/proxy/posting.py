@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import defaultdict
+from collections.abc import Callable, Coroutine
 from ssl import SSLContext
 from typing import Any, cast
 
@@ -27,6 +28,9 @@ KEEP_ALIVE_S = 30
 """Shorter than what providers keep, so that it is us who close an idle connection."""
 NO_BODY = frozenset({204, 304})
 CONTINUE, SWITCHING, FINAL = 100, 101, 200
+
+Read = Callable[[], Coroutine[Any, Any, bytes]]
+"""Gives what has come of a body, as soon as there is any; b"" at its end."""
 
 _Origin = tuple[str, str | None, int | None, SSLContext | None]
 """Connections to the same one are as good as each other."""

@@ -27,10 +27,11 @@ from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
 from collector.proxy.headers import as_texts, forwarded, returned, with_header
+from collector.proxy.keepalive import KeepAlive
 from collector.proxy.posting import KEEP_ALIVE_S, MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster, Silence
 from collector.proxy.refusal import refusals
 from collector.proxy.routes import Route
-from collector.proxy.tape import Ending, Tape
+from collector.proxy.tape import Ending, Headers, Tape
 from collector.proxy.usage import WithoutUsage
 
 log = logging.getLogger(__name__)
@@ -80,11 +81,15 @@ class Relay:
 
     Args:
         sse_hints: nginx is told not to hold streams back.
+        keepalive_s: after so much silence within a stream of events its client gets a comment; 0: never.
     """
 
-    def __init__(self, gate: Gate, timeouts: ProxyTimeouts, *, sse_hints: bool = False) -> None:
+    def __init__(
+        self, gate: Gate, timeouts: ProxyTimeouts, *, sse_hints: bool = False, keepalive_s: float = 0.0
+    ) -> None:
         self._timeouts = timeouts
         self._sse_hints = sse_hints
+        self._keepalive_s = keepalive_s
         self._posters: dict[aiohttp.ClientSession, Poster] = {}
         self._open = self._session(None)
         self._gated = self._session(GateResolver(gate))
@@ -174,6 +179,10 @@ class Relay:
         """
         exchange = _Exchange(receive, tape)
         headers = forwarded(scope["headers"], propagate=route.upstream.propagate, ours=ours)
+        if route.upstream.injected is not None:
+            headers = route.upstream.injected.put_into(headers, route.path)
+            # A packed answer can not be looked through.
+            headers = with_header(headers, b"accept-encoding", b"identity")
         response: aiohttp.ClientResponse | Answer | None = None
         try:
             body, chunked = await exchange.open_body(scope)
@@ -238,12 +247,18 @@ class Relay:
     ) -> None:
         if not _can_be_returned(response):
             raise RelayError(Error.PROTOCOL, "the provider's answer is not HTTP")
-        headers = returned(response.raw_headers)
+        injected = route.upstream.injected
+        came: Headers = response.raw_headers
+        if injected is not None:
+            came = injected.hide_in_headers(came)
+        headers = returned(came)
         if response.status == NOT_MODIFIED:  # its length is that of what it does not send
             headers = [(name, value) for name, value in headers if name != b"content-length"]
         if self._sse_hints and response.content_type == STREAM:
             headers = with_header(headers, b"x-accel-buffering", b"no")
         read = response.content.readany
+        if injected is not None:
+            read = injected.hiding(read)
         hidden = WithoutUsage() if hide_usage and _is_readable_stream(response) else None
         passes_as_it_is = hidden is None
         if changes is not None and _is_changeable(response):
@@ -251,8 +266,12 @@ class Relay:
             read = ChangedAnswer(changes, response.content_type).through(read)
         if not passes_as_it_is:
             headers = [(name, value) for name, value in headers if name != b"content-length"]
+        alive = None
+        if self._keepalive_s and _is_readable_stream(response) and not _has_length(headers):
+            alive = KeepAlive(send, self._keepalive_s)
+            read = alive.while_waiting(read)
         if tape is not None:
-            tape.answered(response.status, response.raw_headers)
+            tape.answered(response.status, came)
         timeouts = route.upstream.timeouts or self._timeouts
         if timeouts.idle != timeouts.first_byte:
             _wait_at_most(response, timeouts.idle)
@@ -269,10 +288,12 @@ class Relay:
             if hidden is not None:
                 piece = hidden.feed(piece)
             # Short answers come in one piece, and leave so.
-            more = not (passes_as_it_is and response.content.at_eof())
+            more = not (passes_as_it_is and injected is None and response.content.at_eof())
             if tape is not None and not more:
                 tape.ended(Ending.WHOLE)
             await send({"type": "http.response.body", "body": piece, "more_body": more})
+            if alive is not None:
+                alive.sent(piece)
         if more:
             if tape is not None:
                 tape.ended(Ending.WHOLE)
@@ -305,6 +326,10 @@ def _is_changeable(response: aiohttp.ClientResponse | Answer) -> bool:
 
 def _is_readable_stream(response: aiohttp.ClientResponse | Answer) -> bool:
     return response.content_type == STREAM and _is_unpacked(response)
+
+
+def _has_length(headers: Headers) -> bool:
+    return any(name == b"content-length" for name, _ in headers)
 
 
 def _is_unpacked(response: aiohttp.ClientResponse | Answer) -> bool:

@@ -15,6 +15,7 @@ from yarl import URL
 from collector.config import ProxySettings, ProxyTimeouts
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, Target
+from collector.proxy.injected import Injected
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Upstream:
     """Whether `traceparent`, `tracestate` and `baggage` are passed on."""
     injects: bool = False
     """Whether our span is the parent that the provider is told."""
+    injected: Injected | None = None
+    """The key that is put in for clients that have one of ours; None: they send the provider's themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +119,19 @@ class Routes:
                 raise ValueError(f"proxy.upstreams.{name}: a name is one path segment, and none of ours")
             base = _base(given.url, f"proxy.upstreams.{name}.url")
             known = self._upstreams.get(name) or _known_at(base)
+            provider = given.provider or (known.provider if known else name)
+            family = _family(given.format, known)
             self._upstreams[name] = Upstream(
                 name,
                 base,
-                given.provider or (known.provider if known else name),
-                _family(given.format, known),
+                provider,
+                family,
                 given.timeouts,
                 _tls(given.ca, name) if given.ca else None,
                 not given.strip_prefix,
                 given.propagation != "strip",
                 given.propagation == "inject",
+                _injected(given.inject_key, family, provider),
             )
         if self.settings.upstream:
             base = _base(self.settings.upstream, "proxy.upstream")
@@ -252,6 +258,10 @@ def _family(given: str, known: Upstream | None) -> str:
     if given != "auto":
         return given
     return known.family if known else "openai"
+
+
+def _injected(key: str | None, family: str, provider: str) -> Injected | None:
+    return Injected(key, family, azure=provider == "azure.ai.openai") if key else None
 
 
 def _tls(ca: str, name: str) -> ssl.SSLContext:

@@ -11,7 +11,8 @@ import aiohttp
 from starlette.types import Receive, Scope, Send
 
 from collector.proxy.errors import Error, RelayError, answer
-from collector.proxy.headers import forwarded_to_websocket, returned
+from collector.proxy.headers import RawHeaders, as_texts, forwarded_to_websocket, returned
+from collector.proxy.injected import Injected
 from collector.proxy.refusal import Refusal, noting_refusal
 from collector.proxy.relay import Relay
 from collector.proxy.routes import Route
@@ -76,12 +77,17 @@ async def relay_websocket(
     await receive()  # websocket.connect
     session, options = relay.options(route)
     del options["timeout"]
+    injected = route.upstream.injected
+    headers, subprotocols = forwarded_to_websocket(scope["headers"]), scope["subprotocols"]
+    if injected is not None:
+        headers = injected.put_into(headers, route.path)
+        subprotocols = injected.without_placeholders(subprotocols)
     with noting_refusal() as refusal:
         connecting = asyncio.create_task(
             session.ws_connect(
                 route.url,
-                headers=forwarded_to_websocket(scope["headers"]),
-                protocols=scope["subprotocols"],
+                headers=as_texts(headers),
+                protocols=subprotocols,
                 autoclose=True,
                 max_msg_size=0,
                 **options,
@@ -97,7 +103,7 @@ async def relay_websocket(
     except aiohttp.WSServerHandshakeError:
         if not refusal.status:
             raise RelayError(Error.PROTOCOL, "the provider's answer opens no WebSocket") from None
-        await _pass_on(send, refusal)
+        await _pass_on(send, refusal, injected)
         return
     except TimeoutError:
         raise RelayError(Error.TIMEOUT, "the provider did not answer in time") from None
@@ -108,9 +114,12 @@ async def relay_websocket(
         if not connecting.done():
             connecting.cancel()
     async with upstream:
+        came: RawHeaders = upstream._response.raw_headers
+        if injected is not None:
+            came = injected.hide_in_headers(came)
         accepted = [
             (name, value)
-            for name, value in returned(upstream._response.raw_headers)
+            for name, value in returned(came)
             if not name.startswith(b"sec-websocket-") and name not in (b"date", b"server", b"content-length")
         ]
         try:
@@ -123,11 +132,17 @@ async def relay_websocket(
             )
         except OSError:  # the client has gone
             return
-        await _pump(receive, send, upstream, frames)
+        await _pump(receive, send, upstream, frames, injected)
 
 
-async def _pass_on(send: Send, refusal: Refusal) -> None:
+async def _pass_on(send: Send, refusal: Refusal, injected: Injected | None) -> None:
     """Gives the client the provider's answer to its handshake."""
+    if injected is not None:
+        refusal = Refusal(
+            refusal.status,
+            tuple(injected.hide_in_headers(refusal.headers)),
+            injected.hide(refusal.body),
+        )
     status = refusal.status if refusal.status in HTTP_STATUSES else 502
     dropped = (b"content-length", b"transfer-encoding")
     kept = [(name, value) for name, value in returned(refusal.headers) if name not in dropped]
@@ -148,10 +163,14 @@ async def _end(task: asyncio.Future[Any]) -> None:
 
 
 async def _pump(
-    receive: Receive, send: Send, upstream: aiohttp.ClientWebSocketResponse, frames: Frames | None
+    receive: Receive,
+    send: Send,
+    upstream: aiohttp.ClientWebSocketResponse,
+    frames: Frames | None,
+    injected: Injected | None,
 ) -> None:
     to_provider = asyncio.create_task(_to_provider(receive, upstream, frames))
-    to_client = asyncio.create_task(_to_client(send, upstream, frames))
+    to_client = asyncio.create_task(_to_client(send, upstream, frames, injected))
     try:
         await asyncio.wait((to_provider, to_client), return_when=asyncio.FIRST_COMPLETED)
         if to_provider.done() and to_provider.exception() is not None:
@@ -186,15 +205,23 @@ async def _to_provider(
             await upstream.send_bytes(data)
 
 
-async def _to_client(send: Send, upstream: aiohttp.ClientWebSocketResponse, frames: Frames | None) -> None:
+async def _to_client(
+    send: Send,
+    upstream: aiohttp.ClientWebSocketResponse,
+    frames: Frames | None,
+    injected: Injected | None,
+) -> None:
     while True:
         message = await upstream.receive()
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+            data: Any = message.data
+            if injected is not None:
+                data = injected.hide_in_text(data) if isinstance(data, str) else injected.hide(data)
             if frames is not None:
-                frames.received(message.data)
+                frames.received(data)
             name = "text" if message.type is aiohttp.WSMsgType.TEXT else "bytes"
             try:
-                await send({"type": "websocket.send", name: message.data})
+                await send({"type": "websocket.send", name: data})
             except OSError:  # as servers say that the client has gone
                 if frames is not None:
                     frames.closed(Ending.CLIENT)
@@ -205,12 +232,13 @@ async def _to_client(send: Send, upstream: aiohttp.ClientWebSocketResponse, fram
         # Of a close without a status aiohttp says nothing afterwards.
         code = message.data or NO_STATUS if message.type is aiohttp.WSMsgType.CLOSE else upstream.close_code
         code = code or GOING_AWAY
+        reason = message.extra if isinstance(message.extra, str) else ""
         with contextlib.suppress(OSError):
             await send(
                 {
                     "type": "websocket.close",
                     "code": _SENT_AS.get(code, code),
-                    "reason": message.extra if isinstance(message.extra, str) else "",
+                    "reason": injected.hide_in_text(reason) if injected is not None else reason,
                 }
             )
         return

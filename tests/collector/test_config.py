@@ -287,6 +287,7 @@ sinks:
 proxy:
   export: {{headers: {{authorization: "Bearer {CANARY}"}}}}
   capture: {{named_keys: {{prod: {CANARY}}}}}
+  upstreams: {{corp: {{url: "https://gw.example", inject_key: {CANARY * 2}}}}}
 notifications: {{webhooks: [{{url: "https://hooks.example.com/services/{CANARY}?key={CANARY}", secret: {CANARY}}}]}}
 """
 
@@ -306,6 +307,8 @@ def test_no_secret_of_the_configuration_is_shown(file: Path) -> None:
             "token=[" + CANARY + "]",
             "proxy.export.headers={authorization: [" + CANARY + "]}",
             "proxy.capture.named_keys={prod: [" + CANARY + "]}",
+            "proxy.upstreams={corp: {url: https://gw.example, inject_key: " + CANARY + "}}",
+            "proxy.upstreams={corp: {url: https://gw.example, inject_key: " + CANARY * 2 + " x}}",
         )
     ]
     assert [result.exit_code for result in wrong] == [78] * len(wrong)

@@ -41,7 +41,7 @@ class WireCapture:
                 policy.input and "input" not in rules.hidden,
                 policy.output and "output" not in rules.hidden,
             )
-            key = exchange.sent, exchange.tape.query_key
+            key = exchange.key_sources
             names = Names(session, policy.key_name(*key) or policy.key_hash(*key) or None)
             self._file.write(
                 [self._encode(record) for record in records_of(exchange, names, allowed, exact=self._exact)]
