@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from collector.otlp import messages
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.otlp.longkeys import cut_keys
+from collector.otlp.mistaken import mistaken
 from collector.otlp.signal import Signal
 from collector.otlp.together import NO_SPAN, NO_TRACE, WHOLE_BYTES, count_if_well
 from collector.otlp.values import cut_values
@@ -87,6 +88,13 @@ def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
         return Checked(b"", _data_points(body))
     count = count_if_well(signal, body, limits)
     return _item_by_item(signal, body, limits) if count is None else Checked(body, count)
+
+
+def sent_as(signal: Signal, other: Signal) -> NotOtlpError:
+    """What a request is refused with that belongs to another signal."""
+    return NotOtlpError(
+        f"the body holds {other}: is this another signal than {signal}? Send it to /v1/{other}"
+    )
 
 
 def signal_suffix(signal: Signal) -> str:
@@ -174,7 +182,7 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
             count_entries(body, limits)
         skeleton = messages.RequestSkeleton.FromString(body)
     except (DecodeError, WireError):
-        raise NotOtlpError(f"the body is not an OTLP {signal} request in protobuf") from None
+        raise _not_protobuf(signal, body) from None
     reasons: Counter[str] = Counter()
     warnings: Counter[str] = Counter()
     elements = Elements()
@@ -227,10 +235,13 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
             resource.ClearField("resource")
     rejected = reasons.total()
     if is_broken and not accepted and not rejected:
-        raise NotOtlpError(f"the body is not an OTLP {signal} request in protobuf")
+        raise _not_protobuf(signal, body)
     changed |= is_broken
-    if rejected and not accepted and set(reasons) <= {"trace id is not 16 bytes"}:
-        raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
+    if rejected and not accepted:
+        if (other := mistaken(signal, body, limits)) is not None:
+            raise sent_as(signal, other)
+        if set(reasons) <= {"trace id is not 16 bytes"}:
+            raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
     kept_body = skeleton.SerializeToString() if changed else body
     return Checked(kept_body, accepted, reasons, warnings, rejected_trace_id)
 
@@ -308,6 +319,14 @@ def _mend_url(owner: Any) -> bool:
     return False
 
 
+def _not_protobuf(signal: Signal, body: bytes) -> NotOtlpError:
+    is_json = body.lstrip()[:1] in (b"{", b"[")
+    return NotOtlpError(
+        f"the body is not an OTLP {signal} request in protobuf"
+        + ("; is it JSON sent as application/x-protobuf?" if is_json else "")
+    )
+
+
 def _data_points(body: bytes) -> int:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
@@ -316,7 +335,7 @@ def _data_points(body: bytes) -> int:
             return count_data_points(body)
         request = ExportMetricsServiceRequest.FromString(body)
     except (DecodeError, WireError):
-        raise NotOtlpError("the body is not an OTLP metrics request in protobuf") from None
+        raise _not_protobuf(Signal.METRICS, body) from None
     count = 0
     for resource in request.resource_metrics:
         for scope in resource.scope_metrics:

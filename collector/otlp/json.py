@@ -26,6 +26,7 @@ from collector.otlp.check import (
     TOO_MANY_PARTS,
     Checked,
     NotOtlpError,
+    sent_as,
     shown_trace_id,
     signal_suffix,
     wrong_log_record,
@@ -33,6 +34,7 @@ from collector.otlp.check import (
 )
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.otlp.longkeys import cut_keys, long_json_keys
+from collector.otlp.mistaken import JSON_NAMES
 from collector.otlp.signal import Signal
 from collector.otlp.values import cut_values
 
@@ -69,8 +71,10 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
         raise NotOtlpError(f"the body is nested too deep: more than {limits.json_depth} levels")
     if not isinstance(document, dict):
         raise NotOtlpError(f"the body must be a JSON object, not {_kind(document)}")
+    if other := _named_by_its_resources(document, signal):
+        raise sent_as(signal, other)
     suffix = signal_suffix(signal)
-    resources = _list(document, f"resource{suffix.capitalize()}", NotOtlpError)
+    resources = _list(document, JSON_NAMES[signal], NotOtlpError)
     if signal is Signal.METRICS:
         return Checked(b"", _data_points(resources))
     fill: Callable[[Document, Any, Limits], None]
@@ -128,6 +132,16 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                     warnings[ENUM_NAMES] += isinstance(item.get("kind"), str)
                     warnings[TOO_MANY_PARTS] += _has_too_many(item, limits)
     return Checked(messages.serialized(request), accepted, reasons, +warnings, rejected_trace_id)
+
+
+def _named_by_its_resources(document: Document, signal: Signal) -> Signal | None:
+    """The signal of which the request has resources, if it is another and has none of this one."""
+    if _list(document, JSON_NAMES[signal], NotOtlpError):
+        return None
+    return next(
+        (other for other, name in JSON_NAMES.items() if document.get(name) or document.get(_snake(name))),
+        None,
+    )
 
 
 def _has_too_many(item: Document, limits: Limits) -> bool:

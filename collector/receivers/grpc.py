@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -40,6 +40,29 @@ _CODES = {
     Verdict.UNKNOWN_ENCODING: grpc.StatusCode.UNIMPLEMENTED,
     Verdict.REFUSED: grpc.StatusCode.UNAVAILABLE,
 }
+MOST_REFUSED = 2000
+"""Calls that are being told to come back at a time. gRPC ends further ones by itself, as exhausted, which says to some
+clients that trying again is no use."""
+
+
+class _Pool(ThreadPoolExecutor):
+    """Threads, and how many calls they have: those that run and those that wait."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self.calls = 0
+
+    def submit(self, *call: Any, **options: Any) -> Future[Any]:
+        future = super().submit(*call, **options)
+        with self._lock:
+            self.calls += 1
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, _: Future[Any]) -> None:
+        with self._lock:
+            self.calls -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +130,15 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             method: grpc.unary_unary_rpc_method_handler(self._exporter(signal))
             for method, signal in _METHODS.items()
         }
+        self._refusing = ThreadPoolExecutor(1, thread_name_prefix="grpc-refusing")
+        self._refusals = {
+            method: grpc.stream_unary_rpc_method_handler(self._refuser(signal))
+            for method, signal in _METHODS.items()
+        }
         self._health = health.HealthServicer()
         self._held_back = threading.Semaphore(max(1, workers // 4))
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="grpc")
+        self._pool = _Pool(workers, "grpc")
+        self._most_calls = workers * 2
         self._server = grpc.server(
             self._pool,
             handlers=(self,),
@@ -117,14 +146,15 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
                 *(connections or Connections()).options(),
                 ("grpc.max_receive_message_length", max_message_bytes),
             ],
-            maximum_concurrent_rpcs=workers * 2,
+            maximum_concurrent_rpcs=self._most_calls + MOST_REFUSED,
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflection:
             _reflect(self._server)
 
     def service(self, handler_call_details: Any) -> Any:
-        return self._handlers.get(handler_call_details.method)
+        handlers = self._handlers if self._pool.calls < self._most_calls else self._refusals
+        return handlers.get(handler_call_details.method)
 
     def start(self, endpoint: str, credentials: Any = None, *, socket_mode: str = "0660") -> int:
         """Listens, with TLS if there are credentials; returns the port, of which a Unix socket has none.
@@ -156,6 +186,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         self.leave()
         self._server.stop(grace_s).wait()
         self._pool.shutdown()
+        self._refusing.shutdown()
 
     def _exporter(self, signal: Signal) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def export(body: bytes, context: grpc.ServicerContext) -> bytes:
@@ -163,14 +194,29 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             self._intake.stats.saw_client(client_name(metadata.get("user-agent", "")))
             caller = self._caller(metadata, context)
             outcome = self._take(signal, body, metadata, caller, context)
-            if outcome.verdict is Verdict.REFUSED:
-                context.set_trailing_metadata(retry_trailers(outcome.message, RETRY_AFTER_S))
-            if outcome.verdict is not Verdict.ACCEPTED:
-                context.abort(_CODES[outcome.verdict], outcome.message)
+            self._end_unless_accepted(outcome, context)
             said = self._intake.said(outcome, _peer(context))
             return export_response(signal, PROTOBUF, outcome.rejected, said)
 
         return export
+
+    def _refuser(self, signal: Signal) -> Callable[[Iterator[bytes], grpc.ServicerContext], bytes]:
+        """What ends calls for which no thread is free. As a stream, so that it does not wait for a message, and by a
+        thread of its own."""
+
+        def refuse(_: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+            self._end_unless_accepted(self._intake.refuse(signal, "grpc"), context)
+            raise AssertionError("abort raises")
+
+        refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]  # grpc looks for it there
+        return refuse
+
+    @staticmethod
+    def _end_unless_accepted(outcome: Outcome, context: grpc.ServicerContext) -> None:
+        if outcome.verdict is Verdict.REFUSED:
+            context.set_trailing_metadata(retry_trailers(outcome.message, RETRY_AFTER_S))
+        if outcome.verdict is not Verdict.ACCEPTED:
+            context.abort(_CODES[outcome.verdict], outcome.message)
 
     def _caller(self, metadata: dict[str, str], context: grpc.ServicerContext) -> Caller:
         """Whom the call comes from; ends the call if they may not send."""

@@ -44,7 +44,7 @@ from tests.collector.receivers.test_http import request
 from tests.otlp_json import to_json
 from tests.sending import TRACES
 from tests.server import Server, handed_down
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
@@ -279,6 +279,35 @@ def test_G8_reflection_names_the_services_when_it_is_on() -> None:
             assert method.name == "Export"
     finally:
         receiver.stop(0)
+
+
+def test_G12_calls_beyond_those_that_may_wait_are_asked_to_come_back_at_once() -> None:
+    journal = Held()
+    intake = Intake({"traces": journal})  # type: ignore[dict-item]  # it keeps its callers waiting
+    receiver = GrpcReceiver(intake, max_message_bytes=1 << 20, workers=1)
+    port = receiver.start("127.0.0.1:0")
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary(TRACES)
+            calls = [
+                call.future(traced(name=str(number)).SerializeToString(), timeout=PATIENCE_S)
+                for number in range(5)
+            ]
+            until(lambda: sum(call.done() for call in calls) == 3)
+            refused = [call for call in calls if call.done()]
+            assert {call.code() for call in refused} == {grpc.StatusCode.UNAVAILABLE}
+            assert all(
+                {"grpc-status-details-bin", "google.rpc.retryinfo-bin"}
+                <= {key for key, _ in call.trailing_metadata()}
+                for call in refused
+            )
+            for _ in range(2):  # one was held, one waited
+                until(lambda: len(journal.waiting) > 0)
+                journal.waiting.pop()(None)
+            assert [call.result() for call in calls if call not in refused] == [b"", b""]
+    finally:
+        receiver.stop(0)
+    assert intake.stats.of("grpc", Signal.TRACES).refused_requests == 3
 
 
 def test_G13_the_handler_gets_the_bytes_as_they_came() -> None:

@@ -18,6 +18,7 @@ from google.rpc.status_pb2 import Status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
@@ -29,6 +30,7 @@ from collector.otlp.status import JSON, PROTOBUF
 from collector.receivers.grpc import Connections, GrpcReceiver
 from mappers.model import Span
 from tests.collector.receivers.posting import posted, said
+from tests.corpus import select
 from tests.otlp_json import to_json
 from tests.sending import TRACES
 from tests.waiting import PATIENCE_S
@@ -329,11 +331,39 @@ def test_P8_a_schema_url_that_is_no_text_costs_nothing() -> None:
     assert len(decode_traces(checked.body)) == 1
 
 
-def test_P10_each_signal_sent_as_the_other_is_refused() -> None:
-    logs = ExportLogsServiceRequest()
-    logs.resource_logs.add().scope_logs.add().log_records.add(time_unix_nano=5).body.string_value = "text"
-    with pytest.raises(NotOtlpError):
-        check(Signal.TRACES, logs.SerializeToString())
+def test_P10_each_signal_sent_as_another_is_refused_by_its_name() -> None:
+    scenario = next(scenario for scenario in select("gen_ai/openai-v2-events/tools") if scenario.logs)
+    metrics = ExportMetricsServiceRequest()
+    gauge = metrics.resource_metrics.add().scope_metrics.add().metrics.add(name="m").gauge
+    gauge.data_points.add(as_int=1)
+    sent = {
+        Signal.TRACES: ExportTraceServiceRequest.FromString(scenario.traces[0].read_bytes()),
+        Signal.LOGS: ExportLogsServiceRequest.FromString(scenario.logs[0].read_bytes()),
+        Signal.METRICS: metrics,
+    }
+    for signal, made in sent.items():
+        for other in {*Signal} - {signal}:
+            named = f"holds {signal}"
+            with pytest.raises(NotOtlpError, match=named):
+                transcode(other, to_json(made))
+            if (signal, other) == (Signal.METRICS, Signal.LOGS):
+                continue  # some of it is a log record, too, that says nothing
+            with pytest.raises(
+                NotOtlpError, match="not an OTLP metrics" if other is Signal.METRICS else named
+            ):
+                check(other, made.SerializeToString())
+
+
+def test_P10_spans_that_are_all_wrong_are_no_other_signal() -> None:
+    made = traced(name="name")
+    checked = check(Signal.TRACES, made.SerializeToString().replace(b"name", b"n\xffme"))
+    assert (checked.accepted, checked.rejected) == (0, 1)
+
+
+@pytest.mark.parametrize("signal", [*Signal])
+def test_H13_json_sent_as_protobuf_is_named(signal: Signal) -> None:
+    with pytest.raises(NotOtlpError, match="is it JSON"):
+        check(signal, to_json(traced()))
 
 
 def test_L2_log_records_need_no_trace() -> None:

@@ -95,7 +95,9 @@ def test_G3_messages_beyond_4_mib_are_taken_and_beyond_the_limit_refused(server:
 
 def test_G7_health_is_served(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
-    assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+    for service in ("", *(method.split("/")[1] for method in (TRACES, LOGS, METRICS))):
+        asked = health_pb2.HealthCheckRequest(service=service)
+        assert stub.Check(asked, timeout=PATIENCE_S).status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_while_draining_clients_are_asked_to_come_back() -> None:

@@ -70,6 +70,7 @@ def stored_spans(server: Server, number: int) -> int:
         ("/v1/traces", "application/json; charset=utf-8"),
         ("/v1/traces", "Application/X-Protobuf"),
         ("/v1/traces", "application/protobuf"),
+        ("/v1/traces", "application/vnd.google.protobuf"),
     ],
 )
 def test_H1_H2_H3_H8_H9_spans_are_taken_and_answered_in_kind(
@@ -152,6 +153,7 @@ def test_H10_encodings_are_inflated(server: Server, name: str, pack: Any) -> Non
         ("gzip", b"not gzip", 400),
         ("gzip", gzip.compress(b"x" * 100, mtime=0)[:-9], 400),
         ("gzip", gzip.compress(b"abc", mtime=0) + b"garbage", 400),
+        ("gzip", gzip.compress(b"abc", mtime=0)[:-8] + bytes(8), 400),  # its checksum is another
         ("deflate", b"\x00\x01", 400),
         ("zstd", b"not zstd", 400),
         ("zstd", zstandard.compress(b"x" * 5000)[:-3], 400),
