@@ -17,7 +17,7 @@ from collector.understanding import Understanding
 from mappers.model import Event, Span
 from sinks.base import Sent
 
-PIECE_BYTES = 4 << 20
+PIECE_BYTES = 1 << 20
 """Of bodies that are answered at once: what a process holds at a time, and what waits while its answer is read."""
 LOOK_S = 0.5
 

@@ -73,7 +73,7 @@ class JournalSettings(Section):
 
 
 class DeriverSettings(Section):
-    max_events: Annotated[int, Field(ge=0)] = 100_000
+    max_events: Annotated[int, Field(ge=0)] = 50_000
     """Events of recent runs kept in memory (1,000 characters count as one more); older runs are read back."""
 
 

@@ -97,7 +97,7 @@ class Hotpath:
         self._redaction = Redaction(ProjectRules(RedactionSettings()), BUILTIN)
         self._deriver = Deriver(
             reader,
-            max_events=100_000,
+            max_events=50_000,
             watch=LoopWatch(Engine(), reader),
             rows_tell=reader.rows_tell(reader.unsettled_runs()),
         )

@@ -55,7 +55,7 @@ def agent_run(run_id: str, size: int) -> Iterator[Event]:
 
 def cost(size: int, batch: int) -> float:
     """Microseconds of processor time for a span of runs of so many."""
-    deriver = Deriver(store := Stored(), max_events=100_000, watch=LoopWatch(Engine(), store), pace=Pace())
+    deriver = Deriver(store := Stored(), max_events=50_000, watch=LoopWatch(Engine(), store), pace=Pace())
     waiting: list[Event] = []
     runs = [list(agent_run(f"{number:032x}", size)) for number in range(TAKEN // size)]
     number = 0
