@@ -11,7 +11,7 @@ from mappers.model import DEFAULT_PROJECT, DEFAULT_TENANT, Span
 from sinks.base import Sent
 
 FEW_SPANS = 4_000
-"""The engine prepares itself for 80 ms before it reads the first request of a batch. Columns of so few spans are made
+"""The engine prepares itself for 70 ms before it reads the first request of a batch. Columns of so few spans are made
 in that time."""
 
 

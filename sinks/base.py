@@ -41,8 +41,8 @@ class Sent:
     """Spans of a batch as they were sent, for a sink that reads OTLP requests by itself."""
 
     requests: Sequence[bytes]
-    """Each in protobuf: no field given twice, every value's values texts, numbers or bytes, and labelled with the
-    tenant (field 1004) and in each `ResourceSpans` the project (1005)."""
+    """Each in protobuf: no field given twice, lists only of texts, numbers or bytes and only of spans and resources;
+    labelled with the tenant (field 1004) and in each `ResourceSpans` the project (1005)."""
     rest: Sequence[Span]
     """Spans that no request holds, because they are not stored just as they were sent."""
 

@@ -4,8 +4,9 @@ Attributes are declared as `map<string, AnyValue>`, which is encoded just like `
 finds a key without Python touching the others (about 0.1 µs a look-up; building a dict costs 6 µs a span).
 Enums are plain integers, so that unknown ones are kept. Field numbers: opentelemetry-proto 1.11.
 
-Values within values need a `never` that nobody can send, so that a request which has them is never complete: `plain`
-learns that from the serializer, which looks through everything anyway. Serialize whatever else by `serialized`.
+Values within values need a `never` that nobody can send, and so do lists outside of spans and resources. A request that
+has them is never complete: `plain` learns that from the serializer, which looks through everything anyway. Serialize
+whatever else by `serialized`.
 
 The `One…` messages declare every level of a request once, so that its items are merged into one: see `together`.
 
@@ -44,6 +45,15 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "kvlist_value": (6, "oneof KeyValueList"),
         "bytes_value": (7, "oneof bytes"),
     },
+    "SingleValue": {
+        "string_value": (1, "oneof string"),
+        "bool_value": (2, "oneof bool"),
+        "int_value": (3, "oneof int64"),
+        "double_value": (4, "oneof double"),
+        "array_value": (5, "oneof InnerArray"),
+        "kvlist_value": (6, "oneof KeyValueList"),
+        "bytes_value": (7, "oneof bytes"),
+    },
     "ArrayValue": {"values": (1, "repeated ItemValue")},
     "ItemValue": {
         "string_value": (1, "oneof string"),
@@ -58,14 +68,18 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "KeyValueList": {"values": (1, "map"), "never": (1000, "required Never")},
     "Never": {"never": (1, "required Never")},
     "Resource": {"attributes": (1, "map")},
-    "InstrumentationScope": {"name": (1, "string"), "version": (2, "string"), "attributes": (3, "map")},
+    "InstrumentationScope": {
+        "name": (1, "string"),
+        "version": (2, "string"),
+        "attributes": (3, "map SingleValue"),
+    },
     "Status": {"message": (2, "string"), "code": (3, "int32")},
-    "Event": {"time_unix_nano": (1, "fixed64"), "name": (2, "string"), "attributes": (3, "map")},
+    "Event": {"time_unix_nano": (1, "fixed64"), "name": (2, "string"), "attributes": (3, "map SingleValue")},
     "Link": {
         "trace_id": (1, "bytes"),
         "span_id": (2, "bytes"),
         "trace_state": (3, "string"),
-        "attributes": (4, "map"),
+        "attributes": (4, "map SingleValue"),
         "flags": (6, "fixed32"),
     },
     "Span": {
@@ -172,6 +186,10 @@ def _pool() -> descriptor_pool.DescriptorPool:
         message = file.message_type.add(name=message_name)
         for field_name, (number, declaration) in declared.items():
             *modifiers, type_name = declaration.split()
+            if modifiers == ["map"]:
+                modifiers, type_name, of = [], "map", type_name
+            else:
+                of = "AnyValue"
             field = message.field.add(name=field_name, number=number, label=_Field.LABEL_OPTIONAL)
             if type_name == "map":
                 entry = message.nested_type.add(name=field_name.capitalize() + "Entry")
@@ -182,7 +200,7 @@ def _pool() -> descriptor_pool.DescriptorPool:
                     number=2,
                     type=_Field.TYPE_MESSAGE,
                     label=_Field.LABEL_OPTIONAL,
-                    type_name=f".{_PACKAGE}.AnyValue",
+                    type_name=f".{_PACKAGE}.{of}",
                 )
                 modifiers.append("repeated")
                 type_name = f"{message_name}.{entry.name}"
@@ -231,7 +249,8 @@ def serialized(message: Any) -> bytes:
 
 
 def plain(message: Any) -> bytes | None:
-    """The message on the wire; None if values lie within its values, other than lists of texts, numbers and bytes."""
+    """The message on the wire; None if values lie within its values, other than lists of texts, numbers and bytes of
+    spans and resources."""
     try:
         found: bytes = message.SerializeToString()
     except EncodeError:

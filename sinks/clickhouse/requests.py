@@ -1,7 +1,7 @@
 """Trace requests that the engine decodes by itself: no attribute passes through Python.
 
-They go into the table `requests`, whose view makes the rows of `otel_traces` (`schema/0010_requests.sql`). What is
-declared here is what is kept; fields that are not are skipped.
+They go into the table `trace_requests`, whose view makes the rows of `otel_traces` (`schema/0041_trace_requests.sql`).
+What is declared here is what is kept; fields that are not are skipped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ message Request { repeated ResourceSpans resource_spans = 1; string tenant = 100
 message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans = 2; string project = 1005; }
 message Resource { map<string, Value> attributes = 1; }
 message ScopeSpans { Scope scope = 1; repeated Span spans = 2; }
-message Scope { string name = 1; string version = 2; map<string, Value> attributes = 3; }
+message Scope { string name = 1; string version = 2; map<string, Single> attributes = 3; }
 message Span {
   bytes trace_id = 1;
   bytes span_id = 2;
@@ -33,8 +33,8 @@ message Span {
   repeated Link links = 13;
   Status status = 15;
 }
-message Event { fixed64 time_unix_nano = 1; string name = 2; map<string, Value> attributes = 3; }
-message Link { bytes trace_id = 1; bytes span_id = 2; string trace_state = 3; map<string, Value> attributes = 4; }
+message Event { fixed64 time_unix_nano = 1; string name = 2; map<string, Single> attributes = 3; }
+message Link { bytes trace_id = 1; bytes span_id = 2; string trace_state = 3; map<string, Single> attributes = 4; }
 message Status { string message = 2; int32 code = 3; }
 message Value {
   oneof value {
@@ -46,8 +46,7 @@ message Value {
     bytes bytes_value = 7;
   }
 }
-message Items { repeated Item values = 1; }
-message Item {
+message Single {
   oneof value {
     string string_value = 1;
     bool bool_value = 2;
@@ -56,6 +55,7 @@ message Item {
     bytes bytes_value = 7;
   }
 }
+message Items { repeated Single values = 1; }
 """
 
 REQUEST_SETTINGS: dict[str, Any] = {

@@ -290,7 +290,7 @@ class Store:
             RetryableError, PermanentError: as `translated` says.
         """
         settings = self._request_settings | ({"insert_deduplication_token": token} if token else {})
-        self._insert("requests", COLUMNS, framed(requests), "Protobuf", settings)
+        self._insert("trace_requests", COLUMNS, framed(requests), "Protobuf", settings)
 
     def _insert(
         self,

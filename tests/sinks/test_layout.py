@@ -67,7 +67,12 @@ def test_what_grows_is_spread_by_trace_and_what_is_small_lies_everywhere() -> No
         assert "/{shard}/" in tables[f"{table}_local"]
         last = [sql for sql in made if re.match(rf"CREATE (OR REPLACE )?TABLE .*otel\.{table} ", sql)][-1]
         assert f"ENGINE = Distributed('main', 'otel', '{table}_local', cityHash64({key}))" in last
-    whole = tables.keys() - {f"{table}_local" for table in SHARDED} - SHARDED.keys() - {"requests"}
+    whole = (
+        tables.keys()
+        - {f"{table}_local" for table in SHARDED}
+        - SHARDED.keys()
+        - {"requests", "trace_requests"}
+    )
     assert {"settings", "tombstones", "annotations", "instances", "schema_migrations"} <= whole
     for table in whole:
         assert f"'/clickhouse/tables/all/otel/{table}', '{{shard}}-{{replica}}'" in tables[table]
@@ -77,7 +82,9 @@ def test_a_view_that_fills_a_spread_table_works_on_each_servers_part() -> None:
     [times] = [sql for sql in statements(migrations(), SHARDS) if "otel_traces_trace_id_ts_mv" in sql]
     assert "TO otel.otel_traces_trace_id_ts_local" in times
     assert "FROM otel.otel_traces_local" in times
-    [requests] = [sql for sql in statements(migrations(), SHARDS) if "requests_mv" in sql]
+    [requests] = [
+        sql for sql in statements(migrations(), SHARDS) if "VIEW IF NOT EXISTS otel.trace_requests_mv" in sql
+    ]
     assert "TO otel.otel_traces AS" in requests  # to whichever shard the trace belongs
 
 

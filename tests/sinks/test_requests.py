@@ -274,6 +274,34 @@ def test_values_within_values_do_not_come_this_way(place: str) -> None:
     assert len(sent.requests) == 1
 
 
+@pytest.mark.parametrize("place", ["scope", "event", "link"])
+def test_lists_outside_of_spans_and_resources_do_not_come_this_way(place: str) -> None:
+    made = request()
+    span = span_of(made)
+    owner = {
+        "scope": lambda: made.resource_spans[0].scope_spans[0].scope,
+        "event": lambda: span.events.add(),
+        "link": lambda: span.links.add(),
+    }[place]()
+    put(owner.attributes["x"], {"array_value": [{"string_value": "v"}]})
+    spans, sent = received([messages.serialized(made), messages.serialized(request())], "listed")
+    assert sent.rest == spans[:1]
+    assert len(sent.requests) == 1
+
+
+def test_every_form_of_a_value_is_the_same_text_everywhere(sink: ClickHouseSink, store: Store) -> None:
+    made = request()
+    span, in_scope = span_of(made), made.resource_spans[0].scope_spans[0]
+    single = [value for value in VALUES if "array_value" not in value]
+    for number, value in enumerate(single):
+        for owner in (in_scope.scope, span.events.add(), span.links.add()):
+            put(owner.attributes[f"k{number}"], value)
+    for number, value in enumerate(VALUES):
+        put(made.resource_spans[0].resource.attributes[f"k{number}"], value)
+    [row] = both_ways(sink, store, [messages.serialized(made)])
+    assert len(dict(row)["ScopeAttributes"]) == len(single)
+
+
 def test_a_list_of_lists_does_not_come_this_way() -> None:
     made = request(x={"array_value": [{"string_value": "a"}]})
     span_of(made).attributes["x"].array_value.values.add().array_value.values.add(int_value=1)
