@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 
-from collector.config import ProxySettings, Settings
+from collector.config import ConfigError, ProxySettings, Settings
 
 
 def not_understood(settings: Settings) -> list[str]:
     """What is wrong, each with its setting; [] if nothing is."""
-    checks: tuple[Callable[[Settings], None], ...] = (_grpc, _proxy, _capture, _loops)
+    checks: tuple[Callable[[Settings], None], ...] = (_grpc, _proxy, _capture, _loops, _metrics)
     found = []
     for check in checks:
         try:
@@ -79,3 +79,15 @@ def _loops(settings: Settings) -> None:
         raise ValueError(
             "loops.replicas: the embedded database belongs to one collector; several need sinks.clickhouse.url"
         )
+
+
+def _metrics(settings: Settings) -> None:
+    """Raises: ValueError."""
+    if settings.service.telemetry.metrics.endpoint:
+        from collector.exposure import endpoints_of
+        from collector.pushing import plan_of
+
+        try:
+            plan_of(settings.service.telemetry.metrics, endpoints_of(settings))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None

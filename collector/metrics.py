@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from collector.apart.processes import Processes
@@ -137,6 +138,10 @@ class Metrics(Collector):
 
     def text(self) -> bytes:
         return generate_latest(self._shown)
+
+    def families(self) -> Iterable[Metric]:
+        """All that the text says."""
+        return self._shown.collect()
 
     async def watch_loop(self) -> None:
         """Notes how late the event loop is, until it is cancelled."""

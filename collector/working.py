@@ -8,18 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from collector.api.base import Api
 from collector.arrivals import Arrivals
-from collector.config import Settings
+from collector.config import ConfigError, Settings
 from collector.deadletter import DEAD_LETTERS, DeadLetters, Letter
 from collector.doors import open_others
 from collector.endpoints import Endpoints, publish
 from collector.erasure import Erasures, Places
-from collector.exits import EX_UNAVAILABLE, ServiceError, making
+from collector.exits import EX_CONFIG, EX_UNAVAILABLE, ServiceError, making
 from collector.exposure import proxy_needs_key
 from collector.following import Following
 from collector.forwarding.opening import Forwards
@@ -37,6 +40,7 @@ from collector.notify import Notifier
 from collector.processing import Processing
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, session_file, wire_capture
+from collector.pushing import Pusher
 from collector.receiving import Receiving
 from collector.reload import Reloadable
 from collector.repeating import Repeating
@@ -52,6 +56,11 @@ from sinks.clickhouse import Exchanges, Reader, Store, StoredSettings
 from sinks.clickhouse.erasing import Eraser
 from sinks.clickhouse.expiry import Expiry
 from sinks.clickhouse.runindex import RunIndex
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+    from collector.workers.crew import Crew
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +182,8 @@ async def open_working(
     )
     lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
     parts.callback(lag.cancel)
+    pusher = Pusher(partial(_families, metrics, crew), version("eddyline"))
+    parts.push_async_callback(asyncio.to_thread, pusher.close)
     archive = archive_in(settings, store, tombstones, understanding.rules)
     with making(directory):
         salt = installation_salt(directory)
@@ -236,6 +247,12 @@ async def open_working(
         endpoints = await open_others(settings, intake, api, proxy, receiving.receivers, parts)
     except ListenError as error:
         raise ServiceError(str(error), EX_UNAVAILABLE) from None
+    pusher.doors = {name: where for name, where in asdict(endpoints).items() if name != "pid"}
+    try:
+        pusher.take_over(settings)
+    except ConfigError as error:
+        raise ServiceError(str(error), EX_CONFIG) from None
+    reloadable.tell(pusher.take_over, "service.telemetry.metrics")
     # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
     # finds nobody there may not.
     parts.push_async_callback(lambda: processing.drain(patience_s()))
@@ -281,6 +298,13 @@ def _take_over(
     dead_letters.max_bytes = settings.sinks.clickhouse.dead_letter.max_bytes
     processing.look_with(understanding.engine)
     notifier.take_over(settings.notifications.webhooks)
+
+
+def _families(metrics: Metrics, crew: Crew | None) -> Iterable[Metric]:
+    """Metrics as they are now, of all processes."""
+    if crew is not None:
+        crew.renew()
+    return metrics.families()
 
 
 def _has_room(journal: Readable) -> bool:

@@ -28,6 +28,7 @@ TO_BE_MENDED = frozenset({401, 403, 404, 405, 407, 421, 426})
 METHODS = {
     "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
     "logs": "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
 }
 MAX_SAID = 300
 """Characters of what a target says that are told on."""
@@ -38,7 +39,7 @@ class Target:
     """Where telemetry goes."""
 
     endpoint: str
-    """`http(s)://host[:port][/path]`; over HTTP the signals are below the path, at `/v1/traces` and `/v1/logs`."""
+    """`http(s)://host[:port][/path]`; over HTTP the signals are below the path, at `/v1/traces` and so on."""
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     compression: Compression = "gzip"
     timeout_s: float = 10.0
@@ -190,6 +191,13 @@ def rejected_by(signal: str, content: bytes) -> Rejected:
         if signal == "traces":
             of_traces = ExportTraceServiceResponse.FromString(content).partial_success
             return Rejected(of_traces.rejected_spans, of_traces.error_message)
+        if signal == "metrics":
+            from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+                ExportMetricsServiceResponse,
+            )
+
+            of_metrics = ExportMetricsServiceResponse.FromString(content).partial_success
+            return Rejected(of_metrics.rejected_data_points, of_metrics.error_message)
         of_logs = ExportLogsServiceResponse.FromString(content).partial_success
         return Rejected(of_logs.rejected_log_records, of_logs.error_message)
     except DecodeError:  # it was taken: that is what counts

@@ -19,7 +19,15 @@ from collector.config.settings import (
     default_data_dir,
 )
 from collector.config.showing import printed, redacted
-from collector.config.sinks import ClickHouseSink, ForwardSettings, JsonlSink, OtlpSink, Sinks
+from collector.config.sinks import (
+    ClickHouseSink,
+    ForwardSettings,
+    JsonlSink,
+    OtlpSink,
+    OtlpTarget,
+    PushedMetrics,
+    Sinks,
+)
 
 __all__ = [
     "DOORS",
@@ -36,12 +44,14 @@ __all__ = [
     "MemorySettings",
     "OtlpLimits",
     "OtlpSink",
+    "OtlpTarget",
     "PricingSettings",
     "ProxyCapture",
     "ProxyExport",
     "ProxyPlugin",
     "ProxySettings",
     "ProxyTimeouts",
+    "PushedMetrics",
     "RedactionRules",
     "RedactionSettings",
     "Settings",

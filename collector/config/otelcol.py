@@ -143,7 +143,10 @@ def _admin(extensions: Mapping[str, Any], telemetry: Mapping[str, Any]) -> str:
             prometheus = reader["pull"]["exporter"]["prometheus"]
             endpoint = f"{prometheus.get('host') or ANY}:{prometheus.get('port') or METRICS_PORT}"
         except (KeyError, TypeError, AttributeError):
-            raise ValueError("service.telemetry.metrics.readers: metrics are pulled by Prometheus") from None
+            raise ValueError(
+                "service.telemetry.metrics.readers: metrics are pulled by Prometheus; what pushes them is "
+                f"service.telemetry.metrics in extensions.{EMBEDDED}"
+            ) from None
         asked["service.telemetry.metrics.readers"] = endpoint
     if len(set(asked.values())) > 1:
         told = " and ".join(f"{where} says {endpoint}" for where, endpoint in asked.items())

@@ -141,29 +141,44 @@ class ForwardSettings(Section):
     batch: ForwardBatch = ForwardBatch()
 
 
-class OtlpSink(ForwardSettings):
-    """One entry of `sinks.otlp`."""
+class OtlpTarget(Section):
+    """Who takes OTLP."""
 
     endpoint: Annotated[str, Field(repr=False, pattern=r"^https?://[^/\s]+(/\S*)?$")]
     """`http(s)://host[:port]`; over HTTP a path may follow, below which `/v1/traces` and `/v1/logs` are."""
     protocol: Literal["http", "grpc"] = "http"
+    """OTLP over HTTP, as protobuf, or over gRPC."""
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
     """Sent along, such as the target's API key."""
     compression: Annotated[Literal["gzip", "zstd", "off"], BeforeValidator(bare_off)] = "gzip"
+    """Of what is sent; zstd over HTTP only."""
     timeout: Seconds = 10.0
     """Longest wait for an answer."""
     tls: ClientTlsSettings = ClientTlsSettings()
 
     @model_validator(mode="after")
-    def _of_its_protocol(self) -> OtlpSink:
+    def _of_its_protocol(self) -> OtlpTarget:
         if self.protocol == "grpc" and self.compression == "zstd":
             raise ValueError("compression: zstd is for protocol: http")
-        if self.protocol == "grpc" and urlsplit(self.endpoint).path.strip("/"):
+        has_path = "://" in self.endpoint and urlsplit(self.endpoint).path.strip("/")
+        if self.protocol == "grpc" and has_path:
             raise ValueError("over gRPC the endpoint has no path")
         for name, value in self.headers.items():
             if not _HEADER.match(name) or not value.isprintable() or not value.isascii():
                 raise ValueError(f"headers: {name!r} can not be sent")
         return self
+
+
+class OtlpSink(OtlpTarget, ForwardSettings):
+    """One entry of `sinks.otlp`."""
+
+
+class PushedMetrics(OtlpTarget):
+    endpoint: Annotated[str, Field(repr=False, pattern=r"^(|env|https?://[^/\s]+(/\S*)?)$")] = ""
+    """Where own metrics are pushed: `http(s)://host[:port]`, or `env` for what `OTEL_EXPORTER_OTLP_*` say, before \
+what is said here; empty: nowhere."""
+    interval: Annotated[Seconds, Field(ge=1)] = 60.0
+    """How often."""
 
 
 class JsonlSink(ForwardSettings):

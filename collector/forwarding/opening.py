@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collector.config import ForwardSettings, JsonlSink, OtlpSink, Sinks
+from collector.config import ForwardSettings, JsonlSink, OtlpSink, OtlpTarget, Sinks
 from collector.forwarding.forwarder import Forwarder
 from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
 from collector.forwarding.passage import Prepare
@@ -198,6 +198,11 @@ def _outlet(settings: ForwardSettings) -> Outlet:
     if isinstance(settings, JsonlSink):
         return JsonLines(settings.path, max_bytes=settings.max_bytes, max_files=settings.max_files)
     assert isinstance(settings, OtlpSink)
+    return otlp_outlet(settings)
+
+
+def otlp_outlet(settings: OtlpTarget) -> Outlet:
+    """The client of who takes OTLP."""
     target = Target(
         settings.endpoint,
         settings.headers,

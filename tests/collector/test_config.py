@@ -19,10 +19,14 @@ from collector.config import DOORS, ConfigError, Settings, load, redacted
 from collector.exposure import endpoints_of
 from tests import forked
 from tests.collector.receivers.test_http import request
+from tests.collector.test_forwarding import HttpTarget, target
+from tests.collector.test_pushing import by_name
 from tests.collector.test_telemetry import metrics, of
 from tests.server import Server
 from tests.test_documentation import leaves
 from tests.waiting import until
+
+__all__ = ["target"]
 
 
 @pytest.fixture
@@ -334,7 +338,9 @@ def test_components_and_schema_are_printed() -> None:
 # --------------------------------------------------------------------------- reload
 
 
-def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tmp_path: Path) -> None:
+def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(
+    data_dir: Path, tmp_path: Path, target: HttpTarget
+) -> None:
     file = tmp_path / "eddyline.yaml"
     file.write_text("receivers: {otlp: {limits: {spans_per_request: 2}}}\n")
     running = Server(data_dir, "--config", str(file)).start()
@@ -420,7 +426,18 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(data_dir: Path, tm
     assert statuses == [401, 200]
     capacity = of(metrics(running), "eddyline_wal_capacity_bytes", signal="traces")
     assert capacity in (5 << 30, 10 << 30)  # with workers twice
+
+    own = running.endpoints["http"].replace("127.0.0.1", "localhost")
+    reloaded(f"service: {{telemetry: {{metrics: {{endpoint: '{own}'}}}}}}\n", "this collector itself (http)")
+    assert not reloads_well()
+    reloaded(
+        f"service: {{telemetry: {{metrics: {{endpoint: '{target.url}'}}}}}}\n",
+        "reloaded: auth.keys, auth.keys.shop.key",
+    )
+    said_last = {name.removesuffix("_total") for name, _ in metrics(running)}
     assert running.stop() == 0
+    [(_, _, pushed)] = target.taken  # at the end
+    assert {re.sub("_(bucket|sum|count|created)$", "", name) for name in said_last} == set(by_name(pushed))
 
 
 RELOAD = """
