@@ -41,10 +41,20 @@ httpx_transport.create_ssl_context = functools.cache(httpx_transport.create_ssl_
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One collector for all tests that do not stop it. It knows one API key of a provider by name."""
     named_key = f"proxy.capture.named_keys={{{KEY_NAME}: {NAMED_KEY}}}"
-    running = Server(tmp_path_factory.mktemp("collector") / "data", "--set", named_key).start()
-    yield running
-    assert running.stop() == 0
-    assert "Traceback" not in running.log.read_text()
+    yield from running(tmp_path_factory, "--set", named_key)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A collector for the tests of one file, where what others sent would be in the way."""
+    yield from running(tmp_path_factory)
+
+
+def running(tmp_path_factory: pytest.TempPathFactory, *arguments: str) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("collector") / "data", *arguments).start()
+    yield server
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -28,29 +28,37 @@ SCENARIOS = list(
 )
 
 
-def counted(runs: list[dict[str, Any]], name: str) -> int:
+Runs = list[dict[str, Any]]
+Events = list[dict[str, Any]]
+ByProject = dict[str, Runs]
+
+
+def counted(runs: Runs, name: str) -> int:
     return sum(run["counts"][name] for run in runs)
 
 
-def summed(runs: list[dict[str, Any]], name: str) -> int | None:
+def summed(runs: Runs, name: str) -> int | None:
     known = [run["usage"][name] for run in runs if run["usage"][name] is not None]
     return sum(known) if known else None
 
 
-def runs_of_all(server: Server, prefix: str) -> dict[str, list[dict[str, Any]]]:
+def runs_of_all(server: Server, prefix: str) -> ByProject:
     """Runs by project, of the projects whose names begin so: one request for hundreds spares the store hundreds."""
-    found: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
+    found: ByProject = collections.defaultdict(list)
     for run in server.runs(include="all", limit=1000):
         if run["project"].startswith(prefix):
             found[run["project"]].append(run)
     return found
 
 
-def what_the_api_says(server: Server, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The judged fields of these runs and of their events, in the corpus' terms."""
+def what_the_api_says(server: Server, runs: Runs) -> dict[str, Any]:
+    return judged(runs, [server.get(f"/runs/{run['run_id']}/events")["data"] for run in runs])
+
+
+def judged(runs: Runs, events_of_each: Iterable[Events]) -> dict[str, Any]:
+    """The judged fields of runs and of their events, in the corpus' terms."""
     handoffs, tools = [], collections.Counter()
-    for run in sorted(runs, key=lambda run: run["started_at"]):
-        events = server.get(f"/runs/{run['run_id']}/events")["data"]
+    for _, events in sorted(zip(runs, events_of_each, strict=True), key=lambda pair: pair[0]["started_at"]):
         handoffs += [
             [event["handoff"]["from"], event["handoff"]["to"]]
             for event in events
@@ -121,16 +129,12 @@ def what_is_true(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-Runs = dict[str, list[dict[str, Any]]]
-"""By project."""
-
-
 def salt_of(transport: str) -> int:
     return 1 + list(TRANSPORTS).index(transport)
 
 
 @pytest.fixture(scope="module")
-def sent(server: Server) -> dict[str, Runs]:
+def sent(server: Server) -> dict[str, ByProject]:
     """Runs of all judged scenarios by the transport that they were sent by."""
     for transport, send in TRANSPORTS.items():
         for scenario in SCENARIOS:
@@ -143,7 +147,7 @@ def sent(server: Server) -> dict[str, Runs]:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_captured_scenario_reads_as_what_happened(
-    sent: dict[str, Runs], scenario: Scenario, server: Server
+    sent: dict[str, ByProject], scenario: Scenario, server: Server
 ) -> None:
     runs = sent["http-protobuf"][f"http-protobuf.{scenario.project}"]
     assert what_the_api_says(server, runs) == what_is_true(scenario)
@@ -151,7 +155,7 @@ def test_a_captured_scenario_reads_as_what_happened(
 
 @pytest.mark.parametrize("transport", [name for name in TRANSPORTS if name != "http-protobuf"])
 def test_the_runs_are_the_same_by_every_transport(
-    sent: dict[str, Runs], transport: str, server: Server
+    sent: dict[str, ByProject], transport: str, server: Server
 ) -> None:
     def told(transport: str) -> dict[str, dict[str, Any]]:
         """All of each run but its own names, and warnings: of a session they are carried by its latest run."""
@@ -184,7 +188,7 @@ CAPTURED_JSON = [
 
 
 @pytest.fixture(scope="module")
-def captured_json(server: Server) -> Runs:
+def captured_json(server: Server) -> ByProject:
     for scenario in CAPTURED_JSON:
         for file in scenario.traces:
             headers = {"Content-Type": "application/json", "X-Loop-Project": f"json.{scenario.project}"}
@@ -198,7 +202,7 @@ def captured_json(server: Server) -> Runs:
 
 @pytest.mark.parametrize("scenario", CAPTURED_JSON, ids=str)
 def test_json_as_javascript_sent_it_reads_as_what_happened(
-    captured_json: Runs, scenario: Scenario, server: Server
+    captured_json: ByProject, scenario: Scenario, server: Server
 ) -> None:
     assert what_the_api_says(server, captured_json[f"json.{scenario.project}"]) == what_is_true(scenario)
 
@@ -233,11 +237,14 @@ def in_two_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.mark.parametrize("first", ["logs", "traces"])
 def test_content_that_came_as_log_records_is_in_its_call(in_two_parts: Server, first: str) -> None:
+    of_all = runs_of_all(in_two_parts, f"{first}-first.")
     for scenario in CONTENT_IN_LOGS:
-        runs = in_two_parts.runs(project=f"{first}-first.{scenario.project}", include="all")
-        assert what_the_api_says(in_two_parts, runs) == what_is_true(scenario)
-        for run in runs:
-            events = in_two_parts.get(f"/runs/{run['run_id']}/events", fields="io")["data"]
+        runs = of_all[f"{first}-first.{scenario.project}"]
+        events_of_each = [
+            in_two_parts.get(f"/runs/{run['run_id']}/events", fields="io")["data"] for run in runs
+        ]
+        assert judged(runs, events_of_each) == what_is_true(scenario)
+        for events in events_of_each:
             calls = [event for event in events if event["type"] == "llm_call_completed"]
             assert all(call["input"] and call["output"] and call["finish_reasons"] for call in calls)
 

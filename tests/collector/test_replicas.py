@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -80,13 +80,16 @@ def told(server: Server, project: str) -> dict[str, Any]:
             ]
             for warning in warnings
         },
-        "events": {
-            run["run_id"]: [
-                (event["event_id"], event["duplicate_of"], event["handoff"])
-                for event in server.get(f"/runs/{run['run_id']}/events", limit=1000)["data"]
-            ]
-            for run in runs
-        },
+    }
+
+
+def timelines(server: Server, run_ids: Iterable[str]) -> dict[str, Any]:
+    return {
+        run_id: [
+            (event["event_id"], event["duplicate_of"], event["handoff"])
+            for event in server.get(f"/runs/{run_id}/events", limit=1000)["data"]
+        ]
+        for run_id in run_ids
     }
 
 
@@ -114,8 +117,10 @@ def test_spans_of_one_run_may_come_to_any_of_them(
         one.settled()
     wanted = told(server, project)
     assert wanted["runs"]
+    events = timelines(server, wanted["runs"])
     for one in two:
         agrees(lambda one=one: told(one, project), wanted)
+        agrees(lambda one=one: timelines(one, events), events)
 
 
 def halves() -> tuple[bytes, bytes]:
