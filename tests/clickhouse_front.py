@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
+from tests import forked
+
 START_S = 30.0
 KEPT_QUERIES = 5000
 NOT_SETTINGS = frozenset(
@@ -91,7 +93,7 @@ class Front:
         }
         self._tls = cert is not None
         self.port = port
-        self.process: subprocess.Popen[str]
+        self.process: subprocess.Popen[bytes] | forked.Process
 
     @property
     def url(self) -> str:
@@ -100,22 +102,18 @@ class Front:
     def start(self) -> Front:
         """Starts it, again on the same port if it ran before."""
         self._options["port"] = self.port
-        with self.directory.with_suffix(".log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "tests.clickhouse_front",
-                    str(self.directory),
-                    json.dumps(self._options),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        command = [
+            sys.executable,
+            "-m",
+            "tests.clickhouse_front",
+            str(self.directory),
+            json.dumps(self._options),
+        ]
+        reads, writes = os.pipe()
+        with self.directory.with_suffix(".log").open("ab") as log, open(writes, "wb") as said:
+            self.process = forked.start(command, said, log)
+        with open(reads) as heard:
+            line = heard.readline()
         if not line:
             raise AssertionError(f"no store:\n{self.directory.with_suffix('.log').read_text()}")
         self.port = int(line)
@@ -507,14 +505,7 @@ def main() -> None:
         context.load_cert_chain(options["cert"], options["key"])
         server.socket = context.wrap_socket(server.socket, server_side=True)
     print(server.server_port, flush=True)
-    threading.Thread(target=end_with_parent, daemon=True).start()
     server.serve_forever()
-
-
-def end_with_parent() -> None:
-    """A test that failed may have left it running: its end of the pipe closes when it is gone."""
-    sys.stdin.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from tests.clickhouse_front import Front
 from tests.collector.receivers.test_http import post, request
-from tests.server import Server
+from tests.server import Server, with_schema
 from tests.waiting import until
 
 RAW = r"INSERT INTO otel\.(requests|otel_traces)\b"
@@ -16,7 +16,9 @@ RAW = r"INSERT INTO otel\.(requests|otel_traces)\b"
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    running = Front(tmp_path_factory.mktemp("tokens") / "store").start()
+    directory = tmp_path_factory.mktemp("tokens") / "store"
+    with_schema(directory)
+    running = Front(directory).start()
     yield running
     running.stop()
 

@@ -119,6 +119,7 @@ def test_what_can_not_be_is_refused(document: str, why: str) -> None:
 def test_a_server_that_comes_a_little_later_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with_schema(tmp_path / "late")
     front = Front(tmp_path / "late").start()
     front.stop()
     settings = load(sets=[f"sinks.clickhouse.url={front.url}"], flags={"data_dir": tmp_path})
@@ -159,7 +160,7 @@ ROWS = {"otel_traces": 1200, "run_events": 1200, "runs": 1200, "settings": 1}
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("filled") / "data"
-    with_schema(directory)
+    with_schema(directory / "clickhouse")
     forked.run([sys.executable, "-c", FILL, str(directory / "clickhouse")], check=True)
     return directory
 
@@ -210,6 +211,7 @@ def test_a_move_repairs_what_a_server_lost_that_was_killed_while_it_was_written(
     embedded: Path, tmp_path: Path
 ) -> None:
     """An engine that is killed may know that it was given rows, and not have them."""
+    with_schema(tmp_path / "server")
     front = Front(tmp_path / "server").start()
     front.fault("INSERT INTO otel.run_events", delay_s=5)
     with Path("/dev/null").open("wb") as nothing:

@@ -24,7 +24,7 @@ from tests.corpus import select
 from tests.deploy.render import CHART
 from tests.deploy.told import BY_PROMETHEUS, NOT_OURS, asked
 from tests.sending import http_protobuf
-from tests.server import Server
+from tests.server import Server, with_schema
 
 GRAFANA = CHART.parents[1] / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
@@ -81,6 +81,7 @@ def expanded(sql: str, project: str | None) -> str:
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, Server]]:
     """A ClickHouse server, and a collector that stored captured payloads in it and met a fault of it."""
     folder = tmp_path_factory.mktemp("deployed")
+    with_schema(folder / "store")
     front = Front(folder / "store", users=USERS).start()
     environ = {
         "EDDYLINE_SINKS__CLICKHOUSE__URL": front.url,

@@ -18,6 +18,7 @@ from sinks.clickhouse import migrations as migrations_module
 from sinks.clickhouse.migrations import LOCK, SchemaError, migrations
 from sinks.clickhouse.server import Server
 from tests.clickhouse_front import Front
+from tests.server import with_schema
 from tests.sinks import test_clickhouse as on_the_engine
 from tests.sinks.test_clickhouse import full_event
 
@@ -37,7 +38,9 @@ test_odd_values = on_the_engine.test_values_that_no_column_can_hold_do_not_cost_
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     users = {"collector": "päss/wörd", "reader": "r"}
-    running = Front(tmp_path_factory.mktemp("server") / "data", users=users).start()
+    database = tmp_path_factory.mktemp("server") / "data"
+    with_schema(database)
+    running = Front(database, users=users).start()
     yield running
     running.stop()
 
