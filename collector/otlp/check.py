@@ -309,14 +309,12 @@ def _envelope(name: str, raw: bytes, limits: Limits, elements: Elements) -> tupl
 
 
 def _mend_url(owner: Any) -> bool:
-    """Whether its schema URL was no UTF-8, and now is."""
-    for place, url in enumerate(owner.schema_url):
-        try:
-            url.decode()
-        except UnicodeDecodeError:
-            owner.schema_url[place] = url.decode(errors="replace").encode()
-            return True
-    return False
+    """Whether its schema URL was no UTF-8, and now is; of several each, since all are read."""
+    mended = [url.decode(errors="replace").encode() for url in owner.schema_url]
+    if mended == list(owner.schema_url):
+        return False
+    owner.schema_url[:] = mended
+    return True
 
 
 def _not_protobuf(signal: Signal, body: bytes) -> NotOtlpError:

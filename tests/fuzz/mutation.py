@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -262,8 +263,9 @@ def _change(inside: Any, at: Any, other: bytes, chance: Random) -> None:
         inside[at] = (
             [found] if chance.random() < 0.5 else {chance.choice(("values", "kvlistValue", "a")): found}
         )
-    elif how == 4 and other[:1] == b"{":
-        inside[at] = json.loads(other)
+    elif how == 4:
+        with suppress(ValueError, RecursionError):
+            inside[at] = json.loads(other)
     elif how == 5:
         for _ in range(chance.choice((5, DEEP, 70))):
             found = {"arrayValue": {"values": [found]}}

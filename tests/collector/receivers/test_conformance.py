@@ -27,6 +27,7 @@ from collector.intake import ADMISSION_S, COMMIT_S, Intake, Outcome, Submission,
 from collector.memory import Budget
 from collector.otlp import NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.status import JSON, PROTOBUF
+from collector.otlp.wire import nested
 from collector.receivers.grpc import Connections, GrpcReceiver
 from mappers.model import Span
 from tests.collector.receivers.posting import posted, said
@@ -323,10 +324,13 @@ def test_P7_P11_what_is_not_understood_is_journalled_as_it_came() -> None:
     assert check(Signal.TRACES, body).body == body
 
 
-def test_P8_a_schema_url_that_is_no_text_costs_nothing() -> None:
+@pytest.mark.parametrize("urls", [1, 3])
+def test_P8_a_schema_url_that_is_no_text_costs_nothing(urls: int) -> None:
     made = traced()
     made.resource_spans[0].schema_url = "url"
-    checked = check(Signal.TRACES, made.SerializeToString().replace(b"url", b"u\xffl"))
+    body = made.resource_spans[0].SerializeToString()
+    body = nested(1, body, nested(3, b"url") * (urls - 1)).replace(b"url", b"u\xffl")
+    checked = check(Signal.TRACES, body)
     assert (checked.accepted, checked.rejected) == (1, 0)
     assert len(decode_traces(checked.body)) == 1
 
