@@ -65,6 +65,7 @@ class ProxyCapture(Section):
     skip: list[str] = [
         "*/files*", "*/batches*", "*/uploads*", "*/fine_tuning/*", "*/vector_stores*", "*/assistants*",
         "*/threads*", "*/api/show", "*/api/pull", "*/api/push", "*/api/create", "*/api/copy",
+        "*/api/v1/models/*",
     ]  # fmt: skip
     """Paths, at the provider, of calls that are relayed and counted only; `*` stands for anything."""
     max_body_bytes: ByteSize = ByteSize(8 << 20)

@@ -39,7 +39,7 @@ PAUSE_S = 1.0
 MAX_BYTES = 64 << 20
 """Of calls that wait."""
 BATCH_BYTES = 16 << 20
-VECTORS = frozenset({"embeddings", "embed_content", "cohere_embed", "ollama_embed"})
+VECTORS = frozenset({"embeddings", "embed_content", "cohere_embed", "ollama_embed", "predict_embeddings"})
 """APIs whose answers are numbers that nobody reads."""
 MEDIA = ("audio/", "image/", "video/")
 

@@ -23,9 +23,11 @@ from collector.proxy.formats.completions import Completions
 from collector.proxy.formats.embeddings import Embeddings
 from collector.proxy.formats.gemini import EmbedContent, GenerateContent, Live
 from collector.proxy.formats.gemini import count_tokens as gemini_count_tokens
+from collector.proxy.formats.lmstudio import LmStudioChat
 from collector.proxy.formats.media import Images, Speech, Transcription
 from collector.proxy.formats.messages import Messages, count_tokens
 from collector.proxy.formats.ollama import OllamaChat, OllamaEmbed, OllamaGenerate
+from collector.proxy.formats.predict import predict_format
 from collector.proxy.formats.responses import Responses
 from collector.proxy.formats.responses import count_tokens as responses_count_tokens
 
@@ -85,10 +87,14 @@ def format_of(path: str, family: str = "") -> Format | None:
     path = path.removesuffix("/")
     if "/threads/" in path:  # Assistants have messages of their own
         return None
+    if family != "cohere" and path.endswith("/api/v1/chat"):
+        return LmStudioChat()
     if family == "ollama" and path.endswith("/api/embeddings"):
         return OllamaEmbed()
     if found := bedrock_format(path):
         return found
+    if path.endswith(":predict"):
+        return predict_format(path)
     if "/publishers/mistralai/" in path and path.endswith("awPredict"):
         return Chat()
     return next((format_ for end, format_ in _BY_END if path.endswith(end)), None)

@@ -38,6 +38,7 @@ from collector.proxy.formats.base import (
     uri_part,
     with_reasoning,
 )
+from collector.proxy.formats.stats import stats_in
 
 PARAMETERS = {
     "max_completion_tokens": "gen_ai.request.max_tokens",
@@ -84,6 +85,7 @@ class Chat:
         for name in ("service_tier", "system_fingerprint"):
             if isinstance(document.get(name), str):
                 attributes[f"openai.response.{name}"] = document[name]
+        attributes |= stats_in(document)
         return Answered(
             string(document.get("id")),
             string(document.get("model")),
@@ -317,6 +319,7 @@ class _Assembler(Assembling):
             "usage",
             "x_groq",
             "timings",
+            "stats",
             "error",
         ):
             if data.get(key):

@@ -19,6 +19,7 @@ from collector.proxy.formats.base import (
     text_part,
 )
 from collector.proxy.formats.chat import read_usage, request_parameters
+from collector.proxy.formats.stats import stats_in
 
 
 class Completions:
@@ -60,6 +61,7 @@ class Completions:
             read_usage(document.get("usage")),
             error_type,
             error_message,
+            stats_in(document),
         )
 
     def assembler(self) -> Assembler:
@@ -83,7 +85,7 @@ class _Assembler(Assembling):
             return False
         if not isinstance(data, dict):
             return False
-        for key in ("id", "model", "usage", "error"):
+        for key in ("id", "model", "usage", "stats", "error"):
             if data.get(key):
                 self._head[key] = data[key]
         said = False

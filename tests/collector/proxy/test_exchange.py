@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from collector.proxy.exchange import Exchange, Outcome, read_exchange
 from collector.proxy.tape import Ending
 from tests.collector.proxy.tapes import MS, cut, tape
+from tests.collector.proxy.test_followers import LM_ANSWER, LM_EVENTS
 from tests.provider import (
     TEXT,
     call,
@@ -66,6 +67,11 @@ STREAMS: dict[str, tuple[str, bytes, str]] = {
         "/model/anthropic.c/invoke-with-response-stream",
         b"".join(invoked_stream({})),
         AMAZON,
+    ),
+    "lm studio": (
+        "/api/v1/chat",
+        b"".join(map(event, [*LM_EVENTS, {"type": "chat.end", "result": LM_ANSWER}])),
+        "text/event-stream",
     ),
     "ollama": ("/api/chat", b"".join(ollama_stream({})), "application/x-ndjson"),
 }

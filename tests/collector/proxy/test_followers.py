@@ -9,6 +9,7 @@ import pytest
 
 from collector.proxy.exchange import Exchange, Outcome, read_exchange
 from collector.proxy.formats import format_of
+from collector.proxy.tape import Ending
 from tests.collector.proxy.tapes import tape
 from tests.provider import chat, chat_stream, event, gemini, message, messages_stream, response
 
@@ -244,6 +245,149 @@ def test_an_error_is_of_the_api_that_was_asked(family: str, api: str) -> None:
     assert (found.format.api, found.outcome, found.error_type) == (api, Outcome.PROVIDER_ERROR, "t")
 
 
+# --------------------------------------------------------------------------- LM Studio
+
+STATS = {"tokens_per_second": 51.5, "time_to_first_token": 0.111, "generation_time": 0.954}
+
+
+@pytest.mark.parametrize("path", ["/api/v0/chat/completions", "/api/v0/completions"])
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+def test_lm_studio_s_first_api_is_openai_s_with_its_speed(path: str, streams: bool) -> None:
+    said: Any = {"message": {"role": "assistant", "content": "hi"}} if "chat" in path else {"text": "hi"}
+    usage = {"usage": {"prompt_tokens": 24, "completion_tokens": 53, "total_tokens": 77}, "stats": STATS}
+    choice = {"index": 0, "finish_reason": "stop", **said}
+    if streams:
+        piece = {"delta": said["message"]} if "chat" in path else said
+        chunks = [
+            {"choices": [{"index": 0, **piece}]},
+            {"choices": [{**choice, "message": {}, "text": ""}], **usage},
+        ]
+        found = read_exchange(tape(path, ASKED, [*map(event, chunks), event("[DONE]")]))
+    else:
+        found = answered(path, {"id": "c", "model": "granite", "choices": [choice], **usage})
+    assert (found.outcome, counted(found)[:2], found.answered.finish_reasons) == (
+        Outcome.COMPLETE,
+        (24, 53),
+        ["stop"],
+    )
+    assert found.answered.messages[0]["parts"][0]["content"] == "hi"
+    assert found.answered.attributes["gen_ai.server.time_to_first_token"] == 0.111
+    assert found.answered.attributes["eddyline.proxy.tokens_per_second"] == 51.5
+
+
+def test_answers_without_lm_studio_s_speed_say_nothing_of_it() -> None:
+    for stats in ({}, None, {"tokens_per_second": "fast", "time_to_first_token": True}, []):
+        attributes = answered(CHAT, chat({}) | {"stats": stats}).answered.attributes
+        assert not {name for name in attributes if "token" in name}
+
+
+LM_ASKED = {
+    "model": "openai/gpt-oss-20b",
+    "system_prompt": "be brief",
+    "input": [
+        {"type": "text", "content": "the top model?"},
+        {"type": "image", "data_url": "data:image/png;base64,QUJD"},
+    ],
+    "integrations": [{"type": "ephemeral_mcp", "server_label": "huggingface"}, "mcp/playwright"],
+    "max_output_tokens": 9,
+    "previous_response_id": "resp_0",
+}
+LM_CALL = {"tool": "model_search", "arguments": {"limit": 1}, "provider_info": {"type": "ephemeral_mcp"}}
+LM_ANSWER = {
+    "model_instance_id": "openai/gpt-oss-20b:2",
+    "output": [
+        {"type": "reasoning", "content": "search"},
+        {"type": "tool_call", **LM_CALL, "output": "found"},
+        {"type": "invalid_tool_call", "reason": "no such tool", "metadata": {"tool_name": "open"}},
+        {"type": "message", "content": "it is x"},
+    ],
+    "stats": {
+        "input_tokens": 329,
+        "total_output_tokens": 268,
+        "reasoning_output_tokens": 5,
+        "tokens_per_second": 43.5,
+        "time_to_first_token_seconds": 0.5,
+        "model_load_time_seconds": 2,
+    },
+    "response_id": "resp_1",
+}
+LM_EVENTS: list[dict[str, Any]] = [
+    {"type": "chat.start", "model_instance_id": "openai/gpt-oss-20b:2"},
+    {"type": "prompt_processing.progress", "progress": 0.5},
+    {"type": "reasoning.start"},
+    {"type": "reasoning.delta", "content": "sea"},
+    {"type": "reasoning.delta", "content": "rch"},
+    {"type": "tool_call.start", "tool": "model_search"},
+    {"type": "tool_call.arguments", **LM_CALL},
+    {"type": "tool_call.success", **LM_CALL, "output": "found"},
+    {"type": "tool_call.start", "tool": "open"},
+    {"type": "tool_call.failure", "reason": "no such tool", "metadata": {"tool_name": "open"}},
+    {"type": "message.delta", "content": "it is"},
+    {"type": "message.delta", "content": " x"},
+    {"type": "message.end"},
+]
+LM_PARTS = [
+    {"type": "reasoning", "content": "search"},
+    {"type": "server_tool_call", "id": "resp_1:0", "name": "model_search", "arguments": {"limit": 1}},
+    {"type": "server_tool_call_response", "id": "resp_1:0", "response": "found"},
+    {"type": "server_tool_call", "id": "resp_1:1", "name": "open", "arguments": None},
+    {"type": "server_tool_call_response", "id": "resp_1:1", "response": "no such tool", "is_error": True},
+    {"type": "text", "content": "it is x"},
+]
+
+
+def test_lm_studio_s_own_chat_is_understood() -> None:
+    found = answered("/api/v1/chat", LM_ANSWER, LM_ASKED)
+    asked, told = found.asked, found.answered
+    assert (asked.model, asked.previous_response, asked.parameters["gen_ai.request.max_tokens"]) == (
+        "openai/gpt-oss-20b",
+        "resp_0",
+        9,
+    )
+    assert [part["type"] for part in asked.messages[0]["parts"]] == ["text", "blob"]
+    assert asked.system == [{"type": "text", "content": "be brief"}]
+    assert [tool["name"] for tool in asked.tools] == ["huggingface", "mcp/playwright"]
+    assert (told.id, told.model, counted(found)) == ("resp_1", "openai/gpt-oss-20b:2", (329, 268, None, 5))
+    assert told.messages == [{"role": "assistant", "parts": LM_PARTS}]
+    assert told.attributes == {
+        "gen_ai.server.time_to_first_token": 0.5,
+        "eddyline.proxy.tokens_per_second": 43.5,
+        "eddyline.proxy.load_ms": 2000,
+    }
+    plain = answered(
+        "/api/v1/chat", {"error": {"type": "model_not_found", "message": "x"}}, {"input": "hi"}, status=404
+    )
+    assert (plain.outcome, plain.error_type) == (Outcome.PROVIDER_ERROR, "model_not_found")
+    assert plain.asked.messages == [{"role": "user", "parts": [{"type": "text", "content": "hi"}]}]
+
+
+def test_lm_studio_s_stream_is_its_answer_with_the_tools_times() -> None:
+    end = {"type": "chat.end", "result": LM_ANSWER}
+    found = read_exchange(
+        tape("/api/v1/chat", LM_ASKED, [event(one, one["type"]) for one in [*LM_EVENTS, end]])
+    )
+    assert (found.outcome, found.answered.messages[0]["parts"]) == (Outcome.COMPLETE, LM_PARTS)
+    assert counted(found) == (329, 268, None, 5)
+    assert found.first_content_ns == 4_000_000
+    search, wrong = found.calls
+    assert (search.ran_ns, search.on_server) == ((7_000_000, 8_000_000), True)
+    assert (wrong.ran_ns, wrong.result is not None and wrong.result.get("is_error")) == (None, True)
+
+
+def test_lm_studio_s_stream_that_was_cut_or_failed_is_told_by_what_came() -> None:
+    cut = read_exchange(tape("/api/v1/chat", LM_ASKED, [*map(event, LM_EVENTS)], ending=Ending.CLIENT))
+    assert cut.outcome == Outcome.CLIENT_ABORT
+    assert [part.get("content") for part in cut.answered.messages[0]["parts"]][::5] == ["search", "it is x"]
+    assert cut.answered.model == "openai/gpt-oss-20b:2"
+    error = {"type": "error", "error": {"type": "internal_error", "message": "gone"}}
+    rest = [error, {"type": "chat.end", "result": {**LM_ANSWER, "output": LM_ANSWER["output"][:1]}}]
+    failed = read_exchange(tape("/api/v1/chat", LM_ASKED, [*map(event, [*LM_EVENTS, *rest])]))
+    assert (failed.outcome, failed.error_type) == (Outcome.MID_STREAM_ERROR, "internal_error")
+    assert counted(failed)[:2] == (329, 268)
+
+
+# --------------------------------------------------------------------------- Vertex AI
+
 VERTEX = "/v1/projects/p/locations/global/publishers"
 
 
@@ -254,6 +398,11 @@ VERTEX = "/v1/projects/p/locations/global/publishers"
         (f"{VERTEX}/anthropic/models/count-tokens:rawPredict", "count_tokens"),
         (f"{VERTEX}/mistralai/models/codestral-2501:rawPredict", "chat_completions"),
         (f"{VERTEX}/google/models/gemini-2.5-pro:streamGenerateContent", "generate_content"),
+        (f"{VERTEX}/google/models/text-embedding-005:predict", "predict_embeddings"),
+        ("/v1beta/models/imagen-4.0-generate-001:predict", "predict"),
+        ("/v1/projects/p/locations/l/endpoints/7:predict", "predict"),
+        ("/api/v1/chat", "lmstudio_chat"),
+        ("/v1/chat", "cohere_chat"),
         ("/v1/responses/compact", "responses"),
         ("/v1/responses/input_tokens", "count_tokens"),
         ("/v1/images/variations", "images"),
@@ -263,6 +412,47 @@ def test_an_api_is_known_by_its_path(path: str, api: str) -> None:
     found = format_of(path)
     assert found is not None
     assert found.api == api
+
+
+def test_vertex_s_embeddings_are_counted_and_not_kept() -> None:
+    vectors = [{"embeddings": {"values": [0.1] * 3, "statistics": {"token_count": n}}} for n in (6, 4)]
+    asked = {
+        "instances": [{"content": "a"}, {"content": "b", "title": "t"}],
+        "parameters": {"outputDimensionality": 3},
+    }
+    found = answered(f"{VERTEX}/google/models/text-embedding-005:predict", {"predictions": vectors}, asked)
+    assert (found.asked.operation, found.asked.model) == ("embeddings", "text-embedding-005")
+    assert [message["parts"][0]["content"] for message in found.asked.messages] == ["a", "b"]
+    assert counted(found)[:2] == (10, None)
+    assert found.answered.attributes["gen_ai.embeddings.dimension.count"] == 3
+    assert "0.1" not in str(found.answered)
+    unknown = answered(
+        f"{VERTEX}/google/models/multimodalembedding:predict", {"predictions": [{"textEmbedding": [1, 2]}]}
+    )
+    assert (unknown.answered.usage.input, unknown.answered.attributes) == (
+        None,
+        {"gen_ai.embeddings.dimension.count": 2},
+    )
+
+
+def test_vertex_s_images_are_sizes_and_its_gardens_texts_are_texts() -> None:
+    asked = {"instances": [{"prompt": "a cat"}], "parameters": {"sampleCount": 2}}
+    image = {"bytesBase64Encoded": "QUJDRA==", "mimeType": "image/png"}
+    found = answered("/v1beta/models/imagen-4.0-generate-001:predict", {"predictions": [image, image]}, asked)
+    assert (found.asked.operation, found.asked.parameters["gen_ai.request.choice.count"]) == (
+        "image_generation",
+        2,
+    )
+    parts = found.answered.messages[0]["parts"]
+    assert [(part["type"], part["mime_type"], "QUJD" in str(part)) for part in parts] == [
+        ("blob", "image/png", False)
+    ] * 2
+    endpoint = "/v1/projects/p/locations/l/endpoints/7:predict"
+    text = answered(endpoint, {"predictions": ["a cat sat"]}, asked)
+    assert (text.asked.operation, text.asked.model) == ("text_completion", "7")
+    assert text.answered.messages[0]["parts"] == [{"type": "text", "content": "a cat sat"}]
+    other = answered(endpoint, {"predictions": [[0.2, 0.8]]}, {"instances": [[1, 2]]})
+    assert (other.asked.operation, other.answered.messages, other.outcome) == ("", [], Outcome.COMPLETE)
 
 
 def test_counting_the_tokens_of_a_response_uses_none() -> None:

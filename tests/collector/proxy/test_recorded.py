@@ -21,6 +21,8 @@ from collector.proxy.spans import spans_of
 from collector.proxy.tape import Tape
 from collector.proxy.tries import Tries
 from mappers.model import Scope, Span
+from mappers.normalize import Normalizer
+from tests.collector.proxy import sdks
 from tests.collector.proxy.collected import Collected, attributes, said
 from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import tape
@@ -652,6 +654,17 @@ def test_what_a_provider_says_it_cost_is_kept(
     collected.wait(1, "chat")
     (run,) = collected.runs().values()
     assert float(run.run.cost_usd or 0) == 0.25
+
+
+def test_lm_studio_s_own_api_is_served_to_openai_s_sdk(
+    proxy: RunningProxy, provider: Provider, collected: Collected
+) -> None:
+    provider.script.append(Answer.json(chat({}) | {"stats": {"time_to_first_token": 0.25}}))
+    base = f"{proxy.url}/openai/http/127.0.0.1:{provider.port}/api/v0"
+    client = sdks.openai.OpenAI(base_url=base, api_key="lm-studio")
+    assert client.chat.completions.create(model="granite", messages=HELLO).choices[0].message.content == TEXT
+    event = Normalizer().normalize(*collected.wait(1, "chat"))
+    assert (event.provider, event.ttft_ms, event.input_tokens, event.cost_usd) == ("local", 250, 19, None)
 
 
 def test_searches_that_a_stream_tells_at_its_end_are_part_of_the_run_s_cost(
