@@ -71,9 +71,9 @@ class Inspection:
                 for lane, one in lanes.items()
             },
             "passed_on": {
-                one.name: {"waiting_items": one.waiting_items, "retries": one.told.retries}
-                for one in self.forwards.forwarders
-                if one.signal == signal
+                sink: {name: value for name, value in of_sink[signal].items() if name != "last_error"}
+                for sink, of_sink in self.forwards.document().items()
+                if signal in of_sink
             },
         }
 

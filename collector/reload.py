@@ -55,11 +55,12 @@ class Reloadable:
         try:
             settings = read()
             self._give(settings)
-        except ConfigError as error:
+        except Exception as error:
             self.successful = False
-            log.error(f"the old configuration stays: {error}")  # each reason is one of its own to who reads
+            # Each reason is one of its own to who reads.
+            log.error(f"the old configuration stays: {error}", exc_info=not isinstance(error, ConfigError))
             for taker in self._takers:
-                with contextlib.suppress(ConfigError):  # keys may be gone that it needs, too
+                with contextlib.suppress(Exception):  # keys may be gone that it needs, too
                     taker(before)
             return False
         self.settings = settings

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from collector.config import Settings
 from collector.reload import Reloadable
-
-log = logging.getLogger(__name__)
 
 
 class ConfigFiles:
@@ -52,10 +49,7 @@ class ConfigFiles:
                     continue
             self._asked.clear()
             self._read = seen = self._look(reloadable.settings)
-            try:
-                reloadable.reload(read)
-            except Exception:
-                log.exception("the configuration can not be reloaded")
+            reloadable.reload(read)
             self.named_by(reloadable.settings)
 
     def _look(self, settings: Settings) -> dict[Path, object]:

@@ -53,21 +53,32 @@ class Access:
             return Problem(421, "This address is not served under that host name.")
         if scope["path"] in OPEN_PATHS or is_page(scope["path"]):
             return None
-        authorization = headers.get(b"authorization", b"").decode("latin-1")
-        api_key = key_in(lambda name: headers.get(name.encode(), b"").decode("latin-1"))
-        peer = (scope.get("client") or ("",))[0]
-        try:
-            if scope["method"] == "POST" and scope["path"] in self._takes:
-                scope["caller"] = self._gate.admit(Ability.INGEST, authorization, api_key, peer)
-            else:
-                scope["caller"] = self._gate.identify(authorization, api_key, peer)
-        except ForbiddenError as error:
-            return Problem(403, f"{str(error).capitalize()}.")
-        except UnauthenticatedError:
-            await asyncio.sleep(self._gate.pause_s(peer))
-            return Problem(
-                401,
-                "Send the API token as `Authorization: Bearer …`; it is in the file `token` of the data directory.",
-                headers={"WWW-Authenticate": 'Bearer realm="eddyline"'},
-            )
-        return None
+        takes = scope["method"] == "POST" and scope["path"] in self._takes
+        return await stranger(self._gate, scope, sends=takes)
+
+
+async def stranger(gate: Gate, scope: Scope, *, sends: bool = False) -> Problem | None:
+    """Why the caller is not known; None if they are, and then the scope has its `caller`.
+
+    Args:
+        sends: telemetry, as to a receiver.
+    """
+    headers = dict(scope["headers"])
+    authorization = headers.get(b"authorization", b"").decode("latin-1")
+    api_key = key_in(lambda name: headers.get(name.encode(), b"").decode("latin-1"))
+    peer = (scope.get("client") or ("",))[0]
+    try:
+        if sends:
+            scope["caller"] = gate.admit(Ability.INGEST, authorization, api_key, peer)
+        else:
+            scope["caller"] = gate.identify(authorization, api_key, peer)
+    except ForbiddenError as error:
+        return Problem(403, f"{str(error).capitalize()}.")
+    except UnauthenticatedError:
+        await asyncio.sleep(gate.pause_s(peer))
+        return Problem(
+            401,
+            "Send the API token as `Authorization: Bearer …`; it is in the file `token` of the data directory.",
+            headers={"WWW-Authenticate": 'Bearer realm="eddyline"'},
+        )
+    return None

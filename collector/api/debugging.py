@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
@@ -13,10 +12,11 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
+from collector.api.access import stranger
 from collector.api.base import Routes, RouteTable, caller_of
 from collector.api.declaring import TEXT, Answer, Route
 from collector.api.problems import Problem
-from collector.gate import Gate, UnauthenticatedError, key_in
+from collector.gate import Gate
 from collector.inspection import Inspection
 from collector.keys import Scope
 
@@ -32,29 +32,14 @@ class Insiders:
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(DEBUG):
-            problem = await self._refusal(scope)
+            if is_loopback((scope.get("client") or ("",))[0]):
+                problem = await stranger(self._gate, scope)
+            else:
+                problem = Problem(403, "This is answered on the machine itself only.")
             if problem is not None:
                 await problem.response(scope)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-    async def _refusal(self, scope: Connection) -> Problem | None:
-        """Why the request is not answered; None if it is, and then the scope has its `caller`."""
-        peer = (scope.get("client") or ("",))[0]
-        if not is_loopback(peer):
-            return Problem(403, "This is answered on the machine itself only.")
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        api_key = key_in(lambda name: headers.get(name, ""))
-        try:
-            scope["caller"] = self._gate.identify(headers.get("authorization", ""), api_key, peer)
-        except UnauthenticatedError:
-            await asyncio.sleep(self._gate.pause_s(peer))
-            return Problem(
-                401,
-                "Send the API token as `Authorization: Bearer …`; it is in the file `token` of the data directory.",
-                headers={"WWW-Authenticate": 'Bearer realm="eddyline"'},
-            )
-        return None
 
 
 def is_loopback(peer: str) -> bool:

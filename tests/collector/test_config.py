@@ -441,19 +441,26 @@ def test_a_reload_takes_over_and_an_invalid_one_keeps_the_old(
 
 
 RELOAD = """
-import asyncio, json, logging, sys
+import asyncio, gc, json, logging, sys
 from pathlib import Path
 from collector import understanding
+from collector.apart.processes import Processes
 from collector.config import load
+from collector.deadletter import DeadLetters
+from collector.intake import Intake
+from collector.journal import Journal
+from collector.notify import Notifier
+from collector.pipeline import Pipeline
+from collector.receivers.http import HttpReceiver
+from collector.redaction import ProjectRules
 from collector.reload import Reloadable, _leaves
 from collector.service import collector
 
 understanding.not_understood = lambda settings: []  # of what follows, only the names matter
 logging.basicConfig(stream=sys.stdout, level="WARNING", format="%(message)s")
 doors = ("receivers.otlp.protocols.grpc", "receivers.otlp.protocols.http", "api", "admin", "proxy")
-settings = load(
-    sets=[f"{door}.endpoint=127.0.0.1:0" for door in doors], flags={"data_dir": Path(sys.argv[1])}
-)
+addresses, where = [f"{door}.endpoint=127.0.0.1:0" for door in doors], {"data_dir": Path(sys.argv[1])}
+settings = load(sets=addresses, flags=where)
 
 def changed(model, path):
     name, *rest = path
@@ -463,6 +470,34 @@ def changed(model, path):
     else:
         after = not before if isinstance(before, bool) else "127.0.0.1:9" if isinstance(before, str) else 9
     return model.model_copy(update={name: after})
+
+def the(kind):
+    return [one for one in gc.get_objects() if isinstance(one, kind)]
+
+def reached():
+    [intake], [http], [letters], [notifier], [mapping] = map(
+        the, (Intake, HttpReceiver, DeadLetters, Notifier, Processes)
+    )
+    journals, pipelines = the(Journal), the(Pipeline)
+    assert journals and pipelines
+    return {
+        "auth.required": intake.gate.ingest_needs_key,
+        "journal.max_bytes": [one._room._max_bytes for one in journals],
+        "journal.max_queue_size": [one._max_queue_bytes for one in journals],
+        "journal.min_free_bytes": [one._room._min_free_bytes for one in journals],
+        "mapping.processes": mapping.most,
+        "memory.inflight": intake.budget.inflight_bytes,
+        "memory.refuse_percentage": intake.budget._refuse_bytes,
+        "notifications.webhooks": [one.url for one in notifier._webhooks],
+        "receivers.otlp.limits.span_bytes": intake.limits.item_bytes,
+        "receivers.otlp.protocols.http.body_timeout": http.limits.total_s,
+        "receivers.otlp.protocols.http.max_request_body_size": [intake.max_body_bytes, http.limits.max_bytes],
+        "redaction.mask": sorted({mask for rules in the(ProjectRules) for mask in rules.settings.mask}),
+        "service.telemetry.log_level": logging.getLogger().level,
+        "sinks.clickhouse.batch.flush_timeout": [one._flush_timeout for one in pipelines],
+        "sinks.clickhouse.batch.max_items": [one._max_items for one in pipelines],
+        "sinks.clickhouse.dead_letter.max_bytes": letters.max_bytes,
+    }
 
 async def main():
     reloadable = Reloadable(settings)
@@ -476,14 +511,40 @@ async def main():
             other = changed(other, name.split("."))
         assert reloadable.reload(lambda: other)
         print(json.dumps({"all": names, "later": later}))
+        assert reloadable.reload(lambda: load(sets=[*addresses, *json.loads(sys.argv[2])], flags=where))
+        print(json.dumps({"reached": reached()}))
 
 asyncio.run(main())
 """
 
 
+TAKEN_OVER: dict[str, tuple[str, object]] = {
+    "auth.required": ("true", True),
+    "journal.max_bytes": ("1GiB", [1 << 30] * 2),
+    "journal.max_queue_size": ("1MiB", [1 << 20] * 2),
+    "journal.min_free_bytes": ("2MiB", [2 << 20] * 2),
+    "mapping.processes": ("3", 3),
+    "memory.inflight": ("70MiB", 70 << 20),
+    "memory.refuse_percentage": ("50", 500),
+    "notifications.webhooks": ("[{url: 'https://hooks.example/x'}]", ["https://hooks.example/x"]),
+    "receivers.otlp.limits.span_bytes": ("5MiB", 5 << 20),
+    "receivers.otlp.protocols.http.body_timeout": ("7s", 7.0),
+    "receivers.otlp.protocols.http.max_request_body_size": ("6MiB", [6 << 20] * 2),
+    "redaction.mask": ("[email, card]", ["card", "email"]),
+    "service.telemetry.log_level": ("error", 40),
+    "sinks.clickhouse.batch.flush_timeout": ("3s", [3.0] * 2),
+    "sinks.clickhouse.batch.max_items": ("77", [77] * 2),
+    "sinks.clickhouse.dead_letter.max_bytes": ("4MiB", 4 << 20),
+}
+"""What is set, and what is then found where it is used."""
+
+
 def test_each_setting_is_taken_over_or_named_as_one_that_needs_a_restart(data_dir: Path) -> None:
-    ran = forked.run([sys.executable, "-c", RELOAD, str(data_dir)], check=True)
-    [told] = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    sets = [f"{name}={value}" for name, (value, _) in TAKEN_OVER.items()]
+    arguments = [str(data_dir), json.dumps([*sets, "memory.limit=1000"])]
+    ran = forked.run([sys.executable, "-c", RELOAD, *arguments], check=True)
+    told, then = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
+    assert then["reached"] == {name: found for name, (_, found) in TAKEN_OVER.items()}
     assert f"only a restart takes over: {', '.join(sorted(told['later']))}\n" in ran.stdout
     taken = {name for name in told["all"] if name not in told["later"]}
     assert len(taken) > 20

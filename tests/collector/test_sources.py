@@ -154,3 +154,24 @@ def test_nobody_looks_unless_that_is_wanted_and_a_signal_reads_all_the_same(file
 def test_files_are_told_from_other_sources() -> None:
     given = ["a.yaml", "file:b.yaml", "env:C", "yaml:d: 1", Path("e:f.yaml")]
     assert files_among(given) == [Path("a.yaml"), Path("b.yaml"), Path("e:f.yaml")]
+
+
+def test_a_fault_of_ours_keeps_the_old_configuration_too(caplog: pytest.LogCaptureFixture) -> None:
+    reloadable = Reloadable(load())
+    held: list[int] = []
+    reloadable.tell(lambda settings: held.append(settings.journal.max_bytes), "journal.max_bytes")
+    fault = OSError("out of luck")
+
+    def fails(settings: Settings) -> None:
+        if settings.journal.max_bytes == 5:
+            raise fault
+
+    reloadable.tell(fails)
+    assert not reloadable.reload(lambda: load(sets=["journal.max_bytes=5"]))
+    assert held == [5, 10 << 30]
+    assert (reloadable.successful, reloadable.settings.journal.max_bytes) == (False, 10 << 30)
+    [said] = caplog.records
+    assert said.getMessage() == "the old configuration stays: out of luck"
+    assert said.exc_info is not None
+    assert reloadable.reload(lambda: load(sets=["journal.max_bytes=6"]))
+    assert reloadable.successful
