@@ -107,6 +107,27 @@ def test_the_list_of_commands_says_what_their_own_help_says() -> None:
         assert " ".join((command.help or "").split("\n\n")[0].split()) == place.purpose
 
 
+def commands(group: click.Group, path: str = "eddyline") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        elif command is not None:
+            yield f"{path} {name}", command
+
+
+def test_every_command_that_asks_a_collector_asks_any() -> None:
+    ways = {"--url", "--token", "--profile", "--data-dir"}
+    found = {
+        path: {way for option in one.params for way in option.opts} & ways for path, one in commands(main)
+    }
+    asking = {path for path, taken in found.items() if {"--url", "--data-dir"} <= taken}
+    assert {"eddyline check", "eddyline runs ls", "eddyline db status", "eddyline export"} <= asking
+    # The doctor looks at this machine and one collector, whose address may be of no API.
+    assert {path for path in asking if found[path] != ways} == {"eddyline doctor"}
+
+
 def test_the_help_imports_no_command() -> None:
     probe = (
         "import sys; from collector.cli import main\n"

@@ -13,7 +13,7 @@ import click
 from collector.commands.client import Client, Query
 from collector.commands.config import CONFIG, SETS
 from collector.commands.failing import EX_CONFIG, FINDING, NO_CONNECTION, TIMED_OUT, fail
-from collector.commands.options import TOKEN, URL, api_of, data_dir_option
+from collector.commands.options import TOKEN, URL, asking, data_dir_option
 from collector.commands.output import write_json
 
 HEALTH_S = 5.0
@@ -121,9 +121,7 @@ def healthcheck(data_dir: Path | None, *, alive: bool) -> None:
 )
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, help="Seconds. [60]")
 @click.option("--ended", is_flag=True, help="Wait until the run is no longer running.")
-@URL
-@TOKEN
-@_DATA_DIR
+@asking
 def wait_for_trace(
     query: tuple[str, ...],
     service: str,
@@ -131,15 +129,12 @@ def wait_for_trace(
     since: str,
     timeout: float,
     ended: bool,
-    url: str,
-    token: str,
-    data_dir: Path | None,
+    client: Client,
 ) -> None:
     """Wait until a run arrives, and print it as JSON.
 
     QUERY narrows it as in `eddyline runs ls`. Exits 6 if none came in time; for CI and for agents that write code.
     """
-    client = Client(*api_of(url, token, data_dir))
     known = set() if since else {run["run_id"] for run in client.get("/runs", {"limit": 1000})["data"]}
     asked: Query = {
         "q": " ".join(query),
