@@ -310,13 +310,22 @@ def _has_unknown_cost(call: Call) -> bool:
 def _collect(run: Run, tree: Tree, calls: Sequence[Call]) -> None:
     """Who and what took part, each once, in order of appearance."""
     counted = [event for event in tree.events if not event.duplicate_of]
-    run.agents = _distinct(agent_name(event) for event in counted if event.kind == AGENT)
+    run.agents = _distinct(map(_acting, counted))
     run.models = _distinct(
         call.event.response_model or call.event.request_model for call in calls if call.event.kind == LLM
     )
     run.tools = _distinct(event.tool for event in counted if event.kind == TOOL)
     run.services = _distinct(event.service for event in tree.events)
     run.conventions = _distinct(event.convention for event in tree.events)
+
+
+def _acting(event: Event) -> str:
+    """Whose turn it is, who called a model or a tool, or who hands over: not all libraries tell of turns."""
+    if event.kind == AGENT:
+        return agent_name(event)
+    if event.kind == HANDOFF:
+        return event.handoff_from
+    return event.agent if event.kind == LLM or event.kind == TOOL else ""
 
 
 def _first(values: Iterable[str]) -> str:

@@ -166,14 +166,18 @@ def _unread(parts: Parts, span: Span) -> list[str]:
 # --------------------------------------------------------------------------- in words
 
 
+def _within(key: str, path: tuple[str | int, ...]) -> str:
+    return f"{key} (JSON) {'.'.join(map(str, path))}".strip()
+
+
 def _source(source: Source) -> str:
     match source:
         case Json(key, path):
-            return f"{key} (JSON) {'.'.join(str(step) for step in path)}".strip()
+            return _within(key, path)
         case Flat(prefix) | Below(prefix):
             return f"{prefix}.*"
-        case EventAttribute(event, key):
-            return f"{key} of the span event {event}"
+        case EventAttribute(event, key, path):
+            return f"{_within(key, path) if path else key} of the span event {event}"
         case EventMessages(events):
             return f"the span events {', '.join(events)}"
         case EventOffset(event):

@@ -19,7 +19,7 @@ from mappers.loops.history import may_repeat
 from mappers.loops.signs import signs_of
 from mappers.messages import first_text, last_text
 from mappers.messages.arguments import arguments_of, result_of
-from mappers.messages.document import compact, hash64, written
+from mappers.messages.document import compact, hash64, parse, written
 from mappers.messages.requests import requests_of, tool_requests
 from mappers.model import (
     ERROR,
@@ -54,6 +54,7 @@ MAX_ATTEMPTS = 1_000
 _MODEL_CALLS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER})
 _HASHED = _MODEL_CALLS | {Kind.RETRIEVER}
 _REDACTED = b"__REDACTED__"
+_EMPTY = frozenset({"[]", "{}"})
 
 
 class Normalizer:
@@ -310,19 +311,40 @@ def _tell_content(event: Event, values: dict[str, Any], loops: Engine) -> None:
         if event.kind == LLM and (event.is_root or event.source == "log") and may_repeat(whole):
             event.history = history.look(content if messages is None else messages.value(), loops)
         shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
-        event.input = (shown or written(content))[:PREVIEW]
+        event.input = (shown or _plain(content, event))[:PREVIEW]
     messages, content = _told(values, "output_messages", "output")
     if messages is not None or content is not None:
         whole = _whole(messages if content is None else content)
         event.output_bytes = len(whole)
-        shown = messages.first_text() if messages is not None else first_text(content) if opened else ""
-        shown = shown or written(content)
+        if messages is not None:
+            shown = messages.first_text()
+        elif opened:
+            # Of several choices the first counts. A graph or an agent gives back its history: the end of that.
+            shown = first_text(content) if event.kind == LLM else last_text(content)
+        else:
+            shown = ""
+        shown = shown or _plain(content, event)
         if hashed and shown and whole != _REDACTED:
             # Of what is shown, since the whole carries ids and times that never repeat.
             event.result_hash = hash64(shown.encode(errors="replace"))
         event.output = shown[:PREVIEW]
         if event.kind == RETRIEVER and event.result_hash:
             event.signs = signs_of(event.name, event.output)
+
+
+def _plain(content: Any, event: Event) -> str:
+    """Content that holds no messages, as it is read best: a text without its quotes, a root's arguments without
+    their envelope, what a crew of CrewAI wrote without what it keeps beside it, and nothing of what is empty."""
+    is_quoted = isinstance(content, str) and content[:1] == '"'
+    if is_quoted or (event.is_root and event.kind not in _MODEL_CALLS):
+        value = parse(content) if isinstance(content, str) else content
+        inner = arguments_of(value)
+        if isinstance(inner, dict) and "tasks_output" in inner and isinstance(inner.get("raw"), str):
+            inner = inner["raw"]
+        if is_quoted or inner is not value:
+            content = inner
+    told = written(content)
+    return "" if told in _EMPTY else told
 
 
 def _whole(content: Any) -> bytes:

@@ -47,10 +47,17 @@ class Below:
 
 @dataclass(frozen=True, slots=True)
 class EventAttribute:
-    """An attribute of the last span event of that name which has it."""
+    """An attribute of the last span event of that name which has it, or a member inside the JSON document that the
+    attribute holds: `EventAttribute("details", "messages", 0, "role")`."""
 
     event: str
     key: str
+    path: tuple[str | int, ...]
+
+    def __init__(self, event: str, key: str, *path: str | int) -> None:
+        object.__setattr__(self, "event", event)
+        object.__setattr__(self, "key", key)
+        object.__setattr__(self, "path", path)
 
 
 @dataclass(frozen=True, slots=True)

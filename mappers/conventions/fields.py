@@ -31,6 +31,12 @@ def text(value: AttributeValue) -> str | None:
     return None
 
 
+def provider(value: AttributeValue) -> str | None:
+    """The name of a provider, in small letters as the GenAI conventions have them: some libraries write `OpenAI`."""
+    name = text(value)
+    return name and name.lower()
+
+
 def model(value: AttributeValue) -> str | None:
     """The name of a model. "unknown" is what some libraries write where they do not know it."""
     return text(value) if value != "unknown" else None
@@ -83,11 +89,12 @@ def reasons(value: AttributeValue) -> tuple[str, ...] | None:
 
 
 def money(value: AttributeValue) -> Decimal | None:
-    """US dollars. Nothing is what libraries write for models whose price they do not know."""
+    """US dollars. Nothing is what libraries write for models whose price they do not know. Of a float, the 15 digits
+    that it holds for sure: sums of prices end in 8 or 9 nines."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        amount = Decimal(str(value))
+        amount = Decimal(f"{value:.15g}" if isinstance(value, float) else str(value))
     except InvalidOperation:
         return None
     return amount if amount.is_finite() and 0 < amount < MAX_USD else None
@@ -142,7 +149,7 @@ FIELDS: Mapping[str, Field] = {
     "outcome": Field(text, _ALL),
     "error_type": Field(text, _ALL),
     "error_message": Field(text, _ALL),
-    "provider": Field(text, _MODEL),
+    "provider": Field(provider, _MODEL),
     "response_model": Field(model, _MODEL),
     "request_model": Field(model, _MODEL),
     "response_id": Field(text, _MODEL),

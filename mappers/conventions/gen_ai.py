@@ -7,6 +7,7 @@ from mappers.conventions.base import (
     EventAttribute,
     EventMessages,
     Flat,
+    Json,
     KindByKeys,
     KindByName,
     KindByValue,
@@ -112,7 +113,11 @@ CONVENTION = Convention(
             "gen_ai.response.finish_reasons",
             "gen_ai.response.finish_reason",
             "gen_ai.completion.0.finish_reason",
+            "SpanAttributes.LLM_COMPLETIONS.0.finish_reason",
             EventAttribute("gen_ai.choice", "finish_reason"),
+            EventAttribute(_DETAILS, "gen_ai.output.messages", 0, "finish_reason"),
+            # In messages of the conventions, and in choices of OpenAI's, which Laminar writes there.
+            Json("gen_ai.output.messages", 0, "finish_reason"),
         ],
         "streaming": [
             "gen_ai.request.stream",

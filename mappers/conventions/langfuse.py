@@ -1,10 +1,11 @@
 """Langfuse SDKs (v3 and later, Python and JavaScript): `langfuse.observation.*`, one JSON document an attribute."""
 
-from mappers.conventions.base import Below, Convention, Json, KindByValue, NameMatch, TimeOffset
+from mappers.conventions.base import Below, Convention, Json, KindByValue, NameMatch, Quirk, TimeOffset
 from mappers.model import Kind
 from mappers.usage_object import from_usage
 
 _USAGE = "langfuse.observation.usage_details"
+_STEP = "langfuse.observation.metadata.langgraph_step"
 
 CONVENTION = Convention(
     id="langfuse",
@@ -40,6 +41,7 @@ CONVENTION = Convention(
         "provider": [Json("langfuse.observation.metadata.ls_provider")],
         "response_model": ["langfuse.observation.model.name"],
         "request_model": [Json("langfuse.observation.metadata.ls_model_name")],
+        "finish_reasons": [Json("langfuse.observation.metadata.finish_reason")],
         "ttft_ms": [TimeOffset("langfuse.observation.completion_start_time")],
         "input_tokens": [from_usage(_USAGE, "input_tokens")],
         "output_tokens": [from_usage(_USAGE, "output_tokens")],
@@ -61,4 +63,8 @@ CONVENTION = Convention(
         "input": ["langfuse.observation.input"],
         "output": ["langfuse.observation.output"],
     },
+    quirks=(
+        # The LangChain callback calls everything an agent whose name contains "agent".
+        Quirk(name=r"^(route_to_|(call_)?agent$)", has=_STEP, when=Kind.AGENT, kind=Kind.WORKFLOW),
+    ),
 )

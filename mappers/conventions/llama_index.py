@@ -65,6 +65,9 @@ CONVENTION = Convention(
             EventAttribute("EmbeddingStartEvent", "model_dict.model_name"),
         ],
         "response_model": _of_ends("response.raw.model"),
+        "finish_reasons": [
+            EventAttribute(event, "response.raw.choices", 0, "finish_reason") for event in _ENDS
+        ],
         "response_id": _of_ends("response.raw.id"),
         "input_tokens": _of_ends(f"{_USAGE}.prompt_tokens", f"{_USAGE}.input_tokens"),
         "output_tokens": _of_ends(f"{_USAGE}.completion_tokens", f"{_USAGE}.output_tokens"),

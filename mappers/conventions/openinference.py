@@ -95,7 +95,12 @@ CONVENTION = Convention(
             Json("input.value", "model", unless="response_model"),
         ],
         "response_id": [Json("output.value", "id")],
-        "finish_reasons": ["llm.finish_reason"],
+        "finish_reasons": [
+            "llm.finish_reason",
+            "llm.output_messages.0.message.finish_reason",
+            Json("output.value", "choices", 0, "finish_reason"),
+            Json("output.value", "finish_reason"),
+        ],
         "streaming": [Json("llm.invocation_parameters", "stream")],
         "ttft_ms": [EventOffset("First Token Stream Event")],
         "input_tokens": ["llm.token_count.prompt"],

@@ -107,11 +107,11 @@ class Reading:
         """(rest of the key, value) of the attributes whose keys start with `prefix`."""
         return _below(self.span.attributes, prefix)
 
-    def event_attribute(self, event: str, key: str) -> AttributeValue:
-        """The attribute of the last span event of that name that has it."""
+    def event_attribute(self, event: str, key: str, path: tuple[str | int, ...]) -> AttributeValue:
+        """The attribute of the last span event of that name that has it, or what stands at `path` in its document."""
         for found in reversed(self.span.events):
             if found.name == event and (value := found.attributes.get(key)) is not None:
-                return value
+                return member(parse(value) if isinstance(value, str) else value, path) if path else value
         return None
 
     def event_messages(self, names: tuple[str, ...]) -> list[dict[str, Any]] | None:

@@ -362,8 +362,8 @@ class ScopePlans:
                 return lambda reading: dict(reading.below(prefix + "."))
             case Flat(prefix):
                 return lambda reading: reading.family(prefix)
-            case EventAttribute(event, key):
-                return lambda reading: reading.event_attribute(event, key)
+            case EventAttribute(event, key, path):
+                return lambda reading: reading.event_attribute(event, key, path)
             case EventMessages(events):
                 return lambda reading: reading.event_messages(events)
             case EventOffset(event):

@@ -56,6 +56,7 @@ CONVENTION = Convention(
         "provider": ["llm.vendor"],
         "response_model": ["llm.response.model"],
         "request_model": ["llm.request.model"],
+        "finish_reasons": ["llm.completions.0.finish_reason"],
         "streaming": ["llm.is_streaming"],
         "input_tokens": ["llm.usage.prompt_tokens"],
         "output_tokens": ["llm.usage.completion_tokens"],

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from mappers.messages.document import parse
-from mappers.messages.part import CALLS, REASONING, RESULTS, Part, is_untyped_call, kind_of, parts_of, text_of
+from mappers.messages.part import (
+    BLOCKS,
+    CALLS,
+    REASONING,
+    RESULTS,
+    Part,
+    is_untyped_call,
+    kind_of,
+    parts_of,
+    text_of,
+)
 
 MAX_DEPTH = 8
 """Envelopes within envelopes that are opened."""
@@ -73,8 +83,10 @@ _ENVELOPES = (
     "candidates",
     "contents",
     "inputs",
+    "replies",
+    "prompt",
 )
-_INNER = ("message", "kwargs", "data", "update", "response")
+_INNER = ("message", "kwargs", "data", "update", "response", "new_message")
 _ROLES = {
     "human": "user",
     "ai": "assistant",
@@ -154,9 +166,12 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         yield from _with_parts(role, [value])
         return
     inner = value.get("content")
-    if isinstance(inner, dict) and _is_message(inner):  # a candidate of Gemini's
-        yield from _messages(inner, depth + 1)
-        return
+    if isinstance(inner, dict):
+        if _is_message(inner):  # a candidate of Gemini's
+            yield from _messages(inner, depth + 1)
+            return
+        if isinstance(inner.get("function"), dict) and "role" in value:
+            return  # Langfuse's LangChain callback tells the tools on offer as messages
     if not _is_message(value) or ("message" in value and "content" not in value):
         for name in _INNER:
             if isinstance(value.get(name), dict):
@@ -182,8 +197,10 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         blocks.append({"type": "reasoning", "text": told})
     if isinstance(told := value.get("message"), str):
         blocks.append(told)
-    for name in ("content", "contents", "parts"):
+    for name in ("content", "contents", "parts", "blocks"):
         found = value.get(name)
+        if isinstance(found, str) and found[:1] == "[":
+            found = _blocks_in(found)
         blocks += found if isinstance(found, list) else [found] if found else []
     calls = value.get("tool_calls")
     if isinstance(calls, list):
@@ -199,6 +216,15 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         yield Message(role, found)
         return
     yield from _with_parts(role, blocks)
+
+
+def _blocks_in(text: str) -> Any:
+    """The blocks that a text holds in JSON, as OpenLLMetry writes those of some providers; else the text."""
+    if not text.startswith(('[{"type"', "[]")):
+        return text
+    inner = parse(text)
+    told = isinstance(inner, list) and all(isinstance(one, dict) and kind_of(one) in BLOCKS for one in inner)
+    return inner if told else text
 
 
 def _with_parts(role: str, blocks: Sequence[Any]) -> Iterator[Message]:

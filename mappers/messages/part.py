@@ -55,13 +55,24 @@ RESULTS = frozenset(
 )
 REASONING = frozenset({"reasoning", "thinking", "redacted_thinking"})
 _TEXTS = frozenset({"text", "input_text", "output_text", "refusal", "summary_text"})
+BLOCKS = _TEXTS | CALLS | RESULTS | REASONING
+"""Types that tell a list of blocks from what else a model may write in JSON."""
 _MESSAGES = frozenset({"message", "ai", "human"})
 _WRAPPERS = ("message_content", "tool_call")
 """OpenInference's names for a block's own members."""
 _CALL_HOLDERS = ("function", "functionCall", "function_call", "toolUse", "toolRequest", "custom")
-_RESULT_HOLDERS = ("functionResponse", "function_response", "toolResult", "toolResponse")
+_RESULT_HOLDERS = ("functionResponse", "function_response", "toolResult", "toolResponse", "tool_call_result")
 _TELLING = frozenset(
-    {*_WRAPPERS, *_CALL_HOLDERS, *_RESULT_HOLDERS, "args", "toolName", "thought", "reasoningContent"}
+    {
+        *_WRAPPERS,
+        *_CALL_HOLDERS,
+        *_RESULT_HOLDERS,
+        "args",
+        "toolName",
+        "tool_name",
+        "thought",
+        "reasoningContent",
+    }
 )
 """Members that tell more of a block than its type."""
 _MEDIA_HOLDERS = (
@@ -75,6 +86,7 @@ _MEDIA_HOLDERS = (
     "audio",
     "media",
 )
+_ARGUMENTS = ("arguments", "input", "args", "parameters", "tool_kwargs")
 _IDENTITIES = ("call_id", "id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "ref")
 _PLACES = (
     ("image_url", "url"),
@@ -91,8 +103,8 @@ _PLACES = (
 
 
 def kind_of(block: dict[str, Any]) -> str:
-    """The block's `type` where it is a text; "" else."""
-    kind = block.get("type")
+    """The block's `type`, which LlamaIndex calls its `block_type`, where it is a text; "" else."""
+    kind = block.get("type") or block.get("block_type")
     return kind if isinstance(kind, str) else ""
 
 
@@ -131,7 +143,9 @@ def _part(block: Any, depth: int) -> Part | None:
             return _part(inside, depth + 1)
     if (inner := _held(block, _CALL_HOLDERS)) is not None:
         return _call(block, inner)
-    if ("name" in block and "args" in block) or is_untyped_call(block):
+    if ("name" in block and "args" in block) or ("tool_name" in block and "arguments" in block):
+        return _call(block, block)
+    if is_untyped_call(block):
         return _call(block, block)
     if (inner := _held(block, _RESULT_HOLDERS)) is not None:
         return _result(inner, depth)
@@ -167,10 +181,8 @@ def _held(block: dict[str, Any], holders: Sequence[str]) -> dict[str, Any] | Non
 
 
 def _call(block: dict[str, Any], function: dict[str, Any]) -> Part:
-    arguments = next(
-        (function[k] for k in ("arguments", "input", "args", "parameters") if function.get(k) is not None), ""
-    )
-    name = function.get("name") or block.get("name") or block.get("toolName")
+    arguments = next((function[k] for k in _ARGUMENTS if function.get(k) is not None), "")
+    name = function.get("name") or block.get("name") or block.get("toolName") or block.get("tool_name")
     return Part("tool_call", "", text_of(name), _identity(block) or _identity(function), text_of(arguments))
 
 

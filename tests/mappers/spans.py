@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import defaultdict
 from typing import Any
 
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from mappers.model import LogRecord, Resource, Scope, Span, SpanEvent, SpanLink
+from mappers.assemble import assemble
+from mappers.foreign import is_candidate, join
+from mappers.model import Event, LogRecord, Resource, Run, Scope, Span, SpanEvent, SpanLink
+from mappers.normalize import Normalizer
+from mappers.records import RecordReader
 from tests.corpus import Scenario
 
 _IDS = ("traceId", "spanId", "parentSpanId")
@@ -97,6 +102,25 @@ def captured_requests(scenario: Scenario) -> list[ExportTraceServiceRequest]:
 def captured_logs(scenario: Scenario) -> list[LogRecord]:
     """All log records of a captured scenario, in the order in which they were sent."""
     return [record for file in scenario.logs for record in _decode_logs(file.read_bytes())]
+
+
+def captured_runs(scenario: Scenario) -> tuple[list[Run], list[Event]]:
+    """The runs and events of a captured scenario, of its spans and its log records."""
+    normalizer = Normalizer()
+    reader = RecordReader(normalizer)
+    told = [normalizer.normalize(span) for span in captured_spans(scenario)]
+    told += [event for record in captured_logs(scenario) if (event := reader.event(record)) is not None]
+    assert not normalizer.faults
+    by_run: dict[str, dict[str, Event]] = defaultdict(dict)
+    for event in told:
+        by_run[event.run_id][event.span_id] = event
+    foreign = join([event for events in by_run.values() for event in events.values() if is_candidate(event)])
+    runs = []
+    for run_id, events in by_run.items():
+        known = {span_id: told for (run, span_id), told in foreign.items() if run == run_id}
+        if not all(event.part for event in events.values()):
+            runs.append(assemble(list(events.values()), known).run)
+    return runs, [event for events in by_run.values() for event in events.values()]
 
 
 def _decode_logs(body: bytes) -> list[LogRecord]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from mappers.assemble import assemble, settle
-from mappers.foreign import is_candidate, join
+from mappers.assemble import settle
 from mappers.model import Event, Kind, Run
 from mappers.normalize import Normalizer
-from mappers.records import RecordReader
 from tests.corpus import Scenario, captured, scenarios, select
-from tests.mappers.spans import captured_logs, captured_spans
+from tests.mappers.spans import captured_runs, captured_spans
 
 MAPPED = (
     "openinference/",
@@ -84,28 +82,9 @@ def _outcome(runs: list[Run], events: list[Event]) -> dict[str, Any]:
     }
 
 
-def _read(scenario: Scenario) -> tuple[list[Run], list[Event]]:
-    """The runs and events of what was sent, spans and log records."""
-    normalizer = Normalizer()
-    reader = RecordReader(normalizer)
-    told = [normalizer.normalize(span) for span in captured_spans(scenario)]
-    told += [event for record in captured_logs(scenario) if (event := reader.event(record)) is not None]
-    assert not normalizer.faults
-    by_run: dict[str, dict[str, Event]] = defaultdict(dict)
-    for event in told:
-        by_run[event.run_id][event.span_id] = event
-    foreign = join([event for events in by_run.values() for event in events.values() if is_candidate(event)])
-    runs = []
-    for run_id, events in by_run.items():
-        known = {span_id: told for (run, span_id), told in foreign.items() if run == run_id}
-        if not all(event.part for event in events.values()):
-            runs.append(assemble(list(events.values()), known).run)
-    return runs, [event for events in by_run.values() for event in events.values()]
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_captured_scenario_comes_to_what_the_provider_saw(scenario: Scenario) -> None:
-    outcome = _outcome(*_read(scenario))
+    outcome = _outcome(*captured_runs(scenario))
 
     expected = scenario.expect | CORRECTED.get(scenario.name, {})
     expected["runs"] = sorted(

@@ -1,0 +1,127 @@
+"""What a run and its calls show of themselves, whichever convention they came in."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from mappers.assemble import assemble
+from mappers.conventions.fields import money, provider
+from mappers.model import Event, Kind, Run
+from mappers.normalize import Normalizer
+from tests.corpus import Scenario, captured, scenarios
+from tests.mappers.spans import captured_runs, span_of
+
+ALL = {scenario.name: scenario for scenario in (*scenarios(), *captured())}
+
+
+def told(name: str) -> tuple[Run, list[Event]]:
+    """The run of a captured scenario that is no set-up, and its model calls in order."""
+    scenario: Scenario = ALL[name]
+    runs, events = captured_runs(scenario)
+    (run,) = [run for run in runs if not run.setup_only]
+    calls = [
+        event for event in events if event.kind is Kind.LLM and not event.part and not event.duplicate_of
+    ]
+    return run, sorted(calls, key=lambda event: event.start_ns)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "answered"),
+    [
+        ("langfuse/sdk-v5-langchain/handoff", "I want a refund for my order", "Your refund of $20"),
+        ("lmnr/langgraph/handoff_lg", "What is the weather", "It is 18C and cloudy."),
+        ("mlflow/langgraph/handoff_lg", "What is the weather", "It is 18C and cloudy."),
+        ("mlflow/decorators/tools", '{"q": "What is the weather', "It is 18C and cloudy."),
+        ("genkit/js/tools", "What is the weather", "It is 18C and cloudy."),
+        ("openinference/crewai/tools", "", "It is 18C and cloudy."),
+        ("traceloop/sdk-decorators/tools", "What is the weather", "It is 18C and cloudy"),
+        ("vercel_ai/ai-sdk-v5/tools", "What is the weather", "It is 18C and cloudy"),
+        ("gen_ai/semantic-kernel/tools", "", "It is 18C and cloudy"),
+        ("haystack/native/tools", '{"agent": {"messages"', ""),
+    ],
+)
+def test_a_run_shows_what_was_asked_and_what_was_answered_in_the_end(
+    name: str, asked: str, answered: str
+) -> None:
+    run, _ = told(name)
+    assert run.input.startswith(asked)
+    assert run.output.startswith(answered)
+    assert bool(run.input) == bool(asked)
+    assert bool(run.output) == bool(answered)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "haystack/native/tools",
+        "langfuse/sdk-v5-langchain/tools",
+        "llama_index/native/tools",
+        "traceloop/haystack/tools",
+    ],
+)
+def test_calls_show_the_question_the_results_and_the_answer(name: str) -> None:
+    _, calls = told(name)
+    assert calls[0].input.startswith("What is the weather")
+    assert calls[0].output.startswith("get_weather({")
+    assert calls[1].input == "18C and cloudy"
+    assert calls[-1].output.startswith("It is 18C and cloudy")
+
+
+@pytest.mark.parametrize(
+    ("name", "reasons"),
+    [
+        ("gen_ai/strands-native/tools", ["tool_use", "tool_use", "end_turn"]),
+        ("openinference/strands/tools", ["tool_use", "tool_use", "end_turn"]),
+        ("lmnr/langgraph/handoff_lg", ["tool_calls", "stop"]),
+        ("llama_index/native/tools", ["tool_calls", "tool_calls", "stop"]),
+        ("openinference/autogen/tools", ["function_calls", "function_calls", "stop"]),
+        ("haystack/native/tools", ["tool_calls", "tool_calls", "stop"]),
+    ],
+)
+def test_why_an_answer_ended_is_read_wherever_it_stands(name: str, reasons: list[str]) -> None:
+    _, calls = told(name)
+    assert [*map(list, (call.finish_reasons for call in calls))] == [[reason] for reason in reasons]
+
+
+@pytest.mark.parametrize(
+    ("name", "agents"),
+    [
+        ("mlflow/langgraph/handoff_lg", ("weather_agent", "billing_agent")),
+        ("lmnr/langgraph/toolerr", ("weather_agent",)),
+        ("codex/cli/tools", ("codex",)),
+        ("langfuse/sdk-v5-langchain/handoff", ("triage_agent", "billing_agent")),
+    ],
+)
+def test_agents_are_those_who_act_also_where_nobody_tells_of_their_turns(
+    name: str, agents: tuple[str, ...]
+) -> None:
+    run, _ = told(name)
+    assert run.agents == agents
+
+
+def test_what_is_empty_is_not_shown_and_an_answer_in_quotes_is_its_text() -> None:
+    def of(value: str) -> str:
+        span = span_of({"traceloop.span.kind": "workflow", "traceloop.entity.output": value})
+        return assemble([Normalizer().normalize(span)]).run.output
+
+    assert [of(value) for value in ("{}", "[]", '"42"', "42", '"')] == ["", "", "42", "42", '"']
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        (0.000026399999999999998, "0.0000264"),
+        (0.1 + 0.2, "0.3"),
+        ("0.000026399999999999998", "0.000026399999999999998"),
+        (12, "12"),
+    ],
+)
+def test_the_noise_of_a_float_is_no_money(written: Any, amount: str) -> None:
+    assert money(written) == Decimal(amount)
+
+
+def test_providers_are_written_alike() -> None:
+    assert [provider(name) for name in ("OpenAI", "openai", "None", "")] == ["openai", "openai", None, None]
