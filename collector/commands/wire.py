@@ -20,6 +20,7 @@ DIRECTIONS = (
     "outbound_response",
     "stream_start",
     "stream_chunk",
+    "ws_frame",
     "stream_end",
 )
 

@@ -22,6 +22,7 @@ from collector.proxy.admission import NEEDED, OTEL, Admission
 from collector.proxy.changing import AnswerChanges, changed_request, gathered, giving
 from collector.proxy.context import Context, read_context
 from collector.proxy.errors import Error, RelayError, answer
+from collector.proxy.framelog import FrameLog, FrameTape
 from collector.proxy.frames import ResponseFrames
 from collector.proxy.gate import Gate
 from collector.proxy.guard import Guard
@@ -49,6 +50,10 @@ class Recorder(ABC):
     @abstractmethod
     def begin(self, scope: Scope, route: Route, context: Context) -> Tape | None:
         """A tape for the call; None if it is not recorded."""
+
+    def begin_frames(self, scope: Scope, route: Route, context: Context) -> Callable[[], FrameTape] | None:
+        """What gives tapes for all messages of a WebSocket; None if they are not captured."""
+        return None
 
     @abstractmethod
     def finish(self, tape: Tape) -> None:
@@ -244,10 +249,15 @@ class Proxy:
         recorder = self._recorder
         if recorder is None:
             return None
+        calls: LiveFrames | ResponseFrames
         if route.path.removesuffix("/").endswith(websocket.LIVE):
-            return LiveFrames(lambda: self._begin(scope, route, context), recorder.finish)
-        model = route.url.query.get("model", "")
-        return ResponseFrames(lambda: self._begin(scope, route, context), recorder.finish, model)
+            calls = LiveFrames(lambda: self._begin(scope, route, context), recorder.finish)
+        else:
+            model = route.url.query.get("model", "")
+            calls = ResponseFrames(lambda: self._begin(scope, route, context), recorder.finish, model)
+        skipped = self._plugins.skips(route.path, context.project)
+        begin = None if skipped else recorder.begin_frames(scope, route, context)
+        return calls if begin is None else FrameLog(calls, begin, recorder.finish)
 
     def _response_headers(self, context: Context, tape: Tape | None) -> list[tuple[bytes, bytes]]:
         if tape is None or not self._settings.response_headers:

@@ -109,9 +109,8 @@ class Exchange:
 
     @property
     def key_sources(self) -> tuple[Mapping[bytes, str], str]:
-        """(headers, what the query has): where the API key is that the call was made with. Never stored."""
-        injected = self.tape.upstream.injected
-        return (self.sent, self.tape.query_key) if injected is None else (injected.headers, "")
+        """Of the call's tape."""
+        return self.tape.key_sources(self.sent)
 
     def response_pieces(self) -> list[tuple[int, bytes]]:
         """(when it came, bytes) of the answer without its content coding, as far as it can be read."""

@@ -44,6 +44,10 @@ class ResponseFrames:
         """What was added to the conversation since the last call."""
         self._open: Tape | None = None
 
+    @property
+    def open_call(self) -> str:
+        return self._open.span_id if self._open is not None else ""
+
     def sent(self, data: str | bytes) -> None:
         if not isinstance(data, str):
             return

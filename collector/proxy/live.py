@@ -46,6 +46,10 @@ class LiveFrames:
         self._cuts = False
         """The client went on before the turn was over: that one's end is still to come."""
 
+    @property
+    def open_call(self) -> str:
+        return self._tape.span_id if self._tape is not None else ""
+
     def sent(self, data: str | bytes) -> None:
         if len(data) > MAX_MESSAGE:
             return

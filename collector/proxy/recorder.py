@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from secrets import token_hex
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from starlette.types import Scope
 
@@ -26,6 +26,7 @@ from collector.proxy.background import Background
 from collector.proxy.capture import Capture, Policy
 from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, read_exchange
+from collector.proxy.framelog import FrameTape
 from collector.proxy.observing import Observers
 from collector.proxy.pending import Pending
 from collector.proxy.routes import Route
@@ -64,6 +65,9 @@ class Outlet(Protocol):
 
     def document(self) -> dict[str, Any]:
         """What was sent and lost, for the status."""
+
+
+_T = TypeVar("_T", bound=Tape)
 
 
 @dataclass(slots=True)
@@ -135,8 +139,18 @@ class ExchangeRecorder(Recorder):
             wire_only = not self.capture.allows(route.path, context)
         if wire_only and (self._wire is None or not self.capture.allows(route.path, context)):
             return None
+        return self._tape(Tape, method, scope, route, context, wire_only)
+
+    def begin_frames(self, scope: Scope, route: Route, context: Context) -> Callable[[], FrameTape] | None:
+        if self._wire is None or not self.capture.allows(route.path, context):
+            return None
+        return lambda: self._tape(FrameTape, "GET", scope, route, context, wire_only=True)
+
+    def _tape(
+        self, kind: type[_T], method: str, scope: Scope, route: Route, context: Context, wire_only: bool
+    ) -> _T:
         client = scope.get("client") or ("", 0)
-        return Tape(
+        return kind(
             route.upstream,
             method,
             route.path,
@@ -148,6 +162,7 @@ class ExchangeRecorder(Recorder):
             query_key=_query_key(route),
             client=client[0],
             server=(route.url.host or "", route.url.port or 0),
+            over_websocket=scope["type"] == "websocket",
             wire_only=wire_only,
         )
 
@@ -209,6 +224,10 @@ class ExchangeRecorder(Recorder):
 
     def _record(self, tape: Tape) -> None:
         try:
+            if isinstance(tape, FrameTape):
+                if self._wire is not None:
+                    self._wire.record_frames(tape, self.capture.policy(tape.context))
+                return
             if tape.method == "GET" and not tape.wire_only:
                 self._record_end(tape)
                 return

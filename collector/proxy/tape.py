@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -78,6 +78,8 @@ class Tape:
     response_headers: Headers = ()
     status: int = 0
     """0: there was no response."""
+    over_websocket: bool = False
+    """Its pieces are messages of a WebSocket."""
     wire_only: bool = False
     """It is for the wire capture alone, and becomes no span."""
     request_before: list[bytes] = field(default_factory=list)
@@ -107,6 +109,15 @@ class Tape:
     started_ns: int = field(default_factory=time.time_ns)
     _zero: int = field(default_factory=time.monotonic_ns)
     _held: int = 0
+
+    def key_sources(self, sent: Mapping[bytes, str]) -> tuple[Mapping[bytes, str], str]:
+        """(headers, what the query has): where the API key is that the call was made with. Never stored.
+
+        Args:
+            sent: the request's headers by name.
+        """
+        injected = self.upstream.injected
+        return (sent, self.query_key) if injected is None else (injected.headers, "")
 
     def now(self) -> int:
         return time.monotonic_ns() - self._zero

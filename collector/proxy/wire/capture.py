@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from collector.config import LoggingSettings
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange
+from collector.proxy.framelog import FrameTape
+from collector.proxy.headers import by_name
+from collector.proxy.tape import Tape
 from collector.proxy.wire.encoding import FORMATS
 from collector.proxy.wire.file import WireFile
+from collector.proxy.wire.messages import records_of_frames
 from collector.proxy.wire.records import Names, Rules, records_of
 from collector.redaction import ProjectRules
 from collector.telemetry import about
@@ -35,25 +40,45 @@ class WireCapture:
     def record(self, exchange: Exchange, session: str | None, policy: Policy) -> None:
         """Takes a call. Never raises: whatever goes wrong here is no reason to lose what else is made of it."""
         try:
-            rules = self._rules.of(exchange.tape.context.project or "default")
-            allowed = Rules(
-                rules.mask,
-                policy.input and "input" not in rules.hidden,
-                policy.output and "output" not in rules.hidden,
-            )
-            key = exchange.key_sources
-            names = Names(session, policy.key_name(*key) or policy.key_hash(*key) or None)
+            allowed = self._allowed(exchange.tape, policy)
+            names = Names(session, _key_name(exchange.key_sources, policy))
             self._file.write(
                 [self._encode(record) for record in records_of(exchange, names, allowed, exact=self._exact)]
             )
         except Exception:
-            self.failed += 1
-            context = exchange.tape.context
-            log.exception(
-                "a call of %s could not be captured",
-                exchange.tape.upstream.name,
-                extra=about(context.tenant, context.trace_id),
+            self._tell(exchange.tape)
+
+    def record_frames(self, tape: FrameTape, policy: Policy) -> None:
+        """Takes a stretch of a WebSocket's messages. Never raises, as above."""
+        try:
+            key = tape.key_sources(by_name(tape.request_headers))
+            names = Names(tape.context.session or None, _key_name(key, policy))
+            allowed = self._allowed(tape, policy)
+            self._file.write(
+                [
+                    self._encode(record)
+                    for record in records_of_frames(tape, names, allowed, exact=self._exact)
+                ]
             )
+        except Exception:
+            self._tell(tape)
+
+    def _allowed(self, tape: Tape, policy: Policy) -> Rules:
+        rules = self._rules.of(tape.context.project or "default")
+        return Rules(
+            rules.mask,
+            policy.input and "input" not in rules.hidden,
+            policy.output and "output" not in rules.hidden,
+        )
+
+    def _tell(self, tape: Tape) -> None:
+        self.failed += 1
+        context = tape.context
+        log.exception(
+            "a call of %s could not be captured",
+            tape.upstream.name,
+            extra=about(context.tenant, context.trace_id),
+        )
 
     def close(self) -> None:
         """Writes what is held."""
@@ -62,3 +87,8 @@ class WireCapture:
     def document(self) -> dict[str, Any]:
         """For the status."""
         return self._file.document() | {"failed": self.failed}
+
+
+def _key_name(key: tuple[Mapping[bytes, str], str], policy: Policy) -> str | None:
+    """A name for an API key that does not tell it."""
+    return policy.key_name(*key) or policy.key_hash(*key) or None

@@ -20,6 +20,7 @@ ARROWS = {
     "stream_start": "stream begins   ",
     "stream_chunk": "stream chunk    ",
     "stream_end": "stream ends     ",
+    "ws_frame": "message         ",
 }
 SUFFIX = ".zst"
 """Of files that were rotated."""
@@ -56,6 +57,7 @@ def to_text(record: Record) -> bytes:
             "request_id",
             "http_status",
             "chunk_number",
+            "frame_number",
             "outcome",
             "error",
             "redacted",

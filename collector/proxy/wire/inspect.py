@@ -15,6 +15,8 @@ SLOW_S = 30.0
 """A call that takes longer is named among what is wrong."""
 SILENCE_S = 5.0
 """So is a pause within a stream."""
+PIECES = ("stream_chunk", "ws_frame")
+"""What is said in these is counted, and the pauses between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +66,21 @@ class WireCall:
     def has_answer(self) -> bool:
         return any(record["direction"] == "inbound_response" for record in self.records)
 
+    @property
+    def is_connection(self) -> bool:
+        """These are a WebSocket's messages that belong to no call."""
+        return all(record["direction"] == "ws_frame" for record in self.records)
+
 
 def calls_of(records: Iterable[Record]) -> list[WireCall]:
     """The calls that records belong to, in the order in which they began."""
     calls: dict[str, WireCall] = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: float(record["timestamp_unix"])):
         at, metadata = float(record["timestamp_unix"]), record["metadata"]
         call = calls.get(metadata["request_id"])
         if call is None:
             call = calls[metadata["request_id"]] = WireCall(metadata["request_id"], at, at)
-        if record["direction"] == "stream_chunk":
+        if record["direction"] in PIECES:
             call.chunks += 1
             if call.chunks > 1:
                 call.longest_pause_s = max(call.longest_pause_s, at - call.ended)
@@ -144,7 +151,7 @@ def timeline_lines(records: Sequence[Record]) -> Iterator[str]:
         ]
         if call.chunks:
             first = f", the first after {call.ttfb_ms:.0f} ms" if call.ttfb_ms is not None else ""
-            said.append(f"{call.chunks} chunks{first}")
+            said.append(f"{call.chunks} {'messages' if call.is_connection else 'chunks'}{first}")
         if call.tokens is not None:
             said.append(f"{call.tokens} tokens")
         if call.error:
@@ -164,6 +171,15 @@ def issue_lines(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _issues(call: WireCall) -> Iterator[str]:
+    if not call.is_connection:
+        yield from _ill_ends(call)
+    if any(record["metadata"].get("truncated") for record in call.records):
+        yield "the copy is not whole (proxy.capture.max_body_bytes, max_queue_bytes)"
+    if any(record["metadata"].get("redacted") for record in call.records):
+        yield "a secret was masked in it"
+
+
+def _ill_ends(call: WireCall) -> Iterator[str]:
     directions = {record["direction"] for record in call.records}
     if not call.has_answer:
         yield f"no answer ({call.error})" if call.error else "no answer"
@@ -177,7 +193,3 @@ def _issues(call: WireCall) -> Iterator[str]:
         yield f"it took {call.ended - call.began:.1f} s"
     if call.longest_pause_s > SILENCE_S:
         yield f"the stream was silent for {call.longest_pause_s:.1f} s"
-    if any(record["metadata"].get("truncated") for record in call.records):
-        yield "the copy is not whole (proxy.capture.max_body_bytes, max_queue_bytes)"
-    if any(record["metadata"].get("redacted") for record in call.records):
-        yield "a secret was masked in it"

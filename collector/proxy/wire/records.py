@@ -55,102 +55,49 @@ def records_of(exchange: Exchange, names: Names, rules: Rules, *, exact: bool) -
     yield from call.responses()
 
 
-class _Call:
-    def __init__(self, exchange: Exchange, names: Names, rules: Rules, exact: bool) -> None:
-        self._exchange = exchange
-        self._tape: Tape = exchange.tape
+class Content:
+    """The payload of a record."""
+
+    __slots__ = ("is_masked", "payload", "withheld")
+
+    def __init__(
+        self,
+        payload: Any,
+        is_masked: bool = False,
+        allowed: bool = True,
+        *,
+        withheld: bool = False,
+        form: str = "",
+    ) -> None:
+        self.payload = payload
+        self.is_masked = is_masked
+        self.withheld = withheld or not allowed
+
+
+class Recorded:
+    """Something that passed, as records.
+
+    Args:
+        exact: payloads are the bytes as they passed, wherever nothing has to be masked in them.
+        agent: the client's user agent.
+        model: that was asked for, if it is known.
+    """
+
+    def __init__(
+        self, tape: Tape, names: Names, rules: Rules, exact: bool, agent: str, model: str | None
+    ) -> None:
+        self._tape = tape
         self._names = names
         self._rules = rules
         self._exact = exact
-        agent = exchange.sent.get(b"user-agent", "")
-        self._client = f"{self._tape.client}({agent})" if agent else self._tape.client
         self._agent = agent
+        self._model = model
+        self._client = f"{tape.client}({agent})" if agent else tape.client
 
-    # ------------------------------------------------------------------- requests
-
-    def requests(self) -> Iterator[Record]:
-        tape = self._tape
-        more: Record = {"headers": self._headers(tape.request_headers)}
-        if tape.request_cut:
-            more["truncated"] = True
-        if self._exchange.tries or b"x-stainless-retry-count" in self._exchange.sent:
-            more["retry_count"] = self._exchange.tries
-        sent = self._content(b"".join(tape.request), self._exchange.request_body, self._rules.input)
-        came = sent
-        if tape.request_before:
-            before = b"".join(tape.request_before)
-            came = self._content(before, before, self._rules.input)
-        for direction, content in (("inbound_request", came), ("outbound_request", sent)):
-            yield self._record(direction, 0, content, tape.request_bytes, more, to_backend=True)
-
-    # ------------------------------------------------------------------- responses
-
-    def responses(self) -> Iterator[Record]:
-        tape, exchange = self._tape, self._exchange
-        error = exchange.error_type if exchange.outcome in FAILED else tape.error
-        if not tape.status:
-            yield self._record("outbound_response", tape.end_ns, _Content(None), 0, {"error": error})
-            return
-        more: Record = {"http_status": tape.status, "headers": self._headers(tape.response_headers)}
-        if framing_of(exchange) is not None:
-            more |= {"assembled": True}
-            content = self._assembled()
-            yield from self._stream(content, error)
-        else:
-            pieces = exchange.response_pieces()
-            body = b"".join(piece for _, piece in pieces)
-            content = self._content(b"".join(tape.response), body, self._rules.output)
-        if tape.response_cut:
-            more["truncated"] = True
-        if error:
-            more["error"] = error
-        for direction in ("inbound_response", "outbound_response"):
-            yield self._record(direction, tape.end_ns, content, tape.response_bytes, more)
-
-    def _assembled(self) -> _Content:
-        document = self._exchange.document
-        if not document or not self._rules.output:
-            return _Content(None)
-        text = orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()
-        masked = self._rules.mask(text)
-        return _Content(_shown(masked.encode("utf-8", "replace")), masked != text)
-
-    def _stream(self, assembled: _Content, error: str) -> Iterator[Record]:
-        tape = self._tape
-        pieces = self._exchange.response_pieces()
-        whole = b"".join(piece for _, piece in pieces).decode("utf-8", "replace")
-        has_secret = assembled.is_masked or self._rules.mask(whole) != whole
-        shown = self._rules.output and not has_secret
-        yield self._record("stream_start", tape.head_ns, _Content(None), 0, {"http_status": tape.status})
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        raw: Sequence[tuple[int, bytes]] = pieces
-        if self._exact:
-            raw = list(zip(tape.arrivals, tape.response, strict=True))
-        for number, (at, piece) in enumerate(raw, 1):
-            payload: Any = None
-            if shown:
-                payload = piece if self._exact else decoder.decode(piece, final=number == len(raw))
-            more: Record = {"chunk_number": number, "chunk_bytes": len(piece)}
-            yield self._record(
-                "stream_chunk", at, _Content(payload, has_secret, self._rules.output), len(piece), more
-            )
-        first = self._exchange.first_event_ns
-        more = {
-            "total_bytes": tape.response_bytes,
-            "total_chunks": tape.pieces,
-            "ttfb_ms": None if first is None else first / 1e6,
-            "outcome": self._exchange.outcome,
-        }
-        if error:
-            more["error"] = error
-        yield self._record("stream_end", tape.end_ns, _Content(None), tape.response_bytes, more)
-
-    # ------------------------------------------------------------------- one record
-
-    def _content(self, raw: bytes, body: bytes, allowed: bool) -> _Content:
+    def _content(self, raw: bytes, body: bytes, allowed: bool) -> Content:
         """A whole body. `raw` as it passed, `body` without its content coding."""
         if not raw or not allowed:
-            return _Content(None, withheld=bool(raw) and not allowed)
+            return Content(None, withheld=bool(raw) and not allowed)
         try:
             text = body.decode()
             masked = self._rules.mask(text)
@@ -160,8 +107,8 @@ class _Call:
             masked = self._rules.mask(text)
             plain = masked.encode("latin-1", "replace")
         if self._exact:
-            return _Content(raw if masked == text else plain, masked != text)
-        return _Content(_shown(plain), masked != text)
+            return Content(raw if masked == text else plain, masked != text)
+        return Content(_shown(plain), masked != text)
 
     def _headers(self, headers: Sequence[tuple[bytes, bytes]]) -> list[list[str]]:
         """Names and values, in order; of those that may hold credentials only how long they are."""
@@ -171,7 +118,7 @@ class _Call:
         self,
         direction: str,
         at_ns: int,
-        content: _Content,
+        content: Content,
         length: int,
         more: Record,
         *,
@@ -203,7 +150,7 @@ class _Call:
             "destination": ends[1],
             "session_id": self._names.session,
             "backend": backend,
-            "model": self._exchange.asked.model or self._exchange.answered.model or None,
+            "model": self._model,
             "key_name": self._names.key,
             "content_type": _form(content.payload),
             "content_length": length,
@@ -212,23 +159,93 @@ class _Call:
         }
 
 
-class _Content:
-    """The payload of a record."""
+class _Call(Recorded):
+    def __init__(self, exchange: Exchange, names: Names, rules: Rules, exact: bool) -> None:
+        agent = exchange.sent.get(b"user-agent", "")
+        model = exchange.asked.model or exchange.answered.model or None
+        super().__init__(exchange.tape, names, rules, exact, agent, model)
+        self._exchange = exchange
 
-    __slots__ = ("is_masked", "payload", "withheld")
+    # ------------------------------------------------------------------- requests
 
-    def __init__(
-        self,
-        payload: Any,
-        is_masked: bool = False,
-        allowed: bool = True,
-        *,
-        withheld: bool = False,
-        form: str = "",
-    ) -> None:
-        self.payload = payload
-        self.is_masked = is_masked
-        self.withheld = withheld or not allowed
+    def requests(self) -> Iterator[Record]:
+        tape = self._tape
+        more: Record = {"headers": self._headers(tape.request_headers)}
+        if tape.request_cut:
+            more["truncated"] = True
+        if self._exchange.tries or b"x-stainless-retry-count" in self._exchange.sent:
+            more["retry_count"] = self._exchange.tries
+        sent = self._content(b"".join(tape.request), self._exchange.request_body, self._rules.input)
+        came = sent
+        if tape.request_before:
+            before = b"".join(tape.request_before)
+            came = self._content(before, before, self._rules.input)
+        for direction, content in (("inbound_request", came), ("outbound_request", sent)):
+            yield self._record(direction, 0, content, tape.request_bytes, more, to_backend=True)
+
+    # ------------------------------------------------------------------- responses
+
+    def responses(self) -> Iterator[Record]:
+        tape, exchange = self._tape, self._exchange
+        error = exchange.error_type if exchange.outcome in FAILED else tape.error
+        if not tape.status:
+            yield self._record("outbound_response", tape.end_ns, Content(None), 0, {"error": error})
+            return
+        more: Record = {"http_status": tape.status, "headers": self._headers(tape.response_headers)}
+        if framing_of(exchange) is not None:
+            more |= {"assembled": True}
+            content = self._assembled()
+            yield from self._stream(content, error)
+        else:
+            pieces = exchange.response_pieces()
+            body = b"".join(piece for _, piece in pieces)
+            content = self._content(b"".join(tape.response), body, self._rules.output)
+        if tape.response_cut:
+            more["truncated"] = True
+        if error:
+            more["error"] = error
+        for direction in ("inbound_response", "outbound_response"):
+            yield self._record(direction, tape.end_ns, content, tape.response_bytes, more)
+
+    def _assembled(self) -> Content:
+        document = self._exchange.document
+        if not document or not self._rules.output:
+            return Content(None)
+        text = orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode()
+        masked = self._rules.mask(text)
+        return Content(_shown(masked.encode("utf-8", "replace")), masked != text)
+
+    def _stream(self, assembled: Content, error: str) -> Iterator[Record]:
+        tape = self._tape
+        pieces = self._exchange.response_pieces()
+        whole = b"".join(piece for _, piece in pieces).decode("utf-8", "replace")
+        has_secret = assembled.is_masked or self._rules.mask(whole) != whole
+        shown = self._rules.output and not has_secret
+        yield self._record("stream_start", tape.head_ns, Content(None), 0, {"http_status": tape.status})
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        raw: Sequence[tuple[int, bytes]] = pieces
+        if self._tape.over_websocket:
+            raw = ()  # each is a message, and a record as such
+        elif self._exact:
+            raw = list(zip(tape.arrivals, tape.response, strict=True))
+        for number, (at, piece) in enumerate(raw, 1):
+            payload: Any = None
+            if shown:
+                payload = piece if self._exact else decoder.decode(piece, final=number == len(raw))
+            more: Record = {"chunk_number": number, "chunk_bytes": len(piece)}
+            yield self._record(
+                "stream_chunk", at, Content(payload, has_secret, self._rules.output), len(piece), more
+            )
+        first = self._exchange.first_event_ns
+        more = {
+            "total_bytes": tape.response_bytes,
+            "total_chunks": tape.pieces,
+            "ttfb_ms": None if first is None else first / 1e6,
+            "outcome": self._exchange.outcome,
+        }
+        if error:
+            more["error"] = error
+        yield self._record("stream_end", tape.end_ns, Content(None), tape.response_bytes, more)
 
 
 def printable(record: Record) -> Record:
