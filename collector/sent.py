@@ -19,7 +19,7 @@ class Received:
     """The requests of a batch in the making.
 
     Serialized once more, a request says everything once and in one way, whatever its sender did: the engine then
-    reads from it just what was decoded here. That costs 2 µs a span; making columns of it in Python costs 20.
+    reads from it just what was decoded here. That costs 3 µs a span; making columns of it in Python costs 20.
     """
 
     def __init__(self) -> None:
@@ -78,4 +78,6 @@ def _labelled(request: Any, spans: Sequence[Span]) -> bytes | None:
         count = sum(len(scope_spans.spans) for scope_spans in resource_spans.scope_spans)
         resource_spans.project = spans[first].project if count else DEFAULT_PROJECT
         first += count
+    # A field that has another form than is declared was left out here, and the engine would make something of it.
+    request.DiscardUnknownFields()
     return plain(request)

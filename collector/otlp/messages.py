@@ -134,9 +134,10 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
         "resource": (1, "Resource"),
         "scope_logs": (2, "repeated ScopeLogs"),
         "schema_url": (3, "string"),
+        "project": (1005, "string"),
     },
-    "LogsRequest": {"resource_logs": (1, "repeated ResourceLogs")},
-    # Both signals nest alike, so one skeleton serves both.
+    # Tenant and project are only said of spans; here they are declared since one skeleton serves both signals.
+    "LogsRequest": {"resource_logs": (1, "repeated ResourceLogs"), "tenant": (1004, "string")},
     "ScopeSkeleton": {
         "scope": (1, "repeated bytes"),
         "items": (2, "repeated bytes"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from sinks.base import PermanentError, RetryableError, WrongStoreError
@@ -39,12 +39,21 @@ WRONG_STORE_CODES = frozenset(
         516,  # AUTHENTICATION_FAILED
     }
 )
+UNREADABLE_CODES = frozenset(
+    {
+        36,  # BAD_ARGUMENTS
+        436,  # PROTOBUF_BAD_CAST
+        444,  # UNKNOWN_PROTOBUF_FORMAT
+    }
+)
+"""What the engine says of requests that it can not read, as where a field has another form than is declared."""
 _CODE = re.compile(r"\bCode: (\d+)")
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raises what the engine or its client raises as `RetryableError` or `PermanentError`.
+def translated(final: Collection[int] = ()) -> Iterator[None]:
+    """Raises what the engine or its client raises as `RetryableError` or `PermanentError`; the latter also where the
+    code is one of `final`.
 
     Whatever is not known to be final is worth another try: writing again changes nothing that is stored.
     """
@@ -56,7 +65,7 @@ def translated() -> Iterator[None]:
         found = _CODE.search(str(error))
         if found and int(found[1]) in WRONG_STORE_CODES:
             raise WrongStoreError(str(error)) from error
-        if found and int(found[1]) in PERMANENT_CODES:
+        if found and (int(found[1]) in PERMANENT_CODES or int(found[1]) in final):
             raise PermanentError(str(error)) from error
         if isinstance(error, (TypeError, ValueError, OverflowError)):
             raise PermanentError(f"a row does not fit: {error}") from error

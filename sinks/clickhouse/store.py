@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from sinks.base import RetryableError
-from sinks.clickhouse.errors import translated
+from sinks.clickhouse.errors import UNREADABLE_CODES, translated
 from sinks.clickhouse.layout import DATABASE, Layout
 from sinks.clickhouse.migrations import SchemaError, migrate, migrations, pending, statements
 from sinks.clickhouse.requests import COLUMNS, MESSAGE, PROTO, REQUEST_SETTINGS, framed
@@ -290,7 +290,9 @@ class Store:
             RetryableError, PermanentError: as `translated` says.
         """
         settings = self._request_settings | ({"insert_deduplication_token": token} if token else {})
-        self._insert("trace_requests", COLUMNS, framed(requests), "Protobuf", settings)
+        self._insert(
+            "trace_requests", COLUMNS, framed(requests), "Protobuf", settings, final=UNREADABLE_CODES
+        )
 
     def _insert(
         self,
@@ -299,8 +301,10 @@ class Store:
         stream: Iterable[bytes],
         form: str,
         settings: Mapping[str, Any],
+        *,
+        final: Collection[int] = (),
     ) -> None:
-        with translated():
+        with translated(final):
             if self._server is not None:
                 body, encoding = self._server.packed(stream)
                 self._writer().raw_insert(

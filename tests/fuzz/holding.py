@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -59,14 +60,21 @@ TIGHT = Limits(
 """So that small requests meet them too."""
 
 
-def holds(case: Case) -> None:
-    """Raises: AssertionError, or whatever is not caught where it should be."""
+def holds(case: Case) -> float:
+    """Returns how long the answer took, in seconds of the processor.
+
+    Raises: AssertionError, or whatever is not caught where it should be.
+    """
     with _nothing_uncaught():
-        for signal, header, body in _over_grpc(case) if case.content_type == GRPC else _over_http(case):
+        began = time.process_time()
+        kept = _over_grpc(case) if case.content_type == GRPC else _over_http(case)
+        took_s = time.process_time() - began
+        for signal, header, body in kept:
             _UNDERSTANDING.understands(signal, header, body)
     if case.signal is not Signal.METRICS and not case.is_json:
         for limits in (DEFAULT, TIGHT):
             _judged_alike(case.signal, case.body, limits)
+    return took_s
 
 
 class _Kept(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import struct
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 
 from collector.otlp import Signal, check, messages, parse_traces, spans_of, transcode
-from collector.otlp.wire import varint
+from collector.otlp.wire import nested, varint
 from collector.sent import Received
 from mappers.model import Span
-from sinks.base import Batch, Sent
+from sinks.base import Batch, PermanentError, Sent
 from sinks.clickhouse import ClickHouseSink, Store
 from sinks.clickhouse.columns import LATEST_NS
 from tests.corpus import captured, scenarios
@@ -331,6 +332,37 @@ def test_a_request_that_the_engine_does_not_read_is_stored_all_the_same(
     spans, sent = received([messages.serialized(request())], owner)
     sink.write(Batch(spans=spans, sent=Sent([*sent.requests, b"\x0a\xff"], ())))
     assert {dict(row)["SpanName"] for row in rows(store, owner)} == {"span"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        varint(9 << 3) + varint(5),
+        nested(9, nested(1, b"bool"), nested(2, nested(2, b"text"))),
+        nested(9, nested(1, b"two"), nested(2, nested(2, b"text"), nested(1, b"text"))),
+        nested(9, nested(1, b"real"), nested(2, varint(3 << 3 | 1) + bytes(8))),
+        varint(99 << 3 | 3) + varint(99 << 3 | 4),
+    ],
+    ids=[
+        "a number for attributes",
+        "a text for a bool",
+        "a text for a bool and a text",
+        "a real for an int",
+        "a group",
+    ],
+)
+def test_fields_of_another_form_than_declared_are_left_out(
+    sink: ClickHouseSink, store: Store, odd: bytes
+) -> None:
+    def span(number: int) -> bytes:
+        identity = nested(1, next(NUMBERS).to_bytes(16)) + nested(2, number.to_bytes(8))
+        return nested(2, identity, varint(7 << 3 | 1) + bytes(7) + b"\1", odd)
+
+    body = nested(1, nested(2, span(1), varint(2 << 3 | 1) + bytes(8), span(2)))
+    assert len(both_ways(sink, store, [check(Signal.TRACES, body).body])) == 2
+    unread = nested(1, nested(2, span(3))) + nested(1004, f"odd-{next(NUMBERS)}".encode())
+    with contextlib.suppress(PermanentError):  # never one that is tried again and again
+        store.insert_requests([unread])
 
 
 def test_columns_are_made_of_few_spans(monkeypatch: pytest.MonkeyPatch) -> None:
