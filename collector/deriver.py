@@ -75,6 +75,8 @@ class Derived:
     """What was said of these before."""
     new: dict[RunKey, New] = field(default_factory=dict)
     """By run."""
+    outdated: list[Event] = field(default_factory=list)
+    """Events of the batch of which a later version was there before them."""
 
     @property
     def new_spans(self) -> int:
@@ -179,22 +181,24 @@ class Deriver:
         stored: int,
         again: Collection[RunKey] = (),
         pressed: bool = False,
+        overtaken: bool = False,
     ) -> Derived:
         """Adds the events to their runs and settles these runs, or those that waited for it, and in any case those
         that are to be settled `again`.
 
-        Of events with one identity the last counts. `batch` numbers the calls upwards; `stored` is the number
-        of the newest batch whose rows can be read back: runs touched since then must stay in memory. `pressed` says
-        that more events are there already.
+        Of events with one identity the last counts. If they may be `overtaken` by some that came later, the one counts
+        that ends last: that is how a span that is sent again grows. `batch` numbers the calls upwards; `stored` is the
+        number of the newest batch whose rows can be read back: runs touched since then must stay in memory. `pressed`
+        says that more events are there already.
 
         Raises:
             SinkError: the store could not be read. The same events can be derived once more.
         """
         derived, self._unfinished = self._unfinished or Derived(), None
         try:
-            self._derive(events, derived, batch, stored, again, pressed=pressed)
+            self._derive(events, derived, batch, stored, again, pressed=pressed, overtaken=overtaken)
         except SinkError:
-            self._unfinished = replace(derived, runs=[], events=[], warnings=[])
+            self._unfinished = replace(derived, runs=[], events=[], warnings=[], outdated=[])
             raise
         return derived
 
@@ -207,6 +211,7 @@ class Deriver:
         again: Collection[RunKey],
         *,
         pressed: bool,
+        overtaken: bool,
     ) -> None:
         self._drop_discarded()
         self._drop_deleted()
@@ -218,6 +223,11 @@ class Deriver:
         loaded = self._load(absent, batch, sought=self._with_events(absent, {*self._owed, *again}))
         unknown = absent - loaded
         loaded |= self._load_twins([*events, *self._events_in(loaded)], batch)
+        if overtaken:
+            touched = {
+                key: self._current(self._states[key], arrived, derived) for key, arrived in touched.items()
+            }
+            events = [event for arrived in touched.values() for event in arrived]
         fresh = {key: self._add(self._states[key], arrived, derived) for key, arrived in touched.items()}
         joined = self._join([*events, *self._events_in(loaded.union(again))])
         for key in again:
@@ -332,6 +342,17 @@ class Deriver:
         derived.resettled += [
             copy(event) for event in assembly.changed if fresh.get((event.span_id, event.seq)) is not event
         ]
+
+    def _current(self, state: _RunState, arrived: Sequence[Event], derived: Derived) -> list[Event]:
+        """Those of the events that are no older versions of what is known."""
+        current = []
+        for event in arrived:
+            known = state.events.get((event.span_id, event.seq))
+            if known is not None and event.end_ns < known.end_ns:
+                derived.outdated.append(event)
+            else:
+                current.append(event)
+        return current
 
     def _add(self, state: _RunState, arrived: Sequence[Event], derived: Derived) -> dict[EventKey, Event]:
         """Takes events into their run and counts what is new; returns them, one for each identity."""

@@ -29,11 +29,12 @@ from collector.breaker import Breaker
 from collector.deadletter import DeadLetters, DeadLettersFullError, Kind, Letter
 from collector.flow import Flow
 from collector.isolation import unfit
-from collector.journal import SINK_CURSOR, Cursor, Header, Position, Readable, Record
+from collector.journal import NOWHERE, SINK_CURSOR, Cursor, Header, Position, Readable, Record, Stretch
 from collector.mapped import Finish, Item_co, Mapped
 from collector.order import WriteOrder
 from collector.otlp.cut import count, cut
 from collector.telemetry import about
+from collector.turns import Course, Turns
 from mappers.model import Event, LogRecord, Run, Span, Warning
 from sinks.base import Batch, PermanentError, Sink, SinkError, WrongStoreError
 
@@ -91,10 +92,19 @@ class _Gathered(Generic[Item]):
     """More may be waiting already."""
     begun_before: bool = False
     """It was being stored when the last process ended."""
+    ahead: Stretch | None = None
+    """What is stored ahead of the cursor by when it comes to the store."""
+    after: tuple[Position, Stretch | None] = (NOWHERE, None)
+    """Where the cursor is once it is stored, and what is ahead of that."""
     records: list[Record] = field(default_factory=list)
     """That are not decoded yet."""
     finish: Finish[Item] | None = None
     """Gives what they mean, if they are being mapped elsewhere."""
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Some that came later are stored by then."""
+        return self.ahead is not None and bool(self.ahead.records) and self.end <= self.ahead.begin
 
 
 class Ahead(Protocol[Item_co]):
@@ -121,9 +131,12 @@ class Stage(Protocol[Item]):
     def map(self, items: Sequence[Item]) -> Mapped[Item]:
         """What items mean: all that were decoded since the last time."""
 
-    def prepare(self, mapped: Mapped[Item], *, number: int, stored: int, pressed: bool) -> Prepared:
+    def prepare(
+        self, mapped: Mapped[Item], *, number: int, stored: int, pressed: bool, overtaken: bool
+    ) -> Prepared:
         """A batch of what was mapped. `number` counts the batches of all pipelines in its order from 1; `stored` is the
-        number of the newest one written; `pressed` says that more items may be waiting already."""
+        number of the newest one written; `pressed` says that more items may be waiting already, `overtaken` that some
+        that came later are in batches before it."""
 
     def due_in_s(self) -> float:
         """After how many seconds a batch without items has something to write; infinite if it never has."""
@@ -164,23 +177,19 @@ class Pipeline(Generic[Item]):
         self._dead_letters = dead_letters
         self._signal = signal
         self._cursor: Cursor = journal.cursor(SINK_CURSOR)
-        self._reader = journal.reader(self._cursor.position)
-        self._unfinished = self._cursor.intent
-        self._singly_until = Position(0, 0, 0)
-        """Up to here every record is a batch of its own."""
+        self._turns = Turns(journal, self._cursor)
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._flush_timeout = flush_timeout
         self._prepared: queue.Queue[tuple[_Gathered[Item], Prepared] | None] = queue.Queue(maxsize=1)
         self._underway: deque[_Gathered[Item]] = deque()
-        """Batches after the one that is derived, in order."""
+        """Batches of the old course after the one that is derived, in order."""
         self._draining = threading.Event()
         self._stopping = threading.Event()
         self._order = order or WriteOrder()
         self._breaker = breaker or Breaker()
-        self._lost_before = 0
         self.flow = flow or Flow()
-        self.settled_items = self._cursor.position.items
+        self.settled_items = self._cursor.items
         """Items of all records that are dealt with; together with the journal's count this is what is queued."""
         self.flow.replayed = max(0, journal.inherited_items - self.settled_items)
         self.oldest_ns = 0
@@ -234,7 +243,7 @@ class Pipeline(Generic[Item]):
     @property
     def waiting_records(self) -> int:
         """Requests that are not dealt with."""
-        return max(0, self._journal.next_sequence - self._cursor.position.sequence)
+        return max(0, self._journal.next_sequence - self._cursor.records)
 
     @property
     def lag_s(self) -> float:
@@ -253,7 +262,7 @@ class Pipeline(Generic[Item]):
     def _read_batch(self) -> bool:
         """Prepares a batch and hands it over; False if there is nothing left to do. What it holds of the batch ends
         with it: the next one is gathered for a second or more, and its predecessor may be stored by then."""
-        gathered = self._gather()
+        gathered = self._next()
         mapped = self._mapped(gathered) if gathered is not None else None
         if gathered is None or mapped is None:
             return False
@@ -264,6 +273,7 @@ class Pipeline(Generic[Item]):
                 number=number,
                 stored=self._order.stored,
                 pressed=gathered.is_full,
+                overtaken=gathered.is_overtaken,
             )
             prepared = self._patiently(prepare)
             if prepared is not None:
@@ -307,69 +317,87 @@ class Pipeline(Generic[Item]):
 
     def _is_backlog(self) -> bool:
         """More than a batch waits in the journal, and none of it is special."""
-        begin, end = self._reader.position, self._journal.end
-        if self._unfinished is not None or begin < self._singly_until:
-            return False
-        return (
-            end.items - begin.items >= self._max_items or self._journal.bytes_after(begin) >= self._max_bytes
-        )
+        items, size = self._turns.waiting()
+        return self._turns.is_plain() and (items >= self._max_items or size >= self._max_bytes)
 
     def _full_batch(self) -> _Gathered[Item]:
         """The records of a batch, none of them decoded."""
-        begin = self._reader.position
+        course = self._turns.old
+        begin = course.reader.position
         gathered: _Gathered[Item] = _Gathered([], begin, begin, is_full=True)
         items = 0
         while gathered.size < self._max_bytes and items < self._max_items:
-            record = self._patiently(self._reader.next)
+            record = self._patiently(course.reader.next)
             if record is None:
                 break
             items += record.header.items
             self._note(record, gathered)
             gathered.records.append(record)
-        return self._closed(gathered) if gathered.records else gathered
+        return self._closed(gathered, course) if gathered.records else gathered
 
-    def _gather(self) -> _Gathered[Item] | None:
-        """What makes one batch; None when there is nothing left to do."""
-        self._look_ahead()
-        if self._underway:
-            return self._underway.popleft()
-        begin = self._reader.position
+    def _next(self) -> _Gathered[Item] | None:
+        """What makes the next batch; None when there is nothing left to do."""
+        turns = self._turns
+        course = turns.next(max_items=self._max_items, max_bytes=self._max_bytes)
+        gathered = self._gather(course)
+        if gathered is None:
+            return None
+        gathered.ahead = turns.ahead
+        if course.reader.is_done and not gathered.size:
+            gathered.end = turns.ahead.begin if turns.ahead else gathered.end
+            gathered.damaged += turns.join()
+        else:
+            items = gathered.end.items - gathered.begin.items
+            fullness = max(items / self._max_items, gathered.size / self._max_bytes)
+            turns.handed_over(course, gathered.end, fullness)
+        gathered.after = turns.position, turns.ahead
+        return gathered
+
+    def _gather(self, course: Course) -> _Gathered[Item] | None:
+        """What makes one batch; None when there is nothing left to do. Of a backlog that is read it is empty."""
+        if course is self._turns.old:
+            self._look_ahead()
+            if self._underway:
+                return self._underway.popleft()
+        begin = course.reader.position
         gathered: _Gathered[Item] = _Gathered([], begin, begin)
         deadline = 0.0
-        unfinished, self._unfinished = self._unfinished, None
+        unfinished, course.unfinished = course.unfinished, None
         fatal = False
         if unfinished is not None and self._is_fatal():
             fatal = unfinished.sequence <= begin.sequence + 1
-            self._singly_until, unfinished = unfinished, unfinished if fatal else None
+            course.singly_until, unfinished = unfinished, unfinished if fatal else None
         gathered.begun_before = unfinished is not None
         while not self._stopping.is_set():
-            record = self._patiently(self._reader.next)
+            record = self._patiently(course.reader.next)
             now = time.monotonic()
             if record is None:
+                if self._turns.must_go_on(course):
+                    return self._closed(gathered, course)
                 is_due = now >= deadline and not self._prepared.full()
                 if gathered.size and (is_due or self._draining.is_set() or unfinished):
-                    return self._closed(gathered)
+                    return self._closed(gathered, course)
                 due_in_s = self._stage.due_in_s()
                 if not gathered.size and due_in_s == 0 and not unfinished:
-                    return self._closed(gathered)
+                    return self._closed(gathered, course)
                 if self._draining.is_set():
                     return None
-                self._reader.wait(
+                course.reader.wait(
                     max(deadline - now, BUSY_WAIT_S) if gathered.size else min(IDLE_WAIT_S, due_in_s)
                 )
                 continue
             deadline = deadline or now + self._flush_timeout
             self._note(record, gathered)
             self._take(record, gathered, fatal=fatal)
-            if begin < self._singly_until:
-                return self._closed(gathered)
+            if begin < course.singly_until:
+                return self._closed(gathered, course)
             if unfinished is not None:
                 # What was being stored when the last process ended is one batch again, with the same token.
-                if self._reader.position >= unfinished:
-                    return self._closed(gathered)
+                if course.reader.position >= unfinished:
+                    return self._closed(gathered, course)
             elif len(gathered.items) >= self._max_items or gathered.size >= self._max_bytes:
                 gathered.is_full = True
-                return self._closed(gathered)
+                return self._closed(gathered, course)
         return None
 
     def _take(self, record: Record, gathered: _Gathered[Item], *, fatal: bool) -> None:
@@ -403,10 +431,9 @@ class Pipeline(Generic[Item]):
     def _is_fatal(self) -> bool:
         return self._cursor.attempts >= FATAL_ATTEMPTS
 
-    def _closed(self, gathered: _Gathered[Item]) -> _Gathered[Item]:
-        gathered.end = self._reader.position
-        gathered.damaged = self._reader.lost_items - self._lost_before
-        self._lost_before = self._reader.lost_items
+    def _closed(self, gathered: _Gathered[Item], course: Course) -> _Gathered[Item]:
+        gathered.end = course.reader.position
+        gathered.damaged = course.lost()
         return gathered
 
     def _hand_over(self, prepared: tuple[_Gathered[Item], Prepared] | None) -> None:
@@ -442,7 +469,7 @@ class Pipeline(Generic[Item]):
             return False
         self._order.advance(prepared.number)
         self._settle(gathered, prepared, set_aside)
-        self._cursor_writes(partial(self._cursor.advance, gathered.end))
+        self._cursor_writes(partial(self._cursor.advance, *gathered.after))
         self.oldest_ns = 0
         return True
 
@@ -455,7 +482,7 @@ class Pipeline(Generic[Item]):
         else:
             prepared.before_write()
             prepared.is_complete = True
-            self._cursor_writes(partial(self._cursor.begin, gathered.end))
+            self._cursor_writes(partial(self._cursor.begin, gathered.end, gathered.ahead))
         try:
             self._sink.write(prepared.batch)
         except WrongStoreError:
@@ -543,8 +570,9 @@ class Pipeline(Generic[Item]):
             self.flow.dead_lettered += set_aside + sum(gathered.left_out.values())
             self.flow.damaged += gathered.damaged
             self.flow.stored_at_ns = time.time_ns()
-            self.settled_items = gathered.end.items
-            self._journal.settled(gathered.end.sequence)
+            position, ahead = gathered.after
+            self.settled_items = position.items + (ahead.items if ahead else 0)
+            self._journal.settled(gathered.begin.sequence, gathered.end.sequence)
 
     def _cursor_writes(self, write: Callable[[], object]) -> None:
         try:

@@ -76,14 +76,20 @@ class Derivation:
         pressed: bool,
         items: int,
         again: Collection[RunKey] = (),
+        overtaken: bool = False,
     ) -> Prepared:
         """The batch with its settled events and their runs, and with the runs that are to be settled `again`.
-        `stored_hook` is called once it is stored."""
+        `stored_hook` is called once it is stored; `overtaken` says that what came later may be stored already."""
         if len(self._tombstones):
             batch.refused |= self._tombstones.among((event.tenant, event.run_id) for event in events)
             events = [event for event in events if (event.tenant, event.run_id) not in batch.refused]
-        derived = self._deriver.derive(events, batch=number, stored=stored, again=again, pressed=pressed)
+        derived = self._deriver.derive(
+            events, batch=number, stored=stored, again=again, pressed=pressed, overtaken=overtaken
+        )
         batch.events, batch.runs, batch.warnings = derived.events, derived.runs, derived.warnings
+        batch.outdated = {
+            (event.tenant, event.trace_id, event.span_id, event.end_ns) for event in derived.outdated
+        }
 
         def add_resettled() -> None:
             batch.events = derived.events + self.rewritten(derived.resettled)
@@ -147,7 +153,9 @@ class TraceStage:
         self.mapped: list[Callable[[Sequence[Event]], None]] = []
         """Told of events as they were read. Must neither fail nor wait."""
 
-    def prepare(self, mapped: Mapped[Span], *, number: int, stored: int, pressed: bool) -> Prepared:
+    def prepare(
+        self, mapped: Mapped[Span], *, number: int, stored: int, pressed: bool, overtaken: bool
+    ) -> Prepared:
         spans = mapped.items
         for tell in self.mapped:
             tell(mapped.events)
@@ -166,6 +174,7 @@ class TraceStage:
             number=number,
             stored=stored,
             pressed=pressed,
+            overtaken=overtaken,
             items=len(spans),
         )
 
@@ -198,7 +207,9 @@ class LogStage:
         self._redaction.hide(items, events)
         return Mapped(items, events)
 
-    def prepare(self, mapped: Mapped[LogRecord], *, number: int, stored: int, pressed: bool) -> Prepared:
+    def prepare(
+        self, mapped: Mapped[LogRecord], *, number: int, stored: int, pressed: bool, overtaken: bool
+    ) -> Prepared:
         items = mapped.items
         for tell in self.mapped:
             tell(mapped.events)
@@ -216,6 +227,7 @@ class LogStage:
             number=number,
             stored=stored,
             pressed=pressed,
+            overtaken=overtaken,
             items=len(items),
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from collector.undecoded import Undecoded
 from mappers.model import Event, LogRecord, Run, Span, Warning
-from sinks.base import Batch, RunKey, Sink
+from sinks.base import Batch, RunKey, Sink, SpanVersion
 
 
 class Tombstones:
@@ -41,7 +41,10 @@ class Tombstones:
 
 
 class Refusing:
-    """A sink that leaves rows of deleted runs out, and names in the batch whose they were."""
+    """A sink that leaves rows of deleted runs out, and names in the batch whose they were; and spans that are outdated.
+
+    The batch itself stays whole: what is kept aside later is found by its place in it.
+    """
 
     def __init__(self, sink: Sink, tombstones: Tombstones) -> None:
         self._sink = sink
@@ -52,7 +55,6 @@ class Refusing:
             deleted = self._tombstones.among(_keys(batch)) if len(self._tombstones) else None
             if deleted:
                 batch.refused |= deleted
-                # The batch itself stays whole: what is kept aside later is found by its place in it.
                 batch = replace(
                     batch,
                     sent=None,
@@ -62,6 +64,9 @@ class Refusing:
                     runs=_without(batch.runs, deleted),
                     warnings=_without(batch.warnings, deleted),
                 )
+            if batch.outdated:
+                current = [span for span in batch.spans if _version(span) not in batch.outdated]
+                batch = replace(batch, sent=None, spans=current)
             self._sink.write(batch)
 
     def close(self) -> None:
@@ -70,6 +75,10 @@ class Refusing:
 
 def span_key(span: Span) -> RunKey:
     return span.tenant, span.trace_id
+
+
+def _version(span: Span) -> SpanVersion:
+    return span.tenant, span.trace_id, span.span_id, span.end_ns
 
 
 def span_keys(spans: Sequence[Span]) -> Iterable[RunKey]:

@@ -10,6 +10,8 @@ from mappers.model import Event, LogRecord, Run, Span, Warning
 
 RunKey = tuple[str, str]
 """(tenant, run id)"""
+SpanVersion = tuple[str, str, str, int]
+"""(tenant, trace id, span id, end in ns)"""
 
 
 class SinkError(Exception):
@@ -64,6 +66,8 @@ class Batch:
     again: bool = False
     """It may have been written before, whole or in part, by a process that was killed or by a try that failed. That a
     store has seen the token does not mean that it has the rows."""
+    outdated: set[SpanVersion] = field(default_factory=set)
+    """Those of `spans` of which a later version is stored, and which are not to replace it."""
     refused: set[RunKey] = field(default_factory=set)
     """Runs whose rows were taken out on the way, since they were deleted meanwhile."""
 

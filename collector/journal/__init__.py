@@ -6,9 +6,10 @@ from collector.journal.followed import Followed, Opening, Progress, Reached, Tel
 from collector.journal.journal import Journal, JournalError, JournalFullError, JournalLockedError
 from collector.journal.readable import Readable
 from collector.journal.reader import Reader
-from collector.journal.record import Header, Position, Record
+from collector.journal.record import NOWHERE, Header, Position, Record, Stretch
 
 __all__ = [
+    "NOWHERE",
     "SINK_CURSOR",
     "Cursor",
     "Files",
@@ -25,5 +26,6 @@ __all__ = [
     "Readable",
     "Reader",
     "Record",
+    "Stretch",
     "Teller",
 ]

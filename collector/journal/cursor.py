@@ -8,18 +8,22 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from collector.journal.record import Position
+from collector.journal.record import NOWHERE, Position, Stretch
 
 SINK_CURSOR = "sink"
 """The cursor of a pipeline in its journal."""
 SLOT_SIZE = 4096
-_SLOT = struct.Struct("<10Q")
-"""Generation, position (segment, offset, sequence, items), the same of the intent (zeros: none), attempts."""
+_SLOT = struct.Struct("<18Q")
+"""Generation, position (segment, offset, sequence, items), the same of the intent (zeros: none), attempts, the same of
+where what is stored ahead begins and ends (zeros: nothing is)."""
 _CRC = struct.Struct("<I")
 
 
 class Cursor:
     """The position after the last record that a sink has stored, and the batch that is being stored.
+
+    While much waits, records that came later may be stored before it: the stretch `ahead`, which begins after the
+    position and is passed over when that comes to it. Both are written down at once.
 
     The end of a batch is written down before the batch goes to the sink. After a crash the same range is read
     as one batch again, so that it carries the same deduplication token, and a range that brings the process
@@ -37,8 +41,11 @@ class Cursor:
         self._released = released
         self._generation = 0
         self.position = start
+        self.ahead: Stretch | None = None
+        """Stored, or about to be, though not all before it is."""
         self.intent: Position | None = None
-        """Where the batch ends that was being stored; None if there was none."""
+        """Where the batch ends that was being stored; None if there was none. It is one of `ahead` if it ends beyond
+        its beginning."""
         self.attempts = 0
         """How often that batch was begun."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -50,12 +57,13 @@ class Cursor:
         self.told = self.position
         """What the file says, even if the segment is gone."""
         self.position = max(self.position, start)
+        self._pass_over()
 
     @classmethod
     def peek(cls, path: Path) -> Position:
         """The position that a cursor's file tells, without opening it for writing."""
         cursor = cls.__new__(cls)
-        cursor._generation, cursor.position = 0, Position(0, 0, 0)
+        cursor._generation, cursor.position, cursor.ahead = 0, NOWHERE, None
         cursor._descriptor = os.open(path, os.O_RDONLY)
         try:
             cursor._load()
@@ -63,14 +71,25 @@ class Cursor:
             os.close(cursor._descriptor)
         return cursor.position
 
-    def begin(self, end: Position) -> int:
-        """Records that everything up to `end` is being stored; returns how often that has been begun.
+    @property
+    def items(self) -> int:
+        """Of all records that are stored."""
+        return self.position.items + (self.ahead.items if self.ahead else 0)
+
+    @property
+    def records(self) -> int:
+        """How many sequence numbers are dealt with."""
+        return self.position.sequence + (self.ahead.records if self.ahead else 0)
+
+    def begin(self, end: Position, ahead: Stretch | None = None) -> int:
+        """Records that everything up to `end` is being stored, from the position on or from the end of what is stored
+        `ahead`; returns how often that has been begun.
 
         Raises:
             OSError: it could not be written down.
         """
         self.attempts = self.attempts + 1 if end == self.intent else 1
-        self.intent = end
+        self.intent, self.ahead = end, ahead
         self._write()
         return self.attempts
 
@@ -83,14 +102,14 @@ class Cursor:
         self.attempts = 0
         self._write()
 
-    def advance(self, position: Position) -> None:
-        """Records that everything before `position` is stored.
+    def advance(self, position: Position, ahead: Stretch | None = None) -> None:
+        """Records that everything before `position` is stored, and what lies `ahead`.
 
         Raises:
             OSError: it could not be written down; in this process it holds all the same.
         """
         leaves_segment = position.segment != self.position.segment
-        self.position = position
+        self.position, self.ahead = position, ahead
         self.intent, self.attempts = None, 0
         self._write()
         if leaves_segment:
@@ -109,12 +128,14 @@ class Cursor:
 
     def _write(self) -> None:
         self._generation += 1
-        here, intent = self.position, self.intent or Position(0, 0, 0)
+        ahead = self.ahead or Stretch(NOWHERE, NOWHERE)
         packed = _SLOT.pack(
             self._generation,
-            *(here.segment, here.offset, here.sequence, here.items),
-            *(intent.segment, intent.offset, intent.sequence, intent.items),
+            *_numbers(self.position),
+            *_numbers(self.intent or NOWHERE),
             self.attempts,
+            *_numbers(ahead.begin),
+            *_numbers(ahead.end),
         )
         slot = packed + _CRC.pack(zlib.crc32(packed))
         os.pwrite(self._descriptor, slot, self._generation % 2 * SLOT_SIZE)
@@ -127,10 +148,22 @@ class Cursor:
                 continue
             if zlib.crc32(raw[: _SLOT.size]) != _CRC.unpack_from(raw, _SLOT.size)[0]:
                 continue
-            generation, *numbers, attempts = _SLOT.unpack_from(raw)
+            generation, *numbers = _SLOT.unpack_from(raw)
             if generation > self._generation:
                 self._generation = generation
-                self.position = Position(*numbers[:4])
-                intent = Position(*numbers[4:])
-                self.intent = intent if intent > self.position else None
-                self.attempts = attempts
+                self.position, intent = Position(*numbers[:4]), Position(*numbers[4:8])
+                self.attempts = numbers[8]
+                begin, end = Position(*numbers[9:13]), Position(*numbers[13:])
+                self.ahead = Stretch(begin, end) if begin > NOWHERE else None
+                is_done = intent <= self.position or begin < intent <= end
+                self.intent = None if is_done else intent
+        self._pass_over()
+
+    def _pass_over(self) -> None:
+        """Goes on after what is stored ahead, once all before it is."""
+        if self.ahead is not None and self.position >= self.ahead.begin:
+            self.position, self.ahead = max(self.position, self.ahead.end), None
+
+
+def _numbers(position: Position) -> tuple[int, int, int, int]:
+    return position.segment, position.offset, position.sequence, position.items

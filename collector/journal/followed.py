@@ -16,7 +16,7 @@ from typing import NamedTuple
 from collector.journal.cursor import Cursor
 from collector.journal.journal import Journal
 from collector.journal.readable import Readable
-from collector.journal.record import Place, Position
+from collector.journal.record import Place, Position, Stretch
 
 MOST_SYNCS = 1000
 """Durations of syncs that are kept until they are told."""
@@ -29,6 +29,8 @@ class Opening:
     id: str
     positions: Mapping[str, Position]
     """Where its cursors are, by name."""
+    ahead: Mapping[str, Stretch]
+    """What is stored ahead of those of which something is."""
     inherited_items: int
     """Items of all records that were safe by then."""
 
@@ -88,7 +90,8 @@ class Teller:
         """To be asked for before anything is appended."""
         journal = self._journal
         positions = {cursor.name: cursor.position for cursor in journal.cursors}
-        return Opening(journal.id, positions, journal.inherited_items)
+        ahead = {cursor.name: cursor.ahead for cursor in journal.cursors if cursor.ahead is not None}
+        return Opening(journal.id, positions, ahead, journal.inherited_items)
 
     def progress(self) -> Progress:
         journal = self._journal
@@ -153,6 +156,8 @@ class Followed(Readable):
         self._tell = tell
         self._positions: dict[str, Position] = {}
         """Where the writer has the cursors that were not asked for yet."""
+        self._ahead: dict[str, Stretch] = {}
+        """What is stored ahead of them."""
         self._told = _Counts()
         """By the writer that there is."""
         self._ended = _Counts()
@@ -166,7 +171,7 @@ class Followed(Readable):
         with self.accounting:
             if not self.id:
                 self.id = opening.id
-                self._positions = dict(opening.positions)
+                self._positions, self._ahead = dict(opening.positions), dict(opening.ahead)
                 self.inherited_items = opening.inherited_items
             else:
                 unknown = opening.inherited_items - self.acknowledged_items
@@ -225,7 +230,7 @@ class Followed(Readable):
         # What the file says may lie before or after all that is there; the writer has set it right.
         position = self._positions[name]
         cursor = Cursor(self.directory / f"{name}.cursor", position, self._passed, counts=counts)
-        cursor.position = position
+        cursor.position, cursor.ahead = position, self._ahead.get(name)
         self._cursors = [*self._cursors, cursor]
         return cursor
 
@@ -243,7 +248,7 @@ class Followed(Readable):
     def rotate(self) -> None:
         self._tell(Reached(self._reached(), rotate=True))
 
-    def settled(self, sequence: int) -> None:
+    def settled(self, first: int, beyond: int) -> None:
         """So that the writer knows how much waits; `ack: sink` is not for a journal that is followed."""
         self._tell(Reached(self._reached()))
 

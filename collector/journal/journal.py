@@ -9,9 +9,9 @@ import os
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -93,8 +93,8 @@ class Journal(Readable):
         self._max_queue_bytes = max_queue_bytes
         self._lock_descriptor = -1
         self._descriptor = -1
-        self._unsettled: deque[tuple[int, _Entry]] = deque()
-        """With `ack: sink`: what is written and waits for the sink."""
+        self._unsettled: dict[int, _Entry] = {}
+        """With `ack: sink`: what is written and waits for the sink, by its sequence, in order."""
         self._failures = 0
         self._failed_at = 0.0
         self._rotate = False
@@ -144,8 +144,8 @@ class Journal(Readable):
         self._writer.join()
         self._close_segment()
         with self.accounting:
-            unsettled, self._unsettled = self._unsettled, deque()
-            for _, entry in unsettled:
+            unsettled, self._unsettled = self._unsettled, {}
+            for entry in unsettled.values():
                 entry.done(JournalError("the collector ends before the store has it"))
         all_stored = not self._is_followed and self._all_stored()
         for cursor in self._cursors:
@@ -242,10 +242,12 @@ class Journal(Readable):
             self._rotate = True
             self._queue_changed.notify()
 
-    def settled(self, sequence: int) -> None:
-        """Called by the sink's side, with `accounting` held: every record before `sequence` is stored."""
-        while self._unsettled and self._unsettled[0][0] < sequence:
-            _, entry = self._unsettled.popleft()
+    def settled(self, first: int, beyond: int) -> None:
+        """Called by the sink's side, with `accounting` held: every record from the sequence `first` on, and before
+        `beyond`, is stored."""
+        waiting = takewhile(lambda sequence: sequence < beyond, self._unsettled)
+        for sequence in [sequence for sequence in waiting if sequence >= first]:
+            entry = self._unsettled.pop(sequence)
             self.acknowledged_items += entry.header.items
             entry.done(None)
 
@@ -302,7 +304,7 @@ class Journal(Readable):
             first = self.next_sequence
             if self._ack == "sink":
                 with self.accounting:
-                    self._unsettled.extend(enumerate(group, first))
+                    self._unsettled.update(enumerate(group, first))
             with self._readable_changed:
                 self.next_sequence += len(group)
                 self.next_items = items
@@ -405,6 +407,12 @@ class Journal(Readable):
             cursor.position = replace(
                 place, segment=self.next_sequence, offset=0, sequence=self.next_sequence
             )
+        if cursor.ahead is not None and cursor.ahead.end > self.end:
+            # Damage has cut off what is stored ahead. All that is left is stored once more, and what comes goes
+            # elsewhere: no two ranges may ever look alike.
+            self.next_sequence = max(self.next_sequence, cursor.ahead.end.sequence)
+            cursor.ahead = None
+            self._close_segment()
         self.next_items = max(self.next_items, cursor.position.items)
         self.acknowledged_items = max(self.acknowledged_items, self.next_items)
         self.inherited_items = max(self.inherited_items, cursor.position.items)

@@ -11,9 +11,7 @@ from pathlib import Path
 from collector.journal.cursor import Cursor
 from collector.journal.quarantine import Quarantine
 from collector.journal.reader import Reader
-from collector.journal.record import Position
-
-_START = Position(0, 0, 0)
+from collector.journal.record import NOWHERE, Position
 
 
 class Readable(ABC):
@@ -77,8 +75,9 @@ class Readable(ABC):
         """Begins a new segment, so that what was written can be let go of once it is stored."""
 
     @abstractmethod
-    def settled(self, sequence: int) -> None:
-        """Called by the sink's side, with `accounting` held: every record before `sequence` is stored."""
+    def settled(self, first: int, beyond: int) -> None:
+        """Called by the sink's side, with `accounting` held: every record from the sequence `first` on, and before
+        `beyond`, is stored."""
 
     @abstractmethod
     def keep_segments_below(self, size_bytes: int) -> None:
@@ -173,7 +172,7 @@ class Readable(ABC):
     @property
     def counted(self) -> Position:
         """Where the slowest cursor that counts is."""
-        return min((cursor.position for cursor in self._cursors if cursor.counts), default=_START)
+        return min((cursor.position for cursor in self._cursors if cursor.counts), default=NOWHERE)
 
     @property
     def end(self) -> Position:

@@ -47,6 +47,10 @@ class Reader:
     def __init__(self, journal: Segments, position: Position, damage: Damage = _unheeded) -> None:
         self._journal = journal
         self._damage = damage
+        self.until: Position | None = None
+        """Where it stops, between two records; None: where there is nothing more yet."""
+        self.is_done = False
+        """It has stopped: no record before `until` is left that can be read."""
         self._segment = position.segment
         self._sequence = position.sequence
         self._items = position.items
@@ -71,13 +75,14 @@ class Reader:
 
     def next(self) -> Record | None:
         """The next record that is safe on disk; None if there is none now. Unreadable ranges are skipped."""
-        while True:
+        while not self._is_at_end():
             end = self._journal.readable_end(self._segment)
             if end is not None:
+                last = self._last(end)
                 try:
-                    record = self._read(end)
+                    record = self._read(last)
                 except CorruptError:
-                    self._skip(end)
+                    self._skip(last)
                     continue
                 if record is not None:
                     self._sequence = record.sequence + 1
@@ -86,10 +91,25 @@ class Reader:
                     return record
             following = self._journal.segment_after(self._segment)
             if following is None:
-                return None
+                break
             if self._journal.readable_end(self._segment) != end:  # it has grown, and then the next was begun
                 continue
             self._open_at(following)
+        # Who follows a journal may not have been told of its segments yet.
+        self.is_done = self.until is not None and (
+            self._is_at_end() or self._journal.segment_after(self.until.segment - 1) is not None
+        )
+        return None
+
+    def _is_at_end(self) -> bool:
+        until = self.until
+        here = self._segment, self._base + self._at
+        return until is not None and here >= (until.segment, until.offset)
+
+    def _last(self, end: int) -> int:
+        """Bytes of its segment that it may read of those that anybody may."""
+        until = self.until
+        return min(end, until.offset) if until is not None and until.segment == self._segment else end
 
     def close(self) -> None:
         if self._descriptor >= 0:

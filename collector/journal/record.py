@@ -80,6 +80,26 @@ class Position:
     items: int = 0
 
 
+NOWHERE = Position(0, 0, 0)
+"""Before all that there can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Records between two places."""
+
+    begin: Position
+    end: Position
+
+    @property
+    def items(self) -> int:
+        return self.end.items - self.begin.items
+
+    @property
+    def records(self) -> int:
+        return self.end.sequence - self.begin.sequence
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a cursor is, as it is told to another process."""

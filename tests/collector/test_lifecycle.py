@@ -22,6 +22,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector.journal import Header, Journal
+from collector.otlp import decode_traces
 from tests import forked
 from tests.corpus import select
 from tests.sending import http_protobuf, over_grpc, renamed
@@ -103,6 +105,35 @@ def test_T1_what_was_acknowledged_under_load_survives_kill_9(crashing: Server) -
     assert sum(counts.values()) >= len(acknowledged)
     for worker, count in counts.items():
         assert acknowledged.count(worker) <= count <= acknowledged.count(worker) + 1
+
+
+def test_S3_what_is_new_is_seen_while_a_backlog_is_stored_and_none_of_it_twice(crashing: Server) -> None:
+    crashing.settled()
+    crashing.kill()
+    body = PAYLOADS[0]
+    waiting = [renamed(body, 100 + number) for number in range(100)]
+    journal = Journal(crashing.data_dir / "journal" / "traces")
+    journal.open()
+    spans = len(decode_traces(body))
+    written = threading.Semaphore(0)
+    for one in waiting:
+        header = Header(time.time_ns(), project="waited", transport="http", items=spans)
+        journal.append(header, one, lambda _: written.release())
+    for _ in waiting:
+        assert written.acquire(timeout=PATIENCE_S)
+    journal.close()
+    crashing.environ["EDDYLINE_SINKS__CLICKHOUSE__BATCH__MAX_ITEMS"] = str(spans)
+    crashing.start()
+    http_protobuf(crashing, renamed(body, 99), "new")
+    until(lambda: crashing.runs(project="new"), every_s=0.05)
+    assert crashing.get("/status")["pipeline"]["queued"] > 0, "it waited for the backlog"
+    crashing.kill()
+    del crashing.environ["EDDYLINE_SINKS__CLICKHOUSE__BATCH__MAX_ITEMS"]
+    crashing.start()
+    balance = crashing.settled()["pipeline"]
+    assert balance["accepted"] == balance["stored"] + balance["duplicates"]
+    each = len(crashing.runs(project="new"))
+    assert len(crashing.runs(project="waited")) == len(waiting) * each
 
 
 @dataclass

@@ -30,7 +30,7 @@ from collector.stages import Derivation, Totals, TraceStage
 from mappers.conventions import BUILTIN
 from mappers.model import Event
 from mappers.normalize import Normalizer
-from sinks.base import Batch, PermanentError, RetryableError, WrongStoreError
+from sinks.base import Batch, PermanentError, RetryableError, Sink, WrongStoreError
 from sinks.clickhouse.columns import LATEST_NS
 from tests.collector.test_deriver import Stored
 from tests.corpus import select
@@ -94,14 +94,15 @@ def append(journal: Journal, *bodies: bytes, items: int = SPANS) -> None:
 
 def started(
     journal: Journal,
-    sink: Faulty,
+    sink: Sink,
     tmp_path: Path,
     *,
     mapped: Callable[[Sequence[Event]], None] = lambda events: None,
     keep_sent: bool = False,
+    rows: Rows | None = None,
     **options: Any,
 ) -> tuple[Pipeline[Any], Flow, DeadLetters]:
-    flow, rows = Flow(), Rows()
+    flow, rows = Flow(), rows or Rows()
     dead_letters = DeadLetters(tmp_path / "dead.jsonl", lambda signal, body, project: body)
     stage = TraceStage(
         SpanMapper(Normalizer(), Redaction(ProjectRules(RedactionSettings()), BUILTIN), keep_sent=keep_sent),

@@ -130,7 +130,7 @@ def test_segments_leave_once_they_are_stored(pair: Pair) -> None:
 def test_what_a_writer_had_not_told_when_it_died_is_read_and_counted(pair: Pair) -> None:
     pair.writer.take(b"a")
     pair.tell()
-    pair.followed.settled(2)
+    pair.followed.settled(1, 2)
     pair.writer.take(b"b", b"c")
     pair.replace_writer()
     assert pair.followed.room()  # until the new one has told

@@ -388,7 +388,7 @@ def test_with_ack_sink_done_means_stored(tmp_path: Path) -> None:
         reader.next()
     assert ended == []
     with target.accounting:
-        target.settled(reader.position.sequence)
+        target.settled(1, reader.position.sequence)
     assert ended == [(b"a", None), (b"b", None)]
     assert target.acknowledged_items == 4
     target.close()
