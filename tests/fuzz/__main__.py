@@ -119,7 +119,14 @@ def guided(findings: Findings, pool: Sequence[Case], seed: int, until: float) ->
         changed = mutated(Case.of(data) if data else chance.choice(pool), pool, chance).data
         return changed if len(changed) <= most_bytes else data
 
-    options = [f"-seed={seed}", f"-max_len={1 << 20}", "-verbosity=0", str(folder)]
+    # What the fuzzer writes for itself, of requests that it finds slow, goes where its own copies lie.
+    options = [
+        f"-seed={seed}",
+        f"-max_len={1 << 20}",
+        "-verbosity=0",
+        f"-artifact_prefix={folder}/",
+        str(folder),
+    ]
     atheris.Setup([sys.argv[0], *options], send, custom_mutator=mutate)
     atheris.Fuzz()
 
