@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from copy import deepcopy
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from collector.pace import Pace
 from mappers.model import Event, Kind, LogRecord, Span, Status
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
+from tests.collector.stored import copied
 from tests.collector.test_deriver import Stored
 from tests.corpus import Scenario, captured, scenarios, select
 from tests.mappers.spans import captured_logs, captured_spans
@@ -64,7 +65,7 @@ class Rows(Stored):
             }:
                 setattr(row, name, getattr(settled, name))
         for event in derived.events:
-            self.events[event.run_id, event.span_id, event.seq] = deepcopy(event)
+            self.events[event.run_id, event.span_id, event.seq] = copied(event)
         self.runs |= {run.run_id: run for run in derived.runs}
         self.rows |= self.runs.keys()
         self.spans = getattr(self, "spans", 0) + derived.new_spans
@@ -85,18 +86,18 @@ class Clock:
         return self.now_s
 
 
-def events_of(scenario: Scenario) -> Callable[[], list[Event]]:
+@cache
+def events_of(scenario: Scenario) -> list[Event]:
+    normalizer = Normalizer()
+    reader = RecordReader(normalizer)
     items: list[Span | LogRecord] = [*captured_spans(scenario), *captured_logs(scenario)]
+    found = (normalizer.normalize(item) if isinstance(item, Span) else reader.event(item) for item in items)
+    return [event for event in found if event is not None]
 
-    def read() -> list[Event]:
-        normalizer = Normalizer()
-        reader = RecordReader(normalizer)
-        found = (
-            normalizer.normalize(item) if isinstance(item, Span) else reader.event(item) for item in items
-        )
-        return [event for event in found if event is not None]
 
-    return read
+def arriving(events: Iterable[Event]) -> list[Event]:
+    """As they were mapped, each time anew: who derives runs settles more of them."""
+    return [copied(event) for event in events]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
@@ -105,13 +106,13 @@ def events_of(scenario: Scenario) -> Callable[[], list[Event]]:
 def test_T17_T18_any_order_repetition_batching_and_restart_give_the_same_rows(
     scenario: Scenario, data: st.DataObject
 ) -> None:
-    read = events_of(scenario)
+    events = events_of(scenario)
     at_once = Rows()
-    at_once.take(Deriver(at_once, max_events=10_000), read(), 1)
+    at_once.take(Deriver(at_once, max_events=10_000), arriving(events), 1)
 
     clock = Clock()
     pace = data.draw(st.sampled_from([None, Pace(clock)]))
-    order = data.draw(st.permutations(range(len(read()))))
+    order = data.draw(st.permutations(range(len(events))))
     again = data.draw(st.lists(st.sampled_from(order), max_size=5))
     rows, number = Rows(), 0
     left = [*order, *again]
@@ -123,9 +124,9 @@ def test_T17_T18_any_order_repetition_batching_and_restart_give_the_same_rows(
             most = data.draw(st.sampled_from([0, 10_000]))
             deriver, number = Deriver(rows, max_events=most, pace=pace, rows_tell=rows_tell), 0
             deriver.owe({("", run_id) for run_id, _, _ in rows.events})
-        events, number = read(), number + 1
+        number += 1
         pressed = data.draw(st.booleans())
-        rows.take(deriver, [events[place] for place in left[:size]], number, pressed=pressed)
+        rows.take(deriver, arriving(events[place] for place in left[:size]), number, pressed=pressed)
         left = left[size:]
         clock.now_s += data.draw(st.sampled_from([0.0, 10.0]))
     deriver.hurry()
@@ -136,18 +137,17 @@ def test_T17_T18_any_order_repetition_batching_and_restart_give_the_same_rows(
 @pytest.mark.parametrize("part", range(4))
 def test_all_that_was_captured_comes_to_the_same_rows_however_it_is_split(part: int) -> None:
     for scenario in [*scenarios(), *captured()][part::4]:
-        read = events_of(scenario)
+        events = events_of(scenario)
         at_once, rows, number = Rows(), Rows(), 0
-        at_once.take(Deriver(at_once, max_events=10_000), read(), 1)
+        at_once.take(Deriver(at_once, max_events=10_000), arriving(events), 1)
         chance = random.Random(scenario.name)
-        events = read()
         places = list(range(len(events)))
         places += chance.sample(places, len(places) // 4)
         chance.shuffle(places)
         deriver = Deriver(rows, max_events=10_000)
         while places:
             size, number = chance.randint(1, 8), number + 1
-            rows.take(deriver, [deepcopy(events[place]) for place in places[:size]], number)
+            rows.take(deriver, arriving(events[place] for place in places[:size]), number)
             places = places[size:]
         assert rows.state() == at_once.state(), scenario.name
 

@@ -27,14 +27,14 @@ class Stored:
     def write(self, derived: Derived) -> None:
         self.rows |= {run.run_id for run in derived.runs}
         for event in [*derived.resettled, *derived.events]:
-            self.events[event.run_id, event.span_id, event.seq] = deepcopy(event)
+            self.events[event.run_id, event.span_id, event.seq] = stored.copied(event)
 
     def events_of(self, tenant: str, run_ids: Sequence[str]) -> Mapping[str, Sequence[Event]]:
         self.asked += run_ids
         found: dict[str, list[Event]] = {}
         for event in self.events.values():
             if event.run_id in run_ids:
-                found.setdefault(event.run_id, []).append(deepcopy(event))
+                found.setdefault(event.run_id, []).append(stored.copied(event))
         return found
 
     def runs_with_rows(self, tenant: str, run_ids: Sequence[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,18 +31,23 @@ ROOT = "1".rjust(16, "0")
 SECOND = 10**9
 
 
+USUAL = Engine()
+normalizer_of = functools.cache(lambda engine: Normalizer(loops=engine))
+"""It knows nothing of what it read before, and is long in the making."""
+
+
 class Collector:
     """Normalizer, deriver and watch on a store; it can be restarted."""
 
-    def __init__(self, max_events: int = 100_000, engine: Engine | None = None) -> None:
+    def __init__(self, max_events: int = 100_000, engine: Engine = USUAL) -> None:
         self.store = Stored()
-        self._engine = engine or Engine()
+        self._engine = engine
         self._max_events = max_events
         self._batch = 0
         self.restart()
 
     def restart(self) -> None:
-        self._normalizer = Normalizer(loops=self._engine)
+        self._normalizer = normalizer_of(self._engine)
         self.watch = LoopWatch(self._engine, self.store)
         self._compacting = Compacting()
         self._deriver = Deriver(self.store, max_events=self._max_events, watch=self.watch)
