@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,9 @@ import httpx
 
 from collector.store import EMBEDDED
 from collector.workers.crew import PROGRAM
+from sinks.clickhouse import store
 from tests import contract, forked
+from tests.once import made_once
 from tests.waiting import PATIENCE_S, until
 
 TOKEN = "test-token"
@@ -163,18 +161,16 @@ def with_schema(database: Path) -> None:
     """
     if database.exists():
         return
-    package = resources.files("sinks.clickhouse")
+    package = Path(store.__file__).parent
     made_by = [package / "store.py", package / "migrations.py", *(package / "schema").iterdir()]
-    digest = hashlib.sha256(b"".join(sorted(file.read_bytes() for file in made_by))).hexdigest()[:16]
-    template = Path(tempfile.gettempdir()) / f"eddyline-schema-{os.getuid()}-{digest}"
-    if not template.exists():
-        making = Path(tempfile.mkdtemp())
-        subprocess.run([sys.executable, "-c", MAKE_SCHEMA, str(making / EMBEDDED)], check=True)
-        with contextlib.suppress(OSError):  # another process was first
-            making.rename(template)
+    template = made_once("schema", made_by, _make_schema)
     database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Hundreds of small files: twice as quick as `shutil` is.
     subprocess.run(["cp", "-R", str(template / EMBEDDED), str(database)], check=True)
+
+
+def _make_schema(directory: Path) -> None:
+    subprocess.run([sys.executable, "-c", MAKE_SCHEMA, str(directory / EMBEDDED)], check=True)
 
 
 def handed_down(listener: socket.socket, command: Sequence[str] = COMMAND) -> dict[str, Any]:
