@@ -17,6 +17,7 @@ from collector.keys import Scope as Ability
 from collector.web.page import is_page
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+OTLP_PATHS = frozenset({"/v1/traces", "/v1/logs", "/v1/metrics"})
 
 
 class Access:
@@ -53,6 +54,8 @@ class Access:
             return Problem(421, "This address is not served under that host name.")
         if scope["path"] in OPEN_PATHS or is_page(scope["path"]):
             return None
+        if scope["path"] in OTLP_PATHS:
+            return Problem(404, "This is the API's port. OTLP/HTTP has one of its own, usually 4318.")
         takes = scope["method"] == "POST" and scope["path"] in self._takes
         return await stranger(self._gate, scope, sends=takes)
 

@@ -63,7 +63,8 @@ def list_runs(
     """
     asked: Query = {"q": " ".join(query), "since": since, "until": until, "sort": f"-{sort}"}
     found = client.rows("/runs", asked, None if everything else limit)
-    write_rows(found, form, columns, empty="no runs")
+    hint = "" if query or since or until else "; if some should be here, `eddyline doctor` finds out why not"
+    write_rows(found, form, columns, empty=f"no runs{hint}")
 
 
 @runs.command()

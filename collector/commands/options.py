@@ -64,7 +64,7 @@ def api_of(url: str, token: str, data_dir: Path | None, profile: str = "") -> tu
     from collector.profiles import ProfileError, Profiles
 
     if url:
-        return url.rstrip("/"), token
+        return (url if "://" in url else f"http://{url}").rstrip("/"), token
     if data_dir is None or profile:
         try:
             profiles = Profiles.kept()

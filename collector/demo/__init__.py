@@ -60,7 +60,12 @@ def demo(data_dir: Path | None) -> None:
             raise DemoError(f"{error.url} answers {error.code}") from None
         except OSError as error:
             raise DemoError(f"the collector that runs here can not be asked: {error}") from None
-        where = run_url if stays else f"kept in {directory}; after `eddyline serve` the API has it at {path}"
+        page = f"eddyline runs open {trace_id}"
+        where = (
+            f"{run_url}\non the page: {page}"
+            if stays
+            else f"kept in {directory}; on the page: eddyline serve, {page}"
+        )
         print_run(Console(), run, events, warnings, where)
 
 

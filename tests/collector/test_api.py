@@ -566,3 +566,10 @@ def test_what_can_not_be_summed_up_is_refused(server: Server, parameters: dict[s
     answer = server.api.get("/api/v1/aggregates", params=parameters)
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["parameter"] in parameters
+
+
+@pytest.mark.parametrize("signal", ["traces", "logs", "metrics"])
+def test_whoever_sends_telemetry_to_the_api_hears_of_the_port_for_it(server: Server, signal: str) -> None:
+    answer = httpx.post(f"{server.endpoints['api']}/v1/{signal}", content=b"")
+    assert answer.status_code == 404
+    assert "OTLP/HTTP has one of its own" in answer.json()["detail"]

@@ -75,6 +75,12 @@ def test_nothing_found_is_said_beside_the_output(server: Server) -> None:
     assert result.stderr == "eddyline: no runs\n"
 
 
+def test_an_address_may_lack_its_scheme(server: Server) -> None:
+    address = server.endpoints["api"].removeprefix("http://")
+    result = CliRunner().invoke(main, ["runs", "ls", "--url", address, "--token", TOKEN])
+    assert result.exit_code == 0
+
+
 def test_a_run_is_shown_with_its_steps_and_warnings(server: Server) -> None:
     [looping] = server.runs(project=PROJECT, q="warn:exact_repeat")
     shown = asked(server, "runs", "show", looping["run_id"])
