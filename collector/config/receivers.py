@@ -81,6 +81,12 @@ class HttpProtocol(Section):
     """Where OTLP/HTTP is received; may be `unix:/path/of.sock`."""
     socket_mode: Permissions = "0660"
     """Permissions of a Unix socket."""
+    traces_url_path: str = ""
+    """Path at which traces are taken besides all that end in `/v1/traces`."""
+    logs_url_path: str = ""
+    """The same for logs and `/v1/logs`."""
+    metrics_url_path: str = ""
+    """The same for metrics and `/v1/metrics`."""
     max_request_body_size: ByteSize = ByteSize(64 << 20)
     """Largest body, on the wire and after decompression."""
     read_header_timeout: Seconds = 5.0
@@ -101,6 +107,13 @@ class HttpProtocol(Section):
     """Connections at a time from one address, but this machine's."""
     cors: CorsSettings = CorsSettings()
     tls: TlsSettings = TlsSettings()
+
+    @model_validator(mode="after")
+    def _paths_are_told_apart(self) -> HttpProtocol:
+        paths = [path for path in (self.traces_url_path, self.logs_url_path, self.metrics_url_path) if path]
+        if any(not path.startswith("/") for path in paths) or len({*paths}) < len(paths):
+            raise ValueError("each url_path begins with / and is another")
+        return self
 
 
 class OtlpLimits(Section):

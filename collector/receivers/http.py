@@ -110,6 +110,7 @@ class HttpReceiver:
 
     Args:
         client_projects: by the names in clients' certificates.
+        paths: at which a signal is taken, besides those that end in `/v1/` and its name.
     """
 
     def __init__(
@@ -117,8 +118,10 @@ class HttpReceiver:
         intake: Intake,
         body_limits: BodyLimits | None = None,
         client_projects: Mapping[str, str] | None = None,
+        paths: Mapping[str, Signal] | None = None,
     ) -> None:
         self._intake = intake
+        self._paths = paths or {}
         self._client_projects = client_projects or {}
         self.limits = body_limits or BodyLimits()
         self._hinted: set[str] = set()
@@ -192,7 +195,7 @@ class HttpReceiver:
 
     def _route(self, scope: Scope) -> Signal:
         path: str = scope["path"]
-        signal = _signal(path)
+        signal = self._paths.get(path) or _signal(path)
         if signal is None:
             peer = _peer(scope)
             if path == "/":

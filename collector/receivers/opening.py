@@ -13,6 +13,7 @@ from collector.guarded import HeadLimits, guarded
 from collector.intake import Intake
 from collector.journal import Journal
 from collector.memory import INFLIGHT_SHARE, SMALLEST_BUDGET, Budget, available_bytes
+from collector.otlp import Signal
 from collector.otlp.limits import Limits
 from collector.receivers.cors import Cors
 from collector.receivers.grpc import Connections, GrpcReceiver
@@ -85,7 +86,13 @@ def open_grpc(protocol: GrpcProtocol, intake: Intake, *, shares_port: bool = Fal
 
 def open_http(protocol: HttpProtocol, intake: Intake) -> tuple[ASGIApp, Callable[[Settings], None]]:
     """The application, and what tells it of new settings."""
-    receiver = HttpReceiver(intake, _body_limits(protocol), protocol.tls.client_projects)
+    paths = {
+        protocol.traces_url_path: Signal.TRACES,
+        protocol.logs_url_path: Signal.LOGS,
+        protocol.metrics_url_path: Signal.METRICS,
+    }
+    paths.pop("", None)
+    receiver = HttpReceiver(intake, _body_limits(protocol), protocol.tls.client_projects, paths)
     door = Cors(receiver, protocol.cors.allowed_origins)
 
     def take_over(settings: Settings) -> None:

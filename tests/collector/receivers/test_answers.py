@@ -38,6 +38,7 @@ from collector.otlp.limits import Limits
 from collector.otlp.status import JSON, PROTOBUF
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
+from collector.receivers.opening import open_http
 from tests.collector.receivers.posting import Answer, posted
 from tests.collector.receivers.test_conformance import traced
 from tests.collector.receivers.test_http import request
@@ -226,6 +227,23 @@ def test_H3_a_path_that_is_there_twice_is_taken_and_named_once(caplog: pytest.Lo
         answer = asyncio.run(send("/v1/traces/v1/traces"))
         assert (answer.status_code, answer.content) == (200, b"")
     assert caplog.text.count("names its path twice") == 1
+
+
+def test_H3_a_path_may_be_given_to_each_signal() -> None:
+    protocol = HttpProtocol(traces_url_path="/my/spans", metrics_url_path="/")
+    door, _ = open_http(protocol, Intake({}))
+
+    async def statuses(*paths: str) -> list[int]:
+        transport = httpx.ASGITransport(app=door)  # type: ignore[arg-type]  # as Starlette writes the same type
+        async with httpx.AsyncClient(transport=transport, base_url="http://door") as client:
+            headers = {"Content-Type": PROTOBUF}
+            return [(await client.post(path, content=b"", headers=headers)).status_code for path in paths]
+
+    answers = asyncio.run(statuses("/my/spans", "/", "/v1/traces", "/x/v1/logs", "/my/spans/x", "/my"))
+    assert answers == [200, 200, 200, 200, 404, 404]
+    for wrong in ({"logs_url_path": "logs"}, {"logs_url_path": "/a", "traces_url_path": "/a"}):
+        with pytest.raises(ValueError, match="url_path"):
+            HttpProtocol(**wrong)
 
 
 # --------------------------------------------------------------------------- other signals
