@@ -62,14 +62,3 @@ class Group:
     duration_ms: Spread = field(default_factory=Spread)
     ttft_ms: Spread = field(default_factory=Spread)
     last_ns: int = 0
-
-
-GROUPS: Mapping[str, str] = {
-    "projects": "projects with their runs",
-    "users": "users with their runs",
-    "services": "services with the model and tool calls that they made",
-    "agents": "agents with their turns",
-    "tools": "tools with their executions",
-    "models": "models with their calls",
-}
-"""By what, and what is counted."""

@@ -11,9 +11,6 @@ from typing import Any
 from mappers.model import Run, RunStatus
 from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Compare, Condition, Either, Every, Not, Type
 
-NOT_OF_RUNS = frozenset({"text", "span", "provider", "source", "pinned", "note"})
-"""Fields, beside attributes, that only the store can look up: they are of spans and events, or what people say."""
-
 _VALUES: Mapping[str, Callable[[Run], Any]] = {
     "project": lambda run: run.project,
     "status": lambda run: run.status,

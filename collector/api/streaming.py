@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 
 import orjson
@@ -30,9 +30,6 @@ STREAM_PARAMETERS = (
     FIELDS_PARAMETER,
 )
 ANSWERS = (Answer(media=SSE), Answer(dict[str, object], media=NDJSON))
-
-Form = Callable[[str, str, bytes], bytes]
-"""Writes one message: id, name, JSON."""
 
 
 class StreamRoutes(Routes):

@@ -14,8 +14,6 @@ from collector.commands.failing import FINDING
 from collector.commands.options import asking
 from collector.commands.output import duration, money, write_json
 
-MOST_PAIRS = 1000
-
 
 @click.command()
 @click.argument("a")
