@@ -27,9 +27,10 @@ from mappers.conventions.base import (
     Source,
     TimeOffset,
 )
+from mappers.conventions.compiled import Compiled, compile_rule, keys_of
 from mappers.conventions.fields import FIELDS
 from mappers.conventions.reading import FlatFamily, Reading
-from mappers.conventions.registry import Compiled, Parts, Registry, ScopePlans, compile_rule, keys_of
+from mappers.conventions.registry import Parts, Registry, ScopePlans
 from mappers.messages.document import written
 from mappers.model import Kind, Span
 from mappers.timeline import entry_types

@@ -8,8 +8,9 @@ from typing import Any
 
 from mappers.conventions import BUILTIN, Convention
 from mappers.conventions.fields import text
+from mappers.conventions.plan import Traits
 from mappers.conventions.reading import FlatFamily
-from mappers.conventions.registry import Registry, Traits
+from mappers.conventions.registry import Registry
 from mappers.cost import Prices
 from mappers.explain import Explanation, explain
 from mappers.handoff import target_in_arguments, target_in_name
