@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 from collector.api.render import warning_document
 from collector.config import Webhook
 from collector.loops import WarningKey
+from collector.telemetry import about
 from mappers.model import Run, Warning
 
 log = logging.getLogger(__name__)
@@ -199,7 +200,7 @@ class Notifier:
                 self._deliver(*job)
             except Exception:
                 self.failed += 1
-                log.exception("a notification could not be sent")
+                log.exception("a notification could not be sent", extra=_subject(job[1]))
 
     def _deliver(self, webhook: Webhook, notice: Notice) -> None:
         document = notice.slack() if webhook.format == "slack" else notice.document()
@@ -209,15 +210,23 @@ class Notifier:
             try:
                 status = self._send(webhook, body, _headers(webhook, body, notice))
             except AddressError as error:
-                log.error("webhook %s: %s", webhook.server, error)
+                log.error("webhook %s: %s", webhook.server, error, extra=_subject(notice))
                 break
             except (OSError, http.client.HTTPException) as error:
-                log.warning("webhook %s, attempt %d: %s", webhook.server, attempt, error)
+                log.warning(
+                    "webhook %s, attempt %d: %s", webhook.server, attempt, error, extra=_subject(notice)
+                )
             else:
                 if 200 <= status < 300:
                     self.sent += 1
                     return
-                log.warning("webhook %s, attempt %d: status %d", webhook.server, attempt, status)
+                log.warning(
+                    "webhook %s, attempt %d: status %d",
+                    webhook.server,
+                    attempt,
+                    status,
+                    extra=_subject(notice),
+                )
                 if status not in RETRIED_STATUSES:
                     break
             if attempt == ATTEMPTS or self._stopping.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311  # jitter
@@ -307,3 +316,8 @@ class _PinnedConnection(http.client.HTTPConnection):
         self.sock = socket.create_connection((self._address, self.port), self.timeout)
         if self._secure:
             self.sock = ssl.create_default_context().wrap_socket(self.sock, server_hostname=self.host)
+
+
+def _subject(notice: Notice) -> dict[str, str]:
+    """What a log line about it is about."""
+    return about(notice.warning.tenant, notice.warning.run_id)

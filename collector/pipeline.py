@@ -513,7 +513,7 @@ class Pipeline(Generic[Item]):
             for place in found:
                 reasons.setdefault(place, reason)
             if not found:
-                self._drop(reason)
+                self._drop(event, reason)
         if reasons:
             self._dead_letters.keep(self._letters(gathered, reasons))
         gone = {(items[place].trace_id, items[place].span_id) for place in reasons if items[place].span_id}
@@ -528,15 +528,22 @@ class Pipeline(Generic[Item]):
         batch.logs = [record for place, record in enumerate(batch.logs) if place not in reasons]
         bad_runs = dict(unfit(lambda runs: write(Batch(runs=runs)), batch.runs))
         bad_warnings = dict(unfit(lambda warnings: write(Batch(warnings=warnings)), batch.warnings))
+        for place, reason in bad_runs.items():
+            self._drop(batch.runs[place], reason)
+        for place, reason in bad_warnings.items():
+            self._drop(batch.warnings[place], reason)
         batch.runs = _without(batch.runs, bad_runs)
         batch.warnings = _without(batch.warnings, bad_warnings)
-        for reason in (*bad_runs.values(), *bad_warnings.values()):
-            self._drop(reason)
         return len(reasons)
 
-    def _drop(self, reason: str) -> None:
+    def _drop(self, row: Event | Run | Warning, reason: str) -> None:
         self.rows_dropped += 1
-        log.error("%s: a derived row is not stored: %s", self._signal, reason)
+        log.error(
+            "%s: a derived row is not stored: %s",
+            self._signal,
+            reason,
+            extra=about(row.tenant, row.run_id),
+        )
 
     def _letters(self, gathered: _Gathered[Item], reasons: dict[int, str]) -> list[Letter]:
         """The items at these places of the batch, cut out of the requests that they came in."""

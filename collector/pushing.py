@@ -108,7 +108,11 @@ def plan_of(settings: PushedMetrics, doors: Mapping[str, str | None]) -> Plan | 
             raise ConfigError(f"{SETTING}.endpoint: {error}") from None
     parts = urlsplit(target.endpoint)
     usual = 443 if parts.scheme == "https" else 4317 if target.protocol == "grpc" else 80
-    if name := own_door(parts.hostname or "", parts.port or usual, doors):
+    try:
+        port = parts.port or usual
+    except ValueError as error:
+        raise ConfigError(f"{SETTING}.endpoint: {error}") from None
+    if name := own_door(parts.hostname or "", port, doors):
         raise ConfigError(f"{SETTING}.endpoint: that is this collector itself ({name})")
     return Plan(target, settings.interval)
 

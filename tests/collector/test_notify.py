@@ -22,7 +22,7 @@ from tests.waiting import PATIENCE_S, until
 
 WARNING = Warning(
     warning_id="w" * 32,
-    run_id="r" * 32,
+    run_id="ab" * 16,
     project="shop",
     type="exact_repeat",
     category="loop",
@@ -33,7 +33,7 @@ WARNING = Warning(
     suggestion="Stop <it>.",
     primary=True,
 )
-RUN = Run(run_id="r" * 32, name="agent")
+RUN = Run(run_id="ab" * 16, name="agent")
 
 
 class Hook:
@@ -98,7 +98,7 @@ def test_one_word_for_each_incident_and_change(hook: Hook) -> None:
         ):
             target.tell([warning], [RUN])
     assert changes(hook) == ["opened", "escalated", "resolved", "retracted"]
-    assert json.loads(hook.heard[0][1])["run"] == {"run_id": "r" * 32, "name": "agent", "project": "shop"}
+    assert json.loads(hook.heard[0][1])["run"] == {"run_id": "ab" * 16, "name": "agent", "project": "shop"}
 
 
 def test_what_was_said_before_a_restart_is_not_said_again(hook: Hook) -> None:
@@ -113,7 +113,7 @@ def test_a_loop_that_moves_on_with_its_session_is_no_other_one(hook: Hook) -> No
     with notifier(hook) as target:
         target.tell([WARNING], [RUN])
         for number in range(3):
-            before = replace(WARNING, run_id=f"{number}" * 32 if number else "r" * 32, state="retracted")
+            before = replace(WARNING, run_id=f"{number}" * 32 if number else "ab" * 16, state="retracted")
             target.tell([before, replace(WARNING, run_id=f"{number + 1}" * 32, count=6)], [RUN])
         target.tell([replace(WARNING, run_id="3" * 32, state="retracted")], [RUN])
     assert changes(hook) == ["opened", "retracted"]
@@ -137,13 +137,16 @@ def test_it_is_signed(hook: Hook) -> None:
     assert abs(time.time() - int(at)) < 60
 
 
-def test_failures_are_tried_again_under_the_same_delivery_id(hook: Hook) -> None:
+def test_failures_are_tried_again_under_the_same_delivery_id(
+    hook: Hook, caplog: pytest.LogCaptureFixture
+) -> None:
     hook.answers = [503, 429, 200]
     with notifier(hook) as target:
         target.tell([WARNING], [RUN])
         until(lambda: target.sent == 1)
     assert len({headers["X-Eddyline-Delivery"] for headers, _ in hook.heard}) == 1
     assert len(hook.heard) == 3
+    assert [vars(line)["trace_id"] for line in caplog.records] == [WARNING.run_id] * 2
 
 
 def test_a_refusal_is_final_and_a_redirect_is_not_followed(hook: Hook) -> None:

@@ -306,6 +306,26 @@ def test_T20_a_row_that_does_not_fit_costs_only_its_span(
     assert dead_letters.items["traces"] == 1
 
 
+def test_a_derived_row_that_does_not_fit_is_named_and_costs_nothing_else(
+    journal: Journal, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = f"{2:032x}"
+
+    class NoRoom(Faulty):
+        def write(self, batch: Batch) -> None:
+            if any(run.run_id == bad for run in batch.runs):
+                raise PermanentError("does not fit")
+            super().write(batch)
+
+    pipeline, flow, _ = started(journal, NoRoom(), tmp_path, max_items=8192, max_bytes=16 << 20)
+    append(journal, spans_request(30), items=30)
+    assert pipeline.drain(PATIENCE_S)
+    assert (flow.stored, flow.dead_lettered, pipeline.rows_dropped) == (30, 0, 1)
+    [said] = [line for line in caplog.records if line.levelname == "ERROR"]
+    assert said.getMessage() == "traces: a derived row is not stored: does not fit"
+    assert vars(said)["trace_id"] == bad
+
+
 def test_T6_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_path: Path) -> None:
     sink = Faulty()
     pipeline, flow, dead_letters = started(journal, sink, tmp_path)

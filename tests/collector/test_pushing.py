@@ -204,6 +204,8 @@ def test_metrics_are_not_pushed_to_ourselves(pusher: Pusher, target: HttpTarget)
         "service.telemetry.metrics.endpoint: that is this collector itself (http)"
     ]
     assert not_understood(settings("endpoint=http://localhost:4319")) == []
+    [said] = not_understood(settings("endpoint=http://localhost:99999"))
+    assert said.startswith("service.telemetry.metrics.endpoint: Port out of range")
     pusher.doors = {"http": f"http://{LOOPBACK}:4318"}
     pusher.take_over(settings(f"endpoint={target.url}", interval_s=0.05))
     with pytest.raises(ConfigError, match="this collector itself"):
