@@ -314,6 +314,7 @@ class Pipeline(Generic[Item]):
             self._underway.append(gathered)
             if gathered.finish is None:
                 return
+            gathered.records = []
 
     def _is_backlog(self) -> bool:
         """More than a batch waits in the journal, and none of it is special."""

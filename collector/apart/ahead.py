@@ -66,7 +66,7 @@ class Ahead:
         requests: list[bytes] = []
         untold: list[Record] = []
         """Their spans are not stored as they were sent."""
-        outcomes = self._outcomes(pieces, stopping)
+        outcomes = self._outcomes(pieces, again, stopping)
         if outcomes is None:
             return None
         for piece, outcome in zip(pieces, outcomes, strict=True):
@@ -87,7 +87,9 @@ class Ahead:
         """The spans of records that are decoded here after all. May be called from any thread."""
         return redacted(records, self._understanding.redaction("traces"))
 
-    def _outcomes(self, pieces: Sequence[Piece], stopping: threading.Event) -> list[Outcome] | None:
+    def _outcomes(
+        self, pieces: Sequence[Piece], again: Callable[[], Iterable[Record]], stopping: threading.Event
+    ) -> list[Outcome] | None:
         """Of all pieces, in order; None if the collector stops first. While processes are at some of them, those that
         none has begun are mapped here, from the last on: this thread would only wait."""
         here: dict[Piece, Outcome] = {}
@@ -100,11 +102,15 @@ class Ahead:
                     return None
                 else:
                     wait([piece.answer], LOOK_S)
-        return [here[piece] if piece in here else self._told(piece) for piece in pieces]
+        return [here[piece] if piece in here else self._told(piece, again) for piece in pieces]
 
-    def _told(self, piece: Piece) -> Outcome:
+    def _told(self, piece: Piece, again: Callable[[], Iterable[Record]]) -> Outcome:
         answer = None if piece.answer.cancelled() else piece.answer.result()
-        if answer is None or piece.generation != self._processes.generation:
+        if answer is None:
+            return self._here.each(piece.records)
+        if piece.generation != self._processes.generation:
+            answered = {record.sequence for record in piece.records}
+            piece.records = [record for record in again() if record.sequence in answered]
             return self._here.each(piece.records)
         self._understanding.found_elsewhere(answer.findings)
         return answer.outcome

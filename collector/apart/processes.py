@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from collector.apart.line import GarbledError, Line
@@ -57,6 +58,16 @@ class Piece:
         """Of the settings that held when it was asked for."""
         self.answer: Future[Answer | None] = Future()
         """What a process says to it. None: it is to be mapped here. Cancelled: it is, as no process had begun it."""
+
+    def answered(self, answer: Answer) -> None:
+        """Takes a process's answer, and lets go of bodies but those of records that it does not tell. With those of all
+        that is mapped ahead the memory of a whole batch would be held."""
+        outcome = answer.outcome
+        self.records = [
+            record if fault or request is None else replace(record, body=b"")
+            for record, fault, request in zip(self.records, outcome.faults, outcome.requests, strict=True)
+        ]
+        self.answer.set_result(answer)
 
     @property
     def spans(self) -> int:
@@ -267,11 +278,12 @@ class Processes:
         finally:
             if answer is None:
                 self.faults[fault] += 1
+                piece.answer.set_result(None)
             else:
                 self._deaths = 0
                 self.spans += piece.spans
                 self.cpu_s += answer.cpu_s
-            piece.answer.set_result(answer)
+                piece.answered(answer)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:

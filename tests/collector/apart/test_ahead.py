@@ -6,7 +6,7 @@ import logging
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from copy import copy
 from dataclasses import replace
@@ -93,13 +93,16 @@ class Both:
     def new_mapper(self) -> SpanMapper:
         return SpanMapper(*self.understanding.of_pipeline("traces"), keep_sent=True)
 
-    def elsewhere(self, records: Sequence[Record]) -> tuple[Mapped[Span], list[tuple[int, str]]]:
-        """What records mean, and those that can not be decoded."""
+    def elsewhere(
+        self, records: Sequence[Record], meanwhile: Callable[[], object] = lambda: None
+    ) -> tuple[Mapped[Span], list[tuple[int, str]]]:
+        """What records mean, and those that can not be decoded. `meanwhile` is called once all is answered."""
         until(self.processes.are_ready)
         aside: list[tuple[int, str]] = []
         finish = self.ahead.begin(records)
         assert finish is not None
         wait([piece.answer for piece in finish.args[0]], PATIENCE_S)  # or they would be mapped here meanwhile
+        meanwhile()
         mapped = finish(
             lambda record, why: aside.append((record.sequence, why)),
             lambda: [record for record in records if record.sequence not in dict(aside)],
@@ -254,6 +257,27 @@ def likeness_of_spans(spans: Sequence[Span]) -> Any:
         ]
         for span in spans
     ]
+
+
+def test_bodies_of_what_was_answered_are_let_go_of(plain: Both) -> None:
+    until(plain.processes.are_ready)
+    finish = plain.ahead.begin(recorded([*made_up(), b"\xff\xff"], ""))
+    assert finish is not None
+    pieces = finish.args[0]
+    wait([piece.answer for piece in pieces], PATIENCE_S)
+    assert [record.body for piece in pieces for record in piece.records if record.body] == [b"\xff\xff"]
+
+
+def test_what_was_answered_before_other_settings_held_is_mapped_anew(plain: Both) -> None:
+    records = recorded([*made_up(), *ODD], "")
+    before = plain.processes.spans
+    mapped, aside = plain.elsewhere(records, meanwhile=lambda: plain.processes.renew(1))
+    assert plain.processes.spans > before
+    outcome = plain.new_mapper().each(records)
+    assert mapped.events == outcome.events
+    assert mapped.sent is not None
+    assert messages(mapped.sent.requests) == messages(outcome.requests)
+    assert [fault for _, fault in aside] == [*filter(None, outcome.faults)]
 
 
 def test_the_corpus_means_the_same(plain: Both) -> None:
