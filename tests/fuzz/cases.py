@@ -6,6 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import zstandard
@@ -68,16 +69,17 @@ def found() -> dict[str, Case]:
     return {file.name: Case.of(file.read_bytes()) for file in sorted(CORPUS.iterdir())}
 
 
-def seeds() -> Iterator[Case]:
-    """A request of each instrumentation that was captured, by each transport; and one of metrics."""
-    folders = set()
+def seeds(every: int = 1) -> Iterator[Case]:
+    """A request of each instrumentation that was captured, or of `every` so many, by each transport; and one of
+    metrics."""
+    captures: dict[tuple[Path, Signal], Path] = {}
     for scenario in (*scenarios(), *captured()):
         for signal, files in ((Signal.TRACES, scenario.traces), (Signal.LOGS, scenario.logs)):
             for file in files[:1]:
-                if (file.parent, signal) not in folders:
-                    folders.add((file.parent, signal))
-                    body = file.read_bytes()
-                    yield from _sent(signal, transcode(signal, body).body if file.suffix == ".json" else body)
+                captures.setdefault((file.parent, signal), file)
+    for (_, signal), file in islice(captures.items(), 0, None, every):
+        body = file.read_bytes()
+        yield from _sent(signal, transcode(signal, body).body if file.suffix == ".json" else body)
     yield from _sent(Signal.METRICS, _metrics())
 
 
