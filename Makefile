@@ -51,7 +51,7 @@ HOURS ?= 8
 soak: $(VENV)/.dev
 	SOAK_HOURS=$(HOURS) $(BIN)/python -m pytest -o addopts=-q -s tests/chaos/test_soak.py
 
-# Mutated requests through both doors, the check and the mapping, for so many minutes; findings lie in .fuzz.
+# Mutated requests through both doors, the check and the mapping into the engine, for so many minutes; findings lie in .fuzz.
 MINUTES ?= 2
 SEED ?= 1
 fuzz: $(VENV)/.dev

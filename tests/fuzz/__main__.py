@@ -33,6 +33,7 @@ else:
         from tests.fuzz.holding import holds
 
 from tests.fuzz.cases import Case, found, seeds
+from tests.fuzz.engine import BothWays
 from tests.fuzz.mutation import mutated
 
 SLOWEST_S = 1.0
@@ -46,10 +47,12 @@ class Findings:
 
     Args:
         folder: where they are kept.
+        engine: what some of the requests are stored in.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: BothWays) -> None:
         self._folder = folder
+        self._engine = engine
         self._kinds: set[str] = set()
         self._cases = 0
         self._slowest_s = 0.0
@@ -63,11 +66,14 @@ class Findings:
             f"{self._cases} requests, {len(self)} findings; the slowest answer took {self._slowest_s:.2f} s"
         )
 
+    def close(self) -> None:
+        self._engine.close()
+
     def send(self, case: Case) -> None:
         self._cases += 1
         signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE_S)
         try:
-            took_s = holds(case)
+            took_s = holds(case, self._engine.agree)
             self._slowest_s = max(self._slowest_s, took_s)
             if took_s > SLOWEST_S:
                 self._keep(case, f"slow {case.signal} as {case.content_type}")
@@ -100,14 +106,16 @@ def at_random(findings: Findings, pool: Sequence[Case], seed: int, until: float)
         findings.send(mutated(chance.choice(pool), pool, chance))
 
 
-def guided(findings: Findings, pool: Sequence[Case], seed: int, until: float) -> None:
-    """Ends the process: the fuzzer does not return."""
-    folder = Path(tempfile.mkdtemp())
+def guided(findings: Findings, pool: Sequence[Case], seed: int, until: float, folder: Path) -> None:
+    """Ends the process: the fuzzer does not return. Of what it writes nothing is left in the folder."""
+    cases = folder / "cases"
+    cases.mkdir()
     for number, case in enumerate(pool):
-        (folder / str(number)).write_bytes(case.data)
+        (cases / str(number)).write_bytes(case.data)
 
     def send(data: bytes) -> None:
         if time.monotonic() > until:
+            findings.close()
             shutil.rmtree(folder)
             print(findings, flush=True)
             os._exit(bool(findings))
@@ -119,13 +127,12 @@ def guided(findings: Findings, pool: Sequence[Case], seed: int, until: float) ->
         changed = mutated(Case.of(data) if data else chance.choice(pool), pool, chance).data
         return changed if len(changed) <= most_bytes else data
 
-    # What the fuzzer writes for itself, of requests that it finds slow, goes where its own copies lie.
     options = [
         f"-seed={seed}",
         f"-max_len={1 << 20}",
         "-verbosity=0",
         f"-artifact_prefix={folder}/",
-        str(folder),
+        str(cases),
     ]
     atheris.Setup([sys.argv[0], *options], send, custom_mutator=mutate)
     atheris.Fuzz()
@@ -138,12 +145,14 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path(".fuzz"))
     given = parser.parse_args()
     logging.disable(logging.WARNING)
-    findings = Findings(given.into)
-    pool = [*seeds(), *found().values()]
-    until = time.monotonic() + 60 * given.minutes
-    if atheris is not None:
-        guided(findings, pool, given.seed, until)
-    at_random(findings, pool, given.seed, until)
+    with tempfile.TemporaryDirectory() as folder:
+        findings = Findings(given.into, BothWays(Path(folder)))
+        pool = [*seeds(), *found().values()]
+        until = time.monotonic() + 60 * given.minutes
+        if atheris is not None:
+            guided(findings, pool, given.seed, until, Path(folder))
+        at_random(findings, pool, given.seed, until)
+        findings.close()
     print(findings)
     sys.exit(bool(findings))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -60,7 +60,11 @@ TIGHT = Limits(
 """So that small requests meet them too."""
 
 
-def holds(case: Case) -> float:
+Taken = Callable[[Signal, Header, bytes], None]
+"""Told of what was journalled."""
+
+
+def holds(case: Case, taken: Taken = lambda signal, header, body: None) -> float:
     """Returns how long the answer took, in seconds of the processor.
 
     Raises: AssertionError, or whatever is not caught where it should be.
@@ -71,6 +75,7 @@ def holds(case: Case) -> float:
         took_s = time.process_time() - began
         for signal, header, body in kept:
             _UNDERSTANDING.understands(signal, header, body)
+            taken(signal, header, body)
     if case.signal is not Signal.METRICS and not case.is_json:
         for limits in (DEFAULT, TIGHT):
             _judged_alike(case.signal, case.body, limits)

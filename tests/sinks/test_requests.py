@@ -19,6 +19,7 @@ from sinks.base import Batch, PermanentError, Sent
 from sinks.clickhouse import ClickHouseSink, Store
 from sinks.clickhouse.columns import LATEST_NS
 from tests.corpus import captured, scenarios
+from tests.sinks.stored_spans import rows
 
 NUMBERS = itertools.count(1)
 
@@ -37,30 +38,6 @@ def received(bodies: Sequence[bytes], owner: str) -> tuple[list[Span], Sent]:
     sent = requests.take([False] * len(bodies))
     assert sent is not None
     return spans, sent
-
-
-def rows(store: Store, owner: str) -> list[list[tuple[str, Any]]]:
-    """All that is stored of a tenant, but for whose it is and when it came."""
-    columns = [
-        name
-        for (name,) in store.query(
-            "SELECT name FROM system.columns WHERE database = 'otel' AND table = 'otel_traces'"
-        )
-        if name not in ("IngestedAt", "Tenant")
-    ]
-    exact = {
-        "Timestamp": "toUnixTimestamp64Nano(Timestamp)",
-        "Events.Timestamp": "arrayMap(t -> toUnixTimestamp64Nano(t), `Events.Timestamp`)",
-    }
-    selected = ", ".join(exact.get(name, f"`{name}`") for name in columns)
-    found = store.query(
-        f"SELECT {selected} FROM otel.otel_traces WHERE Tenant = {{o:String}}"
-        " ORDER BY TraceId, SpanId, Timestamp, SpanName",
-        {"o": owner},
-    )
-    place = columns.index("Project")
-    assert {row[place] for row in found} <= {owner}
-    return [[pair for pair in zip(columns, row, strict=True) if pair[0] != "Project"] for row in found]
 
 
 @pytest.fixture(autouse=True)
