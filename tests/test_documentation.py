@@ -94,6 +94,19 @@ def test_every_field_of_the_query_language_is_listed() -> None:
     assert listed == fields
 
 
+def parts_of(folder: Path) -> set[str]:
+    """Modules, and folders with their slash."""
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    return modules | {f"{path.parent.name}/" for path in folder.glob("*/*") if path.suffix in (".py", ".md")}
+
+
+def test_every_part_of_the_collector_has_its_place_in_the_readme() -> None:
+    text = (ROOT / "collector/README.md").read_text(encoding="utf-8")
+    section = text.split("## Where things are\n")[1].split("\n## ")[0]
+    listed = re.findall(r"^\| `([\w/]+)` \|", section, re.MULTILINE)
+    assert sorted(listed) == sorted(parts_of(ROOT / "collector"))
+
+
 def test_every_command_is_listed() -> None:
     assert set(table("collector/README.md", "Commands")) == {f"eddyline {name}" for name in COMMANDS}
 
