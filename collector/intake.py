@@ -252,6 +252,7 @@ class Intake:
     def refuse(self, signal: Signal, transport: str) -> Outcome:
         """The outcome of a request for which there is no room; it is counted."""
         outcome = Outcome(Verdict.REFUSED, message=NO_ROOM)
+        self._operation(signal, transport).failed(None, _why(outcome))
         self._count(signal, transport, outcome, 0)
         return outcome
 
@@ -362,20 +363,19 @@ class Intake:
         return Outcome(Verdict.BAD, message=said)
 
     def _time(self, request: Submission, outcome: Outcome, accepted: int, seconds: float) -> None:
-        door = request.transport, request.signal
-        operation = self._timed.get(door)
-        if operation is None:
-            operation = self._timed[door] = self.operations.of(f"receive {door[1].value} over {door[0]}")
+        operation = self._operation(request.signal, request.transport)
         told = {"tenant": request.tenant, "items": accepted, "bytes": len(request.body)}
         if outcome.verdict is Verdict.ACCEPTED and not outcome.rejected:
             operation.took(seconds, told)
-            return
-        why = f"{outcome.verdict.value}: {outcome.message}"
-        if outcome.verdict is Verdict.ACCEPTED:
-            why = f"rejected: {outcome.message}"
-        elif outcome.verdict is Verdict.UNKNOWN_ENCODING:  # it names what the client sent
-            why = outcome.verdict.value
-        operation.failed(seconds, why, told)
+        else:
+            operation.failed(seconds, _why(outcome), told)
+
+    def _operation(self, signal: Signal, transport: str) -> Operation:
+        door = transport, signal
+        found = self._timed.get(door)
+        if found is None:
+            found = self._timed[door] = self.operations.of(f"receive {signal.value} over {transport}")
+        return found
 
     def _count(
         self,
@@ -409,3 +409,12 @@ class Intake:
                 outcome.message,
                 extra=about(outcome.tenant, outcome.rejected_trace_id),
             )
+
+
+def _why(outcome: Outcome) -> str:
+    """Why not all of a request is safe, without what the client sent."""
+    if outcome.verdict is Verdict.ACCEPTED:
+        return f"rejected: {outcome.message}"
+    if outcome.verdict is Verdict.UNKNOWN_ENCODING:  # the message names it
+        return str(outcome.verdict.value)
+    return f"{outcome.verdict.value}: {outcome.message}"

@@ -21,8 +21,10 @@ from collector.cli import main
 from collector.config import load
 from collector.gate import Gate
 from collector.inspection import Inspection
+from collector.intake import Intake
 from collector.keys import Keys, Scope, keys_file
 from collector.operations import FAILURES, SAMPLES, Operations
+from collector.otlp import Signal
 from collector.reload import Reloadable
 from collector.telemetry import Health
 from tests.collector.receivers.test_http import PROTOBUF, broken, request
@@ -121,6 +123,13 @@ def test_samples_are_bounded_and_sorted_by_how_long_it_took() -> None:
     assert (errors["count"], len(errors["samples"])) == (100, FAILURES)
     assert errors["samples"][-1]["error"].startswith("code 99 ")
     assert max(len(sample["error"]) for sample in errors["samples"]) < 300
+
+
+def test_a_request_for_which_there_is_no_room_is_among_the_failures() -> None:
+    intake = Intake({})
+    intake.refuse(Signal.LOGS, "grpc")
+    [sample] = intake.operations.document()["receive logs over grpc"]["errors"]["samples"]
+    assert sample["error"] == "refused: too much is on its way"
 
 
 @pytest.fixture(scope="module")
