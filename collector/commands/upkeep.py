@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -15,7 +16,8 @@ from urllib.parse import urlsplit
 
 import click
 
-from collector.commands.failing import EX_DATAERR, NO_CONNECTION, NOT_FOUND, fail
+from collector.commands.config import CONFIG, SETS
+from collector.commands.failing import EX_DATAERR, EX_TEMPFAIL, NO_CONNECTION, NOT_FOUND, fail
 from collector.commands.options import data_dir_option
 from collector.workers.places import SIGNALS, directory_of, lane, workers_in
 
@@ -70,6 +72,7 @@ def list_segments(data_dir: Path | None) -> None:
 def verify(data_dir: Path | None) -> None:
     """Read every record and check it; exits 65 if something is damaged."""
     from collector.journal import Files
+    from collector.journal.quarantine import is_skipped
 
     damaged = 0
     for signal, directory in _journals(data_dir):
@@ -77,6 +80,9 @@ def verify(data_dir: Path | None) -> None:
 
         def damage(path: Path, begin: int, end: int) -> None:
             nonlocal damaged
+            if is_skipped(path, begin, end):
+                click.echo(f"  {path.name}: bytes {begin} to {end} were skipped")
+                return
             damaged += 1
             click.echo(f"  {path.name}: bytes {begin} to {end} are no record")
 
@@ -127,6 +133,66 @@ def replay(
         for record in _records_of(file):
             sender.send(signal, record.header, record.body)
         click.echo(f"{sender.sent} records sent")
+
+
+@journal.command()
+@CONFIG
+@SETS
+@_DATA_DIR
+@click.option("--journal", "name", default="traces", show_default=True, help="Which, as `ls` names it.")
+@click.option("--until", type=int, help="Sequence to stop before; by default one record is skipped.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.argument("sequence", type=int)
+def skip(
+    configs: tuple[str, ...],
+    sets: tuple[str, ...],
+    data_dir: Path | None,
+    name: str,
+    until: int | None,
+    sequence: int,
+    *,
+    yes: bool,
+) -> None:
+    """Have records passed over, from SEQUENCE on, that wait and that nobody shall read any more.
+
+    No collector may run on the data directory meanwhile. They go to the quarantine, without secrets, and `replay` can
+    send them again. The next collector counts what was in them as damaged.
+    """
+    from collector.commands.servers import settings_of
+    from collector.journal import JournalLockedError, lock
+    from collector.journal.skip import Waiting
+    from collector.redaction import ProjectRules, Redaction
+    from mappers.conventions import BUILTIN
+
+    settings = settings_of(configs, sets, data_dir)
+    journals = dict(_journals(settings.data_dir))
+    if name not in journals:
+        fail(f"there is no journal {name!r}; `eddyline journal ls` lists them", NOT_FOUND)
+    directory = journals[name]
+    with ExitStack() as held:
+        try:
+            for each in journals.values():
+                held.callback(os.close, lock(each))
+        except JournalLockedError:
+            fail(f"a collector runs on {settings.data_dir}; stop it first", EX_TEMPFAIL)
+        waiting = Waiting(directory, sequence, sequence + 1 if until is None else until)
+        records = items = size = 0
+        for placed in waiting:
+            records, items, size = (
+                records + 1,
+                items + placed.record.header.items,
+                size + placed.end - placed.begin,
+            )
+        if not records:
+            fail(f"no such record waits in {directory}", NOT_FOUND)
+        what = f"{records} records with {items} items, {size} bytes"
+        if not yes:
+            click.confirm(f"Skip {what} of {name}?", abort=True)
+        redaction = Redaction(ProjectRules(settings.redaction), BUILTIN)
+        kept = waiting.skip(
+            lambda record: redaction.masked_request(directory.name, record.body, record.header.project)
+        )
+    click.echo(f"skipped {what}; `eddyline journal replay --signal {directory.name} {kept}` sends them again")
 
 
 @click.group("dead-letter")

@@ -3,7 +3,7 @@
 from collector.journal.atrest import Files
 from collector.journal.cursor import SINK_CURSOR, Cursor
 from collector.journal.followed import Followed, Opening, Progress, Reached, Teller
-from collector.journal.journal import Journal, JournalError, JournalFullError, JournalLockedError
+from collector.journal.journal import Journal, JournalError, JournalFullError, JournalLockedError, lock
 from collector.journal.readable import Readable
 from collector.journal.reader import Reader
 from collector.journal.record import NOWHERE, Header, Position, Record, Stretch
@@ -28,4 +28,5 @@ __all__ = [
     "Record",
     "Stretch",
     "Teller",
+    "lock",
 ]

@@ -118,13 +118,7 @@ class Journal(Readable):
             parents=True, exist_ok=True, mode=0o700
         )  # not the owner's alone if made with it
         self.directory.mkdir(exist_ok=True, mode=0o700)
-        self._lock_descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock_descriptor)
-            self._lock_descriptor = -1
-            raise JournalLockedError(f"{self.directory} is in use") from error
+        self._lock_descriptor = lock(self.directory)
         self.id = self._identity()
         self._segments = segments_in(self.directory)
         self._ends = {segment: self.segment_path(segment).stat().st_size for segment in self._segments}
@@ -493,6 +487,22 @@ class Journal(Readable):
         log.error("%s: full: the oldest segment %s is given up", self.directory.name, segment_name(oldest))
         self.segment_path(oldest).unlink(missing_ok=True)
         return True
+
+
+def lock(directory: Path) -> int:
+    """Locks the directory of a journal against others, until the descriptor that is returned is closed.
+
+    Raises:
+        JournalLockedError: another process has it.
+        OSError: the directory can not be used.
+    """
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise JournalLockedError(f"{directory} is in use") from error
+    return descriptor
 
 
 class _Alone:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+QUARANTINE = "quarantine"
+"""Its name within a journal."""
+SKIPPED = b"~"
+"""What takes the place of each byte that was skipped on request: no record begins like that."""
 MAX_BYTES = 256 << 20
 """Kept in all; damage beyond that is counted and named in the log, and not copied."""
 
@@ -28,6 +32,9 @@ class Quarantine:
 
     def keep(self, segment: Path, begin: int, end: int) -> None:
         """Copies bytes of the segment. Raises nothing: failing to keep them must not stop the rest."""
+        if is_skipped(segment, begin, end):
+            log.info("%s: bytes %d to %d were skipped on request", segment.name, begin, end)
+            return
         self.ranges += 1
         self.bytes += end - begin
         log.warning("%s: bytes %d to %d are no record and set aside", segment.name, begin, end)
@@ -54,3 +61,13 @@ class Quarantine:
     def files(self) -> list[Path]:
         """What is kept, of earlier processes too."""
         return sorted(self._directory.glob("*.bad"))
+
+
+def is_skipped(segment: Path, begin: int, end: int) -> bool:
+    """Whether the bytes of the segment are those of records that somebody wanted passed over."""
+    try:
+        with segment.open("rb") as file:
+            file.seek(begin)
+            return not file.read(end - begin).strip(SKIPPED)
+    except OSError:
+        return False

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from collector.journal.cursor import Cursor
-from collector.journal.quarantine import Quarantine
+from collector.journal.quarantine import QUARANTINE, Quarantine
 from collector.journal.reader import Reader
 from collector.journal.record import NOWHERE, Position
 
@@ -38,7 +38,7 @@ class Readable(ABC):
         """Items that were acknowledged with `ack: memory` and could not be written."""
         self.dropped_segments = 0
         """Segments given up to make room (`on_full: drop_oldest`)."""
-        self.quarantine = Quarantine(directory / "quarantine", mask)
+        self.quarantine = Quarantine(directory / QUARANTINE, mask)
         self.wanted_gone = 0
         """Records before this sequence hold something that was deleted."""
         self.sync_seconds: Callable[[float], None] = lambda _: None

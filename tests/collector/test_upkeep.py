@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,18 @@ from typing import Any
 import httpx
 import pytest
 from click.testing import CliRunner, Result
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.cli import main
 from collector.deadletter import DeadLetters, DeadLettersFullError, Letter, read
 from collector.intake import Intake, Outcome, Submission, Verdict
 from collector.journal import Header, Journal, Record
+from collector.journal.atrest import Single
 from collector.keys import Keys, Scope, keys_file
-from collector.otlp import Signal
+from collector.otlp import Signal, decode_traces
 from collector.working import _keep_aside
 from tests.collector.receivers.test_http import request
+from tests.collector.test_pipeline import Faulty, started
 from tests.corpus import select
 from tests.listening import serving
 from tests.otlp_json import to_json
@@ -33,18 +37,23 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
+def waiting_in(data_dir: Path, received: Sequence[int], body: bytes = BODY) -> Path:
+    journal = Journal(data_dir / "journal" / "traces")
+    journal.open()
+    journal.cursor("sink")
+    for received_ns in received:
+        done = threading.Event()
+        header = Header(received_ns, project="carried", items=3)
+        journal.append(header, body, lambda _, done=done: done.set())
+        assert done.wait(PATIENCE_S)
+    journal.close()
+    return data_dir
+
+
 @pytest.fixture
 def at_rest(tmp_path: Path) -> Path:
     """A data directory whose collector has ended before the store had everything."""
-    journal = Journal(tmp_path / "journal" / "traces")
-    journal.open()
-    journal.cursor("sink")
-    for _ in range(3):
-        done = threading.Event()
-        journal.append(Header(7, project="carried", items=3), BODY, lambda _, done=done: done.set())
-        assert done.wait(PATIENCE_S)
-    journal.close()
-    return tmp_path
+    return waiting_in(tmp_path, received=(7, 7, 7))
 
 
 def segment(data_dir: Path) -> Path:
@@ -252,3 +261,96 @@ def test_what_a_fault_of_ours_keeps_us_from_reading_is_kept(
     intake.given_up = full
     intake.take(sent, outcomes.append)
     assert outcomes[-1].verdict is Verdict.REFUSED  # it is nowhere else but at its client
+
+
+def unexpected(path: Path, begin: int, end: int) -> None:
+    pytest.fail(f"{path}: bytes {begin} to {end} are no record")
+
+
+def skip(data_dir: Path, *arguments: str, **options: Any) -> Result:
+    return CliRunner().invoke(main, ["journal", "skip", "--data-dir", str(data_dir), *arguments], **options)
+
+
+def restarted(data_dir: Path) -> tuple[dict[str, int], list[int]]:
+    """What a collector makes of the journal: its balance, and the sequences of the records that it read."""
+    journal = Journal(data_dir / "journal" / "traces")
+    journal.open()
+    done = threading.Event()
+    begin = journal.cursor("sink").position
+    journal.append(Header(99, items=3), BODY, lambda _: done.set())
+    assert done.wait(PATIENCE_S)
+    reader = journal.reader(begin)
+    read = []
+    while (record := reader.next()) is not None:
+        read.append(record.header.received_ns)
+    pipeline, flow, _ = started(journal, Faulty(), data_dir)
+    assert pipeline.drain(PATIENCE_S)
+    assert pipeline.settled_items == journal.next_items
+    journal.close()
+    return {"replayed": flow.replayed, "damaged": flow.damaged, "kept": flow.stored + flow.duplicates}, read
+
+
+@pytest.mark.parametrize(
+    ("arguments", "damaged", "left"),
+    [
+        (["1"], 3, [2, 3, 99]),
+        (["2"], 3, [1, 3, 99]),
+        (["1", "--until", "3"], 6, [3, 99]),
+        (["3"], None, [1, 2, 99]),
+        (["0", "--until", "100"], None, [99]),
+    ],
+    ids=["first", "between", "range", "last", "all"],
+)
+def test_W10_what_is_skipped_is_kept_aside_and_counted(
+    tmp_path: Path, arguments: list[str], damaged: int | None, left: list[int]
+) -> None:
+    at_rest = waiting_in(tmp_path, received=(1, 2, 3))
+    gone = [number for number in (1, 2, 3) if number not in left]
+    skipped = skip(at_rest, *arguments, "--yes")
+    assert skipped.exit_code == 0, skipped.output
+    assert f"skipped {len(gone)} records with {3 * len(gone)} items" in skipped.output
+    [kept] = (at_rest / "journal" / "traces" / "quarantine").glob("*.bad")
+    assert str(kept) in skipped.output
+    found = [(record.header, record.body) for record in Single(kept).records(unexpected)]
+    assert [(header.received_ns, header.project) for header, _ in found] == [
+        (number, "carried") for number in gone
+    ]
+    assert all(decode_traces(body) == decode_traces(BODY) for _, body in found)
+    assert kept.stat().st_mode & 0o777 == 0o600
+    verified = run("journal", "verify", "--data-dir", str(at_rest))
+    assert verified.exit_code == 0
+    assert f"{3 - len(gone)} records" in verified.output
+    assert skip(at_rest, *arguments, "--yes").exit_code == 3, "they wait no more"
+    balance, read = restarted(at_rest)
+    assert read == left
+    assert balance["kept"] == 3 * len(left)
+    # At the end nothing tells of what was there: it is no part of what the next process takes over.
+    assert balance["damaged"] == (0 if damaged is None else damaged)
+    assert balance["replayed"] == balance["damaged"] + 3 * (len(left) - 1)
+
+
+def test_W10_nothing_is_skipped_that_was_not_meant(at_rest: Path) -> None:
+    before = segment(at_rest).read_bytes()
+    declined = skip(at_rest, "2", input="n\n")
+    assert (declined.exit_code, "Skip 1 records with 3 items" in declined.output) == (1, True)
+    assert skip(at_rest, "4", "--yes").exit_code == 3
+    assert skip(at_rest, "2", "--journal", "traces/worker-1", "--yes").exit_code == 3
+    journal = Journal(at_rest / "journal" / "traces")
+    journal.open()
+    running = skip(at_rest, "2", "--yes")
+    assert (running.exit_code, "a collector runs on" in running.output) == (75, True)
+    journal.close()
+    assert segment(at_rest).read_bytes() == before
+    assert skip(at_rest, "2", input="y\n").exit_code == 0
+
+
+def test_W10_secrets_do_not_stay_in_what_is_skipped(tmp_path: Path) -> None:
+    secret = "sk-proj-" + "a1B2c3D4e5" * 5
+    sent = ExportTraceServiceRequest.FromString(BODY)
+    sent.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="note").value.string_value = secret
+    at_rest = waiting_in(tmp_path, received=(1,), body=sent.SerializeToString())
+    assert skip(at_rest, "1", "--yes").exit_code == 0
+    for file in (at_rest / "journal").rglob("*.*"):
+        assert secret.encode() not in file.read_bytes(), file
+    [kept] = (at_rest / "journal" / "traces" / "quarantine").glob("*.bad")
+    assert len(list(Single(kept).records(unexpected))) == 1

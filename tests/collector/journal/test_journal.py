@@ -436,16 +436,22 @@ def test_bounds_can_change_while_it_is_used(tmp_path: Path) -> None:
 def test_a_disk_that_runs_low_refuses_before_it_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = journal(tmp_path, min_free_bytes=1 << 62)
-    disk = os.statvfs(tmp_path)
-    low = os.statvfs_result((*disk[:3], disk.f_blocks // 20, disk.f_blocks // 20, *disk[5:]))
-    assert append(target, b"there is room") == [None]
-    monkeypatch.setattr(os, "statvfs", lambda _: low)
+    real = os.statvfs(tmp_path)
+
+    def free(part: int) -> None:
+        """So much of the disk is free, whatever else is on that of this machine."""
+        left = real.f_blocks // part
+        disk = os.statvfs_result((*real[:3], left, left, *real[5:]))
+        monkeypatch.setattr(os, "statvfs", lambda _: disk)
+
     monkeypatch.setattr(collector.journal.room, "LOOK_AGAIN_S", 0)
+    free(2)
+    target = journal(tmp_path, min_free_bytes=1 << 62)
+    assert append(target, b"there is room") == [None]
+    free(20)
     with pytest.raises(JournalFullError, match="are kept for the store"):
         append(target, b"no room")
-    monkeypatch.undo()
-    monkeypatch.setattr(collector.journal.room, "LOOK_AGAIN_S", 0)
+    free(2)
     assert append(target, b"room again") == [None]
     target.close()
 
