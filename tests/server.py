@@ -150,7 +150,7 @@ class Server:
         def said() -> str:
             return f"still queued: {status}\n{self.log.read_text()}"
 
-        until(nothing_waits, said, every_s=0.02, patience_s=patience_s)
+        until(nothing_waits, said, every_s=0.05, patience_s=patience_s)
         return status
 
 

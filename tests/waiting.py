@@ -18,7 +18,7 @@ def until(
     ask: Callable[[], Answer],
     said: Callable[[], object] = str,
     *,
-    every_s: float = 0.01,
+    every_s: float = 0.03,
     patience_s: float = PATIENCE_S,
 ) -> Answer:
     """Asks until the answer is true, and gives it; if it never is, the test fails with what `said` gives then.

@@ -91,7 +91,7 @@ def receipt(server: Server, deletion_id: str) -> dict[str, Any]:
         found.update(server.get(f"/deletions/{deletion_id}"))
         return bool(found["state"] == "purged")
 
-    until(is_purged, lambda: found, every_s=0.1, patience_s=PURGED_S)
+    until(is_purged, lambda: found, every_s=0.3, patience_s=PURGED_S)
     return found
 
 

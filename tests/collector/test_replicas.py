@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.clickhouse_front import Front
 from tests.corpus import Scenario, select
 from tests.sending import TRANSPORTS, http_protobuf, one_by_one, renamed
-from tests.server import COMMAND, Server
+from tests.server import COMMAND, Server, with_schema
 from tests.waiting import PATIENCE_S, until
 
 SCENARIOS: Sequence[Scenario] = [
@@ -29,8 +29,9 @@ SALT = 0x5A
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Both come to the empty store at once."""
+    """Both come at once. (To a store without tables: `tests/sinks/test_server.py`.)"""
     directory = tmp_path_factory.mktemp("replicas")
+    with_schema(directory / "store")
     front = Front(directory / "store").start()
     servers = [
         Server(

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from mappers.assemble import assemble
 from mappers.model import Event, Kind, Status
 from mappers.normalize import Normalizer
 from mappers.timeline import TimelineEntry, timeline
-from tests.corpus import scenarios
+from tests.corpus import captured, scenarios
 from tests.mappers.spans import captured_spans
 from tests.mappers.test_assemble import RUN, event
 
@@ -38,17 +40,28 @@ def test_a_captured_run_reads_as_what_happened() -> None:
     assert (handoff.handoff_from, handoff.handoff_to) == ("triage_agent", "billing_agent")
 
 
-def test_entries_have_ids_of_their_own_and_stand_in_order() -> None:
+def captured_runs() -> Iterator[list[Event]]:
     normalizer = Normalizer()
-    for scenario in scenarios():
+    for scenario in (*scenarios(), *captured()):
         by_trace: dict[str, list[Event]] = {}
         for span in captured_spans(scenario):
             by_trace.setdefault(span.trace_id, []).append(normalizer.normalize(span))
-        for events in by_trace.values():
-            entries = timeline_of(*events)
-            ids = [entry.event_id for entry in entries]
-            assert len(set(ids)) == len(ids)
-            assert [e.time_ns for e in entries] == sorted(e.time_ns for e in entries)
+        yield from by_trace.values()
+
+
+def test_entries_have_ids_of_their_own_and_stand_in_order_and_there_are_as_many_as_are_counted() -> None:
+    counted = 0
+    for events in captured_runs():
+        run = assemble(events).run
+        entries = timeline(run, events)
+        ids = [entry.event_id for entry in entries]
+        assert len(set(ids)) == len(ids)
+        assert [e.time_ns for e in entries] == sorted(e.time_ns for e in entries)
+        seen = Counter(entry.type for entry in entries if not entry.duplicate_of)
+        assert seen["tool_call_started"] == run.counts.tool_calls
+        assert seen["handoff_started"] == run.counts.handoffs
+        counted += run.counts.tool_calls + run.counts.handoffs
+    assert counted > 100
 
 
 def test_a_call_that_fails_says_why_and_an_open_one_has_only_begun() -> None:
