@@ -32,6 +32,7 @@ WALK_BYTES = 64 << 10
 CUT_VALUES = "an item has values that are too long; they are cut"
 CUT_KEYS = "an item has keys that are too long; they are cut"
 TOO_MANY_PARTS = "an item has more attributes, events or links than are kept; the first ones are"
+ODD_PARENT = "the id of a parent is not 8 bytes; its span is taken for a root"
 ENUM_NAMES = "an enum is written as a name; OTLP/JSON has numbers"
 """Warnings."""
 
@@ -110,6 +111,11 @@ def wrong_span(span: Any) -> str:
     if len(span_id) != 8 or span_id == NO_SPAN:
         return "span id is not 8 bytes" if len(span_id) != 8 else "span id is zero"
     return ""
+
+
+def has_odd_parent(item: Any) -> bool:
+    """Whether a span, as it was sent, names something as its parent that can be none."""
+    return len(getattr(item, "parent_span_id", b"")) not in (0, 8)
 
 
 def wrong_log_record(record: Any) -> str:
@@ -243,7 +249,7 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
         if set(reasons) <= {"trace id is not 16 bytes"}:
             raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
     kept_body = skeleton.SerializeToString() if changed else body
-    return Checked(kept_body, accepted, reasons, warnings, rejected_trace_id)
+    return Checked(kept_body, accepted, reasons, +warnings, rejected_trace_id)
 
 
 def listed(counted: Mapping[str, int]) -> str:
@@ -273,6 +279,7 @@ def _judge_of(
             item = parse(raw)
             if reason := wrong(item):
                 raise _RejectedError(reason, item.trace_id)
+            warnings[ODD_PARENT] += has_odd_parent(item)
             if over(item, limits):
                 raw = within_counts(signal, raw, limits)
                 item = parse(raw)

@@ -23,9 +23,11 @@ from collector.otlp.check import (
     CUT_KEYS,
     CUT_VALUES,
     ENUM_NAMES,
+    ODD_PARENT,
     TOO_MANY_PARTS,
     Checked,
     NotOtlpError,
+    has_odd_parent,
     sent_as,
     shown_trace_id,
     signal_suffix,
@@ -129,6 +131,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
                     del items[-1]
                 else:
                     accepted += 1
+                    warnings[ODD_PARENT] += has_odd_parent(message)
                     warnings[ENUM_NAMES] += isinstance(item.get("kind"), str)
                     warnings[TOO_MANY_PARTS] += _has_too_many(item, limits)
     return Checked(messages.serialized(request), accepted, reasons, +warnings, rejected_trace_id)

@@ -162,7 +162,7 @@ def _merged(field: str, declaration: str) -> str:
     type_name = declaration.split()[-1]
     if type_name in _MERGED:
         return f"One{type_name}"
-    return "repeated bytes" if field in ("trace_id", "span_id") else declaration
+    return "repeated bytes" if field in ("trace_id", "span_id", "parent_span_id") else declaration
 
 
 _MESSAGES |= {

@@ -67,6 +67,8 @@ def _spans_are_well(request: Any, spans: int, limits: Limits) -> bool:
         return False
     if NO_TRACE in trace_ids or NO_SPAN in span_ids or _over(one, limits):
         return False
+    if not {*map(len, one.parent_span_id)} <= {0, 8}:
+        return False
     events, links = one.events, one.links
     if events and (len(events) > limits.events or any(_over(event, limits) for event in events)):
         return False

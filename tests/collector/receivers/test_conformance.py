@@ -298,9 +298,20 @@ def test_P2_attributes_may_hold_anything() -> None:
     }
 
 
-@pytest.mark.parametrize("parent", [b"", bytes(8), b"short", b"much too long"])
-def test_P3_a_parent_that_is_none_makes_a_root(parent: bytes) -> None:
-    assert decoded(traced(parent_span_id=parent)).parent_span_id == ""
+@pytest.mark.parametrize(
+    ("parent", "is_odd"), [(b"", False), (bytes(8), False), (b"short", True), (b"much too long", True)]
+)
+def test_P3_a_parent_that_is_none_makes_a_root(parent: bytes, *, is_odd: bool) -> None:
+    made = traced(parent_span_id=parent)
+    made.resource_spans[0].scope_spans[0].spans.add(
+        trace_id=b"conformance lines"[:16], span_id=b"87654321", parent_span_id=b"12345678"
+    )
+    for checked in (
+        check(Signal.TRACES, made.SerializeToString()),
+        transcode(Signal.TRACES, to_json(made)),
+    ):
+        assert [span.parent_span_id for span in decode_traces(checked.body)] == ["", b"12345678".hex()]
+        assert ("taken for a root" in checked.warnings) == is_odd
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 5), (5, 0), (9, 3), (0, 0), (2**64 - 1, 1)])
