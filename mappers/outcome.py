@@ -19,9 +19,15 @@ _CONTROL_FLOW_MESSAGE = re.compile(
     r"(?:[\w.]{0,100}\.)?(?:Command|ParentCommand|GraphInterrupt|NodeInterrupt|GraphBubbleUp)\s*[:(]"
 )
 _EXCEPTION_IN_MESSAGE = re.compile(r"([A-Za-z_][\w.]*(?:Error|Exception|Timeout|Interrupt|Exit))\b")
-_STATUS_IN_MESSAGE = re.compile(
-    r"(?:Error code|HTTP(?: status)?|status(?:_code)?|Status)[ :=]{1,3}([45]\d\d)\b"
+_EXCEPTION_AS_MESSAGE = re.compile(
+    r"""([A-Za-z_]\w*(?:Error|Exception|Timeout))\((["'])(.*?)\2(?:, .*?)?\)\s*(?:$|\n|Traceback)"""
 )
+"""An exception as Python writes it, which LangSmith gives as the message of an `Exception`."""
+_UNNAMED = frozenset({"", "Exception"})
+_STATUS_IN_MESSAGE = re.compile(
+    r"(?:^\s*|(?:Error code|HTTP(?: status)?|status(?:_code)?|Status)[ :=]{1,3})([45]\d\d)\b"
+)
+"""The SDKs in JavaScript and Google's begin with the bare number."""
 BROKEN_OFF = ("error",)
 """The finish reason of an answer that broke off (GenAI conventions; the AI SDK and what is built on it)."""
 _FAILURES = frozenset({"error", "failure", "failed"})
@@ -59,6 +65,9 @@ def settle_outcome(span: Span, event: Event, values: dict[str, Any]) -> None:
     answered_type, answered_message, status = _answered(message)
     if answered_message and message.lstrip()[:1] == "{":
         message = answered_message
+    message = message.strip()
+    if error_type in _UNNAMED and (written := _EXCEPTION_AS_MESSAGE.match(message[:MAX_MESSAGE])):
+        error_type, message = written[1], written[3]
     event.error_message = message[:MAX_MESSAGE]
     if not error_type and (named := _EXCEPTION_IN_MESSAGE.match(message[:MAX_MESSAGE])):
         error_type = named[1]

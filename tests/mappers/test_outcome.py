@@ -40,6 +40,9 @@ def read(attributes: dict[str, Any], told: str = "", code: int = 0, **exception:
         ('{"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}}', "UNAVAILABLE", "busy", 503),
         ('{"error": "no such model"}', "", "no such model", None),
         ("HTTP 500: oops", "", "HTTP 500: oops", 500),
+        ("429 Rate limit reached", "", "429 Rate limit reached", 429),
+        ("\n  slow down \n", "", "slow down", None),
+        ("404items are missing", "", "404items are missing", None),
         ("it {broke", "", "it {broke", None),
         ("", "", "", None),
     ],
@@ -60,6 +63,25 @@ def test_why_a_call_failed_is_read_from_what_the_provider_answered(
 def test_an_exception_says_more_than_the_status() -> None:
     event = read(CHAT, "failed", StatusCode.ERROR, type="openai.RateLimitError", message="slow down")
     assert (event.error_type, event.error_message) == ("openai.RateLimitError", "slow down")
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "told"),
+    [
+        (
+            "ValueError('station is down')\n\nTraceback (most recent call last)",
+            "ValueError",
+            "station is down",
+        ),
+        ("ValueError('station is down')Traceback (most recent", "ValueError", "station is down"),
+        ("""TimeoutError("it's late", 3)""", "TimeoutError", "it's late"),
+        ("Error in f('x')", "Exception", "Error in f('x')"),
+        ("ValueError('x') was raised", "Exception", "ValueError('x') was raised"),
+    ],
+)
+def test_an_exception_that_python_wrote_into_the_message_is_read(message: str, kind: str, told: str) -> None:
+    event = read(TOOL, "", StatusCode.ERROR, type="Exception", message=message)
+    assert (event.error_type, event.error_message) == (kind, told)
 
 
 @pytest.mark.parametrize(
