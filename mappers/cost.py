@@ -316,6 +316,8 @@ _USUAL_TIERS = frozenset({"", "default", "standard", "standard_only", "auto", "o
 """What providers call the processing that list prices are for; `auto` is a request that left it to them."""
 _TIER_NAMES = ("service_tier", "processing", "speed")
 """How the list calls what distinguishes tiers; a tier that it does not know of a model costs what nobody says."""
+_EMBEDDINGS_OF_OPENAI = re.compile(r"text-embedding-(?:3-|ada-)")
+"""The list knows who sells a chat model by its name alone, and of these it has to be told."""
 _DATED_AT = re.compile(r"@(?=\d{8}$)")
 _CHARGED_BY_PROMPT = re.compile(r"gemini-[12]\b")
 """Gemini before 3 is charged for each prompt that was grounded in searches, later ones for each search (Gemini API,
@@ -365,6 +367,9 @@ def _candidates(provider: str, model: str) -> list[tuple[str | None, str]]:
     found.append((listed, model))
     if slash:  # `models/gemini-2.0-flash`, `projects/…/models/x`, the ARN of a Bedrock model
         found.append((listed or named, model.rpartition("/")[2]))
+    name = model.rpartition("/")[2]
+    if not listed and not named and _EMBEDDINGS_OF_OPENAI.match(name):
+        found.append(("openai", name))
     found += [(who, _DATED_AT.sub("-", name)) for who, name in found if "@" in name]
     return list(dict.fromkeys(found))
 

@@ -58,6 +58,7 @@ CONVENTION = Convention(
                 "invoke_swarm": Kind.WORKFLOW,
                 "invoke_graph": Kind.WORKFLOW,
                 "retrieval": Kind.RETRIEVER,
+                "vector_db_retrieve": Kind.RETRIEVER,
                 "handoff": Kind.HANDOFF,
                 "create_agent": Kind.OTHER,
                 "agent_step": Kind.OTHER,

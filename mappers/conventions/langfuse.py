@@ -57,6 +57,7 @@ CONVENTION = Convention(
         "parameters": ["langfuse.observation.model.parameters"],
         "prompt_name": ["langfuse.observation.prompt.name"],
         "prompt_version": ["langfuse.observation.prompt.version"],
+        "documents": ["langfuse.observation.output"],
         "tool": [NameMatch(r"(.+)")],
         "arguments": ["langfuse.observation.input"],
         "result": ["langfuse.observation.output"],

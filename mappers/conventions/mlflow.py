@@ -70,6 +70,7 @@ CONVENTION = Convention(
         ],
         "reasoning_tokens": [Json(_USAGE, "reasoning_tokens"), Json(_USAGE, "reasoning_output_tokens")],
         "cost_usd": [Json("mlflow.llm.cost", "total_cost")],
+        "documents": ["mlflow.spanOutputs"],
         "tool": [NameMatch(r"(.+)")],
         "tool_call_id": [Json("tool_call_id")],
         "arguments": ["mlflow.spanInputs"],

@@ -123,8 +123,10 @@ def test_a_call_that_is_half_known_has_no_cost(unknown: dict[str, Any]) -> None:
     assert priced(call(**unknown)).cost_usd is None
 
 
-def test_an_embedding_is_charged_for_what_it_reads() -> None:
-    event = priced(call(model="text-embedding-3-small", kind=Kind.EMBEDDING, output_tokens=None))
+@pytest.mark.parametrize("provider", ["openai", "", "langchain"])
+@pytest.mark.parametrize("model", ["text-embedding-3-small", "my-gateway/text-embedding-3-small"])
+def test_an_embedding_is_charged_for_what_it_reads(provider: str, model: str) -> None:
+    event = priced(call(provider, model, kind=Kind.EMBEDDING, output_tokens=None))
     assert event.cost_usd == Decimal("0.00002")
 
 

@@ -102,6 +102,21 @@ def test_agents_are_those_who_act_also_where_nobody_tells_of_their_turns(
     assert run.agents == agents
 
 
+def test_documents_that_were_found_are_known_by_their_ids() -> None:
+    _, events = captured_runs(ALL["langfuse/sdk-v5-langchain/rag"])
+    [found] = [event.documents for event in events if event.kind is Kind.RETRIEVER]
+    assert len(found) == 2
+    assert all(document.id for document in found)
+
+
+def test_a_search_for_documents_is_one_whoever_tells_of_it() -> None:
+    found = {}
+    for library in ("langfuse/sdk-v5-langchain", "openinference/langchain", "traceloop/langchain"):
+        _, events = captured_runs(ALL[f"{library}/rag"])
+        found[library] = [event.input for event in events if event.kind is Kind.RETRIEVER]
+    assert [len(searches) for searches in found.values()] == [1, 1, 1]
+
+
 def test_what_is_empty_is_not_shown_and_an_answer_in_quotes_is_its_text() -> None:
     def of(value: str) -> str:
         span = span_of({"traceloop.span.kind": "workflow", "traceloop.entity.output": value})
