@@ -6,6 +6,7 @@ from __future__ import annotations
 from google.protobuf.message import DecodeError
 
 from collector.otlp import messages
+from collector.otlp.cut import cut
 from collector.otlp.limits import Limits
 from collector.otlp.signal import Signal
 from collector.otlp.together import WHOLE_BYTES, count_if_well
@@ -29,14 +30,10 @@ def mistaken(signal: Signal, body: bytes, limits: Limits) -> Signal | None:
 
 
 def _has_a_time(body: bytes) -> bool:
-    """Whether the log records say when they were: what is none has no time where these have it."""
-    records = (
-        record
-        for resource in messages.LogsRequest.FromString(body).resource_logs
-        for scope in resource.scope_logs
-        for record in scope.log_records
-    )
-    return any(record.time_unix_nano or record.observed_time_unix_nano for record in records)
+    """Whether the first log record says when it was: what is none has no time where these have it."""
+    request = messages.LogsRequest.FromString(cut(body, {0}))
+    [record] = request.resource_logs[0].scope_logs[0].log_records
+    return bool(record.time_unix_nano or record.observed_time_unix_nano)
 
 
 def _has_data_points(body: bytes) -> bool:
