@@ -20,7 +20,7 @@ def data_dir_option(purpose: str) -> Callable[[Command], Command]:
         "--data-dir",
         type=click.Path(path_type=Path, file_okay=False),
         envvar="EDDYLINE_DATA_DIR",
-        help=f"{purpose} [default: $XDG_DATA_HOME/eddyline]",
+        help=f"{purpose} [default: ~/.local/share/eddyline, or where XDG_DATA_HOME says]",
     )
 
 

@@ -59,33 +59,10 @@ def load(
         _put(short, _FLAGS["capture_file"], file)
     for text in sets:
         short = merge(short, read_assignment(text))
-    document = read_all(configs)
-
-    class Loaded(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            if isinstance(env_settings, EnvSettingsSource):  # EDDYLINE_API is a door, not the section `api`
-                env_settings.env_vars = {
-                    name: value
-                    for name, value in env_settings.env_vars.items()
-                    if name.lower().removeprefix("eddyline_") not in DOORS
-                }
-            return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=document)
-
-    try:
-        settings = Loaded(**merge(short, given))
-    except (ValidationError, SettingsError) as error:
-        lines = _lines(error) if isinstance(error, ValidationError) else [str(error)]
-        raise ConfigError("\n".join(lines)) from None
-    if unknown := _unknown_variables():
-        raise ConfigError("\n".join(unknown))
+    settings, wrong = _read(read_all(configs), merge(short, given))
+    wrong += _unknown_variables() if settings is not None else []
+    if settings is None or wrong:
+        raise ConfigError("\n".join(wrong))
     return settings
 
 
@@ -95,25 +72,38 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     tree[path[-1]] = value
 
 
-class _Alone(Settings):
-    """What a document says, and nothing else: no variables are read."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
-
-
 def problems_in(document: Mapping[str, Any]) -> tuple[Settings | None, list[str]]:
     """The configuration that a document alone makes, and what is wrong with it, a line for each thing."""
+    return _read(document, None)
+
+
+def _read(document: Mapping[str, Any], above: Mapping[str, Any] | None) -> tuple[Settings | None, list[str]]:
+    """The settings, and what is wrong: of the document, with the environment above it and `above` over both; None:
+    of the document alone."""
+
+    class Read(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            lowest = InitSettingsSource(settings_cls, init_kwargs=dict(document))
+            if above is None:
+                return (lowest,)
+            if isinstance(env_settings, EnvSettingsSource):  # EDDYLINE_API is a door, not the section `api`
+                env_settings.env_vars = {
+                    name: value
+                    for name, value in env_settings.env_vars.items()
+                    if name.lower().removeprefix("eddyline_") not in DOORS
+                }
+            return init_settings, env_settings, lowest
+
     try:
-        return _Alone(**document), []
+        return Read(**(above or {})), []
     except (ValidationError, SettingsError) as error:
         return None, _lines(error) if isinstance(error, ValidationError) else [str(error)]
 
