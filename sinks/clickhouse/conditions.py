@@ -197,7 +197,14 @@ def _contains(expression: str, compare: Compare, sql: Sql) -> str:
     text = str(compare.value)
     if compare.pattern:
         return f"{expression} ILIKE {sql.bind('%' + like_pattern(text) + '%', 'String')}"
-    return f"positionCaseInsensitiveUTF8({expression}, {sql.bind(text, 'String')}) > 0"
+    return f"{position_of(text)}({expression}, {sql.bind(text, 'String')}) > 0"
+
+
+def position_of(text: str) -> str:
+    """The engine's fastest search that finds the text in any letter case: most scripts have only one."""
+    if text.lower() == text.upper():
+        return "position"
+    return "positionCaseInsensitive" if text.isascii() else "positionCaseInsensitiveUTF8"
 
 
 def _attribute(key: str, compare: Compare, sql: Sql) -> str:
@@ -232,11 +239,12 @@ def _warning(column: str, compare: Compare, sql: Sql) -> str:
 
 
 def _text(compare: Compare, sql: Sql) -> str:
-    said = _contains(
-        "concat(Name, '\\n', ErrorType, '\\n', ErrorMessage, '\\n', Input, '\\n', Output)", compare, sql
+    of_event = ("Name", "ErrorMessage", "Input", "Output")
+    said, event = (
+        " OR ".join(_contains(column, compare, sql) for column in columns)
+        for columns in ((*of_event, "ErrorType"), of_event)
     )
-    event = _contains("concat(Name, '\\n', ErrorMessage, '\\n', Input, '\\n', Output)", compare, sql)
-    return f"({said} OR {_in_events(event, sql)})"
+    return f"({said} OR {_in_events(f'({event})', sql)})"
 
 
 def _in_events(condition: str, sql: Sql) -> str:

@@ -12,6 +12,7 @@ from mappers.model import Counts, Event, Kind, Run, RunStatus
 from sinks.aggregates import Asked
 from sinks.base import Batch
 from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store
+from sinks.clickhouse.queries import search
 from sinks.filter import ALWAYS, Compare, Either, Every, Not
 
 HOUR_NS = 3_600 * 10**9
@@ -166,16 +167,44 @@ def test_sums_of_a_time_span_are_of_the_events_in_it(reader: Reader, runs: Seque
     assert sum(users.values()) == sum(not run.setup_only for run in inside)
 
 
-@pytest.mark.parametrize("limit", [9, 200])
-def test_hits_of_a_search_come_once_and_in_order(reader: Reader, runs: Sequence[Run], limit: int) -> None:
+CHOSEN: dict[str, tuple[RunFilter, Callable[[Run], bool]]] = {
+    "all": (RunFilter(TENANT, include_all=True), lambda run: True),
+    "usual": (RunFilter(TENANT), lambda run: not run.setup_only),
+    "by name": (
+        RunFilter(TENANT, where=Compare("name", "=", "b")),
+        lambda run: run.name == "b" and not run.setup_only,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "limit"), [("all", 9), ("all", 200), ("usual", 3), ("usual", 9), ("by name", 9)]
+)
+def test_hits_of_a_search_come_once_and_in_order(
+    reader: Reader, runs: Sequence[Run], chosen: str, limit: int
+) -> None:
+    wanted, is_meant = CHOSEN[chosen]
+    assert hits(reader, wanted, limit) == [run.run_id for run in by_start(runs) if is_meant(run)]
+
+
+def test_a_search_that_is_out_of_time_goes_on_where_it_was(
+    reader: Reader, runs: Sequence[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "ENOUGH_S", -1.0)
+    since_ns = NOW_NS - 3 * HOUR_NS
+    right = [run.run_id for run in by_start(runs) if run.start_ns >= since_ns and not run.setup_only]
+    assert hits(reader, RunFilter(TENANT, since_ns=since_ns), 1) == right
+    assert len(right) > 3
+
+
+def hits(reader: Reader, wanted: RunFilter, limit: int) -> list[str]:
+    """Runs of all hits, page by page."""
     found: list[str] = []
     cursor = None
     while True:
-        page = reader.search(
-            ["NUMBER"], ["input"], RunFilter(TENANT, include_all=True), limit, cursor, NOW_NS
-        )
+        page = reader.search(["NUMBER"], ["input"], wanted, limit, cursor, NOW_NS)
+        assert len(page.events) <= limit
         found += [event.run_id for event in page.events]
         cursor = page.next_cursor
         if cursor is None:
-            break
-    assert found == [run.run_id for run in by_start(runs)]
+            return found

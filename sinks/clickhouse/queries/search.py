@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 
 from mappers.model import Event, Kind
 from sinks.clickhouse.columns import EVENTS, read_event, selection
-from sinks.clickhouse.conditions import Sql
+from sinks.clickhouse.conditions import Sql, position_of
 from sinks.clickhouse.queries.base import Queries
-from sinks.clickhouse.queries.selecting import RunFilter, of_matching_runs
+from sinks.clickhouse.queries.selecting import RunFilter, not_left_out, of_matching_runs
+from sinks.filter import ALWAYS
 
 PLACES = ("input", "output", "tool", "error")
 """Where to look: what events read, what they wrote, either of these of tools, and what went wrong."""
@@ -72,18 +73,32 @@ class SearchQueries(Queries):
         if cursor is not None:
             until_ns = min(until_ns, cursor[0] + 1)
         width_ns = float(FIRST_WINDOW_NS)
+        most = 2 * (limit + 1)
+        rows: list[SearchCursor] = []
         found: list[Event] = []
         began = time.monotonic()
         while until_ns > since_ns:
             from_ns = max(since_ns, until_ns - int(width_ns))
             window = replace(wanted, since_ns=from_ns, until_ns=until_ns)
             started = time.monotonic()
-            found += self._hits(terms, places, window, limit + 1 - len(found), cursor, now_ns)
+            more = self._rows_with(terms, places, window, most, cursor, now_ns)
             took = max(time.monotonic() - started, 0.001)
+            rows += more
+            if len(found) + len(rows) > limit:
+                found += self._events_with(terms, places, wanted, rows)
+                rows = []
+            has_time = time.monotonic() - began <= ENOUGH_S
+            if len(more) == most and len(found) <= limit:
+                cursor = more[-1]  # most were old versions or are left out, and the window has more
+                if has_time:
+                    continue
+                return SearchPage(found, cursor, cursor[0])
             until_ns = from_ns
-            if len(found) > limit or time.monotonic() - began > ENOUGH_S:
+            if len(found) > limit or not has_time:
                 break
             width_ns *= min(max(WINDOW_S / took, 0.5), MOST_GROWTH)
+        if rows:
+            found += self._events_with(terms, places, wanted, rows)
         page = found[:limit]
         if len(found) > limit:
             last = page[-1]
@@ -100,26 +115,6 @@ class SearchQueries(Queries):
         first, last = rows[0]
         return int(first), int(last)
 
-    def _hits(
-        self,
-        terms: Sequence[str],
-        places: Sequence[str],
-        window: RunFilter,
-        limit: int,
-        cursor: SearchCursor | None,
-        now_ns: int,
-    ) -> list[Event]:
-        """The first hits of one window. Of all rows only what is looked through is read; an event that was written
-        again counts as it is now."""
-        found: list[Event] = []
-        while True:
-            rows = self._rows_with(terms, places, window, 2 * limit, cursor, now_ns)
-            if rows:
-                found += self._events_with(terms, places, window.tenant, rows)
-            if len(rows) < 2 * limit or len(found) >= limit:
-                return found[:limit]
-            cursor = rows[-1]  # most were old versions
-
     def _rows_with(
         self,
         terms: Sequence[str],
@@ -129,24 +124,32 @@ class SearchQueries(Queries):
         cursor: SearchCursor | None,
         now_ns: int,
     ) -> list[SearchCursor]:
-        of_runs, values = of_matching_runs(window, now_ns)
-        conditions = ["Tenant = {tenant:String}", of_runs, _matching(terms, places, Sql(values))]
+        """The first rows that match, in whatever version. Of all rows only what is looked through is read, and what
+        else they must be is asked of those that match: without conditions on runs, when their events are read."""
+        within = RunFilter(window.tenant, window.since_ns, window.until_ns, include_all=True)
+        in_time, values = of_matching_runs(within, now_ns)
+        rest = []
+        if window.where != ALWAYS:
+            of_runs, values = of_matching_runs(window, now_ns)  # with the same times
+            rest.append(of_runs)
+        first = ["Tenant = {tenant:String}", in_time, _matching(terms, places, Sql(values))]
         if cursor is not None:
-            conditions.append(f"({_KEY}) < ({{at:Int64}}, {{run:String}}, {{span:String}}, {{seq:UInt16}})")
+            rest.append(f"({_KEY}) < ({{at:Int64}}, {{run:String}}, {{span:String}}, {{seq:UInt16}})")
             values |= {"at": cursor[0], "run": cursor[1], "span": cursor[2], "seq": cursor[3]}
         rows = self._store.query(
-            f"SELECT {_KEY} FROM otel.run_events WHERE {' AND '.join(conditions)}"
+            f"SELECT {_KEY} FROM otel.run_events PREWHERE {' AND '.join(first)} WHERE {' AND '.join(rest) or 'true'}"
             f" ORDER BY {_ORDER} LIMIT {{limit:UInt32}}",
             values | {"limit": limit},
         )
         return [(at, run_id, span_id, seq) for at, run_id, span_id, seq in rows]
 
     def _events_with(
-        self, terms: Sequence[str], places: Sequence[str], tenant: str, rows: Sequence[SearchCursor]
+        self, terms: Sequence[str], places: Sequence[str], wanted: RunFilter, rows: Sequence[SearchCursor]
     ) -> list[Event]:
         """The events of these rows that match in their newest version."""
+        of_runs = "true" if wanted.include_all or wanted.where != ALWAYS else not_left_out()
         values = {
-            "tenant": tenant,
+            "tenant": wanted.tenant,
             "runs": [run_id for _, run_id, _, _ in rows],
             "spans": [span_id for _, _, span_id, _ in rows],
             # With the hours, of a run only its place in the table is read.
@@ -167,14 +170,15 @@ class SearchQueries(Queries):
                     AND StartTime <= fromUnixTimestamp64Nano({{to_ns:Int64}}, 'UTC')
                 ORDER BY IngestedAt DESC LIMIT 1 BY RunId, SpanId, Seq
             )
-            WHERE DuplicateOf = '' AND Part = '' AND {_matching(terms, places, Sql(values))} ORDER BY {_ORDER}
+            WHERE DuplicateOf = '' AND Part = '' AND {_matching(terms, places, Sql(values))} AND {of_runs}
+            ORDER BY {_ORDER}
             """,
             values,
         )
-        wanted = set(rows)
+        meant = set(rows)
         events = [read_event(row) for row in found]
         return [
-            event for event in events if (event.start_ns, event.run_id, event.span_id, event.seq) in wanted
+            event for event in events if (event.start_ns, event.run_id, event.span_id, event.seq) in meant
         ]
 
 
@@ -184,13 +188,6 @@ def _matching(terms: Sequence[str], places: Sequence[str], sql: Sql) -> str:
     columns = [column for place in places for column in _COLUMNS[place]]
     found = []
     for term in terms:
-        function, text = _position(term), sql.bind(term, "String")
+        function, text = position_of(term), sql.bind(term, "String")
         found.append(f"({' OR '.join(f'{function}({column}, {text}) > 0' for column in columns)})")
     return " AND ".join(found)
-
-
-def _position(term: str) -> str:
-    """The fastest search that finds the term in any letter case: most scripts have only one."""
-    if term.lower() == term.upper():
-        return "position"
-    return "positionCaseInsensitive" if term.isascii() else "positionCaseInsensitiveUTF8"

@@ -101,7 +101,12 @@ def of_matching_runs(wanted: RunFilter, now_ns: int) -> tuple[str, dict[str, Any
     if wanted.where != ALWAYS:
         found.append(f"RunId IN (SELECT RunId FROM ({newest_runs(conditions, narrow=True)}))")
     elif not wanted.include_all:
-        # Few runs are left out; to know all others would take longer than to add up their events.
-        left_out = newest_runs(["Tenant = {tenant:String}", "(SetupOnly OR DuplicateOf != '')"], narrow=True)
-        found.append(f"RunId NOT IN (SELECT RunId FROM ({left_out}))")
+        found.append(not_left_out())
     return " AND ".join(found) or "true", values
+
+
+def not_left_out() -> str:
+    """A condition on events: those of runs that did some work and are counted in no other; refers to `tenant`. Few runs
+    are left out; to know all others would take longer than to add up their events."""
+    left_out = newest_runs(["Tenant = {tenant:String}", "(SetupOnly OR DuplicateOf != '')"], narrow=True)
+    return f"RunId NOT IN (SELECT RunId FROM ({left_out}))"
