@@ -62,6 +62,9 @@ def list_segments(data_dir: Path | None) -> None:
         for name, position in files.cursors().items():
             where = f"record {position.sequence}, segment {position.segment} at byte {position.offset}"
             click.echo(f"  {name} goes on at {where}")
+            if (ahead := files.ahead().get(name)) is not None:
+                last = ahead.end.sequence - 1
+                click.echo(f"  {name} has records {ahead.begin.sequence} to {last} already")
         kept = sorted((directory / "quarantine").glob("*.bad"))
         if kept:
             click.echo(f"  quarantine: {len(kept)} ranges, {sum(file.stat().st_size for file in kept)} bytes")

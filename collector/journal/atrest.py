@@ -8,7 +8,7 @@ from pathlib import Path
 from collector.journal.cursor import Cursor
 from collector.journal.readable import segment_name, segments_in
 from collector.journal.reader import Damage, Reader
-from collector.journal.record import Position, Record
+from collector.journal.record import Position, Record, Stretch
 
 
 class Files:
@@ -46,7 +46,14 @@ class Files:
         """How far each sink has come."""
         oldest = self.segments[0] if self.segments else 1
         start = Position(oldest, 0, oldest)
-        return {file.stem: max(Cursor.peek(file), start) for file in sorted(self.directory.glob("*.cursor"))}
+        return {name: max(position, start) for name, (position, _) in self._told().items()}
+
+    def ahead(self) -> dict[str, Stretch]:
+        """What each sink that has something beyond its cursor has there."""
+        return {name: ahead for name, (_, ahead) in self._told().items() if ahead is not None}
+
+    def _told(self) -> dict[str, tuple[Position, Stretch | None]]:
+        return {file.stem: Cursor.peek(file) for file in sorted(self.directory.glob("*.cursor"))}
 
 
 class Single(Files):

@@ -60,8 +60,8 @@ class Cursor:
         self._pass_over()
 
     @classmethod
-    def peek(cls, path: Path) -> Position:
-        """The position that a cursor's file tells, without opening it for writing."""
+    def peek(cls, path: Path) -> tuple[Position, Stretch | None]:
+        """The position that a cursor's file tells, and what is ahead of it, without opening it for writing."""
         cursor = cls.__new__(cls)
         cursor._generation, cursor.position, cursor.ahead = 0, NOWHERE, None
         cursor._descriptor = os.open(path, os.O_RDONLY)
@@ -69,7 +69,7 @@ class Cursor:
             cursor._load()
         finally:
             os.close(cursor._descriptor)
-        return cursor.position
+        return cursor.position, cursor.ahead
 
     @property
     def items(self) -> int:

@@ -99,6 +99,10 @@ class Stretch:
     def records(self) -> int:
         return self.end.sequence - self.begin.sequence
 
+    def holds(self, sequence: int) -> bool:
+        """Whether the record of that number is one of them."""
+        return self.begin.sequence <= sequence < self.end.sequence
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -33,7 +33,8 @@ class Waiting:
 
     def __init__(self, directory: Path, first: int, beyond: int) -> None:
         self._files = Files(directory)
-        passed = [position.sequence for position in self._files.cursors().values()]
+        self._cursors, self._ahead = self._files.cursors(), self._files.ahead()
+        passed = [position.sequence for position in self._cursors.values()]
         self._first = max(first, min(passed, default=0))
         self._beyond = beyond
 
@@ -45,8 +46,16 @@ class Waiting:
         for placed in self._from(begin):
             if placed.record.sequence >= self._beyond:
                 return
-            if placed.record.sequence >= self._first:
+            if placed.record.sequence >= self._first and self._waits(placed.record.sequence):
                 yield placed
+
+    def _waits(self, sequence: int) -> bool:
+        """Some sink has not passed it; one that never was here begins with what is oldest."""
+        ahead = self._ahead
+        return not self._cursors or any(
+            position.sequence <= sequence and not (name in ahead and ahead[name].holds(sequence))
+            for name, position in self._cursors.items()
+        )
 
     def skip(self, masked: Callable[[Record], bytes]) -> Path | None:
         """Moves them to a file in the quarantine, which is returned; None if there are none.

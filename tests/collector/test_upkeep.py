@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from collector.cli import main
 from collector.deadletter import DeadLetters, DeadLettersFullError, Letter, read
 from collector.intake import Intake, Outcome, Submission, Verdict
-from collector.journal import Header, Journal, Record
+from collector.journal import Header, Journal, Record, Stretch
 from collector.journal.atrest import Single
 from collector.keys import Keys, Scope, keys_file
 from collector.otlp import Signal, decode_traces
@@ -342,6 +342,24 @@ def test_W10_nothing_is_skipped_that_was_not_meant(at_rest: Path) -> None:
     journal.close()
     assert segment(at_rest).read_bytes() == before
     assert skip(at_rest, "2", input="y\n").exit_code == 0
+
+
+def test_what_is_stored_ahead_of_the_cursor_is_shown_and_not_skipped(at_rest: Path) -> None:
+    journal = Journal(at_rest / "journal" / "traces")
+    journal.open()
+    cursor = journal.cursor("sink")
+    reader = journal.reader(cursor.position)
+    places = [reader.position]
+    while reader.next() is not None:
+        places.append(reader.position)
+    cursor.advance(places[0], Stretch(places[1], places[2]))
+    journal.close()
+    shown = run("journal", "ls", "--data-dir", str(at_rest))
+    assert "sink goes on at record 1" in shown.output
+    assert "sink has records 2 to 2 already" in shown.output
+    assert skip(at_rest, "2", "--yes").exit_code == 3
+    skipped = skip(at_rest, "0", "--until", "9", "--yes")
+    assert "skipped 2 records with 6 items" in skipped.output
 
 
 def test_W10_secrets_do_not_stay_in_what_is_skipped(tmp_path: Path) -> None:
