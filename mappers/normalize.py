@@ -334,11 +334,13 @@ def _tell_content(event: Event, values: dict[str, Any], loops: Engine) -> None:
 
 
 def _plain(content: Any, event: Event) -> str:
-    """Content that holds no messages, as it is read best: a text without its quotes, a root's arguments without
-    their envelope, what a crew of CrewAI wrote without what it keeps beside it, and nothing of what is empty."""
+    """Content in which no message says anything, as it is read best: a text without its quotes, arguments without
+    their envelope, what a crew of CrewAI wrote without what it keeps beside it, nothing of what is empty."""
     is_quoted = isinstance(content, str) and content[:1] == '"'
-    if is_quoted or (event.is_root and event.kind not in _MODEL_CALLS):
+    if is_quoted or event.is_root or event.kind == LLM:
         value = parse(content) if isinstance(content, str) else content
+        if isinstance(value, list) and all(isinstance(item, dict) and "role" in item for item in value):
+            return ""
         inner = arguments_of(value)
         if isinstance(inner, dict) and "tasks_output" in inner and isinstance(inner.get("raw"), str):
             inner = inner["raw"]

@@ -109,6 +109,11 @@ def test_documents_that_were_found_are_known_by_their_ids() -> None:
     assert all(document.id for document in found)
 
 
+def test_messages_that_say_nothing_show_nothing() -> None:
+    _, calls = told("mastra/js/tools")
+    assert [call.output for call in calls[:-1]] == [""] * (len(calls) - 1)
+
+
 def test_a_search_for_documents_is_one_whoever_tells_of_it() -> None:
     found = {}
     for library in ("langfuse/sdk-v5-langchain", "openinference/langchain", "traceloop/langchain"):
