@@ -44,9 +44,25 @@ def noting_refusal() -> Iterator[Refusal]:
 
 
 async def _note(_: aiohttp.ClientSession, __: SimpleNamespace, ended: aiohttp.TraceRequestEndParams) -> None:
+    if ended.response.status != SWITCHING:
+        await _keep(ended.response)
+
+
+async def _stay(
+    _: aiohttp.ClientSession, __: SimpleNamespace, sent_on: aiohttp.TraceRequestRedirectParams
+) -> None:
+    """aiohttp would follow, with all keys in headers, to wherever the provider says, whom no gate has judged."""
+    response = sent_on.response
+    await _keep(response)
+    response.close()
+    raise aiohttp.WSServerHandshakeError(
+        response.request_info, response.history, status=response.status, headers=response.headers
+    )
+
+
+async def _keep(response: aiohttp.ClientResponse) -> None:
     refusal = _noted.get()
-    response = ended.response
-    if refusal is None or response.status == SWITCHING:
+    if refusal is None:
         return
     refusal.status = response.status
     refusal.headers = response.raw_headers
@@ -59,7 +75,9 @@ async def _note(_: aiohttp.ClientSession, __: SimpleNamespace, ended: aiohttp.Tr
 
 
 def refusals() -> aiohttp.TraceConfig:
-    """What a client session needs so that refusals are noted."""
+    """What a client session needs so that refusals are noted, and redirections are refusals. Those of other requests
+    are not followed anyway."""
     config = aiohttp.TraceConfig()
+    config.on_request_redirect.append(_stay)
     config.on_request_end.append(_note)
     return config

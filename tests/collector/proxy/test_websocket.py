@@ -111,6 +111,13 @@ class Hostile:
                 b"connection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
             )
             return
+        if what == b"redirected":
+            host = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"host:"))[5:].strip()
+            writer.write(
+                b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://%s/elsewhere?reason\r\n"
+                b"connection: close\r\ncontent-length: 2\r\n\r\nno" % host
+            )
+            return
         if what == b"silent":
             await reader.read()
             return
@@ -191,6 +198,28 @@ def test_a_refused_handshake_is_passed_on_whole(hostile: tuple[Hostile, RunningP
     response = refused.value.response
     assert (response.status_code, response.headers["x-request-id"]) == (403, "req_1")
     assert json.loads(response.body or b"") == {"error": {"message": "no such model"}}
+
+
+def test_a_redirected_handshake_is_passed_on_and_not_followed(hostile: tuple[Hostile, RunningProxy]) -> None:
+    """Where it leads no gate has judged, and the keys in its headers are not for whoever is there."""
+    provider, proxy = hostile
+    asked = provider.asked
+    host, port = proxy.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.settimeout(PATIENCE_S)
+        client.sendall(
+            b"GET /openai/v1/realtime?redirected HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n"
+            b"connection: Upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n"
+            b"x-api-key: mine\r\n\r\n"
+        )
+        answer = b""
+        while not answer.endswith(b"no"):
+            piece = client.recv(4096)
+            assert piece, answer
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 307 ")
+    assert b"/elsewhere?reason" in answer
+    assert provider.asked == asked + 1
 
 
 def test_what_is_no_websocket_is_a_502_of_ours(hostile: tuple[Hostile, RunningProxy]) -> None:
