@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,6 +71,23 @@ _BUCKETS = {
 def from_usage(key: str, field: str) -> Computed:
     """The source of a token field in an attribute that holds a usage object."""
     return Computed(lambda get: _read(get(key)).get(field), (key,))
+
+
+def searches_told_in(key: str) -> Computed:
+    """The source of `web_searches` in an attribute that holds a provider's whole answer as JSON, wherever in it the
+    usage is. Nearly none has it, so the text is looked through and not parsed."""
+    return Computed(lambda get: _searches_told_in(get(key)), (key,))
+
+
+_SEARCHES = re.compile(r'"server_tool_use"\s*:\s*\{[^{}]*"web_search_requests"\s*:\s*(\d{1,6})\b')
+"""Quotes within texts are escaped, so that nothing that is said looks like this."""
+
+
+def _searches_told_in(answer: Any) -> int | None:
+    if not isinstance(answer, str) or "web_search_requests" not in answer:
+        return None
+    found = _SEARCHES.search(answer)
+    return int(found[1]) if found else None
 
 
 def read_usage(usage: Mapping[str, Any]) -> dict[str, Any]:

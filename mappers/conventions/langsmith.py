@@ -2,7 +2,7 @@
 
 from mappers.conventions.base import Below, Convention, Json, KindByValue, NameMatch
 from mappers.model import Kind
-from mappers.usage_object import from_usage
+from mappers.usage_object import from_usage, searches_told_in
 
 _ANSWER = ("gen_ai.completion", "generations", 0, 0)
 """Where LangChain's dump of an answer begins."""
@@ -56,13 +56,7 @@ CONVENTION = Convention(
             Json("gen_ai.usage.input_token_details", "cache_creation"),
         ],
         "cache_write_1h_tokens": [from_usage(_USAGE, "cache_write_1h_tokens")],
-        "web_searches": [
-            Json("gen_ai.completion", "usage", "server_tool_use", "web_search_requests"),
-            Json(
-                *(*_ANSWER, "message", "kwargs", "response_metadata"),
-                *("usage", "server_tool_use", "web_search_requests"),
-            ),
-        ],
+        "web_searches": [searches_told_in("gen_ai.completion")],
         "service_tier": [
             Json("gen_ai.completion", "service_tier"),
             Json(*_ANSWER, "message", "kwargs", "response_metadata", "service_tier"),

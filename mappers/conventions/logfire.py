@@ -6,7 +6,7 @@ its end as a zero-length one with `logfire.span_type = log`, which alone has the
 
 from mappers.conventions.base import Convention, Json, KindByKeys, KindByName, Quirk
 from mappers.model import Kind
-from mappers.usage_object import from_usage
+from mappers.usage_object import from_usage, searches_told_in
 
 _REQUEST, _RESPONSE, _RAW = "request_data", "response_data", "gen_ai.usage.raw"
 
@@ -52,10 +52,7 @@ CONVENTION = Convention(
             from_usage(_RAW, "cache_write_1h_tokens"),
             Json(_RESPONSE, "usage", "cache_creation", "ephemeral_1h_input_tokens"),
         ],
-        "web_searches": [
-            from_usage(_RAW, "web_searches"),
-            Json(_RESPONSE, "usage", "server_tool_use", "web_search_requests"),
-        ],
+        "web_searches": [from_usage(_RAW, "web_searches"), searches_told_in(_RESPONSE)],
         "service_tier": [
             Json(_RAW, "service_tier"),
             Json(_RESPONSE, "service_tier"),

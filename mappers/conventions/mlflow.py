@@ -2,6 +2,7 @@
 
 from mappers.conventions.base import Convention, Json, KindByValue, NameMatch
 from mappers.model import Kind
+from mappers.usage_object import searches_told_in
 
 _USAGE = "mlflow.chat.tokenUsage"
 
@@ -63,7 +64,7 @@ CONVENTION = Convention(
         "cache_write_1h_tokens": [
             Json("mlflow.spanOutputs", "usage", "cache_creation", "ephemeral_1h_input_tokens")
         ],
-        "web_searches": [Json("mlflow.spanOutputs", "usage", "server_tool_use", "web_search_requests")],
+        "web_searches": [searches_told_in("mlflow.spanOutputs")],
         "service_tier": [
             Json("mlflow.spanOutputs", "service_tier"),
             Json("mlflow.spanOutputs", "usage", "service_tier"),

@@ -16,6 +16,7 @@ from mappers.conventions.base import (
 )
 from mappers.messages.document import parse
 from mappers.model import AttributeValue, Kind
+from mappers.usage_object import searches_told_in
 
 
 def _arguments(get: Callable[[str], AttributeValue]) -> Any:
@@ -120,13 +121,7 @@ CONVENTION = Convention(
         "cache_write_1h_tokens": [
             Json("output.value", "usage", "cache_creation", "ephemeral_1h_input_tokens")
         ],
-        "web_searches": [
-            Json("output.value", "usage", "server_tool_use", "web_search_requests"),
-            Json(
-                *("output.value", "generations", 0, 0, "message", "kwargs", "response_metadata"),
-                *("usage", "server_tool_use", "web_search_requests"),
-            ),
-        ],
+        "web_searches": [searches_told_in("output.value")],
         "service_tier": [
             Json("output.value", "service_tier"),
             Json("output.value", "usage", "service_tier"),

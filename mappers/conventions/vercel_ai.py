@@ -7,6 +7,7 @@ inner ones are calls; the sums that the outer ones repeat are not counted.
 from mappers.call_details import parameters_below
 from mappers.conventions.base import Below, Convention, Json, KindByValue
 from mappers.model import Kind
+from mappers.usage_object import searches_told_in
 
 _METADATA = "ai.response.providerMetadata"
 
@@ -66,7 +67,7 @@ CONVENTION = Convention(
         "cache_write_1h_tokens": [
             Json(_METADATA, "anthropic", "usage", "cache_creation", "ephemeral_1h_input_tokens")
         ],
-        "web_searches": [Json(_METADATA, "anthropic", "usage", "server_tool_use", "web_search_requests")],
+        "web_searches": [searches_told_in(_METADATA)],
         "service_tier": [
             Json(_METADATA, "openai", "serviceTier"),
             Json(_METADATA, "anthropic", "usage", "service_tier"),

@@ -307,6 +307,22 @@ def test_searches_are_counted_where_instrumentations_tell_them(attributes: dict[
     assert (event.kind, event.web_searches) == (Kind.LLM, 2)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json.dumps({"content": json.dumps(_SEARCHED)}),  # a model that writes about them
+        json.dumps({"usage": {"server_tool_use": {"web_search_requests": "2"}}}),
+        json.dumps({"usage": {"server_tool_use": None}, "web_search_requests": 2}),
+        "not JSON: web_search_requests",
+        7,
+    ],
+    ids=["said", "no number", "elsewhere", "no JSON", "no text"],
+)
+def test_what_only_looks_like_searches_is_none(answer: Any) -> None:
+    span = span_of({"openinference.span.kind": "LLM", "output.value": answer})
+    assert Normalizer().normalize(span).web_searches is None
+
+
 def test_a_twin_that_knows_of_searches_makes_the_cost_of_one_that_does_not() -> None:
     """An SDK's span has the tokens alone; the proxy saw what else was charged."""
     ours = priced(call("anthropic", "claude-sonnet-4-6", web_searches=1))
