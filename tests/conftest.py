@@ -46,7 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A collector for the tests of one file, where what others sent would be in the way."""
+    """A collector for the tests of one file: for those who send much, or look at all that was sent. `server =
+    conftest.alone` in the file has its tests use it."""
     yield from running(tmp_path_factory)
 
 

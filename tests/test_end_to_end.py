@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests import conftest
 from tests.corpus import Scenario, select
 from tests.sending import CLIENT, TRANSPORTS, http_protobuf, one_by_one, renamed
 from tests.server import Server
 from tests.waiting import until
+
+server = conftest.alone
 
 SCENARIOS = list(
     select(

@@ -12,9 +12,12 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests import conftest
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
 from tests.server import Server
+
+server = conftest.alone
 
 PROJECT = "api"
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z$")

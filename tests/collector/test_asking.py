@@ -20,9 +20,12 @@ from collector.commands import comparing
 from collector.commands.asking import told_line
 from collector.commands.output import brief, write_rows
 from collector.mapping import read_items
+from tests import conftest
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
 from tests.server import COMMAND, TOKEN, Server
+
+server = conftest.alone
 
 PROJECT = "asked"
 

@@ -27,11 +27,14 @@ from collector.intake import Intake
 from collector.keys import LOOK_EVERY_S, PREFIX, Keys, KeysError, Scope, keys_file
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver
+from tests import conftest
 from tests.collector.receivers.test_http import PROTOBUF, request
 from tests.listening import serving
 from tests.sending import TRACES
 from tests.server import TOKEN, Server
 from tests.waiting import PATIENCE_S
+
+server = conftest.alone
 
 
 def command(data_dir: Path, *arguments: str) -> Result:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests import conftest
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
 from tests.server import Server
+
+server = conftest.alone
 
 PROJECT = "messages"
 SCENARIOS = (

@@ -19,11 +19,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from collector.keys import Keys, Scope, keys_file
-from tests import forked, told
+from tests import conftest, forked, told
 from tests.corpus import select
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server
 from tests.waiting import until
+
+server = conftest.alone
+"""What others sent of the same captured calls would be their twins, and not be where they are imported."""
 
 PROJECT = "moved"
 LOOPLENS = [
@@ -39,12 +42,6 @@ LOOPLENS = [
     ("retry_triggered", {"tool": "web_search"}),
     ("run_completed", {"status": "failed"}),
 ]
-
-
-@pytest.fixture(scope="module")
-def server(alone: Server) -> Server:
-    """What others sent of the same captured calls would be their twins, and not be where they are imported."""
-    return alone
 
 
 @pytest.fixture(scope="module")

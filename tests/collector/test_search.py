@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests import conftest
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
 from tests.server import Server
+
+server = conftest.alone
+"""A search goes through all of time that anybody's events are in."""
 
 PROJECT = "search"
 SAID = {
@@ -19,12 +23,6 @@ SAID = {
     "german": "Wo beginnt die ÜBERSTRÖMUNG am Fluß?",
     "marks": 'it costs 100% of "all" _things_ \\ and more',
 }
-
-
-@pytest.fixture(scope="module")
-def server(alone: Server) -> Server:
-    """A search goes through all of time that anybody's events are in."""
-    return alone
 
 
 @pytest.fixture(scope="module")

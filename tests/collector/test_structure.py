@@ -8,9 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import conftest
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
 from tests.server import Server
+
+server = conftest.alone
 
 PROJECT = "structure"
 

@@ -18,9 +18,12 @@ from collector.api.problems import Problem
 from collector.api.trace_ids import trace_id_of
 from collector.demo import captured
 from collector.keys import Keys, Scope, keys_file
+from tests import conftest
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
 from tests.server import Server
+
+server = conftest.alone
 
 HEX_TRACE = re.compile(r"^[0-9a-f]{32}$")
 PROJECT = "jaeger"
