@@ -197,7 +197,8 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         blocks.append({"type": "reasoning", "text": told})
     if isinstance(told := value.get("message"), str):
         blocks.append(told)
-    for name in ("content", "contents", "parts", "blocks"):
+    # LlamaIndex's messages have blocks, and some versions the text of these beside them.
+    for name in ("blocks",) if value.get("blocks") else ("content", "contents", "parts"):
         found = value.get(name)
         if isinstance(found, str) and found[:1] == "[":
             found = _blocks_in(found)

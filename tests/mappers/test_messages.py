@@ -36,6 +36,63 @@ SHAPES: dict[str, tuple[Any, list[Message]]] = {
         ],
         [ASKED, Message("assistant", (CALLED,)), Message("tool", (ANSWERED,))],
     ),
+    "llama index messages": (
+        [
+            {
+                "role": "user",
+                "content": "Weather in Paris?",
+                "blocks": [{"block_type": "text", "text": "Weather in Paris?"}],
+            },
+            {
+                "role": "assistant",
+                "additional_kwargs": {},
+                "blocks": [
+                    {
+                        "block_type": "tool_call",
+                        "tool_call_id": "call_1",
+                        "tool_name": "get_weather",
+                        "tool_kwargs": {"city": "Paris"},
+                    }
+                ],
+            },
+        ],
+        [ASKED, Message("assistant", (CALLED,))],
+    ),
+    "haystack replies": (
+        {
+            "replies": [
+                {
+                    "role": "assistant",
+                    "meta": {},
+                    "content": [
+                        {
+                            "tool_call": {
+                                "tool_name": "get_weather",
+                                "arguments": {"city": "Paris"},
+                                "id": "call_1",
+                            }
+                        }
+                    ],
+                }
+            ]
+        },
+        [Message("assistant", (CALLED,))],
+    ),
+    "tools on offer among the messages": (
+        [
+            {"role": "user", "content": "Weather in Paris?"},
+            {"role": "tool", "content": {"type": "function", "function": {"name": "get_weather"}}},
+        ],
+        [ASKED],
+    ),
+    "blocks in a text": (
+        [{"role": "user", "content": '[{"type": "text", "text": "Weather in Paris?"}]'}],
+        [ASKED],
+    ),
+    "json that is no list of blocks": (
+        [{"role": "user", "content": '[{"type": "city", "text": "Paris"}]'}],
+        [Message("user", (Part("text", '[{"type": "city", "text": "Paris"}]'),))],
+    ),
     "named by the speaker": ([{"user": "Weather in Paris?"}], [ASKED]),
     "openai request": (
         {"model": "m", "messages": [{"role": "user", "content": "Weather in Paris?"}]},
