@@ -67,7 +67,6 @@ class Content:
         allowed: bool = True,
         *,
         withheld: bool = False,
-        form: str = "",
     ) -> None:
         self.payload = payload
         self.is_masked = is_masked
