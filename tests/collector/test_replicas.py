@@ -39,9 +39,9 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
             *("--set", f"sinks.clickhouse.url={front.url}"),
             *("--set", "sinks.clickhouse.batch.flush_timeout=100ms"),
             *("--set", "loops.replicas=2", "--set", "loops.sweep_interval=1s"),
-            command=COMMAND,  # with hashes of its own, as on another machine
+            command=command,
         )
-        for name in ("a", "b")
+        for name, command in (("a", COMMAND), ("b", ()))  # each with hashes of its own, as on another machine
     ]
     at_once([server.start for server in servers])
     yield servers

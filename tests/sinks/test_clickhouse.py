@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
 import sys
 from dataclasses import fields, replace
 from decimal import Decimal
@@ -34,6 +33,8 @@ from sinks.clickhouse.attributes import text
 from sinks.clickhouse.columns import EVENTS, RUNS, TEXTS, WARNINGS
 from sinks.clickhouse.migrations import Migration, SchemaError, migrate, migrations
 from sinks.filter import Compare, Every
+from tests import forked
+from tests.server import with_schema
 
 SECOND = 10**9
 START = 1_790_000_000 * SECOND
@@ -744,14 +745,9 @@ if sys.argv[2] == "write":
     os.kill(os.getpid(), signal.SIGKILL)
 print(len(Reader(store).events(full_run("ab" * 16))))
 """
+    with_schema(tmp_path / "db")
     written, read = (
-        subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / "db"), mode],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        for mode in ("write", "read")
+        forked.run([sys.executable, "-c", script, str(tmp_path / "db"), mode]) for mode in ("write", "read")
     )
     assert written.stdout.split() == ["1", "2", "3"], written.stderr
     assert read.stdout.split() == ["3"], read.stderr
