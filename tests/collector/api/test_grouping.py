@@ -15,7 +15,7 @@ from collector.keys import Keys, Scope, keys_file
 from tests.sending import http_protobuf
 from tests.server import Server
 
-PROJECT = "groups"
+PROJECT = "grouping"
 RUNS = 3
 
 
