@@ -339,7 +339,7 @@ class Journal(Readable):
         with self._readable_changed:
             self._ends[segment] = 0
             self._segments.append(segment)
-        self._sync_directory()
+        sync_directory(self.directory)
         return 0
 
     def _abandon_segment(self) -> None:
@@ -367,13 +367,6 @@ class Journal(Readable):
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-    def _sync_directory(self) -> None:
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     # ------------------------------------------------------------------- reading
 
@@ -474,7 +467,7 @@ class Journal(Readable):
         for segment in passed:
             self.segment_path(segment).unlink(missing_ok=True)
         if passed:
-            self._sync_directory()
+            sync_directory(self.directory)
 
     def _drop_oldest(self) -> bool:
         """Gives up the oldest segment; False if there is only the one that is written to."""
@@ -503,6 +496,18 @@ def lock(directory: Path) -> int:
         os.close(descriptor)
         raise JournalLockedError(f"{directory} is in use") from error
     return descriptor
+
+
+def sync_directory(directory: Path) -> None:
+    """Makes durable which files it has.
+
+    Raises: OSError.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _Alone:

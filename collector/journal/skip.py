@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from collector.journal.atrest import Files
+from collector.journal.journal import sync_directory
 from collector.journal.quarantine import QUARANTINE, SKIPPED
 from collector.journal.readable import segment_name
 from collector.journal.reader import Reader
@@ -85,7 +86,7 @@ class Waiting:
         segment, ranges = next(iter(places.items()))
         named = directory / f"{Path(segment_name(segment)).stem}-{ranges[0][0]}-skipped.bad"
         kept.rename(named)
-        _sync(directory)
+        sync_directory(directory)
         if self._files.segments[-1] in places:
             self._begin_segment()
         for segment, ranges in places.items():
@@ -107,7 +108,7 @@ class Waiting:
         following = max(placed.record.sequence + 1 for placed in self._from(last))
         descriptor = os.open(self._files.segment_path(following), os.O_WRONLY | os.O_CREAT, 0o600)
         os.close(descriptor)
-        _sync(self._files.directory)
+        sync_directory(self._files.directory)
 
     def _blank(self, segment: int, ranges: list[tuple[int, int]]) -> None:
         descriptor = os.open(self._files.segment_path(segment), os.O_WRONLY)
@@ -119,11 +120,3 @@ class Waiting:
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
