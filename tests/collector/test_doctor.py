@@ -17,6 +17,7 @@ from collector.doctor import FAILED, OK, WARNING, Doors, Finding, diagnose, disk
 from collector.journal.room import Room
 from tests import forked
 from tests.server import COMMAND, TOKEN, Server
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,8 @@ def test_a_missing_key_is_named(data_dir: Path) -> None:
         assert len(refused) == 3  # by each protocol
         assert all("eddyline token create" in finding.fix for finding in refused)
         sent = {"OTEL_EXPORTER_OTLP_HEADERS": f"Authorization=Bearer%20{key}"}
-        assert found(doors(server, TOKEN, environ=sent), FAILED) == []
+        # The collector looks at its keys once a second.
+        until(lambda: not found(doors(server, TOKEN, environ=sent), FAILED))
         [wrong] = found(doors(server, "wrong", environ=sent), FAILED)
         assert (wrong.check, "give --token" in wrong.fix) == ("collector", True)
     finally:
