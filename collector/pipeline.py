@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 0.25
 LONGEST_RETRY_S = 30.0
+OUTAGE_S = 5.0
+"""What did not work for so long leaves a backlog behind."""
 IDLE_WAIT_S = 0.5
 BUSY_WAIT_S = 0.02
 """How often it is looked whether the store is still busy."""
@@ -594,6 +596,7 @@ class Pipeline(Generic[Item]):
     def _patiently(self, attempt: Callable[[], Result], breaker: Breaker | None = None) -> Result | None:
         """Tries until it works; None if the collector stops first, and the journal keeps what is left."""
         pause = FIRST_RETRY_S
+        failed_s = 0.0
         while True:
             if breaker is not None and (wait_s := breaker.wait_s()):
                 if self._stopping.wait(wait_s):
@@ -610,7 +613,10 @@ class Pipeline(Generic[Item]):
                 self.last_error = ""
                 if breaker is not None:
                     breaker.succeeded()
+                if failed_s and time.monotonic() - failed_s >= OUTAGE_S:
+                    self._turns.is_behind = True
                 return result
+            failed_s = failed_s or time.monotonic()
             if breaker is not None:
                 breaker.failed()
             if breaker is None or not breaker.is_open:

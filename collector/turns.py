@@ -1,12 +1,17 @@
 """Whose turn it is: while much waits, what came since is stored beside it and not after all of it.
 
-A backlog is what a start finds in the journal, what an outage of the store has left, or more than can be stored.
-Until it is through, the journal is read at two places: from the cursor on up to where it ended when that was noticed,
-and from there on. A run that is sent now can be seen within seconds, and the backlog takes as long as it would anyway.
+A backlog is what a start finds in the journal, or what an outage of the store has left. Until it is through, the
+journal is read at two places: from the cursor on up to where it ended when that was noticed, and from there on. A run
+that is sent now can be seen within seconds.
+
+Who sends more than can be stored is served in order: nothing is gained if each takes as long as the other, and
+sessions whose runs come to the store in another order than they were sent are looked at again each time, which takes
+half as much processor time again.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from collector.journal import NOWHERE, Cursor, Position, Readable, Reader, Stretch
@@ -15,6 +20,8 @@ NEW_SHARE = 0.3
 """Of the work, for what is new, as long as there is a backlog."""
 BACKLOG_BATCHES = 4
 """So many full batches must wait: to store less takes no longer than a few seconds."""
+NEW_EVERY_S = 2.0
+"""So long what is new is gathered if it is less than a full batch: a small one takes the store nearly as long."""
 
 
 @dataclass(slots=True)
@@ -48,9 +55,13 @@ class Turns:
         """All there is; while there is a backlog, that."""
         self.new: Course | None = None
         """What came since, while there is a backlog."""
+        self.is_behind = journal.inherited_items > cursor.items
+        """What waits was left by an earlier process or an outage of the store. May be set from any thread."""
         self._credit = 0.0
         """Full batches that new records may be ahead of their share."""
         self._was_old = True
+        self._new_s = 0.0
+        """When what is new had its turn, by the monotonic clock."""
         last = self.old if cursor.ahead is None else self._part(cursor.ahead)
         if cursor.intent is not None:
             begun = last if cursor.intent > last.reader.position else self.old
@@ -70,15 +81,21 @@ class Turns:
 
     def next(self, *, max_items: int, max_bytes: int) -> Course:
         """Where the next batch is read, if a full one has so many items or bytes."""
-        if self.new is None and self.is_plain():
+        if self.new is None and self.is_behind and self.is_plain():
             items, size = self.waiting()
+            self.is_behind = False
             if items >= BACKLOG_BATCHES * max_items or size >= BACKLOG_BATCHES * max_bytes:
                 end = self._journal.end
                 self._part(Stretch(end, end))
         if self.new is None or (self.old.unfinished is not None and self.new.unfinished is None):
             return self.old
-        is_due = self._was_old and self._credit > 0 and self._journal.bytes_after(self.new.reader.position)
-        return self.new if is_due or self.new.unfinished is not None else self.old
+        return self.new if self.new.unfinished is not None or self._is_due(self.new, max_bytes) else self.old
+
+    def _is_due(self, new: Course, max_bytes: int) -> bool:
+        if not self._was_old or self._credit <= 0:
+            return False
+        size = self._journal.bytes_after(new.reader.position)
+        return size >= max_bytes or (size > 0 and time.monotonic() >= self._new_s + NEW_EVERY_S)
 
     def must_go_on(self, course: Course) -> bool:
         """Nothing is to be waited for there, where there is nothing to read now: the other course has something, or
@@ -103,6 +120,7 @@ class Turns:
         elif self.ahead is not None:
             self.ahead = Stretch(self.ahead.begin, end)
             self._credit -= fullness
+            self._new_s = time.monotonic()
 
     def join(self) -> int:
         """The backlog is read: goes on in one course. Returns how many items were missed at its end."""

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import collector.pipeline
+import collector.turns
 from collector.journal import SINK_CURSOR, Header, Journal, Stretch
 from collector.tombstones import Refusing, Tombstones
 from collector.turns import BACKLOG_BATCHES, NEW_SHARE
@@ -86,6 +87,14 @@ def append(journal: Journal, *bodies: bytes) -> None:
         assert done.acquire(timeout=PATIENCE_S)
 
 
+def left_behind(directory: Path, *bodies: bytes) -> Journal:
+    """A journal in which an earlier process left these."""
+    journal = opened(directory)
+    append(journal, *bodies)
+    journal.close()
+    return opened(directory)
+
+
 def opened(directory: Path, **options: Any) -> Journal:
     journal = Journal(directory, ack="write", segment_bytes=800, **options)
     journal.open()
@@ -96,6 +105,7 @@ def opened(directory: Path, **options: Any) -> Journal:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector.pipeline, "FIRST_RETRY_S", 0.001)
     monkeypatch.setattr(collector.pipeline, "IDLE_WAIT_S", 0.01)
+    monkeypatch.setattr(collector.turns, "NEW_EVERY_S", 0)
 
 
 @dataclass
@@ -123,12 +133,14 @@ class Lives:
         self.appended += records
 
     def live(self, death: Death | None, *, first: int) -> None:
-        """One process, from its start to its death, or until all is stored."""
-        journal = opened(self.base / str(self.life) / "traces")
+        """One process, from its start to its death, or until all is stored. `first` records come while none lives."""
+        earlier = opened(self.base / str(self.life) / "traces")
+        self.take(earlier, first)
+        earlier.close()
+        journal = opened(earlier.directory)
         found = journal.next_items
         cursor = journal.cursor(SINK_CURSOR)
         replayed = found - cursor.items
-        self.take(journal, first)
         arriving = [death.arrives if death else MUCH + 3]
         batches = count(1)
         copied, survives, deciding = threading.Event(), threading.Event(), threading.Lock()
@@ -199,9 +211,8 @@ def test_T1_all_is_stored_once_whenever_a_process_that_shares_is_killed(
 
 
 def test_what_is_new_does_not_wait_for_a_backlog(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "traces")
     old = 40 * MOST
-    append(journal, *map(body, range(old)))
+    journal = left_behind(tmp_path / "traces", *map(body, range(old)))
     store = Store()
     new = iter(range(old, old + 24))
 
@@ -225,8 +236,7 @@ def test_what_is_new_does_not_wait_for_a_backlog(tmp_path: Path) -> None:
 
 
 def test_little_that_waits_is_stored_in_its_order(tmp_path: Path) -> None:
-    journal = opened(tmp_path / "traces")
-    append(journal, *map(body, range(MUCH - 1)))
+    journal = left_behind(tmp_path / "traces", *map(body, range(MUCH - 1)))
     store = Store()
     pipeline, _, _ = started(journal, store, tmp_path, rows=store.rows, max_items=MOST)
     until(lambda: pipeline.settled_items == MUCH - 1)
@@ -238,13 +248,58 @@ def test_little_that_waits_is_stored_in_its_order(tmp_path: Path) -> None:
     assert [number for numbers in store.written for number in numbers] == list(range(MUCH))
 
 
+def test_who_sends_more_than_can_be_stored_is_served_in_order(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "traces")
+    append(journal, body(0))
+    store = Store()
+    new = iter(range(1, 12 * MUCH))
+
+    def arrive() -> None:
+        for number in islice(new, 2 * MOST):
+            append(journal, body(number))
+
+    store.wrote = arrive
+    pipeline, _, _ = started(journal, store, tmp_path, rows=store.rows, max_items=MOST)
+    until(lambda: pipeline.settled_items == 12 * MUCH)
+    assert pipeline.drain(PATIENCE_S)
+    journal.close()
+    assert [number for numbers in store.written for number in numbers] == list(range(12 * MUCH))
+
+
+def test_what_came_since_an_outage_of_the_store_does_not_wait_for_what_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector.pipeline, "OUTAGE_S", 0.01)
+    journal = opened(tmp_path / "traces")
+    append(journal, body(0))
+    store = Store()
+    is_away = threading.Event()
+    is_away.set()
+    store.dies_before = is_away.is_set
+    pipeline, _, _ = started(journal, store, tmp_path, rows=store.rows, max_items=MOST)
+    until(lambda: pipeline.last_error != "")
+    old = 20 * MOST
+    append(journal, *map(body, range(1, old)))
+    new = iter(range(old, old + 2))
+
+    def arrive() -> None:
+        if len(store.written) > 2 and (number := next(new, None)) is not None:
+            append(journal, body(number))
+
+    store.wrote = arrive
+    is_away.clear()
+    assert pipeline.drain(PATIENCE_S)
+    journal.close()
+    order = [number for numbers in store.written for number in numbers]
+    assert sorted(order) == list(range(old + 2))
+    assert order.index(old + 1) < order.index(old - 1)
+
+
 def test_a_span_that_grew_stays_as_it_was_sent_last(tmp_path: Path) -> None:
     """Its earlier versions lie in the backlog and come to the store after the last one."""
-    journal = opened(tmp_path / "traces")
     grown = 10 * MOST
-    append(
-        journal, *(body(grown if number % 4 == 3 else number, end=10 + number) for number in range(10 * MOST))
-    )
+    versions = (body(grown if number % 4 == 3 else number, end=10 + number) for number in range(10 * MOST))
+    journal = left_behind(tmp_path / "traces", *versions)
     store = Store()
     sink = Refusing(store, Tombstones())
     came = iter([body(grown, end=1000)])
