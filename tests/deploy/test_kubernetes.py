@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,7 @@ def test_every_value_is_in_the_readme_with_its_default_and_meaning() -> None:
 
 def test_what_helm_test_runs_succeeds_on_a_collector(server: Server) -> None:
     _, key = Keys(keys_file(server.data_dir)).create("helm test", [Scope.INGEST])
+    time.sleep(1.1)  # until the collector looks at the file again
     manifests = read(CHART / "examples/gateway/rendered.yaml")
     [pod] = [item for item in manifests if item["kind"] == "Pod"]
     [container] = [item for item in pod["spec"]["containers"] if item["name"] == "grpc"]
