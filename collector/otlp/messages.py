@@ -35,36 +35,24 @@ _SCALARS = {
 }
 _PACKAGE = "eddyline.otlp"
 
+
+def _value(*, array: str) -> dict[str, tuple[int, str]]:
+    return {
+        "string_value": (1, "oneof string"),
+        "bool_value": (2, "oneof bool"),
+        "int_value": (3, "oneof int64"),
+        "double_value": (4, "oneof double"),
+        "array_value": (5, f"oneof {array}"),
+        "kvlist_value": (6, "oneof KeyValueList"),
+        "bytes_value": (7, "oneof bytes"),
+    }
+
+
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
-    "AnyValue": {
-        "string_value": (1, "oneof string"),
-        "bool_value": (2, "oneof bool"),
-        "int_value": (3, "oneof int64"),
-        "double_value": (4, "oneof double"),
-        "array_value": (5, "oneof ArrayValue"),
-        "kvlist_value": (6, "oneof KeyValueList"),
-        "bytes_value": (7, "oneof bytes"),
-    },
-    "SingleValue": {
-        "string_value": (1, "oneof string"),
-        "bool_value": (2, "oneof bool"),
-        "int_value": (3, "oneof int64"),
-        "double_value": (4, "oneof double"),
-        "array_value": (5, "oneof InnerArray"),
-        "kvlist_value": (6, "oneof KeyValueList"),
-        "bytes_value": (7, "oneof bytes"),
-    },
-    "ArrayValue": {"values": (1, "repeated ItemValue")},
-    "ItemValue": {
-        "string_value": (1, "oneof string"),
-        "bool_value": (2, "oneof bool"),
-        "int_value": (3, "oneof int64"),
-        "double_value": (4, "oneof double"),
-        "array_value": (5, "oneof InnerArray"),
-        "kvlist_value": (6, "oneof KeyValueList"),
-        "bytes_value": (7, "oneof bytes"),
-    },
-    "InnerArray": {"values": (1, "repeated ItemValue"), "never": (1000, "required Never")},
+    "AnyValue": _value(array="ArrayValue"),
+    "SingleValue": _value(array="InnerArray"),
+    "ArrayValue": {"values": (1, "repeated SingleValue")},
+    "InnerArray": {"values": (1, "repeated SingleValue"), "never": (1000, "required Never")},
     "KeyValueList": {"values": (1, "map"), "never": (1000, "required Never")},
     "Never": {"never": (1, "required Never")},
     "Resource": {"attributes": (1, "map")},
