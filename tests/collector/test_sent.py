@@ -7,31 +7,26 @@ from functools import partial
 
 import pytest
 
-from collector.otlp import parse_traces, spans_of
-from collector.sent import Received, read_again
+from collector.otlp import parse_traces
+from collector.sent import read_again
 from collector.undecoded import Undecoded
 from mappers.model import Event, Span
 from sinks.base import Sent
 from tests.corpus import select
+from tests.received import received_requests
 
 BODIES = [file.read_bytes() for one in select("openinference") for file in one.traces]
 
 
 def received(bodies: Sequence[bytes]) -> tuple[list[Span], Sent]:
-    """Decoded requests, each resource's spans of a project of its own, and the same as they are sent."""
-    spans: list[Span] = []
-    requests = Received()
-    for number, body in enumerate(bodies):
-        request = parse_traces(body)
-        found = spans_of(request)
-        for span in found:
-            span.tenant = f"tenant {number % 3}"
-            span.project = f"project {number} {span.resource.attributes.get('service.name')}"
-        requests.add(request, found)
-        spans += found
-    sent = requests.take([False] * len(bodies))
-    assert sent is not None
-    return spans, sent
+    """Each resource's spans are of a project of its own."""
+    return received_requests(
+        bodies,
+        lambda number, span: (
+            f"tenant {number % 3}",
+            f"project {number} {span.resource.attributes.get('service.name')}",
+        ),
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -19,25 +19,15 @@ from sinks.base import Batch, PermanentError, Sent
 from sinks.clickhouse import ClickHouseSink, Store
 from sinks.clickhouse.columns import LATEST_NS
 from tests.corpus import captured, scenarios
+from tests.received import received_requests
 from tests.sinks.stored_spans import rows
 
 NUMBERS = itertools.count(1)
 
 
 def received(bodies: Sequence[bytes], owner: str) -> tuple[list[Span], Sent]:
-    """Decoded requests of this tenant and project, and the same as they were sent."""
-    spans: list[Span] = []
-    requests = Received()
-    for body in bodies:
-        request = parse_traces(body)
-        found = spans_of(request)
-        for span in found:
-            span.project = span.tenant = owner
-        requests.add(request, found)
-        spans += found
-    sent = requests.take([False] * len(bodies))
-    assert sent is not None
-    return spans, sent
+    """Of this tenant and project."""
+    return received_requests(bodies, lambda number, span: (owner, owner))
 
 
 @pytest.fixture(autouse=True)
