@@ -1,4 +1,7 @@
-"""The captured copy of a body, decoded piece by piece, so that each piece keeps the time it came at."""
+"""A body without its content coding, piece by piece, so that each piece keeps the time it came at.
+
+A few bytes can stand for gigabytes: what comes out is given in slices, and whoever takes them says when it is enough.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,41 @@ Pieces = Iterable[tuple[int, bytes]]
 
 MAX_DECODED = 64 << 20
 """Bytes that come out of one body; a bomb ends here."""
+SLICE = 1 << 20
+"""Bytes that come out of a piece at a time, about."""
 
 
 class NotDecodableError(ValueError):
     """The body is not what its `Content-Encoding` says, or in a coding that nobody here knows."""
 
 
-class _Decoder(Protocol):
-    def feed(self, piece: bytes) -> bytes: ...
+class Decoder(Protocol):
+    """Of one body."""
+
+    @property
+    def finished(self) -> bool:
+        """The end of what was packed has come, or nothing has."""
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """What comes out of a piece, in slices; take all of them before the next piece.
+
+        Raises:
+            NotDecodableError: it is not in this coding.
+        """
+
+
+def decoder_of(coding: str) -> Decoder | None:
+    """For a `Content-Encoding`; None if the body has none.
+
+    Raises:
+        NotDecodableError: nobody here knows it.
+    """
+    names = [name for part in coding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
+    if not names:
+        return None
+    if len(names) > 1 or names[0] not in _DECODERS:
+        raise NotDecodableError(f"content coding {coding[:64]!r}")
+    return _DECODERS[names[0]]()
 
 
 def decoded(pieces: Pieces, coding: str) -> Iterator[tuple[int, bytes]]:
@@ -27,21 +57,18 @@ def decoded(pieces: Pieces, coding: str) -> Iterator[tuple[int, bytes]]:
     Raises:
         NotDecodableError.
     """
-    names = [name for part in coding.split(",") if (name := part.strip().lower()) not in ("", "identity")]
-    if not names:
+    decoder = decoder_of(coding)
+    if decoder is None:
         yield from pieces
         return
-    if len(names) > 1 or names[0] not in _DECODERS:
-        raise NotDecodableError(f"content coding {coding[:64]!r}")
-    decoder = _DECODERS[names[0]]()
     size = 0
     for at, piece in pieces:
-        plain = decoder.feed(piece)
-        size += len(plain)
-        if size > MAX_DECODED:
-            raise NotDecodableError("more than can be kept comes out of the body")
-        if plain:
-            yield at, plain
+        for plain in decoder.feed(piece):
+            size += len(plain)
+            if size > MAX_DECODED:
+                raise NotDecodableError("more than can be kept comes out of the body")
+            if plain:
+                yield at, plain
 
 
 class _Zlib:
@@ -55,17 +82,20 @@ class _Zlib:
         """That are whole."""
         self._decompressor: Any = zlib.decompressobj(window)
 
-    def feed(self, piece: bytes) -> bytes:
-        parts = []
+    @property
+    def finished(self) -> bool:
+        return not self._begun or self._decompressor.eof or self._members > 0
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
         while piece:
             if self._decompressor.eof:
                 self._members += 1
                 self._decompressor = zlib.decompressobj(self._window)
             try:
-                parts.append(self._decompressor.decompress(piece, MAX_DECODED))
+                plain = self._decompressor.decompress(piece, SLICE)
             except zlib.error as error:
                 if self._members:
-                    break
+                    return
                 if self._begun or self._window != zlib.MAX_WBITS:
                     raise NotDecodableError(str(error)) from None
                 self._window = -zlib.MAX_WBITS
@@ -73,8 +103,8 @@ class _Zlib:
                 continue
             finally:
                 self._begun = True
+            yield plain
             piece = self._decompressor.unconsumed_tail or self._decompressor.unused_data.lstrip(b"\0")
-        return b"".join(parts)
 
 
 class _Brotli:
@@ -83,37 +113,61 @@ class _Brotli:
 
         self._decompressor = brotli.Decompressor()
         self._error = brotli.error
+        self._begun = False
 
-    def feed(self, piece: bytes) -> bytes:
+    @property
+    def finished(self) -> bool:
+        return not self._begun or self._decompressor.is_finished()
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        self._begun = self._begun or bool(piece)
         try:
-            plain: bytes = self._decompressor.process(piece)
+            plain: bytes = self._decompressor.process(piece, output_buffer_limit=SLICE)
+            yield plain
+            # It may hold more although it would take more, too: a full slice is never known to be the last.
+            while len(plain) >= SLICE or not self._decompressor.can_accept_more_data():
+                plain = self._decompressor.process(b"", output_buffer_limit=SLICE)
+                yield plain
         except self._error as error:
             raise NotDecodableError(str(error)) from None
-        return plain
 
 
 class _Zstd:
+    _BITE = 256
+    """Bytes taken in at a time: four can stand for a block of 128 KiB, and nothing bounds what comes out at once."""
+
     def __init__(self) -> None:
         import zstandard
 
         self._new = zstandard.ZstdDecompressor(max_window_size=128 << 20).decompressobj
         self._decompressor = self._new()
         self._error = zstandard.ZstdError
+        self._begun = False
 
-    def feed(self, piece: bytes) -> bytes:
-        parts = []
+    @property
+    def finished(self) -> bool:
+        return not self._begun or self._decompressor.eof
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        self._begun = self._begun or bool(piece)
+        plain = bytearray()
         try:
-            while piece:
-                if self._decompressor.eof:
-                    self._decompressor = self._new()
-                parts.append(self._decompressor.decompress(piece))
-                piece = self._decompressor.unused_data if self._decompressor.eof else b""
+            for start in range(0, len(piece), self._BITE):
+                bite = piece[start : start + self._BITE]
+                while bite:
+                    if self._decompressor.eof:
+                        self._decompressor = self._new()
+                    plain += self._decompressor.decompress(bite)
+                    bite = self._decompressor.unused_data if self._decompressor.eof else b""
+                if len(plain) >= SLICE:
+                    yield bytes(plain)
+                    plain.clear()
+            yield bytes(plain)
         except self._error as error:
             raise NotDecodableError(str(error)) from None
-        return b"".join(parts)
 
 
-_DECODERS: dict[str, Callable[[], _Decoder]] = {
+_DECODERS: dict[str, Callable[[], Decoder]] = {
     "gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
     "x-gzip": lambda: _Zlib(zlib.MAX_WBITS | 16),
     "deflate": lambda: _Zlib(zlib.MAX_WBITS),

@@ -2,15 +2,22 @@
 
 Who may use it says so with a key of ours; what a client sends as the provider's key is a placeholder and goes no
 further. The key is put in when nothing is left to be noted, and looked for in all that the provider says: servers echo
-requests, and the client must not learn the key that way.
+requests, and the client must not learn the key that way. Answers are asked for unpacked; one that is packed all the
+same is unpacked here, and one that can not be is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import html
+import json
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
 
+import aiohttp
 from yarl import URL
 
+from collector.proxy.decoding import Decoder, NotDecodableError, decoder_of
 from collector.proxy.headers import RawHeaders, with_header
 from collector.proxy.posting import Read
 
@@ -34,11 +41,11 @@ class Injected:
         azure: the upstream is Azure's, which has a header of its own.
     """
 
-    __slots__ = ("_azure", "_family", "_hidden", "_secret")
+    __slots__ = ("_azure", "_family", "_forms", "_secret")
 
     def __init__(self, secret: str, family: str, *, azure: bool = False) -> None:
         self._secret = secret.encode()
-        self._hidden = b"*" * len(self._secret)
+        self._forms = dict(_forms(secret))
         self._family = family
         self._azure = azure
 
@@ -84,10 +91,14 @@ class Injected:
 
     def hide(self, data: bytes) -> bytes:
         """The same, as long as it was, without the key."""
-        return data.replace(self._secret, self._hidden)
+        for form, hidden in self._forms.items():
+            data = data.replace(form, hidden)
+        return data
 
     def hide_in_text(self, text: str) -> str:
-        return text.replace(self._secret.decode(), self._hidden.decode())
+        for form, hidden in self._forms.items():
+            text = text.replace(form.decode(), hidden.decode())
+        return text
 
     def hide_in_headers(self, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
         return [(self.hide(name), self.hide(value)) for name, value in headers]
@@ -111,8 +122,75 @@ class Injected:
         return give
 
     def _begun_at_end(self, data: bytes) -> int:
-        """How many bytes at the end may be the beginning of the key."""
-        longest = min(len(self._secret) - 1, len(data))
-        if data.find(self._secret[:1], len(data) - longest) < 0:
-            return 0
-        return next((size for size in range(longest, 0, -1) if data.endswith(self._secret[:size])), 0)
+        """How many bytes at the end may be the beginning of the key, in any of its forms."""
+        return max(_begun_at_end(data, form) for form in self._forms)
+
+
+def _begun_at_end(data: bytes, form: bytes) -> int:
+    at = data.find(form[:1], max(0, len(data) - len(form) + 1))
+    while at >= 0 and not form.startswith(data[at:]):
+        at = data.find(form[:1], at + 1)
+    return len(data) - at if at >= 0 else 0
+
+
+def _forms(secret: str) -> Iterator[tuple[bytes, bytes]]:
+    """(the key as it may be written, what stands there instead, as long): as it is; in texts of JSON, HTML and URLs,
+    where it has letters that these write in another way; in base64, where it begins at any of three places."""
+    for written in (
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret)[1:-1].replace("/", "\\/"),
+        html.escape(secret),
+        quote(secret, safe=""),
+        quote(secret),
+    ):
+        yield written.encode(), b"*" * len(written)
+    for before in range(3):
+        # What the letters before and after have a part in says next to nothing of the key, and may be anything.
+        first, after = -(-before * 8 // 6), (before + len(secret)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            packed, stars = (encode(b"*" * before + text) for text in (secret.encode(), b"*" * len(secret)))
+            yield packed[first:after], stars[first:after]
+
+
+# --------------------------------------------------------------------------- answers that are packed all the same
+
+
+def decoder_for(headers: RawHeaders) -> Decoder | None:
+    """What unpacks an answer with these headers; None if it is not packed.
+
+    Raises:
+        NotDecodableError: nobody here could.
+    """
+    codings = [value.decode("latin-1") for name, value in headers if name.lower() == b"content-encoding"]
+    return decoder_of(",".join(codings))
+
+
+def without_packing(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """Headers of the same answer, unpacked."""
+    return [pair for pair in headers if pair[0].lower() not in (b"content-encoding", b"content-length")]
+
+
+def unpacking(read: Read, decoder: Decoder) -> Read:
+    """A reader of the same without its content coding. Its slices are bounded, whatever comes out of a piece."""
+    slices: Iterator[bytes] = iter(())
+
+    async def give() -> bytes:
+        """Raises: aiohttp.ClientPayloadError, where it is not packed as it says, or not whole."""
+        nonlocal slices
+        try:
+            while True:
+                for plain in slices:
+                    if plain:
+                        return plain
+                piece = await read()
+                if not piece:
+                    break
+                slices = decoder.feed(piece)
+        except NotDecodableError as error:
+            raise aiohttp.ClientPayloadError(str(error)) from None
+        if not decoder.finished:
+            raise aiohttp.ClientPayloadError("the answer is cut")
+        return b""
+
+    return give

@@ -24,9 +24,11 @@ from starlette.types import Message, Receive, Scope, Send
 from collector.config import ProxyTimeouts
 from collector.guarded import RESET
 from collector.proxy.changing import AnswerChanges, ChangedAnswer
+from collector.proxy.decoding import Decoder, NotDecodableError
 from collector.proxy.errors import Error, RelayError
 from collector.proxy.gate import Gate, GateResolver
 from collector.proxy.headers import as_texts, forwarded, returned, with_header
+from collector.proxy.injected import decoder_for, unpacking, without_packing
 from collector.proxy.keepalive import KeepAlive
 from collector.proxy.posting import KEEP_ALIVE_S, MAX_HEADER_BYTES, MAX_HEADERS, Answer, Poster, Silence
 from collector.proxy.refusal import refusals
@@ -249,25 +251,30 @@ class Relay:
             raise RelayError(Error.PROTOCOL, "the provider's answer is not HTTP")
         injected = route.upstream.injected
         came: Headers = response.raw_headers
+        read = response.content.readany
+        is_unpacked = _is_unpacked(response)
         if injected is not None:
+            if (decoder := _decoder(came)) is not None:
+                read = unpacking(read, decoder)
+                came = without_packing(came)
+            is_unpacked = True
             came = injected.hide_in_headers(came)
+            read = injected.hiding(read)
         headers = returned(came)
         if response.status == NOT_MODIFIED:  # its length is that of what it does not send
             headers = [(name, value) for name, value in headers if name != b"content-length"]
         if self._sse_hints and response.content_type == STREAM:
             headers = with_header(headers, b"x-accel-buffering", b"no")
-        read = response.content.readany
-        if injected is not None:
-            read = injected.hiding(read)
-        hidden = WithoutUsage() if hide_usage and _is_readable_stream(response) else None
+        is_readable_stream = is_unpacked and response.content_type == STREAM
+        hidden = WithoutUsage() if hide_usage and is_readable_stream else None
         passes_as_it_is = hidden is None
-        if changes is not None and _is_changeable(response):
+        if changes is not None and is_unpacked and response.status < 400:
             passes_as_it_is = False
             read = ChangedAnswer(changes, response.content_type).through(read)
         if not passes_as_it_is:
             headers = [(name, value) for name, value in headers if name != b"content-length"]
         alive = None
-        if self._keepalive_s and _is_readable_stream(response) and not _has_length(headers):
+        if self._keepalive_s and is_readable_stream and not _has_length(headers):
             alive = KeepAlive(send, self._keepalive_s)
             read = alive.while_waiting(read)
         if tape is not None:
@@ -320,20 +327,22 @@ def _wait_at_most(response: aiohttp.ClientResponse | Answer, seconds: float) -> 
         protocol.read_timeout = seconds
 
 
-def _is_changeable(response: aiohttp.ClientResponse | Answer) -> bool:
-    return response.status < 400 and _is_unpacked(response)
-
-
-def _is_readable_stream(response: aiohttp.ClientResponse | Answer) -> bool:
-    return response.content_type == STREAM and _is_unpacked(response)
-
-
 def _has_length(headers: Headers) -> bool:
     return any(name == b"content-length" for name, _ in headers)
 
 
 def _is_unpacked(response: aiohttp.ClientResponse | Answer) -> bool:
     return response.headers.get("content-encoding", "identity").lower() == "identity"
+
+
+def _decoder(headers: Headers) -> Decoder | None:
+    """Raises: RelayError, where nobody here could read the answer."""
+    try:
+        return decoder_for(headers)
+    except NotDecodableError:
+        raise RelayError(
+            Error.PROTOCOL, "the provider's answer is packed in a way that can not be looked through"
+        ) from None
 
 
 class _Exchange:

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import aiohttp
 from starlette.types import Receive, Scope, Send
 
+from collector.proxy.decoding import NotDecodableError
 from collector.proxy.errors import Error, RelayError, answer
-from collector.proxy.headers import RawHeaders, as_texts, forwarded_to_websocket, returned
-from collector.proxy.injected import Injected
+from collector.proxy.headers import RawHeaders, as_texts, forwarded_to_websocket, returned, with_header
+from collector.proxy.injected import Injected, decoder_for, without_packing
 from collector.proxy.refusal import Refusal, noting_refusal
 from collector.proxy.relay import Relay
 from collector.proxy.routes import Route
@@ -80,7 +81,7 @@ async def relay_websocket(
     injected = route.upstream.injected
     headers, subprotocols = forwarded_to_websocket(scope["headers"]), scope["subprotocols"]
     if injected is not None:
-        headers = injected.put_into(headers, route.path)
+        headers = with_header(injected.put_into(headers, route.path), b"accept-encoding", b"identity")
         subprotocols = injected.without_placeholders(subprotocols)
     with noting_refusal() as refusal:
         connecting = asyncio.create_task(
@@ -138,15 +139,22 @@ async def relay_websocket(
 async def _pass_on(send: Send, refusal: Refusal, injected: Injected | None) -> None:
     """Gives the client the provider's answer to its handshake."""
     if injected is not None:
-        refusal = Refusal(
-            refusal.status,
-            tuple(injected.hide_in_headers(refusal.headers)),
-            injected.hide(refusal.body),
-        )
+        refusal = _looked_through(refusal, injected)
     status = refusal.status if refusal.status in HTTP_STATUSES else 502
     dropped = (b"content-length", b"transfer-encoding")
     kept = [(name, value) for name, value in returned(refusal.headers) if name not in dropped]
     await _deny(send, status, kept, refusal.body)
+
+
+def _looked_through(refusal: Refusal, injected: Injected) -> Refusal:
+    """The refusal without the key; without what it says, if nobody here can unpack it."""
+    headers, body = refusal.headers, refusal.body
+    try:
+        if (decoder := decoder_for(headers)) is not None:
+            headers, body = tuple(without_packing(headers)), next(decoder.feed(body), b"")
+    except NotDecodableError:
+        headers, body = tuple(without_packing(headers)), b""
+    return Refusal(refusal.status, tuple(injected.hide_in_headers(headers)), injected.hide(body))
 
 
 async def _abandon(connecting: asyncio.Task[aiohttp.ClientWebSocketResponse]) -> None:

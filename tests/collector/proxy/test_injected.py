@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import gzip
+import html
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
+import brotli
 import httpx
 import pytest
 import websockets
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -26,7 +33,7 @@ from collector.proxy.injected import Injected
 from tests.collector.proxy import sdks
 from tests.collector.proxy.collected import attributes
 from tests.collector.proxy.running import RunningProxy
-from tests.provider import TEXT, Answer, Provider, Seen, chat, event
+from tests.provider import TEXT, Answer, Piece, Provider, Seen, chat, event
 from tests.server import Server
 from tests.waiting import until
 
@@ -190,6 +197,92 @@ def test_a_server_that_echoes_the_key_tells_it_to_nobody(
     assert all(KEY.encode() not in body for _, body in proxy.collected.requests)
     for own in ("/-/status", "/-/metrics", "/"):
         assert KEY not in httpx.get(proxy.url + own).text
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+    "zstd": zstandard.compress,
+}
+
+
+@pytest.mark.parametrize("coding", PACKED)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_packed_unasked_is_looked_through_as_well(
+    proxy: RunningProxy, provider: Provider, ours: dict[str, str], coding: str, stream: bool
+) -> None:
+    proxy.collected.clear()
+
+    def packed(seen: Seen) -> Answer:
+        echoed = _echoing_in_pieces(seen) if stream else _echoing(seen)
+        whole = PACKED[coding](b"".join(piece for piece in echoed.pieces if isinstance(piece, bytes)))
+        pieces: list[Piece] = [whole[:9], whole[9:]] if stream else [whole]
+        kept = [pair for pair in echoed.headers if pair[0] != "content-length"]
+        return Answer(pieces, 200, [*kept, ("Content-Encoding", coding)], length=not stream)
+
+    provider.script.append(packed)
+    got = httpx.post(proxy.url + CHAT, json=ASKED | {"stream": stream}, headers=ours)
+    assert KEY not in got.text + str(got.headers)
+    assert f"Bearer {HIDDEN}" in got.text
+    assert "content-encoding" not in got.headers
+    (span,) = proxy.collected.wait(1, "chat")
+    assert HIDDEN in attributes(span)["gen_ai.output.messages"]
+
+
+@pytest.mark.parametrize("coding", ["snappy", "gzip, gzip", "x"])
+def test_an_answer_that_can_not_be_looked_through_is_none(
+    proxy: RunningProxy, provider: Provider, ours: dict[str, str], coding: str
+) -> None:
+    provider.script.append(Answer.json(chat({}), content_encoding=coding))
+    got = httpx.post(proxy.url + CHAT, json=ASKED, headers=ours)
+    assert (got.status_code, got.headers["x-loop-error"]) == (502, "protocol")
+
+
+@pytest.mark.parametrize(
+    "wrong", [b"not packed at all", gzip.compress(b"hello" * 99)[:-9]], ids=["plain", "cut"]
+)
+def test_a_packed_answer_that_is_not_whole_is_no_short_one(
+    proxy: RunningProxy, provider: Provider, ours: dict[str, str], wrong: bytes
+) -> None:
+    provider.script.append(Answer([wrong], 200, [("content-encoding", "gzip")], length=True))
+    with pytest.raises(httpx.RemoteProtocolError):
+        httpx.post(proxy.url + CHAT, json=ASKED, headers=ours)
+
+
+ODD = 'odd/key+with="quotes"&more=='
+"""Has letters that JSON, HTML and URLs write in other ways."""
+WRITTEN: dict[str, Callable[[str], str]] = {
+    "json": lambda told: json.dumps({"told": told}),
+    "json, with slashes": lambda told: json.dumps({"told": told}).replace("/", "\\/"),
+    "html": html.escape,
+    "url": lambda told: quote(told, safe=""),
+    "path": quote,
+    "query": quote_plus,
+    **{
+        f"base64 after {len(before)}": lambda told, before=before: base64.b64encode(
+            (before + told).encode()
+        ).decode()
+        for before in ("", "x", "xy", "Bearer ")
+    },
+    "base64 for urls": lambda told: base64.urlsafe_b64encode(f"{told}:".encode()).decode().rstrip("="),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("key", [KEY, ODD, "~~~???>>>" * 3])
+def test_a_key_is_hidden_in_whatever_way_it_is_written(name: str, key: str) -> None:
+    written = f"before {WRITTEN[name](key)} after"
+    hidden = Injected(key, "openai").hide(written.encode())
+    assert Injected(key, "openai").hide_in_text(written) == hidden.decode()
+    assert len(hidden) == len(written)
+    left = hidden.decode().removeprefix("before ").removesuffix(" after")
+    if name.startswith("base64"):
+        alike = left.translate(str.maketrans("+/", "-_")).rstrip("=")
+        told = base64.urlsafe_b64decode(alike + "=" * (-len(alike) % 4))
+        assert told.count(b"*") >= len(key) - 2
+    else:
+        assert left.count("*") >= len(key)
 
 
 @given(before=st.binary(max_size=40), after=st.binary(max_size=40), size=st.integers(1, 60))
