@@ -82,6 +82,8 @@ class Outcome:
     """What its sender should know although all is well."""
     rejections: Mapping[str, int] = field(default_factory=dict)
     """Of the rejected items, by the reason."""
+    changes: Mapping[str, int] = field(default_factory=dict)
+    """What was done to items that are kept, or passed over in them, how often."""
     rejected_trace_id: str = ""
     """Trace of the first of them, if it is known."""
     tenant: str = ""
@@ -111,6 +113,8 @@ class IntakeStats:
     """Requests by what their senders call themselves."""
     rejections: Counter[tuple[Signal, str]] = field(default_factory=Counter)
     """Rejected items by the reason."""
+    changes: Counter[tuple[Signal, str]] = field(default_factory=Counter)
+    """What was done to items that are kept, or passed over in them, of which their senders are warned."""
 
     def saw_client(self, agent: str) -> None:
         """Counts a request of who calls itself so. Bounded: a label of a metric is not for everybody to make up."""
@@ -132,6 +136,7 @@ class IntakeStats:
                 setattr(mine, name, getattr(mine, name) + getattr(counted, name))
         self.clients.update(others.clients)
         self.rejections.update(others.rejections)
+        self.changes.update(others.changes)
 
     def document(self) -> dict[str, Any]:
         """`{transport: {signal: counts}}` for the status."""
@@ -246,8 +251,8 @@ class Intake:
         """What was counted until now."""
         with self._lock:
             by_door = {door: replace(counted) for door, counted in self.stats.by_door.items()}
-            rejections = self.stats.rejections.copy()
-        return IntakeStats(by_door, Counter(dict(list(self.stats.clients.items()))), rejections)
+            rejections, changes = self.stats.rejections.copy(), self.stats.changes.copy()
+        return IntakeStats(by_door, Counter(dict(list(self.stats.clients.items()))), rejections, changes)
 
     def refuse(self, signal: Signal, transport: str) -> Outcome:
         """The outcome of a request for which there is no room; it is counted."""
@@ -296,6 +301,7 @@ class Intake:
                 checked.reasons,
                 checked.warnings,
                 checked.rejections,
+                checked.changes,
                 checked.rejected_trace_id,
                 request.tenant,
             )
@@ -397,6 +403,9 @@ class Intake:
             counted.rejected += outcome.rejected
             for reason, count in outcome.rejections.items():
                 self.stats.rejections[signal, reason] += count
+            if outcome.changes and not resent:
+                for change, count in outcome.changes.items():
+                    self.stats.changes[signal, change] += count
             counted.bad_requests += outcome.verdict not in (Verdict.ACCEPTED, Verdict.REFUSED)
             counted.refused_requests += outcome.verdict is Verdict.REFUSED
         self.counted()

@@ -296,8 +296,16 @@ class Metrics(Collector):
         )
         for (signal, reason), count in stats.rejections.items():
             rejections.add_metric([signal.value, reason], count)
+        changes = CounterMetricFamily(
+            "eddyline_changed_items",
+            "What was cut from items that were accepted, or passed over in them; their senders are warned.",
+            labels=["signal", "change"],
+        )
+        for (signal, change), count in stats.changes.items():
+            changes.add_metric([signal.value, change], count)
         yield requests
         yield resent
+        yield changes
         yield rejections
         yield from items.values()
         clients = CounterMetricFamily(

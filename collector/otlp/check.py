@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -16,11 +17,22 @@ from google.protobuf.message import DecodeError
 from collector.otlp import messages
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.otlp.longkeys import cut_keys
-from collector.otlp.mistaken import mistaken
+from collector.otlp.mistaken import are_no_metrics, mistaken
 from collector.otlp.signal import Signal
-from collector.otlp.together import NO_SPAN, NO_TRACE, WHOLE_BYTES, count_if_well
+from collector.otlp.together import NO_SPAN, NO_TRACE, WHOLE_BYTES, count_if_well, has_odd_pairs
 from collector.otlp.values import cut_values
-from collector.otlp.wire import Elements, WireError, count_data_points, count_entries, nested, within_counts
+from collector.otlp.wire import (
+    LENGTH_DELIMITED,
+    Elements,
+    WireError,
+    count_data_points,
+    count_entries,
+    fields,
+    has_indexes,
+    known_pairs,
+    nested,
+    within_counts,
+)
 
 HANDFUL = 64
 """Items that are looked at together when some of a request are not well."""
@@ -34,6 +46,8 @@ CUT_KEYS = "an item has keys that are too long; they are cut"
 TOO_MANY_PARTS = "an item has more attributes, events or links than are kept; the first ones are"
 ODD_PARENT = "the id of a parent is not 8 bytes; its span is taken for a root"
 ENUM_NAMES = "an enum is written as a name; OTLP/JSON has numbers"
+TWICE = "an object in JSON has a key more than once; the last one holds"
+INDEXES = "keys or values are named by an index, which only profiles may do; they are taken for empty"
 """Warnings."""
 
 
@@ -86,7 +100,7 @@ def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
         TooManyError: it has more parts than can be looked through.
     """
     if signal is Signal.METRICS:
-        return Checked(b"", _data_points(body))
+        return Checked(b"", _data_points(body, limits))
     count = count_if_well(signal, body, limits)
     return _item_by_item(signal, body, limits) if count is None else Checked(body, count)
 
@@ -94,8 +108,12 @@ def check(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
 def sent_as(signal: Signal, other: Signal) -> NotOtlpError:
     """What a request is refused with that belongs to another signal."""
     return NotOtlpError(
-        f"the body holds {other}: is this another signal than {signal}? Send it to /v1/{other}"
+        f"the body holds {other}: is this another signal than {signal}? "
+        f"Send it to /v1/{other}, or by gRPC to the {_SERVICES[other]}"
     )
+
+
+_SERVICES = {Signal.TRACES: "TraceService", Signal.LOGS: "LogsService", Signal.METRICS: "MetricsService"}
 
 
 def signal_suffix(signal: Signal) -> str:
@@ -127,9 +145,38 @@ def wrong_log_record(record: Any) -> str:
     return ""
 
 
+_NUMBERS_OF_SPANS = frozenset({6, 7, 8, 10, 12, 14, 16})
+"""Fields of a span that hold numbers: its kind, times, counts and flags."""
+
+
+def _is_no_span(span: Any, raw: bytes) -> bool:
+    """Whether what was read as a span without times is something else, which has texts where its numbers are. A sum
+    can be read so: its name and description, if they are 16 and 8 bytes long, as ids."""
+    if span.start_time_unix_nano or span.end_time_unix_nano:
+        return False
+    return any(
+        wire_type == LENGTH_DELIMITED and number in _NUMBERS_OF_SPANS
+        for number, wire_type, *_ in fields(raw, 0, len(raw))
+    )
+
+
+def _is_no_log_record(record: Any, raw: bytes) -> bool:
+    """Whether what was read as a log record is something else: metrics and spans begin with a text, where log records
+    have their time."""
+    return raw[:1] == b"\n"
+
+
 def shown_trace_id(trace_id: bytes) -> str:
     """A trace id as hex digits; "" if it is none."""
     return trace_id.hex() if len(trace_id) == 16 and trace_id != NO_TRACE else ""
+
+
+def _has_odd_pairs(span: Any) -> bool:
+    return (
+        has_odd_pairs(span, 9)
+        or any(has_odd_pairs(event, 3) for event in span.events)
+        or any(has_odd_pairs(link, 4) for link in span.links)
+    )
 
 
 def _over_span(span: Any, limits: Limits) -> bool:
@@ -158,7 +205,13 @@ class _Form:
     """An item, as deep as it lies in a request: that is how it is parsed later."""
     on_the_wire: str
     """What `wire` calls an item."""
+    name: str
+    """What people call it."""
     wrong: Callable[[Any], str]
+    is_foreign: Callable[[Any, bytes], bool]
+    """Whether it was written as something else."""
+    has_odd_pairs: Callable[[Any], bool]
+    """Whether attributes would be passed over for what stands beside their values."""
     over: Callable[[Any, Limits], bool]
 
 
@@ -175,8 +228,16 @@ def _log_record(raw: bytes) -> Any:
 
 
 _FORMS = {
-    Signal.TRACES: _Form(_span, "span", wrong_span, _over_span),
-    Signal.LOGS: _Form(_log_record, "log", wrong_log_record, _over_log_record),
+    Signal.TRACES: _Form(_span, "span", "span", wrong_span, _is_no_span, _has_odd_pairs, _over_span),
+    Signal.LOGS: _Form(
+        _log_record,
+        "log",
+        "log record",
+        wrong_log_record,
+        _is_no_log_record,
+        partial(has_odd_pairs, number=6),
+        _over_log_record,
+    ),
 }
 
 
@@ -202,12 +263,14 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
         changed |= _mend_url(resource)
         scopes += len(resource.scopes)
         _refuse_too_many("scopes", scopes, limits.scopes)
-        resource_reason, shared = _envelope("resource", b"".join(resource.resource), limits, elements)
+        resource_reason, shared = _envelope(
+            "resource", b"".join(resource.resource), limits, elements, warnings
+        )
         if shared is not None:
             resource.resource[:], changed = [shared], True
         for scope in resource.scopes:
             changed |= _mend_url(scope)
-            scope_reason, shared = _envelope("scope", b"".join(scope.scope), limits, elements)
+            scope_reason, shared = _envelope("scope", b"".join(scope.scope), limits, elements, warnings)
             if shared is not None:
                 scope.scope[:], changed = [shared], True
             items = list(scope.items)
@@ -246,8 +309,8 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
     if rejected and not accepted:
         if (other := mistaken(signal, body, limits)) is not None:
             raise sent_as(signal, other)
-        if set(reasons) <= {"trace id is not 16 bytes"}:
-            raise NotOtlpError(f"no item has a trace id of 16 bytes: is this another signal than {signal}?")
+        if set(reasons) <= {"trace id is not 16 bytes", "is no span", "is no log record"}:
+            raise NotOtlpError(f"no item is a {_FORMS[signal].name}: is this another signal than {signal}?")
     kept_body = skeleton.SerializeToString() if changed else body
     return Checked(kept_body, accepted, reasons, +warnings, rejected_trace_id)
 
@@ -268,7 +331,7 @@ def _judge_of(
 ) -> Callable[[bytes], bytes]:
     """A function that returns an item as it can be stored, and raises _RejectedError if it can not be."""
     form = _FORMS[signal]
-    wrong, over, parse = form.wrong, form.over, form.parse
+    wrong, is_foreign, over, parse = form.wrong, form.is_foreign, form.over, form.parse
     value_bytes, item_bytes = limits.value_bytes, limits.item_bytes
     long_bytes = min(value_bytes, item_bytes)
 
@@ -279,7 +342,13 @@ def _judge_of(
             item = parse(raw)
             if reason := wrong(item):
                 raise _RejectedError(reason, item.trace_id)
+            if is_foreign(item, raw):
+                raise _RejectedError(f"is no {form.name}")
             warnings[ODD_PARENT] += has_odd_parent(item)
+            if form.has_odd_pairs(item):
+                warnings[INDEXES] += has_indexes(form.on_the_wire, raw)
+                raw = known_pairs(form.on_the_wire, raw)
+                item = parse(raw)
             if over(item, limits):
                 raw = within_counts(signal, raw, limits)
                 item = parse(raw)
@@ -300,16 +369,22 @@ def _judge_of(
     return judge
 
 
-def _envelope(name: str, raw: bytes, limits: Limits, elements: Elements) -> tuple[str, bytes | None]:
+def _envelope(
+    name: str, raw: bytes, limits: Limits, elements: Elements, warnings: Counter[str]
+) -> tuple[str, bytes | None]:
     """Why what lies in this resource or scope can not be stored, and its bytes if they had to be cut."""
     message = messages.Resource if name == "resource" else messages.InstrumentationScope
+    cut = None
     try:
         if len(raw) > WALK_BYTES:
             elements.count(name, raw)
         parsed = message.FromString(raw)
+        if has_odd_pairs(parsed, 1 if name == "resource" else 3):
+            warnings[INDEXES] += has_indexes(name, raw)
+            raw = cut = known_pairs(name, raw)
+            parsed = message.FromString(raw)
     except (DecodeError, WireError):
         return "resource or scope can not be decoded", None
-    cut = None
     if len(raw) > limits.value_bytes and cut_values(parsed, limits.value_bytes):
         raw = cut = messages.serialized(parsed)
     return ("resource or scope is too large" if len(raw) > limits.item_bytes else ""), cut
@@ -332,10 +407,14 @@ def _not_protobuf(signal: Signal, body: bytes) -> NotOtlpError:
     )
 
 
-def _data_points(body: bytes) -> int:
+def _data_points(body: bytes, limits: Limits) -> int:
     from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+    if (other := mistaken(Signal.METRICS, body, limits)) is not None:
+        raise sent_as(Signal.METRICS, other)
     try:
+        if are_no_metrics(body):
+            raise NotOtlpError("no metric has a name: is this another signal than metrics?")
         if len(body) > WHOLE_BYTES:
             return count_data_points(body)
         request = ExportMetricsServiceRequest.FromString(body)

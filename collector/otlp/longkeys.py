@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from collector.otlp.values import marker
+from collector.otlp.values import cut_text
 
 
 def any_longer(keys: Iterable[str], limit: int) -> bool:
@@ -29,18 +29,8 @@ def cut_keys(item: Any, limit: int) -> bool:
     cut = False
     for owner in (item, *getattr(item, "events", ()), *getattr(item, "links", ())):
         for key in list(owner.attributes):
-            if (shorter := cut_key(key, limit)) != key:
+            if (shorter := cut_text(key, limit)) != key:
                 owner.attributes[shorter].CopyFrom(owner.attributes[key])
                 del owner.attributes[key]
                 cut = True
     return cut
-
-
-def cut_key(key: str, limit: int) -> str:
-    """The key as it is kept."""
-    if len(key) * 4 <= limit:
-        return key
-    encoded = key.encode()
-    if len(encoded) <= limit:
-        return key
-    return encoded[:limit].decode(errors="ignore") + marker(len(encoded))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from collector.otlp import messages
 from collector.otlp.limits import Limits, TooManyError
@@ -60,12 +61,17 @@ def _parts(body: bytes, layout: Layout) -> Iterator[tuple[bytes, int]]:
 
 
 def _spans_are_well(request: Any, spans: int, limits: Limits) -> bool:
-    one = request.resource_spans.scope_spans.spans
+    of_resource = request.resource_spans
+    one = of_resource.scope_spans.spans
+    if spans and not (one.start_time_unix_nano or one.end_time_unix_nano or one.name or one.attributes):
+        return False  # metrics may look like spans, but for these
     trace_ids, span_ids = one.trace_id, one.span_id
     # Each span begins with both, of the right length: if there are no more of them than spans, each has one of each.
     if len(trace_ids) != spans or len(span_ids) != spans:
         return False
     if NO_TRACE in trace_ids or NO_SPAN in span_ids or _over(one, limits):
+        return False
+    if has_odd_pairs(one, 9) or has_odd_pairs(of_resource.resource, 1):
         return False
     if not {*map(len, one.parent_span_id)} <= {0, 8}:
         return False
@@ -76,11 +82,23 @@ def _spans_are_well(request: Any, spans: int, limits: Limits) -> bool:
 
 
 def _records_are_well(request: Any, records: int, limits: Limits) -> bool:
-    one = request.resource_logs.scope_logs.log_records
+    of_resource = request.resource_logs
+    one = of_resource.scope_logs.log_records
+    if records and not (one.time_unix_nano or one.observed_time_unix_nano):
+        return False  # metrics and some spans look like log records, but for the times
+    if has_odd_pairs(one, 6) or has_odd_pairs(of_resource.resource, 1):
+        return False
     # A record need not belong to a span, and ids of zeros say that it does not.
     if not {*map(len, one.trace_id)} <= {0, 16} or not {*map(len, one.span_id)} <= {0, 8}:
         return False
     return not _over(one, limits)
+
+
+def has_odd_pairs(owner: Any, number: int) -> bool:
+    """Whether attributes, which are the field `number`, have parts that are not declared, such as the index that a
+    key has in profiles. Protobuf leaves such entries of a map out."""
+    unknown = UnknownFieldSet(owner)
+    return len(unknown) > 0 and any(unknown[place].field_number == number for place in range(len(unknown)))
 
 
 def _over(owner: Any, limits: Limits) -> bool:

@@ -336,6 +336,47 @@ _SUBMESSAGES: dict[str, dict[int, str]] = {
 }
 
 
+_INDEXES = {"pair": 3, "value": 8}
+"""Fields that name a key or a text by an index into the dictionary of profiles, which no other signal has."""
+
+
+def has_indexes(name: str, data: bytes) -> bool:
+    """Whether attributes or values in a `span`, `log`, `resource` or `scope` are named by an index.
+
+    Raises:
+        WireError: it is no protobuf.
+    """
+    waiting = [(name, 0, len(data))]
+    while waiting:
+        name, start, end = waiting.pop()
+        index, submessages = _INDEXES.get(name), _SUBMESSAGES[name]
+        for number, wire_type, _, value_at, field_end in fields(data, start, end):
+            if wire_type == 0 and number == index:
+                return True
+            if wire_type == LENGTH_DELIMITED and (inner := submessages.get(number)):
+                waiting.append((inner, value_at, field_end))
+    return False
+
+
+def known_pairs(name: str, data: bytes) -> bytes:
+    """A `span`, `log`, `resource` or `scope` that could be parsed, its keys with nothing but their values.
+
+    Raises:
+        WireError: it is no protobuf.
+    """
+    submessages = _SUBMESSAGES[name]
+    kept: list[bytes] = []
+    for number, wire_type, tag_at, value_at, field_end in fields(data, 0, len(data)):
+        if name == "pair" and number not in (1, 2):
+            continue
+        inner = submessages.get(number) if wire_type == LENGTH_DELIMITED else None
+        if inner is None:
+            kept.append(data[tag_at:field_end])
+        else:
+            kept.append(nested(number, known_pairs(inner, data[value_at:field_end])))
+    return b"".join(kept)
+
+
 class Elements:
     """Counts the messages within the large parts of one request."""
 

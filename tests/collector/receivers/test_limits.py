@@ -173,6 +173,24 @@ def test_long_keys_of_log_records_are_cut() -> None:
 
 
 @both
+def test_what_was_cut_is_not_cut_again(encoding: str) -> None:
+    limits = Limits(value_bytes=300 << 10)
+    made = request()
+    span_of(made).attributes.add(key="k" * 300).value.string_value = "v" * (301 << 10)
+    span_of(made).attributes.add(key="bytes").value.bytes_value = b"v" * (301 << 10)
+    once = judged(encoding, made, limits)
+    assert len(once.changes) == 2
+    again = judged(encoding, ExportTraceServiceRequest.FromString(once.body), limits)
+    assert again.changes == {}
+    [first], [second] = decode_traces(once.body), decode_traces(again.body)
+    assert dict(first.attributes) == dict(second.attributes)
+    assert "k" * 256 + "… [cut: 300 bytes]" in second.attributes
+    forged = "k" * 300 + "… [cut: 900 bytes]"
+    span_of(made).attributes.add(key=forged)
+    assert f"[cut: {len(forged.encode())} bytes]" in str(judged(encoding, made, limits).body)
+
+
+@both
 @pytest.mark.parametrize("over", [0, 1])
 def test_long_values_are_cut_wherever_they_are(encoding: str, over: int) -> None:
     limits = Limits(value_bytes=300 << 10, item_bytes=8 << 20)
