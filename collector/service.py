@@ -18,6 +18,7 @@ from collector.interpreter import calm_garbage_collection, dump_nothing, take_sh
 from collector.listening import take_file_handles
 from collector.meaning import no_engine, not_understood
 from collector.prices import load_prices
+from collector.priority import giving_way
 from collector.receiving import open_receiving
 from collector.reload import Reloadable
 from collector.sources import ConfigFiles
@@ -82,6 +83,9 @@ async def collector(settings: Settings, reloadable: Reloadable | None = None) ->
         raise ServiceError("\n".join(found), EX_CONFIG)
     async with AsyncExitStack() as parts:
         receiving = await open_receiving(settings, reloadable, parts)
+        if (way := giving_way(settings)) is not None:
+            parts.push_async_callback(asyncio.to_thread, way.stop)
+            way.start()
         working = await asyncio.to_thread(_working)
         yield await working.open_working(settings, prices, receiving, reloadable, parts)
 

@@ -217,6 +217,23 @@ def test_nothing_acknowledged_is_lost_with_a_worker_and_another_takes_its_place(
     assert status["pipeline"]["stored"] == status["stored"]["spans"]
 
 
+def test_all_but_workers_doors_and_journals_give_way(server: Server) -> None:
+    """Those that took the place of others, too: a process inherits its niceness of the thread that begins it."""
+    own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+    given = server.get("/config")["config"]["service"]["niceness"]
+
+    def nicenesses(pid: int) -> list[int]:
+        threads = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+        return sorted(os.getpriority(os.PRIO_PROCESS, thread) - own for thread in threads)
+
+    first = 1 + len(SIGNALS) + WORKERS  # the event loop, journals, one for each worker
+    until(lambda: nicenesses(server.process.pid)[first:].count(0) == 0)
+    found = nicenesses(server.process.pid)
+    assert found == [0] * first + [given] * (len(found) - first)
+    assert len(found) > first + len(SIGNALS) * (1 + WORKERS)
+    assert [set(nicenesses(worker)) for worker in server.workers()] == [{0}] * WORKERS
+
+
 def test_workers_end_with_their_collector_and_others_store_what_they_had(
     server: Server, accepted: Accepted
 ) -> None:
