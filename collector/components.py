@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from collector.plugins import load_conventions
+from collector.understanding.plugins import load_conventions
 from mappers.conventions import BUILTIN
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from collector.mapping import stored_record, stored_span
+from collector.understanding.mapping import stored_record, stored_span
 from mappers.conversation import Call
 from mappers.model import Event, Kind, Run
 from mappers.normalize import Normalizer

@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 from collector.api.render import warning_document
 from collector.config import Webhook
 from collector.loops import WarningKey
-from collector.telemetry import about
+from collector.telemetry.telemetry import about
 from mappers.model import Run, Warning
 
 log = logging.getLogger(__name__)

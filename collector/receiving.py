@@ -21,17 +21,20 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 from collector.config import ConfigError, Settings
-from collector.endpoints import api_token, withdraw
-from collector.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, ServiceError, making
-from collector.exposure import ExposureError, ingest_needs_key
+from collector.config.reload import Reloadable
+from collector.doors.exposure import ExposureError, ingest_needs_key
+from collector.doors.gate import Gate
+from collector.doors.keys import Keys, KeysError, keys_file
+from collector.doors.listening import LOOK_AGAIN_S, REQUEST_GRACE_S, UNIX, ListenError, host_of, listen
+from collector.doors.tls import TlsError, grpc_credentials
 from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
-from collector.gate import Gate
-from collector.intake import Intake
+from collector.intake.intake import Intake
+from collector.intake.memory import resident_bytes
 from collector.journal import SINK_CURSOR, Journal, JournalLockedError, Readable
-from collector.keys import Keys, KeysError, keys_file
-from collector.listening import LOOK_AGAIN_S, REQUEST_GRACE_S, UNIX, ListenError, host_of, listen
-from collector.memory import resident_bytes
 from collector.otlp.decode import keep_levels
+from collector.pipeline.redaction import masking
+from collector.process.endpoints import api_token, withdraw
+from collector.process.exits import EX_CONFIG, EX_TEMPFAIL, EX_UNAVAILABLE, ServiceError, making
 from collector.receivers.opening import (
     http_options,
     item_limits,
@@ -40,10 +43,7 @@ from collector.receivers.opening import (
     open_http,
     open_intake,
 )
-from collector.redaction import masking
-from collector.reload import Reloadable
-from collector.telemetry import Health
-from collector.tls import TlsError, grpc_credentials
+from collector.telemetry.telemetry import Health
 from collector.workers.places import JOURNAL, SIGNALS, directory_of, lane, share_of, workers_in
 
 if TYPE_CHECKING:

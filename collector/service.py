@@ -12,17 +12,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from collector.config import ConfigError, Settings
-from collector.endpoints import Endpoints
-from collector.exits import EX_CONFIG, ServiceError
-from collector.interpreter import calm_garbage_collection, dump_nothing, take_short_turns
-from collector.listening import take_file_handles
-from collector.meaning import no_engine, not_understood
-from collector.prices import load_prices
-from collector.priority import giving_way
+from collector.config.meaning import no_engine, not_understood
+from collector.config.reload import Reloadable
+from collector.config.sources import ConfigFiles
+from collector.doors.listening import take_file_handles
+from collector.process.endpoints import Endpoints
+from collector.process.exits import EX_CONFIG, ServiceError
+from collector.process.interpreter import calm_garbage_collection, dump_nothing, take_short_turns
+from collector.process.priority import giving_way
+from collector.process.supervisor import READY, STOPPING, tell
 from collector.receiving import open_receiving
-from collector.reload import Reloadable
-from collector.sources import ConfigFiles
-from collector.supervisor import READY, STOPPING, tell
+from collector.understanding.prices import load_prices
 
 log = logging.getLogger(__name__)
 

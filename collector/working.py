@@ -16,40 +16,40 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from collector.api.base import Api
-from collector.arrivals import Arrivals
 from collector.config import ConfigError, Settings
-from collector.deadletter import DEAD_LETTERS, DeadLetters, Letter
-from collector.doors import open_others
-from collector.endpoints import Endpoints, publish
-from collector.erasure import Erasures, Places
-from collector.exits import EX_CONFIG, EX_UNAVAILABLE, ServiceError, making
-from collector.exposure import proxy_needs_key
-from collector.following import Following
+from collector.config.reload import Reloadable
+from collector.doors.doors import open_others
+from collector.doors.exposure import proxy_needs_key
+from collector.doors.listening import ListenError
 from collector.forwarding.opening import Forwards
 from collector.forwarding.passage import Passage
-from collector.indexing import Indexing
-from collector.inspection import Inspection
-from collector.intake import Intake, Submission
-from collector.jobs import Jobs
+from collector.intake.arrivals import Arrivals
+from collector.intake.intake import Intake, Submission
 from collector.journal import Header, Journal, Readable, Record
-from collector.lanes import Lanes
-from collector.listening import ListenError
 from collector.live import Live
-from collector.metrics import Metrics, Sources
 from collector.notify import Notifier
-from collector.processing import Processing
+from collector.pipeline.deadletter import DEAD_LETTERS, DeadLetters, Letter
+from collector.pipeline.lanes import Lanes
+from collector.pipeline.processing import Processing
+from collector.pipeline.store import EMBEDDED, server_of
+from collector.process.endpoints import Endpoints, publish
+from collector.process.exits import EX_CONFIG, EX_UNAVAILABLE, ServiceError, making
+from collector.process.repeating import Repeating
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, session_file, wire_capture
-from collector.pushing import Pusher
 from collector.receiving import Receiving
-from collector.reload import Reloadable
-from collector.repeating import Repeating
-from collector.retention import Retention
-from collector.states import States
-from collector.status import status_of
-from collector.store import EMBEDDED, server_of
 from collector.tap import Taps
-from collector.understanding import Understanding
+from collector.telemetry.inspection import Inspection
+from collector.telemetry.metrics import Metrics, Sources
+from collector.telemetry.pushing import Pusher
+from collector.telemetry.states import States
+from collector.telemetry.status import status_of
+from collector.understanding.understanding import Understanding
+from collector.upkeep.erasure import Erasures, Places
+from collector.upkeep.following import Following
+from collector.upkeep.indexing import Indexing
+from collector.upkeep.jobs import Jobs
+from collector.upkeep.retention import Retention
 from mappers.cost import Prices
 from sinks.base import RetryableError, SinkError
 from sinks.clickhouse import Exchanges, Reader, Store, StoredSettings

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from collector.listening import listen
+from collector.doors.listening import listen
 from tests.waiting import PATIENCE_S
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from collector.otlp import parse_traces, spans_of
-from collector.sent import Received
+from collector.pipeline.sent import Received
 from mappers.model import Span
 from sinks.base import Sent
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from collector.store import EMBEDDED
+from collector.pipeline.store import EMBEDDED
 from collector.workers.crew import PROGRAM
 from sinks.clickhouse import store
 from tests import contract, forked

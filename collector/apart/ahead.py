@@ -9,11 +9,11 @@ from functools import partial
 
 from collector.apart.processes import Piece, Processes
 from collector.journal import Record
-from collector.mapped import Finish, Mapped, Outcome, SetAside, SpanMapper, redacted
-from collector.marks import marked
-from collector.sent import FEW_SPANS
-from collector.undecoded import Undecoded
-from collector.understanding import Understanding
+from collector.pipeline.mapped import Finish, Mapped, Outcome, SetAside, SpanMapper, redacted
+from collector.pipeline.marks import marked
+from collector.pipeline.sent import FEW_SPANS
+from collector.pipeline.undecoded import Undecoded
+from collector.understanding.understanding import Understanding
 from mappers.model import Event, Span
 from sinks.base import Sent
 

@@ -17,12 +17,12 @@ from typing import Any
 
 from collector.apart.line import Line
 from collector.apart.telling import READY, Answer, Start, answer_of, marks_of, records_of, settings_of
-from collector.interpreter import calm_garbage_collection, cpu_seconds
-from collector.mapped import SpanMapper
 from collector.otlp.decode import keep_levels
-from collector.prices import load_prices
-from collector.telemetry import configure_logging
-from collector.understanding import Findings, Understanding
+from collector.pipeline.mapped import SpanMapper
+from collector.process.interpreter import calm_garbage_collection, cpu_seconds
+from collector.telemetry.telemetry import configure_logging
+from collector.understanding.prices import load_prices
+from collector.understanding.understanding import Findings, Understanding
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from collector.apart.line import GarbledError, Line
 from collector.apart.telling import READY, Answer, Start, read_answer, work_of
-from collector.cores import usable_cores
+from collector.intake.memory import resident_bytes
 from collector.journal import Record
-from collector.memory import resident_bytes
-from collector.spawning import spawned
+from collector.process.cores import usable_cores
+from collector.process.spawning import spawned
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import orjson
 from collector.apart.columns import read, written
 from collector.config import LoopSettings, PricingSettings, RedactionSettings, Settings
 from collector.journal import Header, Record
-from collector.mapped import Outcome
-from collector.understanding import Findings
+from collector.pipeline.mapped import Outcome
+from collector.understanding.understanding import Findings
 
 READY = "ready"
 """The first that a process says."""

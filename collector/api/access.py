@@ -12,8 +12,8 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.api.problems import Problem
-from collector.gate import ForbiddenError, Gate, UnauthenticatedError, key_in
-from collector.keys import Scope as Ability
+from collector.doors.gate import ForbiddenError, Gate, UnauthenticatedError, key_in
+from collector.doors.keys import Scope as Ability
 from collector.web.page import is_page
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})

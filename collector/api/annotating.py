@@ -16,7 +16,7 @@ from collector.api.models import Time, described
 from collector.api.problems import invalid
 from collector.api.queries import read_json
 from collector.api.render import run_document
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from sinks.clickhouse.annotations import Annotation as KeptAnnotation
 
 KNOWN = ("tags", "note", "pinned")

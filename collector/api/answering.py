@@ -17,8 +17,8 @@ from collector.api.declaring import Route
 from collector.api.parameters import Parameters
 from collector.api.problems import Problem
 from collector.api.transfer import lightened
-from collector.gate import forbidden
-from collector.operations import Operations
+from collector.doors.gate import forbidden
+from collector.telemetry.operations import Operations
 
 REQUEST_ID = "x-request-id"
 

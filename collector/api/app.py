@@ -55,8 +55,8 @@ from collector.api.structure import StructureRoutes
 from collector.api.tapping import TapRoutes
 from collector.api.tokens import TokenRoutes
 from collector.api.warnings import WarningRoutes
-from collector.gate import Gate
-from collector.keys import KeysError
+from collector.doors.gate import Gate
+from collector.doors.keys import KeysError
 from collector.web.page import page_routes
 from sinks.base import PermanentError, RetryableError
 

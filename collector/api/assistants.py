@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collector.api.base import Api, Routes, RouteTable
 from collector.api.declaring import JSON, SSE, Answer, Route
 from collector.api.problems import Problem
-from collector.gate import KEY_HEADERS
+from collector.doors.gate import KEY_HEADERS
 from collector.mcp.server import is_installed, server_of
 from collector.mcp.tools import Ask, Query, RefusedError
 

@@ -19,26 +19,26 @@ from collector.api.problems import Problem
 from collector.api.trace_ids import trace_id_of
 from collector.api.transfer import FINAL
 from collector.config import RedactionSettings, Settings
-from collector.erasure import Erasures
-from collector.gate import Caller, forbidden
-from collector.intake import Intake
-from collector.jobs import Jobs
-from collector.keys import Keys, Scope
+from collector.doors.gate import Caller, forbidden
+from collector.doors.keys import Keys, Scope
+from collector.intake.intake import Intake
 from collector.live import Live
-from collector.operations import Operations
+from collector.pipeline.redaction import ProjectRules, Redaction
 from collector.proxy.plugins import PluginControl
-from collector.redaction import ProjectRules, Redaction
-from collector.retention import Retention
 from collector.tap import Taps
-from collector.telemetry import Health, Status
-from collector.tombstones import Tombstones
+from collector.telemetry.operations import Operations
+from collector.telemetry.telemetry import Health, Status
+from collector.upkeep.erasure import Erasures
+from collector.upkeep.jobs import Jobs
+from collector.upkeep.retention import Retention
+from collector.upkeep.tombstones import Tombstones
 from mappers.model import Run, RunStatus
 from mappers.normalize import Normalizer
 from sinks.clickhouse import Exchanges, Reader
 from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every, fields_of
 
 if TYPE_CHECKING:
-    from collector.inspection import Inspection
+    from collector.telemetry.inspection import Inspection
 
 Result = TypeVar("Result")
 RouteTable = list[Route]

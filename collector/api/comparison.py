@@ -19,7 +19,7 @@ from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.render import run_document
 from collector.content import ContentReader
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.compare import Pair, Step, aligned, changes, steps_of
 from mappers.messages import read_messages
 from mappers.model import Event, Kind, Run

@@ -14,8 +14,8 @@ from collector.api.problems import Problem
 from collector.api.queries import read_json
 from collector.components import components
 from collector.config import Settings, problems_in, redacted
-from collector.keys import Scope
-from collector.meaning import not_understood
+from collector.config.meaning import not_understood
+from collector.doors.keys import Scope
 
 
 class Configuration(TypedDict):

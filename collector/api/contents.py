@@ -12,7 +12,7 @@ from collector.api.declaring import TEXT, Answer, Route
 from collector.api.events import entry_with_events
 from collector.api.problems import Problem
 from collector.content import ContentReader
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.messages.document import parse, written
 from mappers.model import Event, Run
 

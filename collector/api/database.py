@@ -15,9 +15,9 @@ from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import read_json
 from collector.api.render import rfc3339
-from collector.jobs import BusyError, Jobs
-from collector.keys import Scope
-from collector.retention import Policy, PolicyError, Retention
+from collector.doors.keys import Scope
+from collector.upkeep.jobs import BusyError, Jobs
+from collector.upkeep.retention import Policy, PolicyError, Retention
 
 DB = "/api/v1/db"
 DRY_RUN = Parameter("dry_run", "only say what would be deleted", Type.FLAG)

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from collector import jobs
 from collector.api.models import Time, described
 from collector.api.render import rfc3339
+from collector.upkeep import jobs
 
 
 class Table(TypedDict):

@@ -16,9 +16,9 @@ from collector.api.access import stranger
 from collector.api.base import Routes, RouteTable, caller_of
 from collector.api.declaring import TEXT, Answer, Route
 from collector.api.problems import Problem
-from collector.gate import Gate
-from collector.inspection import Inspection
-from collector.keys import Scope
+from collector.doors.gate import Gate
+from collector.doors.keys import Scope
+from collector.telemetry.inspection import Inspection
 
 DEBUG = "/debug/"
 

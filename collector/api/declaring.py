@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from collector.api.parameters import Parameter, Parameters
-from collector.keys import Scope
+from collector.doors.keys import Scope
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

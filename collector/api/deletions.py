@@ -17,8 +17,8 @@ from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import MAX_IDS, read_json
 from collector.api.render import rfc3339
-from collector.erasure import Asked, Erasures, State
-from collector.keys import Scope
+from collector.doors.keys import Scope
+from collector.upkeep.erasure import Asked, Erasures, State
 from sinks.clickhouse import RunFilter, erasing
 from sinks.filter import Compare, Condition, Every
 

@@ -18,7 +18,7 @@ from collector.api.models import ListMeta, Paging
 from collector.api.parameters import CURSOR, Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.render import entry_document
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.model import Event, Kind, Run
 from mappers.timeline import TYPES, TimelineEntry, entries_of, timeline
 from mappers.tree import agent_name

@@ -24,7 +24,7 @@ from collector.api.exchange_documents import (
 )
 from collector.api.parameters import CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters
 from collector.api.problems import Problem, invalid
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from collector.proxy.archive import started_ms
 from sinks.clickhouse.exchanges import DIMENSIONS, ExchangeFilter, Exchanges, StoredExchange
 

@@ -20,9 +20,9 @@ from collector.api.models import described
 from collector.api.parameters import CURSOR, Parameter, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import FILTERS, read_filter
+from collector.doors.keys import Scope
 from collector.exporting import WITH_CONTENT, Format, Rows, Shape, Summary, refusal
 from collector.exporting.formats import Csv, OtlpJson, OtlpProtobuf, Parquet
-from collector.keys import Scope
 from sinks.clickhouse import RunFilter
 
 REMEMBERED = 1000

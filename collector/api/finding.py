@@ -17,7 +17,7 @@ from collector.api.models import described
 from collector.api.parameters import Parameter
 from collector.api.problems import invalid
 from collector.content import ContentReader
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.conversation import conversation
 from mappers.messages import Part
 from mappers.messages.document import parse, written

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from collector.api.base import caller_of, need_content
 from collector.api.parameters import Parameter, Parameters
-from collector.keys import Scope
+from collector.doors.keys import Scope
 
 CORE, CONTENT = "core", "io"
 

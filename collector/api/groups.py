@@ -18,7 +18,7 @@ from collector.api.parameters import CURSOR, LIMIT, Parameter, Parameters
 from collector.api.problems import Problem
 from collector.api.queries import FILTERS, run_filter
 from collector.api.render import milliseconds, money, rfc3339, run_document
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from sinks.clickhouse import RunFilter
 from sinks.clickhouse.queries.groups import SessionCursor
 from sinks.filter import Compare, Every

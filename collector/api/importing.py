@@ -11,8 +11,8 @@ from collector.api.declaring import Route, parameters_of
 from collector.api.models import described
 from collector.api.parameters import Parameter, Type
 from collector.api.problems import Problem
+from collector.doors.keys import Scope
 from collector.importing import FORMATS, Importer, RefusedError
-from collector.keys import Scope
 
 PIECE_BYTES = 1 << 20
 PARAMETERS = (

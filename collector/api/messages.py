@@ -17,7 +17,7 @@ from collector.api.models import Paging, Time, described
 from collector.api.parameters import CURSOR, Parameter, Parameters, Type
 from collector.api.render import rfc3339
 from collector.content import ContentReader, affordable
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.conversation import Said, conversation
 from mappers.messages import Part
 from mappers.model import Event, Run

@@ -14,7 +14,7 @@ from collector.api.declaring import Route
 from collector.api.models import described
 from collector.api.problems import Problem
 from collector.api.queries import read_json
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from collector.proxy.plugins import TYPES, PluginControl, PluginError, document_of, read_plugins
 
 

@@ -13,7 +13,7 @@ from collector.api.declaring import Route, parameters_of
 from collector.api.models import Error, described
 from collector.api.parameters import Parameter
 from collector.api.problems import invalid
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.model import Event
 from mappers.outline import node_id
 

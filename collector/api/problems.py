@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from collector.telemetry import about
+from collector.telemetry.telemetry import about
 
 log = logging.getLogger(__name__)
 

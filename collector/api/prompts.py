@@ -17,7 +17,7 @@ from collector.api.models import Time, described
 from collector.api.problems import Problem
 from collector.api.render import rfc3339
 from collector.content import ContentReader, Whole
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.messages import Message, read_messages
 from mappers.model import Run
 from mappers.outline import Node, node_id

@@ -18,9 +18,9 @@ from collector.api.parameters import Parameter
 from collector.api.problems import Problem
 from collector.api.render import record_document, span_document
 from collector.api.spans import Mapping, explained
+from collector.doors.keys import Scope
 from collector.exporting.otlp import requests
-from collector.keys import Scope
-from collector.mapping import stored_record
+from collector.understanding.mapping import stored_record
 from mappers.model import Event, Run
 from mappers.records import RecordReader
 from sinks.clickhouse.exchanges import StoredExchange

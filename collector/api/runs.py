@@ -27,7 +27,7 @@ from collector.api.queries import (
 )
 from collector.api.render import run_document
 from collector.content import ContentReader, affordable
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.assemble import settle
 from mappers.conversation import conversation
 from mappers.model import Run

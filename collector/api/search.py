@@ -19,7 +19,7 @@ from collector.api.parameters import CURSOR, LIMIT, Parameter
 from collector.api.problems import invalid
 from collector.api.queries import FILTERS, Q, run_filter
 from collector.api.render import rfc3339
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.model import Event, Kind, Status
 from mappers.normalize import PREVIEW, TOOL_TEXT
 from mappers.timeline import entry_types

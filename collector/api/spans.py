@@ -14,8 +14,8 @@ from collector.api.declaring import Route
 from collector.api.models import ListMeta, Paging, described
 from collector.api.problems import Problem
 from collector.api.render import span_document
-from collector.keys import Scope
-from collector.mapping import explanation_document, stored_span
+from collector.doors.keys import Scope
+from collector.understanding.mapping import explanation_document, stored_span
 from mappers.model import Run
 
 

@@ -14,13 +14,13 @@ from collector.api.base import Routes, RouteTable, caller_of
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
 from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
-from collector.gate import Caller
+from collector.doors.gate import Caller
+from collector.doors.keys import Scope
 from collector.journal import Record
-from collector.keys import Scope
-from collector.mapped import label
 from collector.otlp import decode_logs, decode_traces
+from collector.pipeline.mapped import label
+from collector.pipeline.redaction import Redaction
 from collector.plain import plain
-from collector.redaction import Redaction
 from collector.tap import (
     MAX_CHARS,
     MAX_PARTS,

@@ -14,8 +14,8 @@ from collector.api.declaring import Answer, Route
 from collector.api.models import described
 from collector.api.problems import Problem
 from collector.api.queries import read_json
-from collector.gate import Caller
-from collector.keys import Key, Keys, Scope
+from collector.doors.gate import Caller
+from collector.doors.keys import Key, Keys, Scope
 
 MAX_NAME = 200
 KNOWN = ("name", "scopes", "project", "tenant")

@@ -16,7 +16,7 @@ from collector.api.models import ListMeta, Paging
 from collector.api.parameters import CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters, Type
 from collector.api.problems import invalid
 from collector.api.render import warning_document
-from collector.gate import Caller
+from collector.doors.gate import Caller
 from sinks.clickhouse.warnings import WarningFilter
 
 CATEGORIES = ("loop", "waste")

@@ -36,12 +36,12 @@ def validate(
     """Check a configuration, and whether this machine can run it.
 
     Exits 78 if not."""
-    from collector.meaning import not_understood
+    from collector.config.meaning import not_understood
 
     settings = _load(configs, sets, data_dir)
     found = not_understood(settings)
     if not no_environment:
-        from collector.environment import problems
+        from collector.process.environment import problems
 
         found += problems(settings)
     if found:

@@ -47,7 +47,7 @@ def doctor(
     """
     from collector.config import ConfigError, load
     from collector.doctor import FAILED, Doors, diagnose
-    from collector.endpoints import find, kept_token
+    from collector.process.endpoints import find, kept_token
 
     try:
         settings = load(configs, sets=sets, flags={"data_dir": data_dir})
@@ -90,7 +90,7 @@ def healthcheck(data_dir: Path | None, *, alive: bool) -> None:
     import http.client
     from urllib.parse import urlsplit
 
-    from collector.endpoints import find
+    from collector.process.endpoints import find
 
     if data_dir is None:  # containers name it, and are spared the import of all settings every few seconds
         from collector.config import default_data_dir

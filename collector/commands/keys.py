@@ -13,7 +13,7 @@ from collector.commands.failing import EX_CONFIG, fail
 from collector.commands.options import data_dir_option
 
 if TYPE_CHECKING:
-    from collector.keys import Keys
+    from collector.doors.keys import Keys
 
 EX_NOT_FOUND = 1
 SCOPES = ("ingest", "read", "content", "delete", "admin")
@@ -42,7 +42,7 @@ def token() -> None:
 @_DATA_DIR
 def create(name: str, scopes: tuple[str, ...], project: str, tenant: str, data_dir: Path | None) -> None:
     """Make a key and print it, this once."""
-    from collector.keys import Scope
+    from collector.doors.keys import Scope
 
     with _keys(data_dir) as keys:
         key, secret = keys.create(name, [Scope(scope) for scope in scopes], project=project, tenant=tenant)
@@ -75,7 +75,7 @@ def revoke(key_id: str, data_dir: Path | None) -> None:
 @contextmanager
 def _keys(data_dir: Path | None) -> Iterator[Keys]:
     from collector.config import default_data_dir
-    from collector.keys import Keys, KeysError, keys_file
+    from collector.doors.keys import Keys, KeysError, keys_file
 
     try:
         yield Keys(keys_file(data_dir or default_data_dir()))

@@ -60,7 +60,7 @@ def api_of(url: str, token: str, data_dir: Path | None, profile: str = "") -> tu
     """Address and token of the collector that is asked: the one at `url`, else that of a profile, else the one that
     runs on the data directory. A token is sent to no other than whose it is. Ends the program if there is none."""
     from collector.config import default_data_dir
-    from collector.endpoints import find, kept_token
+    from collector.process.endpoints import find, kept_token
     from collector.profiles import ProfileError, Profiles
 
     if url:

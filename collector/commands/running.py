@@ -15,7 +15,7 @@ from collector.commands.options import Command, data_dir_option
 
 if TYPE_CHECKING:
     from collector.config import Settings
-    from collector.endpoints import Endpoints
+    from collector.process.endpoints import Endpoints
 
 
 _DATA_DIR = data_dir_option("Journal, database and token.")
@@ -51,8 +51,8 @@ def serve(
     import gc
 
     from collector.config import ConfigError, files_among, load
-    from collector.sources import ConfigFiles
-    from collector.telemetry import configure_logging
+    from collector.config.sources import ConfigFiles
+    from collector.telemetry.telemetry import configure_logging
 
     def read() -> Settings:
         return load(configs, sets=sets, flags={"data_dir": data_dir, **flags})
@@ -65,8 +65,8 @@ def serve(
         fail(str(error), EX_CONFIG)
     configure_logging(settings.service.telemetry.log_level)
 
-    from collector.exits import ServiceError
-    from collector.interpreter import event_loop
+    from collector.process.exits import ServiceError
+    from collector.process.interpreter import event_loop
     from collector.service import serve as run
 
     try:
@@ -76,8 +76,8 @@ def serve(
 
 
 def _announce(settings: Settings, endpoints: Endpoints) -> None:
-    from collector.endpoints import for_exporters
-    from collector.exposure import ingest_needs_key
+    from collector.doors.exposure import ingest_needs_key
+    from collector.process.endpoints import for_exporters
 
     lines = ["", "  eddyline is up.", ""]
     for name, where in (
@@ -129,10 +129,10 @@ def _announce(settings: Settings, endpoints: Endpoints) -> None:
 def proxy(configs: tuple[str, ...], sets: tuple[str, ...], **flags: Any) -> None:
     """Run the LLM proxy alone, beside a program; its spans go to a collector."""
     from collector.config import ConfigError, load
-    from collector.interpreter import event_loop
+    from collector.process.interpreter import event_loop
     from collector.proxy.sidecar import SidecarError
     from collector.proxy.sidecar import serve as run
-    from collector.telemetry import configure_logging
+    from collector.telemetry.telemetry import configure_logging
 
     try:
         settings = load(configs, sets=sets, flags=flags)
@@ -154,7 +154,7 @@ def run(data_dir: Path | None, command: tuple[str, ...]) -> None:
     Base URLs and OTLP variables are set in its environment; its exit code is ours.
     """
     from collector.config import default_data_dir
-    from collector.endpoints import find
+    from collector.process.endpoints import find
     from collector.proxy.run import RunError
     from collector.proxy.run import run as run_program
 
@@ -187,8 +187,8 @@ def map_files(files: tuple[str, ...], form: str | None) -> None:
 
     import orjson
 
-    from collector.mapping import NotReadableError, mapping_document, read_items, table_lines
-    from collector.plugins import load_conventions
+    from collector.understanding.mapping import NotReadableError, mapping_document, read_items, table_lines
+    from collector.understanding.plugins import load_conventions
     from mappers.conventions import BUILTIN
     from mappers.normalize import Normalizer
 

@@ -85,7 +85,7 @@ def explain(event: str, form: str | None, raw: bool, client: Client) -> None:
     if (form or ("table" if sys.stdout.isatty() else "json")) == "json":
         write_json(mapping)
         return
-    from collector.mapping import table_lines
+    from collector.understanding.mapping import table_lines
 
     if not mapping:
         fail(f"there is nothing to say of {event}", NOT_FOUND)

@@ -38,7 +38,7 @@ def migrate(
     configs: tuple[str, ...], sets: tuple[str, ...], data_dir: Path | None, *, dry_run: bool, every: bool
 ) -> None:
     """Bring the schema of the database that the configuration names up to date."""
-    from collector.store import EMBEDDED, server_of
+    from collector.pipeline.store import EMBEDDED, server_of
     from sinks.base import SinkError
     from sinks.clickhouse import Store
 
@@ -74,8 +74,8 @@ def move(
 
     No collector may run on the data directory meanwhile. What was cut short goes on where it was; what is there already
     changes nothing. In the end the rows of each table are counted on both sides; the embedded database stays."""
-    from collector.endpoints import find
-    from collector.store import EMBEDDED, server_of
+    from collector.pipeline.store import EMBEDDED, server_of
+    from collector.process.endpoints import find
     from sinks.base import SinkError
     from sinks.clickhouse import Store
     from sinks.clickhouse.moving import Book, Move

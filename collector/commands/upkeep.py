@@ -164,7 +164,7 @@ def skip(
     from collector.commands.servers import settings_of
     from collector.journal import JournalLockedError, lock
     from collector.journal.skip import Waiting
-    from collector.redaction import ProjectRules, Redaction
+    from collector.pipeline.redaction import ProjectRules, Redaction
     from mappers.conventions import BUILTIN
 
     settings = settings_of(configs, sets, data_dir)
@@ -207,7 +207,7 @@ def dead_letter() -> None:
 @_DATA_DIR
 def list_letters(data_dir: Path | None) -> None:
     """What is kept, oldest first, with the reason; exits 65 if some of it can not be read."""
-    from collector.deadletter import read
+    from collector.pipeline.deadletter import read
 
     file = _letters_file(data_dir)
     damaged: list[int] = []
@@ -229,7 +229,7 @@ def replay_letters(data_dir: Path | None, to: str | None, key: str | None, as_ke
 
     What other tenants sent needs its API token.
     """
-    from collector.deadletter import read, remove
+    from collector.pipeline.deadletter import read, remove
 
     file = _letters_file(data_dir)
     taken: set[bytes] = set()
@@ -252,7 +252,7 @@ def replay_letters(data_dir: Path | None, to: str | None, key: str | None, as_ke
 
 
 def _letters_file(data_dir: Path | None) -> Path:
-    from collector.deadletter import DEAD_LETTERS
+    from collector.pipeline.deadletter import DEAD_LETTERS
 
     return _directory(data_dir) / DEAD_LETTERS
 
@@ -340,7 +340,7 @@ class _UnixConnection(http.client.HTTPConnection):
 @contextmanager
 def _sender(data_dir: Path | None, to: str | None, key: str | None, as_key: bool) -> Iterator[_Sender]:
     if to is None:
-        from collector.endpoints import find, kept_token
+        from collector.process.endpoints import find, kept_token
 
         directory = _directory(data_dir)
         endpoints = find(directory)

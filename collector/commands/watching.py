@@ -106,7 +106,7 @@ def top(interval: float, count: int | None, client: Client) -> None:
 
     Without a terminal, a line for each interval.
     """
-    from collector.gauges import Gauges, as_line, as_table, headings
+    from collector.telemetry.gauges import Gauges, as_line, as_table, headings
 
     gauges = Gauges()
     live: Any = None

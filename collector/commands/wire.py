@@ -110,7 +110,7 @@ def mock_llm(files: tuple[str, ...], endpoint: str, speed: float, no_delay: bool
     """
     import asyncio
 
-    from collector.listening import ListenError
+    from collector.doors.listening import ListenError
     from collector.proxy.mock import MockProvider, RecordingError, read_recordings, serve
 
     recordings = []

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from collector.commands.run_view import print_run
 from collector.config import default_data_dir
-from collector.endpoints import Endpoints, find
+from collector.process.endpoints import Endpoints, find
 
 START_S = 30.0
 VISIBLE_S = 10.0

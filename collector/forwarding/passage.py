@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from collector.journal import Record
-from collector.mapped import label
-from collector.marks import marked
 from collector.otlp import messages, spans_of
 from collector.otlp.cut import cut
 from collector.otlp.decode import records_of
 from collector.otlp.encode import with_records, with_spans
-from collector.redaction import Redaction
-from collector.tombstones import Tombstones
+from collector.pipeline.mapped import label
+from collector.pipeline.marks import marked
+from collector.pipeline.redaction import Redaction
+from collector.upkeep.tombstones import Tombstones
 from mappers.model import LogRecord, Span
 from mappers.normalize import Normalizer
 from mappers.semconv import gen_ai_attributes

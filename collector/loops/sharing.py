@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from collector.stages import Totals
+from collector.pipeline.stages import Totals
 from sinks.clickhouse import Reader
 
 SHARE_OF_TIME = 20

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Protocol
 
-from collector.deriver import Derived, Tell
+from collector.deriver.deriver import Derived, Tell
 from collector.loops import Watch
 from collector.loops.ownership import owner
 from mappers.model import Event, Run

@@ -10,9 +10,9 @@ import asyncio
 
 from starlette.types import Scope
 
-from collector.gate import ANYBODY, Caller, ForbiddenError, Gate, UnauthenticatedError, key_in
-from collector.keys import PREFIX
-from collector.keys import Scope as KeyScope
+from collector.doors.gate import ANYBODY, Caller, ForbiddenError, Gate, UnauthenticatedError, key_in
+from collector.doors.keys import PREFIX
+from collector.doors.keys import Scope as KeyScope
 from collector.proxy.errors import Error, RelayError
 
 PATH = "/k/"

@@ -14,9 +14,9 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from collector.config import ProxySettings
-from collector.exposure import LOOPBACK_HOSTS
-from collector.gate import ANYBODY, Caller
-from collector.gate import Gate as KeyGate
+from collector.doors.exposure import LOOPBACK_HOSTS
+from collector.doors.gate import ANYBODY, Caller
+from collector.doors.gate import Gate as KeyGate
 from collector.proxy import websocket
 from collector.proxy.admission import NEEDED, OTEL, Admission
 from collector.proxy.changing import AnswerChanges, changed_request, gathered, giving
@@ -35,7 +35,7 @@ from collector.proxy.relay import Relay, drop
 from collector.proxy.routes import Route, Routes
 from collector.proxy.tape import Tape
 from collector.proxy.usage import asking_for_usage, may_be_asked
-from collector.telemetry import about
+from collector.telemetry.telemetry import about
 
 log = logging.getLogger(__name__)
 

@@ -19,13 +19,13 @@ from typing import Any
 
 import orjson
 
-from collector.marks import marked
+from collector.pipeline.marks import marked
+from collector.pipeline.redaction import ProjectRules
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange, Outcome
 from collector.proxy.headers import kept
 from collector.proxy.sessions import Resolved
 from collector.proxy.spool import Spool
-from collector.redaction import ProjectRules
 from mappers.redact import Mask
 from sinks.base import PermanentError, RetryableError
 from sinks.clickhouse.exchanges import StoredExchange

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from collector.gate import ANYBODY, Caller
+from collector.doors.gate import ANYBODY, Caller
 
 MAX_PROJECT = 128
 MAX_VALUE = 512

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp
 
 from collector.config import ProxySettings, Settings
-from collector.gate import Gate
-from collector.guarded import HeadLimits, guarded
-from collector.intake import Intake, Outcome, Verdict
-from collector.listening import ListenError, listen
+from collector.doors.gate import Gate
+from collector.doors.guarded import HeadLimits, guarded
+from collector.doors.listening import ListenError, listen
+from collector.intake.intake import Intake, Outcome, Verdict
 from collector.otlp import Signal
+from collector.pipeline.redaction import ProjectRules
 from collector.proxy.app import Proxy, Recorder
 from collector.proxy.archive import Archive
 from collector.proxy.plugins import SETTING, PluginControl, Plugins
@@ -25,8 +26,7 @@ from collector.proxy.relay import quiet_cut_responses
 from collector.proxy.session_file import SessionFile
 from collector.proxy.spool import Spool
 from collector.proxy.wire import WireCapture
-from collector.redaction import ProjectRules
-from collector.tombstones import Tombstones
+from collector.upkeep.tombstones import Tombstones
 from sinks.clickhouse import Exchanges, Store, StoredSettings
 from sinks.clickhouse.exchanges import StoredExchange
 

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from collector.listening import listen
+from collector.doors.listening import listen
 from collector.proxy.app import family_by_path
 from collector.proxy.errors import Error, answer
 from collector.proxy.formats import format_of

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from collector.plugins import load_observers
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange
 from collector.proxy.formats import Message, Usage
 from collector.proxy.sessions import Resolved
-from collector.telemetry import about
+from collector.telemetry.telemetry import about
+from collector.understanding.plugins import load_observers
 
 log = logging.getLogger(__name__)
 

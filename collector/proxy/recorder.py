@@ -37,7 +37,7 @@ from collector.proxy.spool import Spool
 from collector.proxy.tape import Budget, Ending, Tape
 from collector.proxy.tries import Tries
 from collector.proxy.wire import WireCapture
-from collector.telemetry import about
+from collector.telemetry.telemetry import about
 
 log = logging.getLogger(__name__)
 

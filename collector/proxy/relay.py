@@ -22,7 +22,7 @@ from aiohttp.client_proto import ResponseHandler
 from starlette.types import Message, Receive, Scope, Send
 
 from collector.config import ProxyTimeouts
-from collector.guarded import RESET
+from collector.doors.guarded import RESET
 from collector.proxy.changing import AnswerChanges, ChangedAnswer
 from collector.proxy.decoding import Decoder, NotDecodableError
 from collector.proxy.errors import Error, RelayError

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from collector.endpoints import Endpoints, for_exporters
+from collector.process.endpoints import Endpoints, for_exporters
 from collector.proxy.app import RUN
 
 BASE_URLS = {

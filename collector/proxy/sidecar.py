@@ -17,12 +17,13 @@ from starlette.types import Receive, Scope, Send
 from yarl import URL
 
 from collector.config import ProxyExport, Settings
-from collector.exposure import proxy_needs_key
-from collector.gate import Gate
-from collector.interpreter import dump_nothing, take_short_turns
-from collector.keys import Keys, KeysError, keys_file
-from collector.listening import ListenError, take_file_handles
-from collector.meaning import not_understood
+from collector.config.meaning import not_understood
+from collector.doors.exposure import proxy_needs_key
+from collector.doors.gate import Gate
+from collector.doors.keys import Keys, KeysError, keys_file
+from collector.doors.listening import ListenError, take_file_handles
+from collector.pipeline.redaction import ProjectRules
+from collector.process.interpreter import dump_nothing, take_short_turns
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import SPOOL, ProxyDoor, session_file, wire_capture
 from collector.proxy.errors import RelayError, answer
@@ -31,7 +32,6 @@ from collector.proxy.recorder import Owner, RetryingOutlet
 from collector.proxy.relay import Relay
 from collector.proxy.routes import Route, Upstream
 from collector.proxy.spool import Spool
-from collector.redaction import ProjectRules
 
 log = logging.getLogger(__name__)
 

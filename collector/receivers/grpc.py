@@ -13,9 +13,9 @@ from urllib.parse import unquote
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from collector.gate import Caller, ForbiddenError, UnauthenticatedError, key_in
-from collector.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outcome, Submission, Verdict
-from collector.listening import UNIX, clear_socket
+from collector.doors.gate import Caller, ForbiddenError, UnauthenticatedError, key_in
+from collector.doors.listening import UNIX, clear_socket
+from collector.intake.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outcome, Submission, Verdict
 from collector.otlp import Signal
 from collector.otlp.status import PROTOBUF, export_response, retry_trailers
 from collector.receivers.clients import client_name

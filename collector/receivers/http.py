@@ -18,9 +18,9 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-from collector.deadlines import Deadlines
-from collector.gate import KEY_HEADERS, Caller, ForbiddenError, UnauthenticatedError
-from collector.intake import (
+from collector.doors.deadlines import Deadlines
+from collector.doors.gate import KEY_HEADERS, Caller, ForbiddenError, UnauthenticatedError
+from collector.intake.intake import (
     ADMISSION_S,
     COMMIT_S,
     COMPRESSED_WEIGHT,
@@ -30,7 +30,7 @@ from collector.intake import (
     Submission,
     Verdict,
 )
-from collector.memory import Reservation
+from collector.intake.memory import Reservation
 from collector.otlp import Signal
 from collector.otlp.status import JSON, PROTOBUF, Code, error_status, export_response
 from collector.receivers import inflate

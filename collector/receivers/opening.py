@@ -8,11 +8,11 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from collector.config import GrpcProtocol, HttpProtocol, MemorySettings, OtlpLimits, Settings
-from collector.gate import Gate
-from collector.guarded import HeadLimits, guarded
-from collector.intake import Intake
+from collector.doors.gate import Gate
+from collector.doors.guarded import HeadLimits, guarded
+from collector.intake.intake import Intake
+from collector.intake.memory import INFLIGHT_SHARE, SMALLEST_BUDGET, Budget, available_bytes
 from collector.journal import Journal
-from collector.memory import INFLIGHT_SHARE, SMALLEST_BUDGET, Budget, available_bytes
 from collector.otlp import Signal
 from collector.otlp.limits import Limits
 from collector.receivers.cors import Cors

@@ -18,14 +18,14 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from collector.config import Settings
-from collector.deadletter import DeadLettersFullError
-from collector.exits import EX_UNAVAILABLE, ServiceError
-from collector.intake import IntakeStats, Submission
+from collector.doors.keys import Keys
+from collector.doors.listening import REQUEST_GRACE_S, UNIX, ListenError, bound, host_of, url_of
+from collector.intake.intake import IntakeStats, Submission
 from collector.journal import Followed, Reached
-from collector.keys import Keys
-from collector.listening import REQUEST_GRACE_S, UNIX, ListenError, bound, host_of, url_of
-from collector.redaction import masking
-from collector.spawning import spawned
+from collector.pipeline.deadletter import DeadLettersFullError
+from collector.pipeline.redaction import masking
+from collector.process.exits import EX_UNAVAILABLE, ServiceError
+from collector.process.spawning import spawned
 from collector.workers.messages import (
     Ask,
     Explain,

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from collector.config import Settings
-from collector.intake import IntakeStats, Submission
+from collector.intake.intake import IntakeStats, Submission
 from collector.journal import Opening, Progress, Reached
 
 

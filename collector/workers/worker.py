@@ -22,24 +22,24 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 from collector.config import ConfigError, Settings
-from collector.exits import EX_UNAVAILABLE, ServiceError
-from collector.intake import Intake, Submission
-from collector.interpreter import (
+from collector.config.reload import Reloadable
+from collector.doors.keys import Keys
+from collector.doors.listening import ListenError
+from collector.intake.intake import Intake, Submission
+from collector.intake.memory import resident_bytes
+from collector.journal import Journal, Teller
+from collector.process.exits import EX_UNAVAILABLE, ServiceError
+from collector.process.interpreter import (
     calm_garbage_collection,
     cpu_seconds,
     event_loop,
     take_short_turns,
     watch_loop,
 )
-from collector.journal import Journal, Teller
-from collector.keys import Keys
-from collector.listening import ListenError
-from collector.memory import resident_bytes
+from collector.process.stacks import stacks
 from collector.receivers.opening import open_intake
 from collector.receiving import open_doors, open_journal, open_keys, take_over
-from collector.reload import Reloadable
-from collector.stacks import stacks
-from collector.telemetry import Health, configure_logging
+from collector.telemetry.telemetry import Health, configure_logging
 from collector.workers.messages import (
     Ask,
     Explain,

@@ -35,13 +35,13 @@ import httpx
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.config import RedactionSettings
-from collector.deriver import Deriver
-from collector.interpreter import calm_garbage_collection
+from collector.deriver.deriver import Deriver
 from collector.journal.record import Header, Record, decode, encode
 from collector.loops import LoopWatch
 from collector.otlp import Signal, check, parse_traces, spans_of, transcode
-from collector.redaction import ProjectRules, Redaction
-from collector.sent import Received
+from collector.pipeline.redaction import ProjectRules, Redaction
+from collector.pipeline.sent import Received
+from collector.process.interpreter import calm_garbage_collection
 from mappers.conventions import BUILTIN
 from mappers.loops.evaluator import Engine
 from mappers.normalize import Normalizer

@@ -12,9 +12,9 @@ import argparse
 import time
 from collections.abc import Iterator
 
-from collector.deriver import Deriver
+from collector.deriver.deriver import Deriver
+from collector.deriver.pace import Pace
 from collector.loops import LoopWatch
-from collector.pace import Pace
 from mappers.loops.evaluator import Engine
 from mappers.model import Event, Kind
 from tests.collector.stored import Stored

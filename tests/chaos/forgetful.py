@@ -3,7 +3,8 @@ full after seconds instead of an hour, so that memory which grows from then on i
 
 from __future__ import annotations
 
-from collector import live, resends
+from collector import live
+from collector.intake import resends
 from collector.loops import LoopWatch, sessions, watch
 from tests.chaos.weighed import weighed
 

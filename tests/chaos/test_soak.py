@@ -23,7 +23,7 @@ from statistics import median
 
 import pytest
 
-from collector.store import EMBEDDED
+from collector.pipeline.store import EMBEDDED
 from tests.chaos.test_intake import MIB, resident
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.keys import Keys, Scope, keys_file
 from tests import forked, told
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server

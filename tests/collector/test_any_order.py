@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.deriver import Deriver
-from collector.pace import Pace
+from collector.deriver.deriver import Deriver
+from collector.deriver.pace import Pace
 from mappers.model import Event, Kind, LogRecord, Span, Status
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
+from tests.collector.deriver.test_deriver import Stored
 from tests.collector.stored import copied
-from tests.collector.test_deriver import Stored
 from tests.corpus import Scenario, captured, scenarios, select
 from tests.mappers.spans import captured_logs, captured_spans
 

@@ -19,7 +19,7 @@ from collector.cli import main
 from collector.commands import comparing
 from collector.commands.asking import told_line
 from collector.commands.output import brief, write_rows
-from collector.mapping import read_items
+from collector.understanding.mapping import read_items
 from tests import conftest
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed

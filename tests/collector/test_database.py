@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.keys import Keys, Scope, keys_file
 from tests import forked, told
 from tests.corpus import captured, select
 from tests.sending import http_protobuf

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from collector.deadletter import DEAD_LETTERS, DeadLetters, Letter, read
+from collector.doors.keys import Keys, Scope, keys_file
 from collector.journal import Header, Record
-from collector.keys import Keys, Scope, keys_file
+from collector.pipeline.deadletter import DEAD_LETTERS, DeadLetters, Letter, read
 from tests import forked, told
 from tests.sending import http_protobuf
 from tests.server import COMMAND, TOKEN, Server

@@ -24,15 +24,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from collector.config import ConfigError, RedactionRules, RedactionSettings, Sinks, load
-from collector.environment import problems
 from collector.forwarding import forwarder as forwarder_module
 from collector.forwarding.forwarder import Forwarder
 from collector.forwarding.opening import Forwards
 from collector.forwarding.passage import Passage
 from collector.journal import SINK_CURSOR, Header, Journal
-from collector.mapping import mapping_document, read_items
-from collector.redaction import ProjectRules, Redaction
-from collector.tombstones import Tombstones
+from collector.pipeline.redaction import ProjectRules, Redaction
+from collector.process.environment import problems
+from collector.understanding.mapping import mapping_document, read_items
+from collector.upkeep.tombstones import Tombstones
 from mappers.conventions import BUILTIN
 from mappers.normalize import Normalizer
 from sinks.base import BusyError, Outlet, PermanentError, RetryableError

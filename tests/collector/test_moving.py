@@ -18,7 +18,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.keys import Keys, Scope, keys_file
 from tests import conftest, forked, told
 from tests.corpus import select
 from tests.sending import http_protobuf

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from collector.config import Settings
 from collector.config.settings import ServiceSettings
-from collector.priority import GivingWay, giving_way
+from collector.process.priority import GivingWay, giving_way
 
 
 def niceness(of: int = 0) -> int:

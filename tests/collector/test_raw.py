@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.mapping import read_items, stored_record
+from collector.understanding.mapping import read_items, stored_record
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from sinks.clickhouse.attributes import text

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from collector import working
 from collector.cli import main
 from collector.config import ConfigError, load, redacted
-from collector.exits import ServiceError
-from collector.store import server_of
+from collector.pipeline.store import server_of
+from collector.process.exits import ServiceError
 from sinks.clickhouse.moving import Book, MoveError
 from tests import forked
 from tests.clickhouse_front import Front

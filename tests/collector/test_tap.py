@@ -16,8 +16,8 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector.doors.keys import Keys, Scope, keys_file
 from collector.journal import Header
-from collector.keys import Keys, Scope, keys_file
 from collector.tap import MAX_HELD_BYTES, MOST_TAPS, Arrival, Point, Tap, Taps, TooManyTapsError, View
 from mappers.model import Event, Run
 from sinks.base import Batch

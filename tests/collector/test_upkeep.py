@@ -15,15 +15,15 @@ from click.testing import CliRunner, Result
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.cli import main
-from collector.deadletter import DeadLetters, DeadLettersFullError, Letter, read
-from collector.intake import Intake, Outcome, Submission, Verdict
+from collector.doors.keys import Keys, Scope, keys_file
+from collector.intake.intake import Intake, Outcome, Submission, Verdict
 from collector.journal import Header, Journal, Record, Stretch
 from collector.journal.atrest import Single
-from collector.keys import Keys, Scope, keys_file
 from collector.otlp import Signal, decode_traces
+from collector.pipeline.deadletter import DeadLetters, DeadLettersFullError, Letter, read
 from collector.working import _keep_aside
+from tests.collector.pipeline.test_pipeline import Faulty, started
 from tests.collector.receivers.test_http import request
-from tests.collector.test_pipeline import Faulty, started
 from tests.corpus import select
 from tests.listening import serving
 from tests.otlp_json import to_json
@@ -218,7 +218,7 @@ def test_a_replay_waits_for_a_collector_that_is_busy(two_tenants: Path) -> None:
 
 
 def test_nothing_is_called_kept_before_there_is_a_place_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.intake.check", lambda *_: 1 / 0)
+    monkeypatch.setattr("collector.intake.intake.check", lambda *_: 1 / 0)
     intake = Intake({})  # as it is while the store opens
     outcomes: list[Outcome] = []
     for _ in range(6):
@@ -239,7 +239,7 @@ def test_what_a_fault_of_ours_keeps_us_from_reading_is_kept(
     made = request(0x6200001 if transport == "json" else 0x6200002)
     body = gzip.compress(to_json(made) if transport == "json" else made.SerializeToString())
     for judge in ("check", "transcode"):
-        monkeypatch.setattr(f"collector.intake.{judge}", lambda *_: 1 / 0)
+        monkeypatch.setattr(f"collector.intake.intake.{judge}", lambda *_: 1 / 0)
     sent = Submission(Signal.TRACES, body, "http", json=transport == "json", encoding="gzip", project="kept")
     for _ in range(4):
         intake.take(sent, outcomes.append)

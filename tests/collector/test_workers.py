@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from collector.config import ConfigError, load
-from collector.interpreter import LOOK_AT_LOOP_S
+from collector.doors.keys import Keys
+from collector.doors.listening import ListenError
 from collector.journal import SINK_CURSOR, Files, Journal
-from collector.keys import Keys
-from collector.listening import ListenError
+from collector.process.interpreter import LOOK_AT_LOOP_S
 from collector.receiving import left_behind
 from collector.workers.crew import Crew
 from collector.workers.places import SIGNALS, directory_of

@@ -14,9 +14,9 @@ from pydantic import ByteSize, TypeAdapter
 from collector.api.base import Api
 from collector.api.health import AdminRoutes, HealthRoutes
 from collector.config import Settings, load
-from collector.exposure import endpoints_of, ingest_needs_key
-from collector.listening import REQUEST_GRACE_S
-from collector.meaning import not_understood
+from collector.config.meaning import not_understood
+from collector.doors.exposure import endpoints_of, ingest_needs_key
+from collector.doors.listening import REQUEST_GRACE_S
 
 Manifest = dict[str, Any]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from collector import exits
 from collector.cli import COMMANDS, main
 from collector.config import Settings, load
-from collector.exposure import ExposureError, endpoints_of, exposed, ingest_needs_key
-from collector.listening import REQUEST_GRACE_S
+from collector.doors.exposure import ExposureError, endpoints_of, exposed, ingest_needs_key
+from collector.doors.listening import REQUEST_GRACE_S
+from collector.process import exits
 from tests.deploy.manifests import SECRETS
 
 ROOT = Path(__file__).parents[2]

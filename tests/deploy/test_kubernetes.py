@@ -19,8 +19,8 @@ from click.testing import CliRunner
 
 from collector.cli import main
 from collector.config import load, merge
-from collector.exposure import exposed, ingest_needs_key
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.exposure import exposed, ingest_needs_key
+from collector.doors.keys import Keys, Scope, keys_file
 from tests import forked
 from tests.deploy.manifests import SECRETS, check, parse, read, settings_of, workloads
 from tests.deploy.render import CHART, EXAMPLES

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from collector.store import EMBEDDED
+from collector.pipeline.store import EMBEDDED
 from tests.chaos.test_store import FAULTY
 from tests.server import Server, handed_down
 

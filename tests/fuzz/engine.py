@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from collector.clocks import settle_times
 from collector.journal import Header
 from collector.otlp import Signal, parse_traces, spans_of
-from collector.sent import Received
+from collector.pipeline.clocks import settle_times
+from collector.pipeline.sent import Received
 from mappers.model import Span
 from sinks.base import Batch
 from sinks.clickhouse import ClickHouseSink, Store

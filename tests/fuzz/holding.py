@@ -18,21 +18,21 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.config import Settings
-from collector.deriver import Deriver
-from collector.intake import Intake
+from collector.deriver.deriver import Deriver
+from collector.intake.intake import Intake
 from collector.journal import Header, Record
 from collector.loops.watch import LoopWatch
-from collector.mapped import SpanMapper, label
-from collector.mapping import mapping_document
 from collector.otlp import Checked, Signal, check, decode_logs, decode_traces
 from collector.otlp.check import _item_by_item
 from collector.otlp.limits import DEFAULT, Limits
 from collector.otlp.status import JSON, PROTOBUF
 from collector.otlp.together import count_if_well
-from collector.prices import load_prices
+from collector.pipeline.mapped import SpanMapper, label
+from collector.pipeline.sent import read_again
 from collector.receivers.grpc import _METHODS, GrpcReceiver
-from collector.sent import read_again
-from collector.understanding import Understanding
+from collector.understanding.mapping import mapping_document
+from collector.understanding.prices import load_prices
+from collector.understanding.understanding import Understanding
 from mappers.model import Event
 from sinks.base import Batch
 from sinks.clickhouse.writer import ClickHouseSink

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from collector.callindex import CallIndex
+from collector.deriver.callindex import CallIndex
 from mappers.assemble import assemble
 from mappers.foreign import join
 from mappers.model import Event, Kind, LogRecord, Resource, Scope

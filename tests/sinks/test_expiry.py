@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from collector.retention import DAY_S, Policy, PolicyError, Retention
-from collector.stages import Derivation
+from collector.pipeline.stages import Derivation
+from collector.upkeep.retention import DAY_S, Policy, PolicyError, Retention
 from sinks.clickhouse import Reader, Store, StoredSettings
 from sinks.clickhouse.annotations import Annotation
 from sinks.clickhouse.expiry import Expiry
@@ -78,7 +78,7 @@ def test_where_room_is_short_the_oldest_goes_first(store: Store, monkeypatch: py
         store.command(f"OPTIMIZE TABLE otel.{table} FINAL")
     expiry, settings = Expiry(store), StoredSettings(store)
     size = expiry.size_bytes()
-    monkeypatch.setattr("collector.retention.LEAST_BYTES", 1)
+    monkeypatch.setattr("collector.upkeep.retention.LEAST_BYTES", 1)
     retention = Retention(expiry, settings, Totals())  # type: ignore[arg-type]  # totals that remember what is gone
     bounded = Policy(runs_days=None, max_bytes=size - 1)
     assert 2_000 <= retention.expected(bounded)["spans"] < 4_000

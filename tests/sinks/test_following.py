@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from collector.config import ProxyPlugin
-from collector.erasure import Asked, Erasures, Places
-from collector.following import Following
+from collector.pipeline.stages import Derivation
 from collector.proxy.plugins import SETTING, PluginControl, Plugins
-from collector.stages import Derivation
-from collector.tombstones import Refusing, Tombstones
+from collector.upkeep.erasure import Asked, Erasures, Places
+from collector.upkeep.following import Following
+from collector.upkeep.tombstones import Refusing, Tombstones
 from sinks.base import Batch, RetryableError, RunKey
 from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store, StoredSettings
 from sinks.clickhouse.erasing import Eraser

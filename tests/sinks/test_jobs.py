@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from collector.deriver import Deriver
-from collector.jobs import SETTING, BusyError, Job, Jobs
-from collector.order import WriteOrder
+from collector.deriver.deriver import Deriver
 from collector.otlp import decode_traces
-from collector.rewriting import Rewriter
-from collector.stages import Derivation, Totals
+from collector.pipeline.order import WriteOrder
+from collector.pipeline.stages import Derivation, Totals
+from collector.upkeep.jobs import SETTING, BusyError, Job, Jobs
+from collector.upkeep.rewriting import Rewriter
 from mappers.model import Kind
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader

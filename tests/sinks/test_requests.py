@@ -13,7 +13,7 @@ import pytest
 
 from collector.otlp import Signal, check, messages, parse_traces, spans_of, transcode
 from collector.otlp.wire import nested, varint
-from collector.sent import Received
+from collector.pipeline.sent import Received
 from mappers.model import Span
 from sinks.base import Batch, PermanentError, Sent
 from sinks.clickhouse import ClickHouseSink, Store
@@ -32,7 +32,7 @@ def received(bodies: Sequence[bytes], owner: str) -> tuple[list[Span], Sent]:
 
 @pytest.fixture(autouse=True)
 def however_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.sent.FEW_SPANS", 0)
+    monkeypatch.setattr("collector.pipeline.sent.FEW_SPANS", 0)
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def test_fields_of_another_form_than_declared_are_left_out(
 
 
 def test_columns_are_made_of_few_spans(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.sent.FEW_SPANS", 3)
+    monkeypatch.setattr("collector.pipeline.sent.FEW_SPANS", 3)
     for count, whole in ((2, False), (3, True)):
         requests = Received()
         for _ in range(count):

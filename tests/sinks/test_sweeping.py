@@ -11,12 +11,12 @@ from typing import ClassVar
 
 import pytest
 
-from collector.deriver import Deriver
+from collector.deriver.deriver import Deriver
 from collector.loops import LoopWatch
 from collector.loops.judging import Judges
 from collector.loops.ownership import owner
 from collector.loops.sweeper import Sweeper
-from collector.stages import Derivation, Totals
+from collector.pipeline.stages import Derivation, Totals
 from mappers.loops.evaluator import Engine, Evaluator
 from mappers.model import Run, Span, Warning
 from mappers.normalize import Normalizer

@@ -10,7 +10,7 @@ import pytest
 
 from collector.api.app import api_app
 from collector.api.base import Api
-from collector.gate import Gate
+from collector.doors.gate import Gate
 from sinks.clickhouse import Reader, Store
 from tests.server import TOKEN
 

@@ -26,7 +26,7 @@ from collector.api.jaeger.trace import Trace, trace_of
 from collector.api.parameters import Parameter, Type
 from collector.api.problems import Problem
 from collector.api.trace_ids import trace_id_of
-from collector.keys import Scope
+from collector.doors.keys import Scope
 from mappers.model import Run
 from sinks.clickhouse import RunFilter
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from collector.mapping import stored_span
+from collector.understanding.mapping import stored_span
 from mappers.model import Event, Run, SpanEvent, Status, StatusCode, Warning
 from mappers.semconv import CONTENT, gen_ai_attributes
 

@@ -27,10 +27,10 @@ from collector.api.looplens.taking import Owner, Taking
 from collector.api.problems import Problem
 from collector.api.queries import read_json
 from collector.api.render import rfc3339
+from collector.doors.keys import Scope
 from collector.importing.documents import NotImportableError
 from collector.importing.looplens import trace_id_of
-from collector.intake import Outcome, Submission, Verdict
-from collector.keys import Scope
+from collector.intake.intake import Outcome, Submission, Verdict
 from collector.otlp import NotOtlpError, Signal, transcode
 from collector.otlp.limits import TooManyError
 from mappers.assemble import settle

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from collector.config import LoggingSettings
+from collector.pipeline.redaction import ProjectRules
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange
 from collector.proxy.framelog import FrameTape
@@ -16,8 +17,7 @@ from collector.proxy.wire.encoding import FORMATS
 from collector.proxy.wire.file import WireFile
 from collector.proxy.wire.messages import records_of_frames
 from collector.proxy.wire.records import Names, Rules, records_of
-from collector.redaction import ProjectRules
-from collector.telemetry import about
+from collector.telemetry.telemetry import about
 
 log = logging.getLogger(__name__)
 

@@ -21,26 +21,26 @@ from collector.apart.ahead import Ahead
 from collector.apart.processes import Piece, Processes
 from collector.apart.telling import start_of
 from collector.config import Settings
-from collector.deadletter import DeadLetters
-from collector.deriver import Deriver
-from collector.flow import Flow
+from collector.deriver.deriver import Deriver
 from collector.journal import Header, Journal, Record
-from collector.mapped import Mapped, Outcome, SpanMapper
 from collector.otlp import Signal, check, decode_traces
 from collector.otlp.decode import keep_levels
 from collector.otlp.limits import DEFAULT
 from collector.otlp.messages import TracesRequest
-from collector.pipeline import Pipeline
-from collector.plugins import MAPPERS
-from collector.stages import Derivation, Totals, TraceStage
-from collector.undecoded import Undecoded
-from collector.understanding import Understanding
+from collector.pipeline.deadletter import DeadLetters
+from collector.pipeline.flow import Flow
+from collector.pipeline.mapped import Mapped, Outcome, SpanMapper
+from collector.pipeline.pipeline import Pipeline
+from collector.pipeline.stages import Derivation, Totals, TraceStage
+from collector.pipeline.undecoded import Undecoded
+from collector.understanding.plugins import MAPPERS
+from collector.understanding.understanding import Understanding
 from mappers.cost import Prices
 from mappers.model import Event, Span
 from sinks.base import Batch
 from tests.bench.workloads import WORKLOADS, requests
 from tests.collector.journal.test_journal import append
-from tests.collector.test_pipeline import Faulty, Rows
+from tests.collector.pipeline.test_pipeline import Faulty, Rows
 from tests.corpus import scenarios
 from tests.mappers.spans import captured_requests
 from tests.waiting import PATIENCE_S, until

@@ -19,7 +19,7 @@ from collector.apart.processes import MOST_DEATHS, Piece, Processes
 from collector.apart.telling import Start, start_of
 from collector.config import Settings
 from collector.journal import Header, Record
-from tests.collector.test_pipeline import BODY, SPANS
+from tests.collector.pipeline.test_pipeline import BODY, SPANS
 from tests.waiting import PATIENCE_S, until
 
 FAKES = "tests.collector.apart.fakes"
@@ -164,7 +164,7 @@ def test_closing_ends_a_process_that_is_at_work(
 
 PARENT = """
 import socket, time
-from collector.spawning import spawned
+from collector.process.spawning import spawned
 ours, theirs = socket.socketpair()
 process = spawned("collector.apart.process", [theirs.fileno()])
 theirs.close()

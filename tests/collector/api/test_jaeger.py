@@ -17,7 +17,7 @@ from collector.api.jaeger.asking import read_v1, read_v3
 from collector.api.problems import Problem
 from collector.api.trace_ids import trace_id_of
 from collector.demo import captured
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.keys import Keys, Scope, keys_file
 from tests import conftest
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed

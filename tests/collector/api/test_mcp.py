@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from collector.demo import captured
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.keys import Keys, Scope, keys_file
 from collector.mcp.tools import MOST_ROWS, TOOLS
 from tests.sending import http_protobuf
 from tests.server import TOKEN, Server

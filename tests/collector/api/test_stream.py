@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.demo import captured
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.keys import Keys, Scope, keys_file
 from tests.sending import http_protobuf
 from tests.server import TOKEN, Server
 from tests.waiting import PATIENCE_S

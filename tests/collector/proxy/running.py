@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from collector.config import ProxySettings
-from collector.gate import Gate
-from collector.interpreter import event_loop
+from collector.doors.gate import Gate
+from collector.process.interpreter import event_loop
 from collector.proxy.app import Recorder
 from collector.proxy.door import ProxyDoor
 from collector.proxy.recorder import RetryingOutlet

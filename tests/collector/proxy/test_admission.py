@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from collector.config import Settings
-from collector.exposure import ExposureError, ingest_needs_key, proxy_needs_key
-from collector.gate import Gate
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.exposure import ExposureError, ingest_needs_key, proxy_needs_key
+from collector.doors.gate import Gate
+from collector.doors.keys import Keys, Scope, keys_file
 from tests.collector.proxy.running import RunningProxy
 from tests.provider import Provider
 

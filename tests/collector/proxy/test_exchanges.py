@@ -17,11 +17,11 @@ from click.testing import CliRunner
 
 from collector.cli import main
 from collector.config import RedactionSettings
+from collector.pipeline.redaction import ProjectRules
 from collector.proxy.archive import Archive, exchange_id, started_ms
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import read_exchange
 from collector.proxy.sessions import Resolver
-from collector.redaction import ProjectRules
 from sinks.base import RetryableError
 from sinks.clickhouse.exchanges import StoredExchange
 from tests.collector.proxy import sdks

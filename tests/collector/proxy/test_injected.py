@@ -27,8 +27,8 @@ from websockets.http11 import Request, Response
 from yarl import URL
 
 from collector.config import ProxySettings
-from collector.gate import Gate
-from collector.keys import Keys, Scope, keys_file
+from collector.doors.gate import Gate
+from collector.doors.keys import Keys, Scope, keys_file
 from collector.proxy.injected import Injected
 from tests.collector.proxy import sdks
 from tests.collector.proxy.collected import attributes

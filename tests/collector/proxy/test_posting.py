@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from collector.config import ProxyTimeouts
-from collector.interpreter import event_loop
+from collector.process.interpreter import event_loop
 from collector.proxy import posting
 from collector.proxy.gate import Gate
 from collector.proxy.posting import Poster

@@ -21,7 +21,7 @@ import pytest
 import zstandard
 
 from collector.config import ProxySettings
-from collector.listening import ListenError
+from collector.doors.listening import ListenError
 from collector.proxy.door import ProxyDoor
 from collector.proxy.recorder import RetryingOutlet
 from tests.collector.proxy.running import RunningProxy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from collector.endpoints import Endpoints
+from collector.process.endpoints import Endpoints
 from collector.proxy.run import environment_for
 from tests.collector.proxy.test_stored import run_of
 from tests.provider import Provider

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from collector.config import RedactionSettings
+from collector.pipeline.redaction import ProjectRules
 from collector.proxy.archive import Archive
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import read_exchange
 from collector.proxy.recorder import Owner, RetryingOutlet
 from collector.proxy.sessions import Resolver
 from collector.proxy.spool import Spool
-from collector.redaction import ProjectRules
 from sinks.base import RetryableError
 from sinks.clickhouse.exchanges import StoredExchange
 from tests.collector.proxy.tapes import tape

@@ -21,13 +21,13 @@ from click.testing import CliRunner
 
 from collector.cli import main
 from collector.config import LoggingSettings, RedactionSettings, load
+from collector.pipeline.redaction import ProjectRules
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import read_exchange
 from collector.proxy.tape import Ending
 from collector.proxy.wire import WireCapture
 from collector.proxy.wire.encoding import read_records
 from collector.proxy.wire.file import WireFile
-from collector.redaction import ProjectRules
 from tests.collector.proxy.running import RunningProxy
 from tests.collector.proxy.tapes import MS, cut, tape
 from tests.provider import CUT, TEXT, Answer, Provider, chat, chat_stream

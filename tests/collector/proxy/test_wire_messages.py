@@ -13,6 +13,7 @@ import websockets
 from websockets.asyncio.server import ServerConnection, serve
 
 from collector.config import LoggingSettings, RedactionSettings
+from collector.pipeline.redaction import ProjectRules
 from collector.proxy import framelog
 from collector.proxy.capture import Policy
 from collector.proxy.context import Context
@@ -22,7 +23,6 @@ from collector.proxy.tape import Budget, Ending
 from collector.proxy.wire import WireCapture
 from collector.proxy.wire.encoding import read_records
 from collector.proxy.wire.inspect import issue_lines, timeline_lines
-from collector.redaction import ProjectRules
 from tests.collector.proxy.running import RunningProxy
 
 EVERYTHING = Policy(True, True, True, True, b"salt")

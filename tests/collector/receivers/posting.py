@@ -9,7 +9,7 @@ from typing import Any
 
 from google.rpc.status_pb2 import Status
 
-from collector.intake import Intake
+from collector.intake.intake import Intake
 from collector.otlp.status import JSON
 from collector.receivers.http import HttpReceiver
 

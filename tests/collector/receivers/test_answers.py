@@ -31,7 +31,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from collector.cli import main
 from collector.config import HttpProtocol, JournalSettings, TlsSettings
-from collector.intake import WARN_EVERY_S, Intake, Outcome, Submission, Verdict
+from collector.intake.intake import WARN_EVERY_S, Intake, Outcome, Submission, Verdict
 from collector.otlp import Signal, check, transcode
 from collector.otlp.check import WHOLE_BYTES
 from collector.otlp.limits import Limits
@@ -162,7 +162,7 @@ def test_a_peer_is_warned_once_in_ten_minutes_and_always_told_of_rejections(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("collector.intake.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("collector.intake.intake.time.monotonic", lambda: now[0])
     intake = Intake({})
     warned = Outcome(Verdict.ACCEPTED, warning="cut")
     rejected = Outcome(Verdict.ACCEPTED, 1, "1 × bad", "cut")

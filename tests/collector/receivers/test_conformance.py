@@ -23,8 +23,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 import collector.receivers.grpc as grpc_receiver
-from collector.intake import ADMISSION_S, COMMIT_S, Intake, Outcome, Submission, Verdict
-from collector.memory import Budget
+from collector.intake.intake import ADMISSION_S, COMMIT_S, Intake, Outcome, Submission, Verdict
+from collector.intake.memory import Budget
 from collector.otlp import NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.status import JSON, PROTOBUF
 from collector.otlp.wire import nested
@@ -545,7 +545,7 @@ def test_F4_the_same_bytes_are_taken_again() -> None:
 
 
 def test_F_a_fault_of_ours_is_retried_three_times_and_then_final(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.intake.check", lambda *_: 1 / 0)
+    monkeypatch.setattr("collector.intake.intake.check", lambda *_: 1 / 0)
     intake = Intake({})
     intake.given_up = lambda request, reason: None  # there is a place where it is kept
     outcomes: list[Outcome] = []

@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector.intake import Intake, Outcome, Submission
+from collector.intake.intake import Intake, Outcome, Submission
 from collector.otlp import Signal
 from collector.receivers.grpc import GrpcReceiver
 from tests.collector.receivers.test_http import broken, request
@@ -129,6 +129,6 @@ def test_G6_an_endpoint_that_is_taken_is_an_error(server: Server) -> None:
 def test_a_fault_of_ours_asks_for_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes: list[Outcome] = []
     intake = Intake({})
-    monkeypatch.setattr("collector.intake.check", lambda *_: 1 / 0)
+    monkeypatch.setattr("collector.intake.intake.check", lambda *_: 1 / 0)
     intake.take(Submission(Signal.TRACES, b"x", "grpc"), outcomes.append)
     assert [outcome.verdict.value for outcome in outcomes] == ["refused"]

@@ -15,8 +15,8 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from collector.guarded import HeadLimits, guarded
-from collector.intake import Intake
+from collector.doors.guarded import HeadLimits, guarded
+from collector.intake.intake import Intake
 from collector.receivers.http import BodyLimits, HttpReceiver
 from tests.listening import serving
 from tests.waiting import PATIENCE_S

@@ -24,11 +24,11 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collector.config import load
-from collector.gate import Gate
-from collector.guarded import Connections as OpenConnections
-from collector.guarded import HeadLimits
-from collector.intake import Intake, Outcome, Submission, Verdict
-from collector.memory import Budget, available_bytes
+from collector.doors.gate import Gate
+from collector.doors.guarded import Connections as OpenConnections
+from collector.doors.guarded import HeadLimits
+from collector.intake.intake import Intake, Outcome, Submission, Verdict
+from collector.intake.memory import Budget, available_bytes
 from collector.otlp import Checked, NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.decode import keep_levels
 from collector.otlp.limits import Limits, TooManyError
@@ -398,7 +398,7 @@ def test_a_budget_can_change_while_it_is_used() -> None:
 def test_while_memory_is_short_nothing_is_begun_and_then_nothing_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("collector.memory.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("collector.intake.memory.LOOK_EVERY_S", 0.0)
     budget, let_go = Budget(1 << 20, refuse_bytes=750, shed_bytes=900), [0]
 
     def shed() -> None:
@@ -472,10 +472,10 @@ def test_the_limit_of_memory_is_the_least_of_the_cgroups(
         file = tmp_path / "cgroups" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text + "\n")
-    monkeypatch.setattr("collector.memory._CGROUPS", tmp_path / "nowhere")
+    monkeypatch.setattr("collector.intake.memory._CGROUPS", tmp_path / "nowhere")
     machine = available_bytes()
-    monkeypatch.setattr("collector.memory._CGROUPS", tmp_path / "cgroups")
-    monkeypatch.setattr("collector.memory._OWN_CGROUPS", tmp_path / "own")
+    monkeypatch.setattr("collector.intake.memory._CGROUPS", tmp_path / "cgroups")
+    monkeypatch.setattr("collector.intake.memory._OWN_CGROUPS", tmp_path / "own")
     assert available_bytes() == (most or machine)
 
 
@@ -520,9 +520,9 @@ def test_an_inflated_body_needs_room_too() -> None:
 
 BOMB = """
 import sys, time
-from collector.intake import Intake, Submission
+from collector.intake.intake import Intake, Submission
 from collector.otlp import Signal
-from collector.memory import resident_bytes
+from collector.intake.memory import resident_bytes
 
 def field(number, body):
     size, length = len(body), bytearray()

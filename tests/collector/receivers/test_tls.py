@@ -16,13 +16,13 @@ import httpx
 import pytest
 import trustme
 
-from collector import tls
 from collector.config import GrpcProtocol, TlsSettings
-from collector.gate import ForbiddenError, Gate
-from collector.intake import Intake
+from collector.doors import tls
+from collector.doors.gate import ForbiddenError, Gate
+from collector.doors.keys import Keys, Scope
+from collector.doors.listening import ListenError, listen
+from collector.intake.intake import Intake
 from collector.journal import Header
-from collector.keys import Keys, Scope
-from collector.listening import ListenError, listen
 from collector.receivers.cors import Cors
 from collector.receivers.grpc import GrpcReceiver
 from collector.receivers.http import HttpReceiver

@@ -1,0 +1,1 @@
+"""Runs from events, as they come and in whatever order."""

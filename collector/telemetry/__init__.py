@@ -1,0 +1,1 @@
+"""What the collector says of itself: status, health, metrics, logs, a look inside."""
