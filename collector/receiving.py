@@ -30,6 +30,7 @@ from collector.doors.tls import TlsError, grpc_credentials
 from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
 from collector.intake.intake import Intake
 from collector.intake.memory import resident_bytes
+from collector.intake.quota import Debts
 from collector.journal import SINK_CURSOR, Journal, JournalLockedError, Readable
 from collector.otlp.decode import keep_levels
 from collector.pipeline.redaction import masking
@@ -50,12 +51,15 @@ if TYPE_CHECKING:
     from collector.workers.crew import Crew
 
 LOCK_PATIENCE_S = 5.0
+DEBTS = "quotas"
+"""File of the data directory: what projects owe of their quotas while there are workers."""
 TAKEN = (
     "auth",
     "journal.max_bytes",
     "journal.max_queue_size",
     "journal.min_free_bytes",
     "memory",
+    "quotas",
     "receivers.otlp.limits",
     "receivers.otlp.protocols.http.max_request_body_size",
     "redaction",
@@ -113,7 +117,7 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
     parts.callback(withdraw, directory)
     keys, gate = open_keys(settings, token)
     parts.callback(keys.note_use)
-    intake = open_intake(settings, journals, gate)
+    intake = open_intake(settings, journals, gate, open_debts(settings, parts, begin=True))
     keep_levels(intake.limits.value_depth)
     lanes: dict[str, Readable] = {**journals, **left_behind(settings, parts)}
     reloadable.tell(lambda changed: take_over(changed, intake, keys, journals, lanes), *TAKEN)
@@ -198,6 +202,25 @@ def open_keys(settings: Settings, token: str, *, look_every_s: float | None = No
     return keys, Gate(keys, token=token, ingest_needs_key=needed)
 
 
+def open_debts(settings: Settings, parts: AsyncExitStack, *, begin: bool = False) -> Debts:
+    """What projects owe of their quotas, which workers share by a file.
+
+    Args:
+        begin: nobody owes anything yet.
+
+    Raises: ServiceError.
+    """
+    if not settings.workers:
+        return Debts()
+    path = settings.data_dir / DEBTS
+    with making(path):
+        if begin:  # a worker of a collector that was killed may still have the old one
+            path.unlink(missing_ok=True)
+        debts = Debts(path)
+    parts.callback(debts.close)
+    return debts
+
+
 def take_over(
     settings: Settings,
     intake: Intake,
@@ -222,6 +245,7 @@ def take_over(
     except ExposureError as error:
         raise ConfigError(str(error)) from None
     intake.gate.ingest_needs_key = needed
+    intake.quotas.take_over(settings.quotas)
     intake.limits = item_limits(settings.receivers.otlp.limits)
     keep_levels(intake.limits.value_depth)
     intake.budget.bound(*memory_bounds(settings.memory, processes))

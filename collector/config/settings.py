@@ -91,6 +91,30 @@ class RedactionSettings(RedactionRules):
     """Other rules for projects, by name or pattern (`shop-*`); the first that fits holds alone."""
 
 
+class QuotaRules(Section):
+    items_per_second: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Spans and log records a second over time that OTLP clients may send for one project; more are answered 429 or \
+RESOURCE_EXHAUSTED. Unset: any number."""
+    items_burst: Annotated[int, Field(ge=1)] | None = None
+    """How many may come at once; unless set ten seconds' worth, as exporters send every five."""
+    bytes_per_second: Annotated[ByteSize, Field(ge=1)] | None = None
+    """The same in bytes of requests, decompressed."""
+    bytes_burst: Annotated[ByteSize, Field(ge=1)] | None = None
+    """How many bytes may come at once; unless set ten seconds' worth."""
+
+    @model_validator(mode="after")
+    def _bursts_have_rates(self) -> QuotaRules:
+        for what in ("items", "bytes"):
+            if getattr(self, f"{what}_burst") and not getattr(self, f"{what}_per_second"):
+                raise ValueError(f"{what}_burst needs {what}_per_second")
+        return self
+
+
+class QuotaSettings(QuotaRules):
+    projects: dict[str, QuotaRules] = {}
+    """Other quotas for projects, by name or pattern (`team-*`); the first that fits holds alone."""
+
+
 class Webhook(Section):
     url: Annotated[str, Field(repr=False)]
     """Where to send; https, unless private addresses are allowed."""
@@ -217,6 +241,7 @@ class Settings(BaseSettings):
     receivers: Receivers = Receivers()
     auth: AuthSettings = AuthSettings()
     memory: MemorySettings = MemorySettings()
+    quotas: QuotaSettings = QuotaSettings()
     journal: JournalSettings = JournalSettings()
     sinks: Sinks = Sinks()
     deriver: DeriverSettings = DeriverSettings()

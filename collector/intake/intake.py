@@ -12,6 +12,7 @@ makes by itself, such as the proxy's spans, comes in by `submit`.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from typing import Any
 from collector.doors.gate import Caller, Gate
 from collector.doors.keys import Scope
 from collector.intake.memory import SMALLEST_BUDGET, Budget, Reservation
+from collector.intake.quota import Account, Quotas
 from collector.intake.resends import Resends
 from collector.journal import Header, Journal, JournalError
 from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
@@ -31,7 +33,7 @@ from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.pipeline.deadletter import DeadLettersFullError
 from collector.receivers import inflate
 from collector.telemetry.operations import Operation, Operations
-from collector.telemetry.telemetry import about
+from collector.telemetry.telemetry import about, harmless
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ ADMISSION_S = 0.25
 """Longest wait for memory before a client is asked to come back."""
 COMMIT_S = 8.0
 """Longest wait for the journal: an exporter that has no answer after 10 s drops its batch."""
+OVER_QUOTA = "the project is over its quota"
 NO_ROOM = "too much is on its way"
 COMPRESSED_WEIGHT = 4
 """A compressed body counts so many times its bytes until it is inflated."""
@@ -48,11 +51,17 @@ COMPRESSED_WEIGHT = 4
 
 INSIDE = "proxy"
 """Transport of what comes from within the process: nobody else has it, so that it is taken until the end."""
+HELD_TO_QUOTAS = ("http", "grpc")
+"""Transports by which no more is taken than quotas say. What the proxy relayed has happened by now, and who imports has
+decided to."""
 
 
 FAULT_TRIES = 3
 MAX_FAULTS = 1000
 MOST_CLIENTS = 200
+MOST_PROJECTS = 200
+OTHERS = ("", "(others)")
+"""Whose requests are counted that were refused to more projects than these."""
 WARN_EVERY_S = 600.0
 MAX_WARNED = 10_000
 
@@ -70,6 +79,8 @@ class Verdict(Enum):
     """Its Content-Encoding is not taken."""
     REFUSED = "refused"
     """Not now; the same request may be taken in a moment."""
+    OVER_QUOTA = "over_quota"
+    """Not now, as its project has sent more than it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,8 @@ class Outcome:
     """Trace of the first of them, if it is known."""
     tenant: str = ""
     """Whose request was accepted."""
+    retry_after_s: int = 0
+    """When the project may send again, if it is over its quota."""
 
 
 @dataclass(slots=True)
@@ -98,12 +111,14 @@ class Counted:
     accepted: int = 0
     rejected: int = 0
     refused: int = 0
-    """In requests that were asked to come back, as far as these were looked into."""
+    """In requests that were asked to come back, also of projects over their quota, as far as these were looked into."""
     resent: int = 0
     """Accepted without being stored again, because the same request was taken a moment ago."""
     resent_requests: int = 0
     bad_requests: int = 0
     refused_requests: int = 0
+    over_quota_requests: int = 0
+    """Not among those that were refused."""
 
 
 @dataclass(slots=True)
@@ -115,6 +130,16 @@ class IntakeStats:
     """Rejected items by the reason."""
     changes: Counter[tuple[Signal, str]] = field(default_factory=Counter)
     """What was done to items that are kept, or passed over in them, of which their senders are warned."""
+
+    over_quota: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Requests that were refused as their project was over its quota, by tenant and project."""
+
+    def saw_over_quota(self, tenant: str, project: str) -> None:
+        """Counts such a request; bounded as clients are."""
+        whose = tenant, project
+        self.over_quota[
+            whose if whose in self.over_quota or len(self.over_quota) < MOST_PROJECTS else OTHERS
+        ] += 1
 
     def saw_client(self, agent: str) -> None:
         """Counts a request of who calls itself so. Bounded: a label of a metric is not for everybody to make up."""
@@ -137,6 +162,7 @@ class IntakeStats:
         self.clients.update(others.clients)
         self.rejections.update(others.rejections)
         self.changes.update(others.changes)
+        self.over_quota.update(others.over_quota)
 
     def document(self) -> dict[str, Any]:
         """`{transport: {signal: counts}}` for the status."""
@@ -146,6 +172,18 @@ class IntakeStats:
                 name: getattr(counted, name) for name in Counted.__dataclass_fields__
             }
         return document
+
+
+class OverQuotaError(Exception):
+    """The project has sent more than it may.
+
+    Args:
+        wait_s: when it may send this.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(OVER_QUOTA)
+        self.wait_s = wait_s
 
 
 class NoRoomError(Exception):
@@ -180,6 +218,7 @@ class Intake:
         journals: by signal name; a signal without one is answered and counted, not stored.
         budget: memory that all requests on their way share.
         gate: knows whom a request comes from; lets everybody send unless given.
+        quotas: how much projects may send; any number unless given.
         max_body_bytes: of a body once it is inflated.
     """
 
@@ -190,6 +229,7 @@ class Intake:
         limits: Limits = DEFAULT,
         budget: Budget | None = None,
         gate: Gate | None = None,
+        quotas: Quotas | None = None,
         max_body_bytes: int = 64 << 20,
     ) -> None:
         self._journals = journals
@@ -197,6 +237,7 @@ class Intake:
         self.limits = limits
         self.budget = budget or Budget(SMALLEST_BUDGET)
         self.gate = gate or Gate(None)
+        self.quotas = quotas or Quotas()
         self.max_body_bytes = max_body_bytes
         self._resends: Resends[tuple[Outcome, int]] = Resends()
         self.stats = IntakeStats()
@@ -252,7 +293,9 @@ class Intake:
         with self._lock:
             by_door = {door: replace(counted) for door, counted in self.stats.by_door.items()}
             rejections, changes = self.stats.rejections.copy(), self.stats.changes.copy()
-        return IntakeStats(by_door, Counter(dict(list(self.stats.clients.items()))), rejections, changes)
+            over_quota = self.stats.over_quota.copy()
+        clients = Counter(dict(list(self.stats.clients.items())))
+        return IntakeStats(by_door, clients, rejections, changes, over_quota)
 
     def refuse(self, signal: Signal, transport: str) -> Outcome:
         """The outcome of a request for which there is no room; it is counted."""
@@ -260,6 +303,30 @@ class Intake:
         self._operation(signal, transport).failed(None, _why(outcome))
         self._count(signal, transport, outcome, 0)
         return outcome
+
+    def over_quota(
+        self, signal: Signal, transport: str, tenant: str, project: str, size: int
+    ) -> Outcome | None:
+        """The outcome of a request whose project has sent so much that none of `size` bytes is taken, which can be said
+        before it is read; it is counted. None if it may be: whether it is, `take` knows."""
+        account = self._account(signal, tenant, project)
+        if account is None or not (wait_s := account.ask(1, size)):
+            return None
+        outcome = _over_quota(wait_s)
+        self._operation(signal, transport).failed(None, _why(outcome))
+        self._count(signal, transport, outcome, 0)
+        self._tell_over_quota(tenant, project)
+        return outcome
+
+    def _account(self, signal: Signal, tenant: str, project: str) -> Account | None:
+        # Metrics are answered and not stored.
+        return None if signal is Signal.METRICS else self.quotas.of(tenant, project)
+
+    def _tell_over_quota(self, tenant: str, project: str) -> None:
+        with self._lock:
+            self.stats.saw_over_quota(tenant, project)
+        # Each project is a kind of its own to who keeps lines of a kind back.
+        log.warning(f"project {harmless(project)!r} is over its quota", extra=about(tenant))
 
     def submit(
         self, signal: Signal, body: bytes, *, tenant: str, project: str, done: Callable[[Outcome], None]
@@ -292,9 +359,13 @@ class Intake:
             end(*before, resent=True)
             return
         items = 0
+        account, spent = self._account(request.signal, request.tenant, request.project), 0
         try:
-            checked = self._judge(request)
+            checked, size = self._judge(request)
             items = checked.accepted
+            if account is not None and items:
+                _charge(account, request, items, size)
+                spent = size
             accepted = Outcome(
                 Verdict.ACCEPTED,
                 checked.rejected,
@@ -316,6 +387,8 @@ class Intake:
                     self.taken(request.signal, header, checked.body)
                     end(accepted, checked.accepted)
                 else:
+                    if account is not None:
+                        account.add(-items, -spent)
                     end(Outcome(Verdict.REFUSED, message=str(error)), refused=items)
 
             header = Header(
@@ -328,7 +401,12 @@ class Intake:
             end(Outcome(Verdict.TOO_LARGE, message=str(error)))
         except inflate.UnknownEncodingError as error:
             end(Outcome(Verdict.UNKNOWN_ENCODING, message=str(error)))
+        except OverQuotaError as error:
+            self._tell_over_quota(request.tenant, request.project)
+            end(_over_quota(error.wait_s), refused=items)
         except (NoRoomError, JournalError) as error:
+            if account is not None and spent:
+                account.add(-items, -spent)
             end(Outcome(Verdict.REFUSED, message=str(error)), refused=items)
         except Exception:
             log.exception("a %s request could not be judged", request.signal, extra=about(request.tenant))
@@ -341,14 +419,15 @@ class Intake:
         """
         return inflate.inflate(request.encoding, request.body, self.max_body_bytes, self.limits.inflate_ratio)
 
-    def _judge(self, request: Submission) -> Checked:
+    def _judge(self, request: Submission) -> tuple[Checked, int]:
+        """What of the request can be stored, and how many bytes it has without its Content-Encoding."""
         if self.draining and request.transport != INSIDE:
             raise NoRoomError("the collector is shutting down")
         body = self.inflated(request)
         if request.reservation is not None and not request.reservation.grow_to(len(body)):
             raise NoRoomError(NO_ROOM)
         judge = transcode if request.json else check
-        return judge(request.signal, body, self.limits)
+        return judge(request.signal, body, self.limits), len(body)
 
     def _faulty(self, request: Submission) -> Outcome:
         """A fault of ours must not cost the client its data: it may find us mended, or another replica. But what
@@ -406,8 +485,9 @@ class Intake:
             if outcome.changes and not resent:
                 for change, count in outcome.changes.items():
                     self.stats.changes[signal, change] += count
-            counted.bad_requests += outcome.verdict not in (Verdict.ACCEPTED, Verdict.REFUSED)
+            counted.bad_requests += outcome.verdict not in _NOT_BAD
             counted.refused_requests += outcome.verdict is Verdict.REFUSED
+            counted.over_quota_requests += outcome.verdict is Verdict.OVER_QUOTA
         self.counted()
         if outcome.rejected:
             log.warning(
@@ -418,6 +498,21 @@ class Intake:
                 outcome.message,
                 extra=about(outcome.tenant, outcome.rejected_trace_id),
             )
+
+
+_NOT_BAD = (Verdict.ACCEPTED, Verdict.REFUSED, Verdict.OVER_QUOTA)
+
+
+def _over_quota(wait_s: float) -> Outcome:
+    return Outcome(Verdict.OVER_QUOTA, message=OVER_QUOTA, retry_after_s=math.ceil(wait_s))
+
+
+def _charge(account: Account, request: Submission, items: int, size: int) -> None:
+    """Raises: OverQuotaError."""
+    if request.transport not in HELD_TO_QUOTAS:
+        account.add(items, size)
+    elif wait_s := account.take(items, size):
+        raise OverQuotaError(wait_s)
 
 
 def _why(outcome: Outcome) -> str:

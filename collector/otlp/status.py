@@ -68,7 +68,9 @@ def error_status(code: int, message: str, content_type: str) -> bytes:
     return stdlib_json.dumps(document, ensure_ascii=False).encode()
 
 
-def retry_trailers(message: str, retry_after_s: int) -> tuple[tuple[str, bytes], ...]:
+def retry_trailers(
+    message: str, retry_after_s: int, code: int = Code.UNAVAILABLE
+) -> tuple[tuple[str, bytes], ...]:
     """gRPC trailers that ask for another try later.
 
     The specification has RetryInfo in `grpc-status-details-bin`; the Python exporter reads
@@ -78,7 +80,7 @@ def retry_trailers(message: str, retry_after_s: int) -> tuple[tuple[str, bytes],
     from google.rpc.error_details_pb2 import RetryInfo
 
     info = RetryInfo(retry_delay=Duration(seconds=retry_after_s))
-    status = _status(Code.UNAVAILABLE, message)
+    status = _status(code, message)
     status.details.add().Pack(info)
     return (
         ("grpc-status-details-bin", status.SerializeToString()),

@@ -17,7 +17,7 @@ from collector.doors.gate import Caller, ForbiddenError, UnauthenticatedError, k
 from collector.doors.listening import UNIX, clear_socket
 from collector.intake.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outcome, Submission, Verdict
 from collector.otlp import Signal
-from collector.otlp.status import PROTOBUF, export_response, retry_trailers
+from collector.otlp.status import PROTOBUF, Code, export_response, retry_trailers
 from collector.receivers.clients import client_name
 
 _METHODS = {
@@ -39,6 +39,7 @@ _CODES = {
     Verdict.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,  # without RetryInfo: it will not get smaller
     Verdict.UNKNOWN_ENCODING: grpc.StatusCode.UNIMPLEMENTED,
     Verdict.REFUSED: grpc.StatusCode.UNAVAILABLE,
+    Verdict.OVER_QUOTA: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 MOST_REFUSED = 2000
 """Calls that are being told to come back at a time. gRPC ends further ones by itself, as exhausted, which says to some
@@ -215,6 +216,10 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
     def _end_unless_accepted(outcome: Outcome, context: grpc.ServicerContext) -> None:
         if outcome.verdict is Verdict.REFUSED:
             context.set_trailing_metadata(retry_trailers(outcome.message, RETRY_AFTER_S))
+        if outcome.verdict is Verdict.OVER_QUOTA:
+            context.set_trailing_metadata(
+                retry_trailers(outcome.message, outcome.retry_after_s, Code.RESOURCE_EXHAUSTED)
+            )
         if outcome.verdict is not Verdict.ACCEPTED:
             context.abort(_CODES[outcome.verdict], outcome.message)
 
@@ -250,6 +255,8 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             or self._project_of_client(context)
             or next((text for key in PROJECT_KEYS if (text := metadata.get(key))), "")
         )
+        if over := self._intake.over_quota(signal, "grpc", caller.tenant, project, len(body)):
+            return over
         left = context.time_remaining()
         patience = COMMIT_S if left is None else min(COMMIT_S, max(0.0, left - ANSWER_BEFORE_DEADLINE_S))
         reservation = self._intake.reserve()

@@ -164,6 +164,9 @@ class HttpReceiver:
         declared = _declared_length(headers)
         if declared > self.limits.max_bytes:
             raise self._too_large()
+        project = caller.project or self._project_of_client(scope) or _project(headers)
+        if over := self._intake.over_quota(signal, "http", caller.tenant, project, declared):
+            raise _come_back(over)
         encoding = headers.get(b"content-encoding", b"").decode("latin-1")
         weight = COMPRESSED_WEIGHT if inflate.is_compressed(encoding) else 1
         reservation = self._intake.reserve()
@@ -178,7 +181,7 @@ class HttpReceiver:
                 json=content_type == JSON,
                 encoding=encoding,
                 tenant=caller.tenant,
-                project=caller.project or self._project_of_client(scope) or _project(headers),
+                project=project,
                 reservation=reservation,
             )
         except BaseException:
@@ -333,6 +336,8 @@ class HttpReceiver:
             return
         if outcome.verdict is Verdict.REFUSED:
             raise _unavailable(outcome.message)
+        if outcome.verdict is Verdict.OVER_QUOTA:
+            raise _come_back(outcome, unread=False)
         status, code = _ANSWERS[outcome.verdict]
         headers = {"Accept-Encoding": inflate.ACCEPTED} if status == 415 else {}
         raise _RefusalError(status, code, outcome.message, headers, unread=False)
@@ -394,6 +399,11 @@ def _unavailable(message: str, *, unread: bool = False) -> _RefusalError:
     # Spread a little, so that those who were sent away together do not come back together.
     seconds = RETRY_AFTER_S + random.getrandbits(1)
     return _RefusalError(503, Code.UNAVAILABLE, message, {"Retry-After": str(seconds)}, unread=unread)
+
+
+def _come_back(over_quota: Outcome, *, unread: bool = True) -> _RefusalError:
+    headers = {"Retry-After": str(over_quota.retry_after_s)}
+    return _RefusalError(429, Code.RESOURCE_EXHAUSTED, over_quota.message, headers, unread=unread)
 
 
 async def _grown(reservation: Reservation, size: int) -> bool:

@@ -12,6 +12,7 @@ from collector.doors.gate import Gate
 from collector.doors.guarded import HeadLimits, guarded
 from collector.intake.intake import Intake
 from collector.intake.memory import INFLIGHT_SHARE, SMALLEST_BUDGET, Budget, available_bytes
+from collector.intake.quota import Debts, Quotas
 from collector.journal import Journal
 from collector.otlp import Signal
 from collector.otlp.limits import Limits
@@ -21,14 +22,24 @@ from collector.receivers.http import BodyLimits, HttpReceiver
 
 
 def open_intake(
-    settings: Settings, journals: Mapping[str, Journal], gate: Gate, *, processes: int = 1
+    settings: Settings,
+    journals: Mapping[str, Journal],
+    gate: Gate,
+    debts: Debts | None = None,
+    *,
+    processes: int = 1,
 ) -> Intake:
-    """An intake of as many `processes`, which share what requests on their way may hold."""
+    """An intake of as many `processes`, which share what requests on their way may hold.
+
+    Args:
+        debts: what projects owe of their quotas, to all processes; None: to this one alone.
+    """
     otlp = settings.receivers.otlp
     return Intake(
         journals,
         limits=item_limits(otlp.limits),
         gate=gate,
+        quotas=Quotas(settings.quotas, debts),
         budget=Budget(*memory_bounds(settings.memory, processes)),
         max_body_bytes=otlp.protocols.http.max_request_body_size,
     )

@@ -268,10 +268,12 @@ class Metrics(Collector):
             resent.add_metric([transport, signal.value], counted.resent_requests)
             labels = ["proxy" if transport == "proxy" else "otlp", transport]
             bad, refused = counted.bad_requests, counted.refused_requests
+            over_quota = counted.over_quota_requests
             for outcome, value in (
-                ("accepted", counted.requests - bad - refused),
+                ("accepted", counted.requests - bad - refused - over_quota),
                 ("failed", bad),
                 ("refused", refused),
+                ("quota", over_quota),
             ):
                 requests.add_metric([*labels, signal.value, outcome], value)
             name = ITEMS[signal.value]
@@ -306,6 +308,14 @@ class Metrics(Collector):
         yield requests
         yield resent
         yield changes
+        over = CounterMetricFamily(
+            "eddyline_quota_refused_requests",
+            "Requests that were refused as their project was over its quota.",
+            labels=["tenant", "project"],
+        )
+        for (tenant, project), count in stats.over_quota.items():
+            over.add_metric([tenant, project], count)
+        yield over
         yield rejections
         yield from items.values()
         clients = CounterMetricFamily(

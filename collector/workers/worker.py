@@ -38,7 +38,7 @@ from collector.process.interpreter import (
 )
 from collector.process.stacks import stacks
 from collector.receivers.opening import open_intake
-from collector.receiving import open_doors, open_journal, open_keys, take_over
+from collector.receiving import open_debts, open_doors, open_journal, open_keys, take_over
 from collector.telemetry.telemetry import Health, configure_logging
 from collector.workers.messages import (
     Ask,
@@ -232,7 +232,8 @@ async def serve(line: Line, start: Start, listener: socket.socket | None) -> Non
             for name in SIGNALS
         }
         keys, gate = open_keys(settings, start.token, look_every_s=0)
-        intake = open_intake(settings, journals, gate, processes=start.of)
+        debts = open_debts(settings, parts)
+        intake = open_intake(settings, journals, gate, debts, processes=start.of)
         # Workers use about the same.
         intake.budget.used = lambda: resident_bytes(os.getppid()) + start.of * resident_bytes()
         reloadable, health = Reloadable(settings), Health()

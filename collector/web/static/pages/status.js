@@ -78,6 +78,7 @@ function troublesOf(status) {
     for (const [signal, seen] of Object.entries(/** @type {any} */ (signals))) {
       if (seen.bad_requests) found.push(`${plural(seen.bad_requests, "request")} of ${signal} at ${door} could not be read: is something else than OTLP sent there?`);
       if (seen.refused_requests) found.push(`${plural(seen.refused_requests, "request")} of ${signal} at ${door} refused: too much at once, or a key is missing.`);
+      if (seen.over_quota_requests) found.push(`${plural(seen.over_quota_requests, "request")} of ${signal} at ${door} refused: the project is over its quota.`);
     }
   if (status.pipeline?.dead_lettered) found.push(`${plural(status.pipeline.dead_lettered, "span")} can not be stored: eddyline dead-letter ls says why.`);
   const faults = Object.entries(status.mappers?.faults ?? {});
