@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mappers.messages.document import parse
@@ -28,6 +28,8 @@ class Step:
 
     event: Event
     agent: str
+    role: str
+    """The agent by which it is known: the one that takes over, else the one that acts; as the other run names it."""
 
     @property
     def label(self) -> tuple[str, str]:
@@ -36,10 +38,8 @@ class Step:
         match event.kind:
             case Kind.TOOL:
                 return event.kind, event.tool
-            case Kind.HANDOFF:
-                return event.kind, event.handoff_to
-            case Kind.LLM:
-                return event.kind, self.agent
+            case Kind.HANDOFF | Kind.LLM:
+                return event.kind, self.role
             case _:
                 return event.kind, event.name
 
@@ -64,16 +64,20 @@ def steps_of(events: Sequence[Event]) -> list[Step]:
     """The steps of a settled run in their order, twins once; at most `MOST_STEPS`."""
     tree = Tree(events)
     above = agents_above(tree)
-    found = [
-        Step(event, event.agent or above.get(event.span_id, ""))
-        for event in tree.events
-        if event.kind in STEPS and not event.duplicate_of
-    ]
+    found: list[Step] = []
+    for event in tree.events:
+        if event.kind in STEPS and not event.duplicate_of:
+            agent = event.agent or above.get(event.span_id, "")
+            found.append(Step(event, agent, event.handoff_to if event.kind == Kind.HANDOFF else agent))
     return found[:MOST_STEPS]
 
 
 def aligned(a: Sequence[Step], b: Sequence[Step], *, by_index: bool = False) -> list[Pair]:
-    """All steps of both in order, paired: those of the longest sequence that both share, or by their number."""
+    """All steps of both in order, paired: those of the longest sequence that both share, or by their number. An agent
+    that only one run has stands for one that only the other has, in the order in which they come: whoever compares two
+    versions of an agent has often given it another name."""
+    names = _renamed(a, b)
+    b = [replace(step, role=names[step.role]) if step.role in names else step for step in b]
     if by_index:
         longest = max(len(a), len(b))
         return [Pair(a[n] if n < len(a) else None, b[n] if n < len(b) else None) for n in range(longest)]
@@ -86,6 +90,13 @@ def aligned(a: Sequence[Step], b: Sequence[Step], *, by_index: bool = False) -> 
             pairs.append(Pair(a[next_a], b[next_b]))
         at_a, at_b = next_a + 1, next_b + 1
     return pairs
+
+
+def _renamed(a: Sequence[Step], b: Sequence[Step]) -> dict[str, str]:
+    """Agents of `b` that `a` has not, with the agents of `a` that they stand for."""
+    ours, theirs = (dict.fromkeys(step.role for step in steps if step.role) for steps in (a, b))
+    gone = (role for role in ours if role not in theirs)
+    return dict(zip((role for role in theirs if role not in ours), gone, strict=False))
 
 
 def common(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[tuple[int, int]]:

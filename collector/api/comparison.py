@@ -125,6 +125,8 @@ class Comparison(TypedDict):
     """Unified differences of the first call's messages by role, where there are any; null without the scope content."""
     patch_omitted: list[str]
     """Roles whose difference is larger than `max_bytes`."""
+    agents: Names
+    """That took part; one that only a has stands for one that only b has when steps are paired."""
     tools: Names
     """That were executed."""
     offered_tools: Names
@@ -193,6 +195,7 @@ class ComparisonRoutes(Routes):
             "steps": _step_comparison(steps, pairs, parameters.integer("limit"), content=content),
             "prompt_diff": diffs,
             "patch_omitted": omitted,
+            "agents": _names({*a.agents}, {*b.agents}),
             "tools": _names({*a.tools}, {*b.tools}),
             "offered_tools": _names(*offered),
             "warnings": _names(*warned),

@@ -44,6 +44,7 @@ def lines(found: dict[str, Any], *, everything: bool) -> Iterator[str]:
         if change:
             yield f"   {name:<24} {_change(name, change)}"
     for title, names in (
+        ("agents", found["agents"]),
         ("tools", found["tools"]),
         ("offered tools", found["offered_tools"]),
         ("warnings", found["warnings"]),

@@ -90,6 +90,7 @@ def test_runs_that_share_little_say_what_each_has_alone(server: Server, runs: li
     assert len(steps["pairs"]) == steps["paired"] + steps["only_a"] + steps["only_b"]
     assert found["delta"]["counts.tool_calls"] == many["counts"]["tool_calls"] - few["counts"]["tool_calls"]
     assert set(found["tools"]["only_b"]) == set(many["tools"]) - set(few["tools"])
+    assert set(found["agents"]["only_b"]) == set(many["agents"]) - set(few["agents"])
     by_index = server.get("/compare", a=few["run_id"], b=many["run_id"], align="index")["steps"]
     assert by_index["paired"] == min(steps["a"], steps["b"])
 

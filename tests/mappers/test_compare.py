@@ -67,6 +67,32 @@ def test_the_longest_shared_sequence_is_found_and_no_step_is_lost() -> None:
         assert len(matched) == longest(a, b)
 
 
+def calls(agents: str) -> list[Step]:
+    """A model call for each letter, which is its agent's name."""
+    return steps_of(
+        [
+            Event(run_id="r", span_id=f"{n:016x}", kind=Kind.LLM, agent=name, start_ns=n, end_ns=n)
+            for n, name in enumerate(agents, 1)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "pairs"),
+    [
+        ("pwp", "pwp", "pp ww pp"),
+        ("pwp", "xwx", "px ww px"),  # another name for the same agent
+        ("pwp", "xyx", "px wy px"),
+        ("pp", "pxp", "pp -x pp"),  # an agent more is no other name
+        ("pwp", "wp", "p- ww pp"),
+    ],
+)
+def test_an_agent_of_another_name_is_held_against_the_one_it_stands_for(a: str, b: str, pairs: str) -> None:
+    found = aligned(calls(a), calls(b))
+    assert " ".join(f"{x.a.agent if x.a else '-'}{x.b.agent if x.b else '-'}" for x in found) == pairs
+    assert all(not pair.differences for pair in found if pair.a and pair.b)
+
+
 def test_what_was_not_captured_is_no_difference() -> None:
     (same,) = aligned(tools("a", args_hash=1), tools("a", args_hash=0))
     (other,) = aligned(tools("a", args_hash=1, result_hash=3), tools("a", args_hash=2, result_hash=4))

@@ -53,6 +53,7 @@ export function Compare() {
       <div class="beside">
         <${Sums} one=${one} other=${other} />
         <div>
+          <${Names} title="Agents" names=${asked.data.agents} />
           <${Names} title="Tools" names=${asked.data.tools} />
           <${Names} title="Offered tools" names=${asked.data.offered_tools} />
           <${Names} title="Warnings" names=${asked.data.warnings} />
