@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 PLACES = (
-    *("/", "/runs/{run_id}", "/sessions/{session_id:path}", "/compare"),
+    *("/", "/runs/{run_id}", "/sessions", "/sessions/{session_id:path}", "/compare"),
     *("/warnings", "/overview", "/status", "/settings"),
 )
 """Paths at which the page is."""

@@ -9,7 +9,10 @@ import { Run, looping } from "./traces.mjs";
 
 const { EDDYLINE_HTTP: HTTP, EDDYLINE_API: API, EDDYLINE_TOKEN: TOKEN, SHOTS } = process.env;
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const PAGES = ["/", "/warnings", "/overview?since=-7d", "/status", "/settings", "/compare"];
+/** A square of 16 × 16 pixels. */
+const PICTURE =
+  "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAABjklEQVR42hXL0RBFMQxAwQIEoAAFCEAAClCAAgQgAAEIQAEKcCEO1uub2d9ttEYTWqcNmtKMNmmLtmlOC1rSinZol/Y15BGkIwNRxJCJLGQjjgSSSCEHucgL/RF6pw+60o0+6Yu+6U4PetKLfuiX/sJ4hNEZg6EMY0zGYmyGM4KRjGIcxmW8oI+gHR2oooZOdKEbdTTQRAs96EVfsEewjg1MMcMmtrCNORZYYoUd7GIvzEeYnTmYyjTmZC7mZjozmMks5mFe5gvrEVZnDZayjDVZi7VZzgpWsop1WJf1wn6E3dmDrWxjT/Zib7azg53sYh/2Zb/gj+AdH7jihk984Rt3PPDECz/4xV+IR4hODEIJIyaxiE04EUQSRRziEi/kI2QnB6mkkZNc5CadDDLJIg95yRfqEapTg1LKqEktalNOBZVUUYe61AvnEU7nDI5yjDM5i7M5zglOcopzOJfzwn2E27mDq1zjTu7ibq5zg5vc4h7u5b7wJ3ydb/Apn/FNvsW3+Zwv+JKv+A7f5ft+pB58EEIBe1sAAAAASUVORK5CYII=";
+const PAGES = ["/", "/sessions", "/warnings", "/overview?since=-7d", "/status", "/settings", "/compare"];
 
 const api = async (path) => (await fetch(`${API}/api/v1${path}`, { headers: { Authorization: `Bearer ${TOKEN}` } })).json();
 
@@ -331,6 +334,100 @@ const scenarios = {
     await page.getByText("It holds from now on").waitFor();
     assert.equal((await api("/db/retention")).policy.logs_days, 7);
     await page.getByRole("row", { name: "all nothing nothing" }).waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** Conversations, found by what their runs are, and the way into one. */
+  async sessions(browser) {
+    for (const turn of [1, 2]) await stored(new Run(`turn ${turn} of a chat`, { session: "chat with / a slash" }).chat("gpt-4o-mini", [["user", `question ${turn}`]], "an answer").end(), 2);
+    const { page, errors } = await opened(browser);
+    await page.getByRole("link", { name: "Sessions" }).click();
+    const row = page.getByRole("row", { name: /chat with \/ a slash/ });
+    await row.waitFor();
+    assert.match(await row.innerText(), /\t2\t/, "two runs");
+    await page.getByLabel("Search runs").fill("name:nobody-is-called-so");
+    await page.keyboard.press("Enter");
+    await page.getByText("No session is like this").waitFor();
+    await page.getByRole("button", { name: "Show all sessions" }).click();
+    await row.getByRole("link").click();
+    await page.getByRole("link", { name: "turn 2 of a chat" }).waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** Two runs are compared without a keyboard. */
+  async pointer(browser) {
+    for (const name of ["to be pointed at", "the one beside it"]) await stored(looping(name), 13);
+    const { page, errors } = await opened(browser, { viewport: { width: 390, height: 850 }, hasTouch: true });
+    await page.getByText(/^\d+ runs? · /).waitFor();
+    await page.getByRole("button", { name: "Mark it for comparison: to be pointed at" }).first().tap();
+    await page.getByText("for comparison: choose").waitFor();
+    await page.getByRole("button", { name: "Compare it with the marked run: the one beside it" }).first().tap();
+    await page.getByText("Both runs took the same 12 steps").waitFor();
+    assert.deepEqual(errors, []);
+  },
+
+  /** What people say of a run is kept, leads to runs like it, and a run can be deleted. */
+  async notes(browser) {
+    const run = await stored(looping("to be noted"), 13);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}`);
+    await page.getByRole("button", { name: "☆ Pin" }).click();
+    await page.getByRole("button", { name: "★ Pinned" }).waitFor();
+    await page.getByRole("button", { name: "Tags and note…" }).click();
+    await page.getByRole("textbox", { name: "Tags" }).fill("weird, to look at, weird");
+    await page.getByRole("textbox", { name: "Note" }).fill("It asks for Paris again and again.");
+    await page.getByRole("button", { name: "Keep", exact: true }).click();
+    await page.getByText("It asks for Paris again and again.").waitFor();
+    const said = await api(`/runs/${run.id}/annotation`);
+    assert.deepEqual([said.tags, said.pinned], [["weird", "to look at"], true]);
+    await page.getByRole("link", { name: "to look at" }).click();
+    await until(async () => (await page.locator(".grid-runs .space .row").count()) === 1, "the one with the tag");
+    await page.getByRole("link", { name: "to be noted" }).click();
+    await page.getByRole("button", { name: "Delete…" }).click();
+    await page.getByRole("button", { name: "Really delete this run" }).click();
+    await until(() => new URL(page.url()).pathname === "/", "the list");
+    assert.equal((await api(`/runs/${run.id}`)).status, 410);
+    assert.deepEqual(errors, []);
+  },
+
+  /** Runs that a search finds are saved as a file. */
+  async exported(browser) {
+    const run = await stored(looping("to be exported"), 13);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/?name=to%20be%20exported`);
+    await page.getByText("Export…").click();
+    const saved = async () => {
+      const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download" }).click()]);
+      return { name: download.suggestedFilename(), bytes: readFileSync(await download.path()) };
+    };
+    const table = await saved();
+    assert.match(table.name, /^eddyline-runs-.*\.csv$/);
+    assert.equal(table.bytes.toString().trim().split("\n").length, 2);
+    await page.getByLabel("Rows").selectOption("spans");
+    await page.getByLabel("Format").selectOption("otlp-json");
+    assert.ok((await saved()).bytes.includes(run.id));
+    await page.goto(`${API}/runs/${run.id}`);
+    await page.getByText("Export…").click();
+    await page.getByLabel("Rows").selectOption("all");
+    assert.equal((await saved()).bytes.subarray(0, 2).toString(), "PK");
+    assert.deepEqual(errors, []);
+  },
+
+  /** Pictures are shown, from whatever form they were sent in; where nothing was sent along it says what to do. */
+  async pictures(browser) {
+    const run = new Run("with a picture").chat("gpt-4o", [["user", `data:image/png;base64,${PICTURE}`], ["user", "What is this?"]], "A square.");
+    run.parts("gpt-4o", [{ type: "image", "image.image.url": `data:image/png;base64,${PICTURE}` }, { type: "text", text: "And this?" }], "The same.");
+    await stored(run.end(), 3);
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}`);
+    const widths = (/** @type {string} */ place) => page.locator(place).evaluateAll((all) => all.map((one) => /** @type {HTMLImageElement} */ (one).naturalWidth));
+    await until(async () => (await widths(".step img.picture")).join() === "16", "the picture that is a text");
+    await page.locator(".step", { hasText: "And this?" }).click();
+    await page.locator(".panel").getByText("1 picture").waitFor();
+    await until(async () => (await widths(".panel img.picture")).join() === "16", "the picture of the message");
+    const silent = await stored(new Run("without content").llm("gpt-4o", "", "").end(), 2);
+    await page.goto(`${API}/runs/${silent.id}`);
+    await page.getByText("Programs often send no content unless they are told to").waitFor();
     assert.deepEqual(errors, []);
   },
 

@@ -56,6 +56,15 @@ export class Run {
     ]);
   }
 
+  /** A model call that reads one message of several parts, each with its attributes. */
+  parts(model, parts, output) {
+    const read = parts.flatMap((part, place) => Object.entries(part).map(([key, value]) => text(`llm.input_messages.0.message.contents.${place}.message_content.${key}`, value)));
+    return this.#span("LLM", "chat", 200, false, [
+      text("llm.model_name", model), text("llm.input_messages.0.message.role", "user"), ...read,
+      text("llm.output_messages.0.message.role", "assistant"), text("llm.output_messages.0.message.content", output),
+    ]);
+  }
+
   /** The span that all others are below; with it the run is over. */
   end() {
     this.spans.push(this.#made(this.root, "", "AGENT", this.name, this.at, this.next, false, [text("input.value", "go"), text("output.value", "done")]));

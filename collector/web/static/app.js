@@ -12,13 +12,14 @@ import { Overview } from "./pages/overview.js";
 import { RunPage } from "./pages/run.js";
 import { Runs } from "./pages/runs.js";
 import { SessionPage } from "./pages/session.js";
+import { Sessions } from "./pages/sessions.js";
 import { Settings } from "./pages/settings.js";
 import { StatusPage } from "./pages/status.js";
 import { Warnings } from "./pages/warnings.js";
 
 const THEME = "eddyline.theme";
 /** @type {[string, string][]} */
-const PLACES = [["/", "Runs"], ["/warnings", "Warnings"], ["/overview", "Overview"], ["/status", "Status"], ["/settings", "Settings"]];
+const PLACES = [["/", "Runs"], ["/sessions", "Sessions"], ["/warnings", "Warnings"], ["/overview", "Overview"], ["/status", "Status"], ["/settings", "Settings"]];
 
 /** As it was written, if it was written wrongly. @param {string} text */
 function decoded(text) {
@@ -36,7 +37,7 @@ function pageAt(path) {
   if (first === "runs" && id) return html`<${RunPage} key=${id} id=${id} />`;
   if (first === "sessions" && id) return html`<${SessionPage} key=${id} id=${id} />`;
   /** @type {Record<string, any>} */
-  const pages = { "": Runs, compare: Compare, warnings: Warnings, overview: Overview, status: StatusPage, settings: Settings };
+  const pages = { "": Runs, sessions: Sessions, compare: Compare, warnings: Warnings, overview: Overview, status: StatusPage, settings: Settings };
   return pages[first] ? html`<${pages[first]} />` : html`<main class="page"><h1>There is nothing here</h1><${Link} to="/">All runs</${Link}></main>`;
 }
 

@@ -72,6 +72,13 @@ export const get = async (path, query, signal) => (await ask(path, query, { sign
 /** @param {string} path @param {Query} [query] @param {AbortSignal} [signal] @param {string} [media] the form that is wanted */
 export const getText = async (path, query, signal, media = "application/json") => (await ask(path, query, { signal, headers: { Accept: media } })).text();
 
+/** A file, by the name that the collector gives it. @param {string} path @param {Query} query */
+export async function getFile(path, query) {
+  const response = await ask(path, query);
+  const [, name] = /filename="([^"]+)"/.exec(response.headers.get("content-disposition") ?? "") ?? ["", "eddyline"];
+  return { blob: await response.blob(), name };
+}
+
 /** @param {string} method @param {string} path @param {any} [body] */
 export async function send(method, path, body) {
   const response = await ask(path, {}, {

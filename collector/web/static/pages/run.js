@@ -13,10 +13,12 @@ import { useAsked, useChanges, usePaced } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 import { Badge } from "../parts/badges.js";
 import { Copy, asCurl } from "../parts/copy.js";
+import { Export } from "../parts/export.js";
 import { EventPanel } from "../parts/event.js";
 import { Events } from "../parts/events.js";
 import { Find } from "../parts/find.js";
 import { Graph } from "../parts/graph.js";
+import { Noted } from "../parts/noted.js";
 import { Prose } from "../parts/prose.js";
 import { Timeline } from "../parts/timeline.js";
 import { Transcript } from "../parts/transcript.js";
@@ -85,7 +87,7 @@ export function RunPage({ id }) {
   const props = { run: run.data, path, version, tree, evidence, event: query.event ?? "", find, found };
   return html`
     <main class="run">
-      ${run.data ? html`<${Header} run=${run.data} warnings=${alarms} path=${path} />` : html`<header class="verdict"><${Waiting} asked=${run} /></header>`}
+      ${run.data ? html`<${Header} run=${run.data} warnings=${alarms} path=${path} again=${run.again} />` : html`<header class="verdict"><${Waiting} asked=${run} /></header>`}
       ${alarms.length > 0 && html`<${WarningStrip} warnings=${alarms} step=${step} />`}
       ${tabs}
       <div class="split" ref=${split}>
@@ -110,8 +112,8 @@ const waste = (warnings) => {
   return known.length ? known.reduce((sum, warning) => sum + warning.wasted_cost_usd, 0) : null;
 };
 
-/** @param {{ run: any, warnings: any[], path: string }} props */
-function Header({ run, warnings, path }) {
+/** @param {{ run: any, warnings: any[], path: string, again: () => void }} props */
+function Header({ run, warnings, path, again }) {
   const { counts, usage, health } = run;
   const worst = worstOf(warnings);
   const wasted = waste(warnings);
@@ -133,14 +135,16 @@ function Header({ run, warnings, path }) {
         <span class="grow"></span>
         <span>Copy <${Copy} text=${() => location.href}>link</${Copy}><${Copy} text=${asCurl(address(path))}>curl</${Copy}><${Copy} text=${async () => JSON.stringify(await get(path), null, 2)}>JSON</${Copy}><${Copy} text=${() => getText(path, {}, undefined, "text/markdown")}>Markdown</${Copy}></span>
         <button type="button" class="quiet" onClick=${() => go(addressOf("/", { mark: run.run_id }))}>Compare…</button>
+        <${Export} filter=${{ run: run.run_id }} what="this run" />
       </div>
-      <h1>${line(run.name, 120) || "unnamed run"} <span class="states"><${Badge} state=${run.status} /> ${health.label && html`<${Badge} state=${health.label}>${health.label.replaceAll("_", " ")}, health ${health.score}</${Badge}>`}</span></h1>
+      <h1><bdi>${line(run.name, 120) || "unnamed run"}</bdi> <span class="states"><${Badge} state=${run.status} /> ${health.label && html`<${Badge} state=${health.label}>${health.label.replaceAll("_", " ")}, health ${health.score}</${Badge}>`}</span></h1>
       ${worst ? html`<p class="says"><strong><${Prose} text=${worst.message} /></strong></p>`
         : run.error ? html`<p class="says bad"><strong>${[run.error.type, run.error.message].filter(Boolean).join(": ")}</strong></p>`
         : html`<p class="says dim">${run.status === "running" ? "Nothing is wrong so far." : "Nothing was found wrong."}</p>`}
       ${worst?.suggestion && html`<p><${Prose} text=${worst.suggestion} /></p>`}
       <dl class="facts">${facts.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
-      <p class="dim">${[moment(run.started_at), run.project, run.environment, ...run.services, ...run.models].filter(Boolean).join(" · ")}</p>
+      <p class="dim">${[moment(run.started_at), run.project, run.environment, ...run.services, ...run.models].filter(Boolean).map((one) => line(one, 80)).join(" · ")}</p>
+      <${Noted} run=${run} path=${path} again=${again} />
     </header>`;
 }
 

@@ -11,16 +11,16 @@ import { useAsked } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
 import { Badge } from "../parts/badges.js";
 import { Copy, asCurl } from "../parts/copy.js";
+import { Export } from "../parts/export.js";
 import { Facets } from "../parts/facets.js";
 import { Histogram } from "../parts/histogram.js";
 import { Search } from "../parts/search.js";
+import { Since } from "../parts/since.js";
 import { Welcome } from "../parts/welcome.js";
 import { Windowed } from "../parts/windowed.js";
 
 const PAGE = 100;
 const LOOK_EVERY_MS = 2000;
-/** @type {[string, string][]} */
-const TIMES = [["", "All time"], ["-15m", "Last 15 minutes"], ["-1h", "Last hour"], ["-24h", "Last 24 hours"], ["-7d", "Last 7 days"]];
 /** @type {[string, string][]} */
 const SORTS = [["", "Newest first"], ["-cost", "Dearest first"], ["-tokens", "Most tokens first"], ["-duration", "Longest first"], ["-warnings", "Most warnings first"]];
 const VIEW = new Set(["sort", "mark"]);
@@ -60,40 +60,45 @@ export function Runs() {
     <main class="runs">
       <div class="tools">
         <${Search} value=${query.q ?? ""} onSearch=${(/** @type {string} */ q) => choose({ q })} error=${list.error} />
-        <label class="pick">Time <select value=${query.since ?? ""} onChange=${(/** @type {any} */ event) => choose({ since: event.target.value, until: null })}>
-          ${TIMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}
-          ${query.since && !TIMES.some(([value]) => value === query.since) && html`<option value=${query.since}>from ${moment(query.since)}</option>`}
-        </select></label>
+        <${Since} since=${query.since} />
         <label class="pick">Order <select value=${query.sort ?? ""} onChange=${(/** @type {any} */ event) => choose({ sort: event.target.value })}>
           ${SORTS.map(([value, name]) => html`<option value=${value}>${name}</option>`)}
         </select></label>
         <${Copy} text=${() => asCurl(address("/runs", { ...filter, sort: query.sort }))}>Copy as curl</${Copy}>
+        <${Export} filter=${filter} what=${isFiltered ? "runs that the filter chooses" : "all runs"} />
       </div>
       ${!isSettled ? html`<div class="facets"></div>` : html`<${Facets} query=${filter} onChoose=${(/** @type {string} */ field, /** @type {string} */ values) => choose({ [field]: values })} />`}
       <section class="list" aria-label="Runs">
         <h1 class="hidden">Runs</h1>
         ${!isSettled ? html`<div class="histogram"></div>` : html`<${Histogram} query=${filter} onPick=${(/** @type {string} */ since, /** @type {string} */ until) => choose({ since, until })} />`}
+        ${rows.length > 0 && html`<${Total} filter=${filter} />`}
         <p class="pill" aria-live="polite">${list.fresh > 0 && html`<button type="button" onClick=${list.showNew}>${plural(list.fresh, "new run")}</button>`}</p>
-        ${marked && html`<p class="note">Marked <code>${marked.slice(0, 8)}</code> for comparison: press <kbd>c</kbd> on another run. <button type="button" class="quiet" onClick=${() => choose({ mark: null }, { replace: true })}>Unmark</button></p>`}
+        ${marked && html`<p class="note">Marked <code>${marked.slice(0, 8)}</code> for comparison: choose ◇ of another run, or press <kbd>c</kbd> on it. <button type="button" class="quiet" onClick=${() => choose({ mark: null }, { replace: true })}>Unmark</button></p>`}
         ${list.loading && !rows.length ? html`<${Waiting} asked=${list} />`
           : list.error && !rows.length ? html`<${Waiting} asked=${list} />`
           : !rows.length ? (isFiltered ? html`<${Nothing} filter=${filter} />` : html`<${Welcome} />`)
           : html`<${Windowed} rows=${rows} height=${38} label="Runs" active=${at} class="grid-runs" head=${HEAD}
               keyOf=${(/** @type {any} */ run) => run.run_id} onSeen=${(/** @type {number} */ _, /** @type {number} */ last) => last === rows.length && list.more()} onSelect=${setActive}
-              render=${(/** @type {any} */ run) => html`<${Row} run=${run} marked=${run.run_id === marked} />`} />`}
+              render=${(/** @type {any} */ run) => html`<${Row} run=${run} marked=${marked} mark=${mark} />`} />`}
       </section>
     </main>`;
 }
 
 const NUMBERS = new Set(["Lasted", "LLM", "Tools", "Tokens", "Cost"]);
-const HEAD = ["Run", "State", "Health", "Started", "Lasted", "LLM", "Tools", "Tokens", "Cost", "Warnings", "Models"]
-  .map((name) => html`<span role="columnheader" class=${NUMBERS.has(name) ? "number" : ""}>${name}</span>`);
+const HEAD = ["", "Run", "State", "Health", "Started", "Lasted", "LLM", "Tools", "Tokens", "Cost", "Warnings", "Models"]
+  .map((name) => html`<span role="columnheader" class=${NUMBERS.has(name) ? "number" : ""}>${name || html`<span class="hidden">Compare</span>`}</span>`);
 
-/** @param {{ run: any, marked: boolean }} props */
-function Row({ run, marked }) {
+/** @param {{ run: any, marked: string, mark: (run: any) => void }} props `marked` is the run that another is to be compared with */
+function Row({ run, marked, mark }) {
   const counts = run.counts;
+  const isMarked = marked === run.run_id;
+  const says = isMarked ? "Marked for comparison: unmark it" : marked ? "Compare it with the marked run" : "Mark it for comparison";
   return html`
-    <span role="gridcell" class="name">${marked && html`<b title="marked for comparison">◆ </b>`}<${Link} to=${`/runs/${run.run_id}`} title=${run.run_id}>${line(run.name, 80) || run.run_id.slice(0, 8)}</${Link}> <span class="dim">${run.project}</span></span>
+    <span role="gridcell"><button type="button" class="quiet mark" aria-pressed=${isMarked} title=${says} aria-label=${`${says}: ${line(run.name, 40) || run.run_id.slice(0, 8)}`} onClick=${(/** @type {Event} */ click) => {
+      click.stopPropagation();
+      mark(run);
+    }}>${isMarked ? "◆" : "◇"}</button></span>
+    <span role="gridcell" class="name"><${Link} to=${`/runs/${run.run_id}`} title=${run.run_id}><bdi>${line(run.name, 80) || run.run_id.slice(0, 8)}</bdi></${Link}> <span class="dim">${run.project}</span></span>
     <span role="gridcell"><${Badge} state=${run.status} /></span>
     <span role="gridcell">${run.health.label ? html`<${Badge} state=${run.health.label} />` : ""}</span>
     <span role="gridcell" title=${run.started_at}>${moment(run.started_at)}</span>
@@ -101,9 +106,27 @@ function Row({ run, marked }) {
     <span role="gridcell" class="number">${count(counts.llm_calls)}${counts.llm_errors ? html` <span class="bad" title="failed">✗${counts.llm_errors}</span>` : ""}</span>
     <span role="gridcell" class="number">${count(counts.tool_calls)}${counts.tool_errors ? html` <span class="bad" title="failed">✗${counts.tool_errors}</span>` : ""}</span>
     <span role="gridcell" class="number">${count(run.usage.total)}</span>
-    <span role="gridcell" class="number">${money(run.cost_usd)}${counts.unpriced_calls ? html`<span title=${`${counts.unpriced_calls} calls have no known price`}>+</span>` : ""}</span>
+    <span role="gridcell" class="number">${money(run.cost_usd)}${counts.unpriced_calls && run.cost_usd !== null ? html`<span title=${`${counts.unpriced_calls} calls have no known price`}>+</span>` : ""}</span>
     <span role="gridcell">${run.top_warning ? html`<${Badge} state=${run.top_warning.severity}>${run.top_warning.type.replaceAll("_", " ")}${counts.warnings > 1 ? ` +${counts.warnings - 1}` : ""}</${Badge}>` : ""}</span>
     <span role="gridcell" class="dim">${line(run.models.join(", "), 60)}</span>`;
+}
+
+/** How many runs there are, and what they come to. @param {{ filter: Record<string, string> }} props */
+function Total({ filter }) {
+  const asked = useAsked(async (signal) => {
+    const [runs, sums] = await Promise.all([
+      get("/runs", { ...filter, limit: 1, fields: "core", count: "estimate" }, signal),
+      get("/aggregates", { ...filter, metrics: "llm_calls,input_tokens,output_tokens,cost_usd,warnings" }, signal),
+    ]);
+    return { runs: runs.meta.total, ...sums.data[0]?.values };
+  }, [filter], { everyMs: LOOK_EVERY_MS * 5, hears: (word) => word.event !== "run.updated" });
+  if (!asked.data) return html`<p class="total dim"></p>`;
+  const { runs, llm_calls: calls, input_tokens: read, output_tokens: written, cost_usd: cost, warnings } = asked.data;
+  const says = [
+    plural(runs, "run"), calls > 0 && plural(calls, "LLM call"), read + written > 0 && `${count(read + written)} tokens`,
+    cost !== null && cost !== undefined && money(cost), warnings > 0 && plural(warnings, "warning"),
+  ];
+  return html`<p class="total dim">${says.filter(Boolean).join(" · ")}</p>`;
 }
 
 /** @param {{ filter: Record<string, string> }} props */

@@ -26,7 +26,7 @@ export function SessionPage({ id }) {
   const shared = useAsked(async (signal) => (isShared ? (await get("/sessions", { session: id }, signal)).data : []), [id, isShared]);
   if (!asked.data) return html`
     <main class="page">
-      <p class="crumbs"><${Link} to="/">Runs</${Link}> / session</p><h1>${line(id, 120)}</h1>
+      <p class="crumbs"><${Link} to="/sessions">Sessions</${Link}> / session</p><h1>${line(id, 120)}</h1>
       ${asked.error?.status === 404 ? html`<div class="empty"><h2>No run has this session</h2><p>It may have been deleted, or its runs are kept under another id.</p></div>`
         : isShared ? html`<p>Several projects have a session of this name:</p><ul>${(shared.data ?? []).map((/** @type {any} */ one) => html`<li><${Link} to=${addressOf(location.pathname, { project: one.project })}>${one.project}</${Link}> <span class="dim">${plural(one.counts.runs, "run")}, the latest ${moment(one.last_run_at)}</span></li>`)}</ul>`
         : html`<${Waiting} asked=${asked} />`}
@@ -41,7 +41,7 @@ export function SessionPage({ id }) {
   ];
   return html`
     <main class="page">
-      <p class="crumbs"><${Link} to="/">Runs</${Link}> / session</p>
+      <p class="crumbs"><${Link} to="/sessions">Sessions</${Link}> / session</p>
       <h1>${line(id, 120)}</h1>
       <p class="dim">${moment(session.started_at)} · ${[session.project, ...session.users, ...session.agents].join(", ")}
         <${Copy} text=${() => location.href}>Copy link</${Copy}> <${Copy} text=${asCurl(address(path, { project: query.project }))}>Copy as curl</${Copy}></p>

@@ -4,9 +4,9 @@
 import { html, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { holds } from "../lib/found.js";
 import { size } from "../lib/format.js";
+import { isPicture, pictureOf } from "../lib/pictures.js";
 
 const LONG = 4_000;
-const IMAGE = /^data:(image\/(?:png|jpeg|gif|webp));base64,([A-Za-z0-9+/=\s]{64,})$/;
 
 /** @param {string} text @returns {any} the value, or undefined if it is no JSON object or list */
 export function parsed(text) {
@@ -24,7 +24,7 @@ export function Content({ value, empty = "not captured", find = "" }) {
   const [whole, setWhole] = useState(false);
   if (value === null || value === undefined || value === "") return html`<p class="dim">${empty}</p>`;
   if (document !== undefined) return html`<div class="json"><${Node} value=${document} depth=${0} find=${find} /></div>`;
-  if (IMAGE.test(value)) return html`<${Picture} source=${value} />`;
+  if (isPicture(value)) return html`<${Picture} source=${value} />`;
   const shown = whole || holds(value.slice(LONG), find) ? value : value.slice(0, LONG);
   return html`
     <pre class="text" tabindex="0">${shown}</pre>
@@ -40,7 +40,7 @@ function Node({ value, depth, name, find }) {
   const [more, setMore] = useState(50);
   const label = name === undefined ? "" : html`<span class="name">${name}: </span>`;
   if (value === null || typeof value !== "object") {
-    if (typeof value === "string" && IMAGE.test(value)) return html`<div>${label}<${Picture} source=${value} /></div>`;
+    if (isPicture(value)) return html`<div>${label}<${Picture} source=${value} /></div>`;
     const text = typeof value === "string" ? value : JSON.stringify(value);
     return html`<div class="leaf">${label}<span class=${typeof value}>${holds(text.slice(LONG), find) ? text : text.slice(0, LONG)}${text.length > LONG ? "…" : ""}</span></div>`;
   }
@@ -59,12 +59,10 @@ function Node({ value, depth, name, find }) {
 }
 
 /** A picture that was sent as text, through a blob: nothing is fetched. @param {{ source: string }} props */
-function Picture({ source }) {
+export function Picture({ source }) {
   const [address, setAddress] = useState("");
   useEffect(() => {
-    const [, type, data] = /** @type {RegExpExecArray} */ (IMAGE.exec(source));
-    const bytes = Uint8Array.from(atob(data.replace(/\s/g, "")), (letter) => letter.charCodeAt(0));
-    const made = URL.createObjectURL(new Blob([bytes], { type }));
+    const made = URL.createObjectURL(pictureOf(source));
     setAddress(made);
     return () => URL.revokeObjectURL(made);
   }, [source]);

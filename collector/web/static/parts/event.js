@@ -4,7 +4,7 @@
 import { html } from "../vendor/preact.js";
 import { address, get } from "../lib/api.js";
 import { duration, line, money, whole } from "../lib/format.js";
-import { Link, choose } from "../lib/router.js";
+import { choose } from "../lib/router.js";
 import { nodeOf } from "../lib/tree.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "./asked.js";
@@ -13,6 +13,7 @@ import { Content } from "./content.js";
 import { Copy, asCurl } from "./copy.js";
 import { Mapping } from "./mapping.js";
 import { Prompt } from "./prompt.js";
+import { Uncaptured } from "./uncaptured.js";
 
 /** @type {[string, string][]} */
 const VIEWS = [["content", "Content"], ["details", "Details"], ["mapping", "Why"], ["raw", "Raw"]];
@@ -51,8 +52,8 @@ export function EventPanel({ run, path, id, view, find }) {
         <div class="tabs small" role="tablist" aria-label="Views of the event">
           ${VIEWS.map(([name, label]) => html`<button type="button" role="tab" aria-selected=${view === name} onClick=${() => choose({ panel: name }, { replace: true })}>${label}</button>`)}
         </div>
-        ${view === "content" && event.kind === "LLM" && !event.input && !event.output && html`<p class="dim">Programs often send no content unless they are told to: set <code>OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true</code> where it runs. It is missing here too where <${Link} to="/settings">redaction</${Link}> keeps it out.</p>`}
-        ${view === "content" && event.kind === "LLM" && event.span_id && html`<${Prompt} path=${path} node=${nodeOf(event.event_id)} version=${run.counts.spans} find=${find}><${Sides} event=${event} find=${find} /></${Prompt}>`}
+        ${view === "content" && event.kind === "LLM" && !event.input && !event.output && html`<${Uncaptured} />`}
+        ${view === "content" && event.kind === "LLM" && event.span_id && html`<${Prompt} path=${path} place=${place} node=${nodeOf(event.event_id)} version=${run.counts.spans} find=${find}><${Sides} event=${event} find=${find} /></${Prompt}>`}
         ${view === "content" && event.kind !== "LLM" && html`<${Sides} event=${event} find=${find} />`}
         ${view === "details" && html`<${Details} event=${event} />`}
         ${view === "raw" && html`<${Raw} place=${place} span=${event.span_id} />`}

@@ -5,10 +5,11 @@ import { html } from "../vendor/preact.js";
 import { get } from "../lib/api.js";
 import { holds } from "../lib/found.js";
 import { plural } from "../lib/format.js";
+import { picturesIn } from "../lib/pictures.js";
 import { choose } from "../lib/router.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "./asked.js";
-import { Content } from "./content.js";
+import { Content, Picture } from "./content.js";
 
 const MOST_CHARS = 50_000;
 /** Of a conversation that is longer, what is known already is folded. */
@@ -16,8 +17,8 @@ const FOLDED_FROM = 2;
 /** @type {Record<string, [string, string]>} mark and words */
 const CHANGES = { added: ["+", "new since the call before"], removed: ["−", "was in the call before"], same: ["", ""] };
 
-/** @param {{ path: string, node: string, version: any, find: string, children?: any }} props `children` stand there if it has no messages */
-export function Prompt({ path, node, version, find, children }) {
+/** @param {{ path: string, place: string, node: string, version: any, find: string, children?: any }} props `children` stand there if it has no messages */
+export function Prompt({ path, place, node, version, find, children }) {
   const asked = useAsked((signal) => get(`${path}/prompts/${node}`, { max_chars: MOST_CHARS }, signal), [path, node, version]);
   if (!asked.data) return html`<${Waiting} asked=${asked} />`;
   const { before, same, added, removed } = asked.data.meta;
@@ -28,6 +29,7 @@ export function Prompt({ path, node, version, find, children }) {
   const isGrown = before !== null && same > 0;
   const read = all.filter((message) => message.direction === "input" && (isGrown || message.change !== "removed"));
   const wrote = all.filter((message) => message.direction === "output");
+  const isSeen = all.some((message) => message.parts.some((/** @type {any} */ part) => part.type === "media" && !part.url));
   return html`
     <h3>Input</h3>
     ${before && html`<p class="dim">${isGrown ? `${added ? `${plural(added, "message")} more` : "Nothing more"} than${removed ? `, and ${removed} less` : ""}` : "Nothing in common with"} <button type="button" class="quiet" onClick=${() => choose({ event: `${before.id}.end` })}>the call before</button></p>`}
@@ -35,7 +37,16 @@ export function Prompt({ path, node, version, find, children }) {
       ? html`<details open=${group.some((message) => inMessage(message, find))}><summary class="dim">${plural(group.length, "message")} as before</summary>${group.map((message) => html`<${Message} message=${message} find=${find} />`)}</details>`
       : group.map((message) => html`<${Message} message=${message} isMarked=${isGrown} find=${find} />`))) : html`<p class="dim">not captured</p>`}
     <h3>Output</h3>
-    ${wrote.length ? wrote.map((message) => html`<${Message} message=${message} find=${find} />`) : html`<p class="dim">not captured</p>`}`;
+    ${wrote.length ? wrote.map((message) => html`<${Message} message=${message} find=${find} />`) : html`<p class="dim">not captured</p>`}
+    ${isSeen && html`<${Pictures} place=${place} />`}`;
+}
+
+/** Messages only say that there is a picture: it stands in what was received. @param {{ place: string }} props */
+function Pictures({ place }) {
+  const asked = useAsked(async (signal) => picturesIn(await get(place + "/raw", {}, signal)), [place]);
+  if (!asked.data) return html`<${Waiting} asked=${asked} />`;
+  if (!asked.data.length) return html`<p class="dim">No picture can be shown: it was not sent along, or has a form that browsers do not show.</p>`;
+  return html`<h3>${plural(asked.data.length, "picture")}</h3>${asked.data.map((/** @type {string} */ source) => html`<${Picture} key=${source.slice(-80)} source=${source} />`)}`;
 }
 
 /** Messages that follow each other and changed alike. @param {any[]} messages @param {boolean} isGrown @returns {any[][]} */

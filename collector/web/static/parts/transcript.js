@@ -6,11 +6,14 @@ import { html, useMemo, useState } from "../vendor/preact.js";
 import { count, duration, line, money, plural } from "../lib/format.js";
 import { holds } from "../lib/found.js";
 import { useKeys } from "../lib/keys.js";
+import { isPicture } from "../lib/pictures.js";
 import { choose } from "../lib/router.js";
 import { useMessages, usePreviews } from "../lib/said.js";
 import { agentsAbove, eventOf, folded, nameOf, nodeOf, stepsOf } from "../lib/tree.js";
 import { Waiting } from "./asked.js";
 import { Badge, Kind } from "./badges.js";
+import { Picture } from "./content.js";
+import { Uncaptured } from "./uncaptured.js";
 import { Windowed } from "./windowed.js";
 
 const USUAL_HEIGHT = 96;
@@ -51,7 +54,10 @@ export function Transcript({ run, path, version, tree: asked, evidence, event, f
   if (!steps.length) return html`<p class="dim">${run?.status === "running" ? "No call has been told of yet." : "No model and no tool was called in this run."}</p>`;
   /** @param {number} at */
   const keyOf = (at) => `${data.id[at]} ${data.status[at]}`;
-  return html`<${Windowed} rows=${steps} height=${USUAL_HEIGHT} flows label="Transcript" active=${active} class="grid-transcript"
+  // Of calls without messages some still have a text of another form; previews of those in sight are here.
+  const unread = messages?.size === 0 ? places.filter((at) => data.kind[at] === "LLM" && previews.has(keyOf(at))) : [];
+  const isUncaptured = unread.length > 0 && unread.every((at) => !previews.get(keyOf(at)).input && !previews.get(keyOf(at)).output);
+  return html`${isUncaptured && html`<${Uncaptured} />`}<${Windowed} rows=${steps} height=${USUAL_HEIGHT} flows label="Transcript" active=${active} class="grid-transcript"
     keyOf=${(/** @type {Step} */ step) => data.id[step.at] + (step.hidden ? " folded" : "")} onSelect=${pick}
     onSeen=${(/** @type {number} */ first, /** @type {number} */ last) => want(steps.slice(first, last).filter((step) => !step.hidden && !messages?.has(data.id[step.at])).map((step) => keyOf(step.at)))}
     render=${(/** @type {Step} */ step) => {
@@ -116,6 +122,7 @@ function Part({ role, part, find }) {
   if (part.type === "reasoning" || role === "system" || role === "developer")
     return html`<details class="said" open=${isFound} onClick=${stay}><summary><span class="role">${part.type === "reasoning" ? "reasoning" : role}</span> <span class="dim">${line(part.text, 90)}</span></summary><p class=${`words ${isFound ? "whole" : ""}`}>${part.text}</p></details>`;
   if (part.type === "tool_call") return html`<p class="said"><span class="role">asks for</span> <code>${part.name ?? "a tool"}(${line(part.arguments, 300)})</code></p>`;
+  if (isPicture(part.text)) return html`<p class="said"><span class="role">${role}</span> <${Picture} source=${part.text} /></p>`;
   if (part.type === "media") return html`<p class="said"><span class="role">${role}</span> <span class="dim">${part.media_type ?? "media"}</span></p>`;
   return html`<p class="said"><span class="role">${part.type === "tool_result" ? "result" : role}</span> <span class=${`words ${isFound ? "whole" : ""}`}>${part.text}</span></p>`;
 }
