@@ -22,7 +22,7 @@ from starlette.types import Scope
 from collector.config import ProxyCapture
 from collector.proxy.app import Recorder
 from collector.proxy.archive import Archive
-from collector.proxy.background import Background
+from collector.proxy.background import Background, may_bring_an_end
 from collector.proxy.capture import Capture, Policy
 from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, read_exchange
@@ -135,7 +135,7 @@ class ExchangeRecorder(Recorder):
         # A WebSocket has no method; what is asked over it is what would have been posted.
         method = scope.get("method", "POST")
         wire_only = not self.capture.wants(method, route.path, context)
-        if wire_only and self._background.awaits(method, route.path):
+        if wire_only and may_bring_an_end(method, route.path):
             wire_only = not self.capture.allows(route.path, context)
         if wire_only and (self._wire is None or not self.capture.allows(route.path, context)):
             return None
@@ -228,7 +228,7 @@ class ExchangeRecorder(Recorder):
                 if self._wire is not None:
                     self._wire.record_frames(tape, self.capture.policy(tape.context))
                 return
-            if tape.method == "GET" and not tape.wire_only:
+            if not tape.wire_only and (tape.method == "GET" or self._background.awaits(tape)):
                 self._record_end(tape)
                 return
             exchange = read_exchange(tape)

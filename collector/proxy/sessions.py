@@ -312,6 +312,8 @@ class Resolver:
 
     def _learn(self, exchange: Exchange, session: Session, marks: _Marks) -> None:
         project = exchange.tape.context.owner
+        if exchange.answered.conversation:
+            self._put((project, "conversation", exchange.answered.conversation), session)
         for key, unique in marks.left():
             whole = (project, *key)
             if unique:

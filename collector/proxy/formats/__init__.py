@@ -14,15 +14,18 @@ from collector.proxy.formats.base import (
     Message,
     Part,
     Usage,
+    mapped,
     mappings,
 )
 from collector.proxy.formats.bedrock import bedrock_format
 from collector.proxy.formats.chat import Chat
 from collector.proxy.formats.cohere import CohereChat, CohereEmbed, Rerank
-from collector.proxy.formats.completions import Completions
+from collector.proxy.formats.completions import Completions, FillIn
+from collector.proxy.formats.conversations import ANSWER, Conversations
 from collector.proxy.formats.embeddings import Embeddings
 from collector.proxy.formats.gemini import EmbedContent, GenerateContent, Live
 from collector.proxy.formats.gemini import count_tokens as gemini_count_tokens
+from collector.proxy.formats.interactions import Interactions
 from collector.proxy.formats.lmstudio import LmStudioChat
 from collector.proxy.formats.media import Images, Speech, Transcription
 from collector.proxy.formats.messages import Messages, count_tokens
@@ -46,6 +49,8 @@ __all__ = [
 
 _BY_END: tuple[tuple[str, Format], ...] = (
     ("/chat/completions", Chat()),
+    ("/agents/completions", Chat()),
+    ("/fim/completions", FillIn()),
     ("/completions", Completions()),
     ("/responses", Responses()),
     ("/responses/compact", Responses()),
@@ -61,6 +66,7 @@ _BY_END: tuple[tuple[str, Format], ...] = (
     (":streamGenerateContent", GenerateContent()),
     ("BidiGenerateContent", Live()),
     ("BidiGenerateContentConstrained", Live()),
+    ("/interactions", Interactions()),
     (":embedContent", EmbedContent()),
     (":batchEmbedContents", EmbedContent()),
     (":countTokens", gemini_count_tokens),
@@ -74,7 +80,6 @@ _BY_END: tuple[tuple[str, Format], ...] = (
     ("/audio/transcriptions", Transcription()),
     ("/audio/translations", Transcription()),
     ("/v2/chat", CohereChat()),
-    ("/v1/chat", CohereChat()),
     ("/v2/embed", CohereEmbed()),
     ("/v1/embed", CohereEmbed()),
     ("/rerank", Rerank()),
@@ -89,6 +94,8 @@ def format_of(path: str, family: str = "") -> Format | None:
         return None
     if family != "cohere" and path.endswith("/api/v1/chat"):
         return LmStudioChat()
+    if family == "cohere" and path.endswith("/v1/chat"):
+        return CohereChat()
     if family == "ollama" and path.endswith("/api/embeddings"):
         return OllamaEmbed()
     if found := bedrock_format(path):
@@ -119,6 +126,12 @@ def format_by_shape(
             return Messages()
         if "messages" in asks and "message" in answer and "done" in answer:
             return OllamaChat()
+        if "messages" in asks and "finish_reason" in answer and mapped(answer.get("message")).get("content"):
+            return CohereChat()
+        if body.get("message") and ("generation_id" in answer or "event_type" in answer):
+            return CohereChat()
+        if body.get("inputs") and ANSWER in (answer.get("object"), says.removesuffix(".started")):
+            return Conversations()
         if "contents" in asks and isinstance(answer.get("candidates"), list):
             return GenerateContent()
         if "input" in asks and (answer.get("object") == "response" or says == "response.created"):

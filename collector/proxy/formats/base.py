@@ -73,6 +73,8 @@ class Answered:
     error_type: str = ""
     error_message: str = ""
     attributes: dict[str, Any] = field(default_factory=dict)
+    conversation: str = ""
+    """The provider's id of the conversation that this answer is in, where it says so first."""
 
 
 class Assembler(Protocol):
@@ -285,7 +287,7 @@ def error_of(document: Document) -> tuple[str, str]:
         )
         return str(kind), string(error.get("message"))
     if document.get("object") == "error" or (
-        "message" in document
+        isinstance(document.get("message"), str)
         and "detail" not in document
         and set(document) <= {"message", "id", "request_id", "statusCode"}
     ):

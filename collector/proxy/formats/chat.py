@@ -103,6 +103,8 @@ class Chat:
 
 def request_parameters(body: Document) -> dict[str, Any]:
     found = parameters(body, PARAMETERS)
+    if isinstance(body.get("agent_id"), str):  # Mistral's agents have a model of their own
+        found["gen_ai.agent.id"] = body["agent_id"]
     if isinstance(body.get("n"), int) and body["n"] != 1:
         found["gen_ai.request.choice.count"] = body["n"]
     kind = mapped(body.get("response_format")).get("type")

@@ -121,18 +121,20 @@ class Rerank(CohereEmbed):
 
 
 def read_usage(document: Document) -> Usage:
-    """Counted tokens, which are what the model read and wrote; billed ones leave some out."""
+    """Counted tokens, which are what the model read and wrote; billed ones leave some out. Others who rerank (Voyage,
+    Jina) tell the total alone."""
     holder = mapped(document.get("usage")) or mapped(document.get("meta"))
     tokens = mapped(holder.get("tokens")) or mapped(holder.get("billed_units"))
     return Usage(
-        count(tokens.get("input_tokens")),
+        count(tokens.get("input_tokens", holder.get("total_tokens"))),
         count(tokens.get("output_tokens")),
         count(holder.get("cached_tokens")),
     )
 
 
 class _Assembler(Assembling):
-    """Events of version 2: `content-delta`, `tool-call-start`, …, `message-end`."""
+    """Events of version 2: `content-delta`, `tool-call-start`, …, `message-end`; of version 1, whose last one has all
+    of the answer: `text-generation`, …, `stream-end`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -162,6 +164,8 @@ class _Assembler(Assembling):
     def feed(self, name: str, data: Any, at_ns: int) -> bool:
         if not isinstance(data, dict):
             return False
+        if "event_type" in data:
+            return self._first_version(string(data["event_type"]), data)
         index = count(data.get("index")) or 0
         delta = mapped(data.get("delta"))
         said = mapped(delta.get("message"))
@@ -195,3 +199,16 @@ class _Assembler(Assembling):
                 if delta.get("error"):
                     self._document["error"] = delta["error"]
         return False
+
+    def _first_version(self, kind: str, data: Document) -> bool:
+        if kind == "stream-end":
+            self.finished = True
+            self._document = mapped(data.get("response")) or self._document
+            if "finish_reason" in data:
+                self._document = {"finish_reason": data["finish_reason"], **self._document}
+            return False
+        if data.get("generation_id"):
+            self._document["generation_id"] = data["generation_id"]
+        if kind == "text-generation":
+            self._document["text"] = string(self._document.get("text")) + string(data.get("text"))
+        return kind == "text-generation"

@@ -18,7 +18,7 @@ from collector.proxy.formats.base import (
     string,
     text_part,
 )
-from collector.proxy.formats.chat import read_usage, request_parameters
+from collector.proxy.formats.chat import Chat, read_usage, request_parameters
 from collector.proxy.formats.stats import stats_in
 
 
@@ -53,7 +53,7 @@ class Completions:
             [
                 {
                     "role": "assistant",
-                    "parts": [text_part(choice.get("text"))],
+                    "parts": [text_part(choice["text"])] if isinstance(choice.get("text"), str) else [],
                     "finish_reason": string(choice.get("finish_reason")),
                 }
                 for choice in choices
@@ -66,6 +66,15 @@ class Completions:
 
     def assembler(self) -> Assembler:
         return _Assembler()
+
+
+class FillIn(Chat):
+    """Mistral's completion between a prompt and a suffix: asked like a completion, answered like a chat."""
+
+    api = "fim_completions"
+
+    def asked(self, body: Document, path: str) -> Asked:
+        return Completions().asked(body, path)
 
 
 class _Assembler(Assembling):

@@ -11,8 +11,10 @@ from collector.proxy.formats.base import (
     Assembler,
     Document,
     Message,
+    count,
     error_of,
     listed,
+    mapped,
     mappings,
     parameters,
     string,
@@ -48,6 +50,8 @@ class Embeddings:
             error_message=error_message,
         )
         found.usage.output = None  # some say 0: nothing is written
+        if found.usage.input is None:  # Voyage and Jina tell the total alone
+            found.usage.input = count(mapped(document.get("usage")).get("total_tokens"))
         for item in mappings(document.get("data"))[:1]:
             if dimension := _dimension(item.get("embedding")):
                 found.attributes["gen_ai.embeddings.dimension.count"] = dimension

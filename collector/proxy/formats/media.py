@@ -11,6 +11,7 @@ from collector.proxy.formats.base import (
     Assembling,
     Document,
     Message,
+    Usage,
     error_of,
     mapped,
     mappings,
@@ -19,6 +20,7 @@ from collector.proxy.formats.base import (
     text_part,
     uri_part,
 )
+from collector.proxy.formats.chat import read_usage as chat_usage
 from collector.proxy.formats.responses import read_usage
 
 
@@ -119,6 +121,11 @@ class _Speech(Assembling):
         return bool(data.get("audio"))
 
 
+def _usage(given: Any) -> Usage:
+    """As OpenAI's own models tell it, or as chat completions do (Mistral)."""
+    return chat_usage(given) if "prompt_tokens" in mapped(given) else read_usage(given)
+
+
 class Transcription:
     """Audio to text; the request is a form with a file."""
 
@@ -146,7 +153,7 @@ class Transcription:
         )
         return Answered(
             messages=messages,
-            usage=read_usage(document.get("usage")),
+            usage=_usage(document.get("usage")),
             error_type=error_type,
             error_message=error_message,
         )

@@ -402,7 +402,10 @@ VERTEX = "/v1/projects/p/locations/global/publishers"
         ("/v1beta/models/imagen-4.0-generate-001:predict", "predict"),
         ("/v1/projects/p/locations/l/endpoints/7:predict", "predict"),
         ("/api/v1/chat", "lmstudio_chat"),
-        ("/v1/chat", "cohere_chat"),
+        ("/v2/chat", "cohere_chat"),
+        ("/v1/agents/completions", "chat_completions"),
+        ("/v1/fim/completions", "fim_completions"),
+        ("/v1beta/interactions", "interactions"),
         ("/v1/responses/compact", "responses"),
         ("/v1/responses/input_tokens", "count_tokens"),
         ("/v1/images/variations", "images"),
@@ -507,3 +510,83 @@ def test_what_gemini_hears_and_says_is_counted_apart() -> None:
     }
     usage = answered("/v1/models/g:generateContent", document, {}).answered.usage
     assert (usage.audio_input, usage.audio_output) == (6, 20)
+
+
+# --------------------------------------------------------------------------- paths that several have
+
+
+def test_a_chat_of_the_first_version_is_whose_it_looks_like() -> None:
+    assert getattr(format_of("/v1/chat", "cohere"), "api", "") == "cohere_chat"
+    others = answered("/v1/chat", chat({}, "hi"))  # Writer's
+    assert (others.format and others.format.api, counted(others)[:2]) == ("chat_completions", (19, 10))
+    said = {"generation_id": "g", "text": "hi", "meta": {"tokens": {"input_tokens": 7, "output_tokens": 2}}}
+    coheres = answered("/gateway/v1/chat", said, {"message": "hello", "model": "command-r"})
+    assert (coheres.format and coheres.format.api, counted(coheres)[:2]) == ("cohere_chat", (7, 2))
+
+
+FIRST_VERSION: list[dict[str, Any]] = [
+    {"is_finished": False, "event_type": "stream-start", "generation_id": "g"},
+    {"is_finished": False, "event_type": "text-generation", "text": "he"},
+    {"is_finished": False, "event_type": "text-generation", "text": "llo"},
+    {
+        "is_finished": True,
+        "event_type": "stream-end",
+        "finish_reason": "COMPLETE",
+        "response": {
+            "generation_id": "g",
+            "text": "hello",
+            "meta": {"tokens": {"input_tokens": 7, "output_tokens": 2}},
+        },
+    },
+]
+
+
+@pytest.mark.parametrize("left", [4, 3])
+def test_cohere_s_first_version_streams_lines(left: int) -> None:
+    found = read_exchange(
+        tape(
+            "/v1/chat",
+            {"message": "hi", "model": "command-r", "stream": True},
+            [json.dumps(line).encode() + b"\n" for line in FIRST_VERSION[:left]],
+            media_type="application/stream+json",
+            family="cohere",
+            ending=Ending.WHOLE if left == 4 else Ending.CLIENT,
+        )
+    )
+    assert found.answered.messages[0]["parts"] == [{"type": "text", "content": "hello"}]
+    assert (found.answered.id, found.first_content_ns) == ("g", 2_000_000)
+    if left == 4:
+        assert (found.outcome, counted(found)[:2]) == (Outcome.COMPLETE, (7, 2))
+    else:
+        assert (found.outcome, found.error_type) == (Outcome.CLIENT_ABORT, "client_disconnect")
+
+
+def test_a_stream_of_cohere_s_that_is_given_up_is_no_error_of_its() -> None:
+    said = {"message": {"content": {"text": "hi"}}}
+    pieces = [
+        event({"type": "message-start", "id": "c", "delta": {"message": {"role": "assistant"}}}),
+        event({"type": "content-delta", "index": 0, "delta": said}),
+    ]
+    found = read_exchange(tape("/v2/chat", ASKED, pieces, ending=Ending.CLIENT))
+    assert (found.outcome, found.answered.messages[0]["parts"][0]["content"]) == (Outcome.CLIENT_ABORT, "hi")
+
+
+def test_fill_in_completions_and_agents_answer_like_a_chat() -> None:
+    asked = {"model": "codestral", "prompt": "def f(", "suffix": ")", "stream": True}
+    whole = answered("/v1/fim/completions", chat({}, "x"), asked)
+    stream = read_exchange(tape("/v1/fim/completions", asked, list(chat_stream({}, "x, y"))))
+    assert [one.asked.operation for one in (whole, stream)] == ["text_completion"] * 2
+    assert whole.asked.messages[0]["parts"] == [{"type": "text", "content": "def f("}]
+    assert [one.answered.messages[0]["parts"][0]["content"] for one in (whole, stream)] == ["x", "x, y"]
+    agent = answered("/v1/agents/completions", chat({}, "hi"), {**ASKED, "model": None, "agent_id": "ag_1"})
+    assert (agent.asked.operation, agent.asked.parameters["gen_ai.agent.id"]) == ("chat", "ag_1")
+    assert (agent.asked.model, counted(agent)[:2]) == ("", (19, 10))
+
+
+def test_who_tells_only_the_total_of_what_was_read_is_counted() -> None:
+    vectors = {"data": [{"embedding": [0.1]}], "usage": {"total_tokens": 5}}
+    assert counted(answered("/v1/embeddings", vectors, {"input": ["a"]}))[:2] == (5, None)
+    ranked = {"data": [{"index": 0, "relevance_score": 0.5}], "usage": {"total_tokens": 26}}
+    assert counted(answered("/v1/rerank", ranked, {"query": "q"}))[:2] == (26, None)
+    heard = {"text": "hello", "usage": {"prompt_tokens": 4, "completion_tokens": 20, "total_tokens": 24}}
+    assert counted(answered("/v1/audio/transcriptions", heard, {"model": "voxtral"}))[:2] == (4, 20)
