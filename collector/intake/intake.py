@@ -25,7 +25,7 @@ from typing import Any
 from collector.doors.gate import Caller, Gate
 from collector.doors.keys import Scope
 from collector.intake.memory import SMALLEST_BUDGET, Budget, Reservation
-from collector.intake.quota import Account, Quotas
+from collector.intake.quota import LONGEST_PROJECT, Account, Quotas
 from collector.intake.resends import Resends
 from collector.journal import Header, Journal, JournalError
 from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
@@ -119,6 +119,8 @@ class Counted:
     refused_requests: int = 0
     over_quota_requests: int = 0
     """Not among those that were refused."""
+    unread_requests: int = 0
+    """Over gRPC, that ended before their message was there: it is too large for gRPC, or its client gave up."""
 
 
 @dataclass(slots=True)
@@ -136,7 +138,7 @@ class IntakeStats:
 
     def saw_over_quota(self, tenant: str, project: str) -> None:
         """Counts such a request; bounded as clients are."""
-        whose = tenant, project
+        whose = tenant, project[:LONGEST_PROJECT]
         self.over_quota[
             whose if whose in self.over_quota or len(self.over_quota) < MOST_PROJECTS else OTHERS
         ] += 1
@@ -303,6 +305,14 @@ class Intake:
         self._operation(signal, transport).failed(None, _why(outcome))
         self._count(signal, transport, outcome, 0)
         return outcome
+
+    def unread(self, signal: Signal, transport: str) -> None:
+        """Counts a request of which the door can tell nothing but that it ended before it was there."""
+        with self._lock:
+            counted = self.stats.of(transport, signal)
+            counted.requests += 1
+            counted.unread_requests += 1
+        self.counted()
 
     def over_quota(
         self, signal: Signal, transport: str, tenant: str, project: str, size: int

@@ -30,6 +30,8 @@ BURST_S = 10.0
 """How much may come at once unless it is set, in seconds of the rate: exporters send every five seconds."""
 MOST_PROJECTS = 1_024
 """Projects whose quotas are remembered."""
+LONGEST_PROJECT = 256
+"""Characters by which projects are told apart: names come from clients."""
 _DEBT = struct.Struct("<16sddd")
 """Whose it is, items, bytes, and when that was, by the clock that all processes share."""
 _WAYS = 8
@@ -204,7 +206,7 @@ class Quotas:
         settings, known = self._holding
         if known is None:  # as nearly everywhere
             return None
-        whose = tenant, project
+        whose = tenant, project[:LONGEST_PROJECT]
         if whose in known:
             return known[whose]
         if len(known) >= MOST_PROJECTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,8 @@ from collector.intake.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake
 from collector.otlp import Signal
 from collector.otlp.status import PROTOBUF, Code, export_response, retry_trailers
 from collector.receivers.clients import client_name
+
+log = logging.getLogger(__name__)
 
 _METHODS = {
     "/opentelemetry.proto.collector.trace.v1.TraceService/Export": Signal.TRACES,
@@ -47,19 +50,45 @@ clients that trying again is no use."""
 
 
 class _Pool(ThreadPoolExecutor):
-    """Threads, and how many calls they have: those that run and those that wait."""
+    """Threads, and how many calls they have: those that run and those that wait.
 
-    def __init__(self, threads: int, name: str) -> None:
+    gRPC ends calls by itself whose message is larger than may be, also while it inflates them, and tells nobody. It has
+    a thread of these wait for the message first, and if there is none the handler is never called.
+
+    Args:
+        unread: told of the signal of each call that has ended without a message.
+    """
+
+    def __init__(self, threads: int, name: str, unread: Callable[[Signal], None]) -> None:
         super().__init__(threads, thread_name_prefix=name)
         self._lock = threading.Lock()
+        self._unread = unread
+        self._running = threading.local()
         self.calls = 0
+        self.next: Signal | None = None
+        """Of the call that is submitted next, which one thread of gRPC does as soon as it knows the handler."""
 
     def submit(self, *call: Any, **options: Any) -> Future[Any]:
+        signal, self.next = self.next, None
+        if signal is not None:
+            call = (self._watched, signal, *call)
         future = super().submit(*call, **options)
         with self._lock:
             self.calls += 1
         future.add_done_callback(self._done)
         return future
+
+    def note_read(self) -> None:
+        """The message is there of the call that this thread runs."""
+        self._running.is_read = True
+
+    def _watched(self, signal: Signal, call: Callable[..., Any], *arguments: Any) -> Any:
+        self._running.is_read = False
+        try:
+            return call(*arguments)
+        finally:
+            if not self._running.is_read:
+                self._unread(signal)
 
     def _done(self, _: Future[Any]) -> None:
         with self._lock:
@@ -138,7 +167,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         }
         self._health = health.HealthServicer()
         self._held_back = threading.Semaphore(max(1, workers // 4))
-        self._pool = _Pool(workers, "grpc")
+        self._pool = _Pool(workers, "grpc", self._note_unread)
         self._most_calls = workers * 2
         self._server = grpc.server(
             self._pool,
@@ -154,8 +183,11 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             _reflect(self._server)
 
     def service(self, handler_call_details: Any) -> Any:
-        handlers = self._handlers if self._pool.calls < self._most_calls else self._refusals
-        return handlers.get(handler_call_details.method)
+        method = handler_call_details.method
+        if self._pool.calls >= self._most_calls:
+            return self._refusals.get(method)
+        self._pool.next = _METHODS.get(method)
+        return self._handlers.get(method)
 
     def start(self, endpoint: str, credentials: Any = None, *, socket_mode: str = "0660") -> int:
         """Listens, with TLS if there are credentials; returns the port, of which a Unix socket has none.
@@ -191,6 +223,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
 
     def _exporter(self, signal: Signal) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def export(body: bytes, context: grpc.ServicerContext) -> bytes:
+            self._pool.note_read()
             metadata = {key: _text(value) for key, value in context.invocation_metadata()}
             self._intake.stats.saw_client(client_name(metadata.get("user-agent", "")))
             caller = self._caller(metadata, context)
@@ -211,6 +244,13 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
 
         refuse.experimental_thread_pool = self._refusing  # type: ignore[attr-defined]  # grpc looks for it there
         return refuse
+
+    def _note_unread(self, signal: Signal) -> None:
+        self._intake.unread(signal, "grpc")
+        log.warning(
+            "calls over grpc ended before their message was there: it is larger than "
+            "receivers.otlp.protocols.grpc.max_recv_msg_size, or its client gave up"
+        )
 
     @staticmethod
     def _end_unless_accepted(outcome: Outcome, context: grpc.ServicerContext) -> None:

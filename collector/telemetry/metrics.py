@@ -268,12 +268,13 @@ class Metrics(Collector):
             resent.add_metric([transport, signal.value], counted.resent_requests)
             labels = ["proxy" if transport == "proxy" else "otlp", transport]
             bad, refused = counted.bad_requests, counted.refused_requests
-            over_quota = counted.over_quota_requests
+            over_quota, unread = counted.over_quota_requests, counted.unread_requests
             for outcome, value in (
-                ("accepted", counted.requests - bad - refused - over_quota),
+                ("accepted", counted.requests - bad - refused - over_quota - unread),
                 ("failed", bad),
                 ("refused", refused),
                 ("quota", over_quota),
+                ("unread", unread),
             ):
                 requests.add_metric([*labels, signal.value, outcome], value)
             name = ITEMS[signal.value]

@@ -18,7 +18,7 @@ from collector.receivers.grpc import GrpcReceiver
 from tests.collector.receivers.test_http import broken, request
 from tests.sending import LOGS, TRACES
 from tests.server import Server
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 METRICS = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
@@ -91,6 +91,31 @@ def test_G3_messages_beyond_4_mib_are_taken_and_beyond_the_limit_refused(server:
         with pytest.raises(grpc.RpcError) as error:
             channel.unary_unary(TRACES)(b"\0" * (65 << 20), timeout=PATIENCE_S)
     assert code_of(error) == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_G3_what_grpc_refuses_by_itself_is_counted() -> None:
+    intake = Intake({})
+    receiver = GrpcReceiver(intake, max_message_bytes=1 << 20, workers=2)
+    port = receiver.start("127.0.0.1:0")
+    counted = intake.stats.of("grpc", Signal.LOGS)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            export = channel.unary_unary(LOGS)
+            assert export(b"", timeout=PATIENCE_S) == b""
+            asked = health_pb2.HealthCheckRequest()
+            health_pb2_grpc.HealthStub(channel).Check(asked, timeout=PATIENCE_S)
+            assert (counted.requests, counted.unread_requests) == (1, 0)
+            too_large = b"\0" * ((1 << 20) + 1)
+            for number, compression in enumerate((grpc.Compression.NoCompression, grpc.Compression.Gzip), 1):
+                with pytest.raises(grpc.RpcError) as error:
+                    export(too_large, timeout=PATIENCE_S, compression=compression)
+                assert code_of(error) == grpc.StatusCode.RESOURCE_EXHAUSTED
+                until(lambda number=number: counted.unread_requests == number)
+            assert export(b"", timeout=PATIENCE_S) == b""
+    finally:
+        receiver.stop(1)
+    assert (counted.requests, counted.unread_requests, counted.bad_requests) == (4, 2, 0)
+    assert intake.stats.of("grpc", Signal.TRACES).unread_requests == 0
 
 
 def test_G7_health_is_served(channel: grpc.Channel) -> None:
