@@ -213,7 +213,7 @@ def test_a_warning_says_what_when_and_at_what_cost() -> None:
         " 300 tokens spent since it began to repeat."
     )
     assert "`open_page`" in repeat.suggestion
-    run = collector.pipeline.store.runs[TRACE]
+    run = collector.store.runs[TRACE]
     assert run.counts.warnings == len(collector.loops())
     assert (run.health_label, run.top_warning) == ("stuck", "exact_repeat")
     assert 0 <= run.health_score < 80
@@ -225,7 +225,7 @@ def test_what_is_no_repetition_does_not_say_that_it_repeats() -> None:
     collector = Collector(engine=engine)
     collector.take(looping_run())
     (budget,) = (
-        warning for warning in collector.pipeline.store.warnings.values() if warning.type == "budgets"
+        warning for warning in collector.store.warnings.values() if warning.type == "budgets"
     )
     assert budget.message.startswith("The run has used 22 of 10 steps; ")
     assert budget.message.endswith(" tokens spent since this was first seen.")
@@ -252,7 +252,7 @@ def test_order_repetition_batches_and_restarts_change_nothing(seed: int) -> None
         if chooser.random() < 0.2:
             collector.restart()
     assert collector.loops() == expected.loops()
-    assert collector.pipeline.store.runs[TRACE] == expected.store.runs[TRACE]
+    assert collector.store.runs[TRACE] == expected.store.runs[TRACE]
 
 
 def test_what_could_not_be_read_is_looked_at_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def test_what_could_not_be_read_is_looked_at_when_the_store_is_back(monkeypatch:
     for begin in range(0, len(spans), 3):
         batch = spans[begin : begin + 3]
         with monkeypatch.context() as patch:
-            patch.setattr(collector.pipeline.store, "texts_of", away)
+            patch.setattr(collector.store, "texts_of", away)
             with suppress(RetryableError):
                 collector.take(batch)
                 continue
@@ -297,8 +297,8 @@ def test_what_later_spans_disprove_is_taken_back() -> None:
             span.parent_span_id = outer.span_id
     collector.take([outer, *spans])
     assert collector.loops() == []
-    assert collector.pipeline.store.runs[TRACE].counts.warnings == 0
-    said = [warning for warning in collector.pipeline.store.warnings.values() if warning.category == LOOP]
+    assert collector.store.runs[TRACE].counts.warnings == 0
+    said = [warning for warning in collector.store.warnings.values() if warning.category == LOOP]
     assert {warning.state for warning in said} == {"retracted"}
 
 
@@ -359,8 +359,8 @@ def test_a_loop_over_the_runs_of_a_session_is_carried_by_the_latest(
     (warning,) = collector.loops()
     assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", f"{5:032x}", 5)
     assert warning.evidence[0] == f"{1:032x}/{1:016x}.end"
-    assert collector.pipeline.store.runs[f"{5:032x}"].counts.warnings == 1
-    assert sum(run.counts.warnings for run in collector.pipeline.store.runs.values()) == 1
+    assert collector.store.runs[f"{5:032x}"].counts.warnings == 1
+    assert sum(run.counts.warnings for run in collector.store.runs.values()) == 1
 
 
 def test_a_warning_that_grows_after_a_restart_is_known_to_be_no_new_one() -> None:
@@ -379,12 +379,12 @@ def test_a_run_that_is_only_judged_again_keeps_what_it_was_settled_to() -> None:
     collector = Collector()
     for number in range(1, 4):
         collector.take(turn(number, "talk"))
-    bearer = collector.pipeline.store.runs[f"{3:032x}"]
+    bearer = collector.store.runs[f"{3:032x}"]
     assert bearer.counts.warnings == 1
     bearer.cost_usd, bearer.cost_source = Decimal(7), "override"
     collector.restart()
     collector.take(turn(4, "talk"))  # the warning moves on to it
-    judged = collector.pipeline.store.runs[f"{3:032x}"]
+    judged = collector.store.runs[f"{3:032x}"]
     assert (judged.counts.warnings, judged.cost_usd, judged.cost_source) == (0, Decimal(7), "override")
 
 
@@ -403,7 +403,7 @@ def test_a_loop_in_a_conversation_is_carried_by_its_latest_call(seed: int) -> No
             collector.restart()
     (warning,) = collector.loops()
     assert (warning.type, warning.run_id, warning.count) == ("exact_repeat", latest, 6)
-    counts = {run.run_id: run.counts.warnings for run in collector.pipeline.store.runs.values()}
+    counts = {run.run_id: run.counts.warnings for run in collector.store.runs.values()}
     assert {run_id for run_id, count in counts.items() if count} == {latest}
 
 
@@ -552,11 +552,11 @@ def test_model_calls_of_a_session_are_looked_at_once_they_could_matter() -> None
     for span in spans:
         collector.take([span])
     assert [warning.type for warning in collector.loops()] == ["exact_repeat"]
-    waste = [warning for warning in collector.pipeline.store.standing() if warning.category == WASTE]
+    waste = [warning for warning in collector.store.standing() if warning.category == WASTE]
     assert [(warning.type, warning.run_id, warning.count) for warning in waste] == [
         ("context_growth", f"{17:032x}", 13)
     ]
-    assert collector.pipeline.store.standing() == taken(spans).store.standing()
+    assert collector.store.standing() == taken(spans).store.standing()
 
 
 @of_any_memory
@@ -571,7 +571,7 @@ def test_what_looped_long_ago_in_a_session_is_not_taken_back() -> None:
         collector.take(turn(number, "talk", answer=answer))
     (warning,) = collector.loops()
     assert (warning.run_id, warning.count) == (f"{5:032x}", 5)
-    assert collector.pipeline.store.runs[f"{5:032x}"].counts.warnings == 1
+    assert collector.store.runs[f"{5:032x}"].counts.warnings == 1
 
 
 @of_any_memory
@@ -620,7 +620,7 @@ def test_a_run_of_which_nothing_could_be_made_does_not_keep_its_session_waiting(
     for number in range(1, 5):
         collector.take(turn(number, "talk"))
     collector.restart()
-    del collector.pipeline.store.runs[f"{2:032x}"]
+    del collector.store.runs[f"{2:032x}"]
     collector.take(turn(5, "talk"))
     (warning,) = collector.loops()
     assert (warning.run_id, warning.count) == (f"{5:032x}", 4)

@@ -260,7 +260,7 @@ def test_who_is_away_behind_nginx_is_said_so_that_exporters_come_back(
     port = free_port()
     command = nginx(tmp_path, certificates, collector, port)
     site = (tmp_path / "eddyline.conf").read_text()
-    grpc_port = collector.process.endpoints["grpc"].rpartition(":")[2]
+    grpc_port = collector.endpoints["grpc"].rpartition(":")[2]
     (tmp_path / "eddyline.conf").write_text(
         site.replace(f"127.0.0.1:{grpc_port}", f"127.0.0.1:{free_port()}")
     )
