@@ -3,7 +3,7 @@
     python -m tests.fuzz [--minutes 2] [--seed 1] [--into .fuzz]
 
 Guided by the lines that are reached where atheris is installed, else at random. What is found lies in a file each,
-which belongs into `corpus/` once it is mended.
+which belongs into `corpus/` once it is mended; where the file is lost, the command that is printed makes it anew.
 """
 
 from __future__ import annotations
@@ -12,92 +12,26 @@ import argparse
 import logging
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
 
 try:
     import atheris
 except ImportError:
-    from tests.fuzz.holding import holds
+    from tests.fuzz.findings import Findings
 
     atheris = None
 else:
     with atheris.instrument_imports(include=["collector", "mappers"]):
-        from tests.fuzz.holding import holds
+        from tests.fuzz.findings import Findings
 
 from tests.fuzz.cases import Case, found, seeds
 from tests.fuzz.engine import BothWays
 from tests.fuzz.mutation import mutated
-
-SLOWEST_S = 1.0
-"""Of the processor, until a request is answered."""
-PATIENCE_S = 20.0
-"""Of the processor, for all that is looked at of a request."""
-
-
-class Findings:
-    """What did not hold, one of each kind.
-
-    Args:
-        folder: where they are kept.
-        engine: what some of the requests are stored in.
-    """
-
-    def __init__(self, folder: Path, engine: BothWays) -> None:
-        self._folder = folder
-        self._engine = engine
-        self._kinds: set[str] = set()
-        self._cases = 0
-        self._slowest_s = 0.0
-        signal.signal(signal.SIGVTALRM, self._give_up)
-
-    def __len__(self) -> int:
-        return len(self._kinds)
-
-    def __str__(self) -> str:
-        return (
-            f"{self._cases} requests, {len(self)} findings; the slowest answer took {self._slowest_s:.2f} s"
-        )
-
-    def close(self) -> None:
-        self._engine.close()
-
-    def send(self, case: Case) -> None:
-        self._cases += 1
-        signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE_S)
-        try:
-            took_s = holds(case, self._engine.agree)
-            self._slowest_s = max(self._slowest_s, took_s)
-            if took_s > SLOWEST_S:
-                self._keep(case, f"slow {case.signal} as {case.content_type}")
-        except Exception as error:
-            cause = error.__cause__ or error
-            place = traceback.extract_tb(cause.__traceback__)[-1]
-            self._keep(case, f"{type(cause).__name__} at {place.filename}:{place.lineno}")
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-
-    def _keep(self, case: Case, kind: str) -> None:
-        if kind in self._kinds:
-            return
-        self._kinds.add(kind)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._folder / f"{len(self)}-{kind.split()[0]}"
-        file.write_bytes(case.data)
-        print(f"{file}: {kind}", flush=True)
-        if sys.exc_info()[0] is not None:
-            traceback.print_exc()
-
-    @staticmethod
-    def _give_up(*_: Any) -> None:
-        raise TimeoutError(f"not done after {PATIENCE_S:.0f} s")
 
 
 def at_random(findings: Findings, pool: Sequence[Case], seed: int, until: float) -> None:
