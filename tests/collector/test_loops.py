@@ -224,9 +224,7 @@ def test_what_is_no_repetition_does_not_say_that_it_repeats() -> None:
     engine = configured({"budgets": {"steps": 10}})
     collector = Collector(engine=engine)
     collector.take(looping_run())
-    (budget,) = (
-        warning for warning in collector.store.warnings.values() if warning.type == "budgets"
-    )
+    (budget,) = (warning for warning in collector.store.warnings.values() if warning.type == "budgets")
     assert budget.message.startswith("The run has used 22 of 10 steps; ")
     assert budget.message.endswith(" tokens spent since this was first seen.")
 
