@@ -12,6 +12,7 @@ import logging
 import shutil
 import socket
 import time
+import uuid
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -44,7 +45,9 @@ from collector.receivers.opening import (
     open_http,
     open_intake,
 )
+from collector.telemetry.operations import Doing, Operations
 from collector.telemetry.telemetry import Health
+from collector.telemetry.tracing import Tracer
 from collector.workers.places import JOURNAL, SIGNALS, directory_of, lane, share_of, workers_in
 
 if TYPE_CHECKING:
@@ -91,6 +94,13 @@ class Receiving:
     receivers: Receivers
     crew: Crew | None
     """Workers, if they have the doors."""
+    instance_id: str
+    """Of this running collector, whichever of its processes tells of it."""
+    tracer: Tracer
+    starting: Doing
+    """Ends with the other half's start."""
+    ending: Doing
+    """Begins when the collector is to end, and ends with this half."""
 
 
 async def open_receiving(settings: Settings, reloadable: Reloadable, parts: AsyncExitStack) -> Receiving:
@@ -103,6 +113,11 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
         ServiceError: the data directory is in use or can not be written, a port is taken, keys are missing.
     """
     directory = settings.data_dir
+    starting, ending = Doing(), Doing()
+    operations, instance_id = Operations(), str(uuid.uuid4())
+    tracer = Tracer(operations, "collector", instance_id)
+    parts.push_async_callback(asyncio.to_thread, tracer.close)
+    parts.callback(lambda: operations.of("drain").done(ending))
     with making(directory):
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     journals = {
@@ -117,7 +132,8 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
     parts.callback(withdraw, directory)
     keys, gate = open_keys(settings, token)
     parts.callback(keys.note_use)
-    intake = open_intake(settings, journals, gate, open_debts(settings, parts, begin=True))
+    debts = open_debts(settings, parts, begin=True)
+    intake = open_intake(settings, journals, gate, debts, operations)
     keep_levels(intake.limits.value_depth)
     lanes: dict[str, Readable] = {**journals, **left_behind(settings, parts)}
     reloadable.tell(lambda changed: take_over(changed, intake, keys, journals, lanes), *TAKEN)
@@ -128,20 +144,21 @@ async def open_receiving(settings: Settings, reloadable: Reloadable, parts: Asyn
         if settings.workers:
             from collector.workers.crew import Crew
 
-            crew = Crew(settings, token, keys)
+            crew = Crew(settings, token, keys, instance_id)
             await crew.open(parts)
             reloadable.tell(crew.take_over)
             health.leaving.append(crew.leave)
             lanes |= crew.journals
             grpc, http = None if crew.grpc else grpc, None
-        receivers = await open_doors(settings, intake, reloadable, health, parts, grpc=grpc, http=http)
+        with starting.step("open the receivers"):
+            receivers = await open_doors(settings, intake, reloadable, health, parts, grpc=grpc, http=http)
     except ListenError as error:
         raise ServiceError(str(error), EX_UNAVAILABLE) from None
     if crew is not None:
         receivers = replace(receivers, http=crew.http, grpc=crew.grpc or receivers.grpc)
         hands = crew.hands
         intake.budget.used = lambda: resident_bytes() + sum(hand.resident_bytes for hand in hands)
-    return Receiving(lanes, keys, intake, health, receivers, crew)
+    return Receiving(lanes, keys, intake, health, receivers, crew, instance_id, tracer, starting, ending)
 
 
 async def open_doors(

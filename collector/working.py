@@ -84,8 +84,9 @@ async def open_working(
     """
     directory = settings.data_dir
     journals, intake, health = receiving.journals, receiving.intake, receiving.health
-    crew = receiving.crew
-    store = await asyncio.to_thread(_open_store, settings)
+    crew, tracer, starting = receiving.crew, receiving.tracer, receiving.starting
+    with starting.step("open the store"):
+        store = await asyncio.to_thread(_open_store, settings)
     parts.callback(store.close)
     reader = Reader(store)
     understanding = Understanding(settings, prices)
@@ -99,9 +100,10 @@ async def open_working(
         crew.keep = intake.given_up
     notifier = Notifier(settings.notifications.webhooks)
     parts.callback(notifier.close, NOTIFY_S)
-    processing = await asyncio.to_thread(
-        Processing, settings, understanding, journals, dead_letters, store, reader, notifier
-    )
+    with starting.step("look how far the store is"):
+        processing = await asyncio.to_thread(
+            Processing, settings, understanding, journals, dead_letters, store, reader, notifier
+        )
     parts.push_async_callback(asyncio.to_thread, processing.end)
     others = intake.budget.used
     intake.budget.used = lambda: others() + processing.mapping.resident_bytes
@@ -150,10 +152,16 @@ async def open_working(
             live.forget,
             processing.refused,
         ),
+        operations,
     )
-    retention = Retention(Expiry(store), kept_settings, processing.derivation)
+    retention = Retention(Expiry(store), kept_settings, processing.derivation, operations)
     jobs = Jobs(
-        reader, kept_settings, processing.rewriter, understanding.normalizer, understanding.record_reader
+        reader,
+        kept_settings,
+        processing.rewriter,
+        understanding.normalizer,
+        operations,
+        understanding.record_reader,
     )
     health.vital = {
         f"{lane} journal": journal.is_moving
@@ -182,7 +190,7 @@ async def open_working(
     )
     lag = asyncio.create_task(metrics.watch_loop(), name="loop-lag")
     parts.callback(lag.cancel)
-    pusher = Pusher(partial(_families, metrics, crew), version("eddyline"))
+    pusher = Pusher(partial(_families, metrics, crew), version("eddyline"), receiving.instance_id)
     parts.push_async_callback(asyncio.to_thread, pusher.close)
     archive = archive_in(settings, store, tombstones, understanding.rules)
     with making(directory):
@@ -210,6 +218,7 @@ async def open_working(
             metrics,
             proxy,
             notifier,
+            tracer,
             directory,
         ),
         health,
@@ -241,21 +250,34 @@ async def open_working(
     def patience_s() -> float:
         return reloadable.settings.service.shutdown.timeout
 
-    parts.push_async_callback(lambda: forwards.drain(patience_s()))
-    parts.push_async_callback(lambda: processing.drain(patience_s()))
+    ending = receiving.ending
+
+    async def pass_on() -> None:
+        with ending.step("pass on what waits"):
+            await forwards.drain(patience_s())
+
+    async def store_all(what: str) -> None:
+        with ending.step(what):
+            await processing.drain(patience_s())
+
+    parts.push_async_callback(pass_on)
+    parts.push_async_callback(store_all, "store what came last")
     try:
-        endpoints = await open_others(settings, intake, api, proxy, receiving.receivers, parts)
+        with starting.step("open the other doors"):
+            endpoints = await open_others(settings, intake, api, proxy, receiving.receivers, parts)
     except ListenError as error:
         raise ServiceError(str(error), EX_UNAVAILABLE) from None
-    pusher.doors = {name: where for name, where in asdict(endpoints).items() if name != "pid"}
+    pusher.doors = tracer.doors = {name: where for name, where in asdict(endpoints).items() if name != "pid"}
     try:
         pusher.take_over(settings)
+        tracer.take_over(settings)
     except ConfigError as error:
         raise ServiceError(str(error), EX_CONFIG) from None
     reloadable.tell(pusher.take_over, "service.telemetry.metrics")
+    reloadable.tell(tracer.take_over, "service.telemetry.traces")
     # Doors stay open while the pipelines drain: a client that is told to come back keeps its data, one that
     # finds nobody there may not.
-    parts.push_async_callback(lambda: processing.drain(patience_s()))
+    parts.push_async_callback(store_all, "store what waits")
     works: list[Erasures | Retention | Jobs | Repeating] = [
         erasures,
         retention,
@@ -271,16 +293,20 @@ async def open_working(
     parts.push_async_callback(_leave, receiving, taps, live, reloadable)
     health.ready = True
     publish(directory, endpoints)
+    operations.of("start").done(starting)
     return endpoints
 
 
 async def _leave(receiving: Receiving, taps: Taps, live: Live, reloadable: Reloadable) -> None:
     """The first step of the end: says that nobody is to be sent here, waits until that is known, refuses."""
+    receiving.ending.began_ns = time.time_ns()
     receiving.health.leave()
-    await asyncio.sleep(reloadable.settings.service.shutdown.drain_delay)
+    with receiving.ending.step("wait until nobody is sent here"):
+        await asyncio.sleep(reloadable.settings.service.shutdown.drain_delay)
     receiving.intake.draining = True
     if receiving.crew:
-        await receiving.crew.refuse()
+        with receiving.ending.step("have workers refuse"):
+            await receiving.crew.refuse()
     taps.end()
     live.end()
 

@@ -50,6 +50,20 @@ class Sent:
 
 
 @dataclass(slots=True)
+class Insert:
+    """Rows that were written to one table, or could not be."""
+
+    table: str
+    rows: int
+    began_ns: int
+    ended_ns: int = 0
+    query_id: str = ""
+    """By which the store knows it, if it does."""
+    error: str = ""
+    """Why it failed: the store's code or the kind of the fault, never what was sent."""
+
+
+@dataclass(slots=True)
 class Batch:
     """What one flush writes. Writing the same batch twice leaves the same rows as writing it once."""
 
@@ -70,6 +84,8 @@ class Batch:
     """Those of `spans` of which a later version is stored, and which are not to replace it."""
     refused: set[RunKey] = field(default_factory=set)
     """Runs whose rows were taken out on the way, since they were deleted meanwhile."""
+    inserts: list[Insert] = field(default_factory=list)
+    """What was written so far; a sink that has tables adds to it."""
 
 
 class Sink(Protocol):

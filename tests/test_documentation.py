@@ -54,7 +54,9 @@ def shown(name: str, default: object) -> str:
         return ", ".join(f"`{item}`" for item in default)
     if isinstance(default, ByteSize):
         return f"`{default >> 20}MiB`" if default >> 20 else f"`{default >> 10}KiB`"
-    return f"`{default:g}s`" if isinstance(default, float) else f"`{default}`"
+    if isinstance(default, float):
+        return f"`{default:g}`" if name.endswith("_ratio") else f"`{default:g}s`"
+    return f"`{default}`"
 
 
 def test_every_setting_is_listed_with_its_default_and_meaning() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
 
 from starlette.datastructures import MutableHeaders
@@ -18,9 +18,13 @@ from collector.api.parameters import Parameters
 from collector.api.problems import Problem
 from collector.api.transfer import lightened
 from collector.doors.gate import forbidden
-from collector.telemetry.operations import Operations
+from collector.telemetry.operations import Doing, Kind, Operations
 
 REQUEST_ID = "x-request-id"
+TRACE_PARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+)
+"""W3C Trace Context, section "traceparent Header"."""
 
 
 class Numbered:
@@ -68,19 +72,38 @@ class OnePath:
 
     async def _timed(self, route: Route, request: Request) -> Response:
         """What is refused to who asks is no failure of ours."""
-        operation = self._operations.of(f"answer {route.method} {route.path}")
-        began = time.monotonic()
+        kind = Kind.PROBE if route.scope is None else Kind.ANSWER
+        operation = self._operations.of(f"answer {route.method} {route.path}", kind)
+        doing = self._begun(route, request)
+        error = ""
         try:
             response = await self._answer(route, request)
+            doing.told["http.response.status_code"] = response.status_code
+            return response
         except Problem as problem:
-            if problem.status >= 500:
-                operation.failed(time.monotonic() - began, f"status {problem.status}")
+            doing.told["http.response.status_code"] = problem.status
+            error = f"status {problem.status}" if problem.status >= 500 else ""
             raise
-        except Exception as error:
-            operation.failed(time.monotonic() - began, type(error).__name__)
+        except Exception as raised:
+            error = type(raised).__name__
             raise
-        operation.took(time.monotonic() - began, {"status": response.status_code})
-        return response
+        finally:
+            operation.done(doing, error)
+
+    @staticmethod
+    def _begun(route: Route, request: Request) -> Doing:
+        """A part of the trace of who asks, if that one says which and has it sampled."""
+        told = {
+            "http.request.method": request.method,
+            "http.route": route.path,
+            "request_id": request.scope.get("request_id", ""),
+        }
+        caller = TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
+        if caller is None:
+            return Doing(told=told)
+        trace_id, parent_id = bytes.fromhex(caller[1]), bytes.fromhex(caller[2])
+        is_sampled = int(caller[3], 16) & 1
+        return Doing(told=told, trace_id=trace_id, parent_id=parent_id, is_wanted=bool(is_sampled))
 
     async def _answer(self, route: Route, request: Request) -> Response:
         """Raises: Problem: the caller may not ask for this, or asks for what the route does not know."""

@@ -28,6 +28,7 @@ from collector.config.sinks import (
     OtlpSink,
     OtlpTarget,
     PushedMetrics,
+    PushedTraces,
     Sinks,
 )
 
@@ -54,6 +55,7 @@ __all__ = [
     "ProxySettings",
     "ProxyTimeouts",
     "PushedMetrics",
+    "PushedTraces",
     "QuotaRules",
     "QuotaSettings",
     "RedactionRules",

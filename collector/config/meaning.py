@@ -15,7 +15,7 @@ from collector.config import ConfigError, ProxySettings, Settings
 
 def not_understood(settings: Settings) -> list[str]:
     """What is wrong, each with its setting; [] if nothing is."""
-    checks: tuple[Callable[[Settings], None], ...] = (_grpc, _proxy, _capture, _loops, _metrics)
+    checks: tuple[Callable[[Settings], None], ...] = (_grpc, _proxy, _capture, _loops, _metrics, _traces)
     found = []
     for check in checks:
         try:
@@ -89,5 +89,17 @@ def _metrics(settings: Settings) -> None:
 
         try:
             plan_of(settings.service.telemetry.metrics, endpoints_of(settings))
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+
+def _traces(settings: Settings) -> None:
+    """Raises: ValueError."""
+    if settings.service.telemetry.traces.endpoint:
+        from collector.doors.exposure import endpoints_of
+        from collector.telemetry.tracing import plan_of
+
+        try:
+            plan_of(settings.service.telemetry.traces, endpoints_of(settings))
         except ConfigError as error:
             raise ValueError(str(error)) from None

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from collector.config.proxy import ProxySettings
 from collector.config.receivers import Receivers
-from collector.config.sinks import PushedMetrics, Sinks
+from collector.config.sinks import PushedMetrics, PushedTraces, Sinks
 from collector.config.values import Endpoint, Seconds, Section
 
 
@@ -204,6 +204,7 @@ class Telemetry(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe log lines written: debug, info, warning, error."""
     metrics: PushedMetrics = PushedMetrics()
+    traces: PushedTraces = PushedTraces()
 
 
 class ServiceSettings(Section):

@@ -181,6 +181,18 @@ what is said here; empty: nowhere."""
     """How often."""
 
 
+class PushedTraces(OtlpTarget):
+    endpoint: Annotated[str, Field(repr=False, pattern=r"^(|env|https?://[^/\s]+(/\S*)?)$")] = ""
+    """Where own traces are sent: `http(s)://host[:port]`, or `env` for what `OTEL_EXPORTER_OTLP_*` and \
+`OTEL_TRACES_SAMPLER*` say, before what is said here; empty: nowhere."""
+    interval: Annotated[Seconds, Field(ge=1)] = 5.0
+    """How long spans wait for others."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """How many of all batches, requests to the API and pieces of other work are traced: 1 is all."""
+    requests_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """How many of the requests that bring telemetry are; never more than `sample_ratio`."""
+
+
 class JsonlSink(ForwardSettings):
     """One entry of `sinks.jsonl`."""
 

@@ -32,7 +32,7 @@ from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.pipeline.deadletter import DeadLettersFullError
 from collector.receivers import inflate
-from collector.telemetry.operations import Operation, Operations
+from collector.telemetry.operations import Kind, Operation, Operations
 from collector.telemetry.telemetry import about, harmless
 
 log = logging.getLogger(__name__)
@@ -232,6 +232,7 @@ class Intake:
         budget: Budget | None = None,
         gate: Gate | None = None,
         quotas: Quotas | None = None,
+        operations: Operations | None = None,
         max_body_bytes: int = 64 << 20,
     ) -> None:
         self._journals = journals
@@ -247,7 +248,7 @@ class Intake:
         """Requests that met a fault of ours, by the digest of their body."""
         self._warned: dict[str, float] = {}
         """When each peer was last warned."""
-        self.operations = Operations()
+        self.operations = operations or Operations()
         """How long requests took of late, from when their bodies were there."""
         self._timed: dict[tuple[str, Signal], Operation] = {}
         self.draining = False
@@ -349,11 +350,12 @@ class Intake:
         """Inflates, judges and journals a request. `done` is called once, now or from the journal's thread."""
 
         began = time.monotonic()
+        known = None if request.encoding or request.json else request.body
 
         def end(outcome: Outcome, accepted: int = 0, *, resent: bool = False, refused: int = 0) -> None:
             if request.reservation is not None:
                 request.reservation.release()
-            self._time(request, outcome, accepted, time.monotonic() - began)
+            self._time(request, outcome, accepted, time.monotonic() - began, known)
             self._count(request.signal, request.transport, outcome, accepted, resent=resent, refused=refused)
             done(outcome)
 
@@ -372,6 +374,7 @@ class Intake:
         account, spent = self._account(request.signal, request.tenant, request.project), 0
         try:
             checked, size = self._judge(request)
+            known = checked.body
             items = checked.accepted
             if account is not None and items:
                 _charge(account, request, items, size)
@@ -457,19 +460,24 @@ class Intake:
         said = "internal error, each time: this request can not be read here; it is kept as a dead letter"
         return Outcome(Verdict.BAD, message=said)
 
-    def _time(self, request: Submission, outcome: Outcome, accepted: int, seconds: float) -> None:
+    def _time(
+        self, request: Submission, outcome: Outcome, accepted: int, seconds: float, known: bytes | None
+    ) -> None:
+        """`known`: the request in protobuf, if it came to that."""
         operation = self._operation(request.signal, request.transport)
         told = {"tenant": request.tenant, "items": accepted, "bytes": len(request.body)}
         if outcome.verdict is Verdict.ACCEPTED and not outcome.rejected:
-            operation.took(seconds, told)
+            operation.took(seconds, told, known)
         else:
-            operation.failed(seconds, _why(outcome), told)
+            operation.failed(seconds, _why(outcome), told, known)
 
     def _operation(self, signal: Signal, transport: str) -> Operation:
         door = transport, signal
         found = self._timed.get(door)
         if found is None:
-            found = self._timed[door] = self.operations.of(f"receive {signal.value} over {transport}")
+            found = self._timed[door] = self.operations.of(
+                f"receive {signal.value} over {transport}", Kind.REQUEST
+            )
         return found
 
     def _count(

@@ -34,6 +34,7 @@ from collector.pipeline.isolation import unfit
 from collector.pipeline.mapped import Finish, Item_co, Mapped
 from collector.pipeline.order import WriteOrder
 from collector.pipeline.turns import Course, Turns
+from collector.telemetry.operations import Doing, Step, tells_of_us
 from collector.telemetry.telemetry import about
 from mappers.model import Event, LogRecord, Run, Span, Warning
 from sinks.base import Batch, PermanentError, Sink, SinkError, WrongStoreError
@@ -51,6 +52,10 @@ FATAL_ATTEMPTS = 5
 """A batch that was being stored when the process died so often in a row may be what kills it: its records are stored
 one by one, and the one with which it dies as often again is kept aside. Whoever kills the process from without, again
 and again as it starts, is not to cost a whole batch."""
+
+TABLES = ("spans", "logs", "events", "runs", "warnings")
+MOST_FAILED_STEPS = 16
+"""Told of a batch."""
 
 _CODE = re.compile(r"\bCode: (\d+)")
 """Of ClickHouse, within what it says."""
@@ -102,6 +107,9 @@ class _Gathered(Generic[Item]):
     """That are not decoded yet."""
     finish: Finish[Item] | None = None
     """Gives what they mean, if they are being mapped elsewhere."""
+    doing: Doing = field(default_factory=Doing)
+    decoding_s: float = 0.0
+    handed_over_ns: int = 0
 
     @property
     def is_overtaken(self) -> bool:
@@ -204,6 +212,8 @@ class Pipeline(Generic[Item]):
         """Told of each batch that was stored and how long that took."""
         self.failed: list[Callable[[str], None]] = []
         """Told of each try that failed: the store's code or the kind of the fault."""
+        self.done: list[Callable[[Doing], None]] = []
+        """Told of each batch that is dealt with, and of the steps to that."""
         self.retries: Counter[str] = Counter()
         """Tries that failed, by the store's code or the kind of the fault."""
         self.rows_dropped = 0
@@ -268,7 +278,10 @@ class Pipeline(Generic[Item]):
         mapped = self._mapped(gathered) if gathered is not None else None
         if gathered is None or mapped is None:
             return False
+        doing = gathered.doing
+        began_ns = time.time_ns()
         with self._order.next_batch() as number:
+            doing.stepped("wait to derive", began_ns)
             prepare = partial(
                 self._stage.prepare,
                 mapped,
@@ -277,7 +290,8 @@ class Pipeline(Generic[Item]):
                 pressed=gathered.is_full,
                 overtaken=gathered.is_overtaken,
             )
-            prepared = self._patiently(prepare)
+            with doing.step("derive"):
+                prepared = self._patiently(prepare)
             if prepared is not None:
                 gathered.items = []  # the batch has what is still needed of them
                 begin, end = gathered.begin, gathered.end
@@ -285,20 +299,26 @@ class Pipeline(Generic[Item]):
                 prepared.batch.token = (
                     f"{self._journal.id}-{begin.segment}.{begin.offset}-{end.segment}.{end.offset}"
                 )
+                gathered.handed_over_ns = time.time_ns()
                 self._hand_over((gathered, prepared))
         return True
 
     def _mapped(self, gathered: _Gathered[Item]) -> Mapped[Item] | None:
         """What a batch means; None if the collector stops first."""
+        step = gathered.doing.step
         if gathered.finish is not None:
             set_aside = partial(self._set_record_aside, gathered)
             again = partial(self._read_again, gathered)
-            mapped = self._patiently(partial(gathered.finish, set_aside, again, self._stopping))
+            with step("map", apart=True):
+                mapped = self._patiently(partial(gathered.finish, set_aside, again, self._stopping))
             gathered.finish = None
         else:
-            for record in gathered.records:
-                self._take(record, gathered, fatal=False)
-            mapped = self._patiently(partial(self._stage.map, gathered.items))
+            if gathered.records:
+                with step("decode"):
+                    for record in gathered.records:
+                        self._take(record, gathered, fatal=False)
+            with step("map"):
+                mapped = self._patiently(partial(self._stage.map, gathered.items))
         gathered.records = []
         if mapped is not None and len(mapped.items):
             for tell in self.gathered:
@@ -392,6 +412,7 @@ class Pipeline(Generic[Item]):
             deadline = deadline or now + self._flush_timeout
             self._note(record, gathered)
             self._take(record, gathered, fatal=fatal)
+            gathered.decoding_s += time.monotonic() - now
             if begin < course.singly_until:
                 return self._closed(gathered, course)
             if unfinished is not None:
@@ -412,6 +433,10 @@ class Pipeline(Generic[Item]):
             self._set_record_aside(gathered, record, str(error), fatal=fatal)
 
     def _note(self, record: Record, gathered: _Gathered[Item]) -> None:
+        doing = gathered.doing
+        if not gathered.size:  # it waited for this
+            doing.began_ns, doing.is_own = time.time_ns(), True
+        doing.is_own = doing.is_own and tells_of_us(record.body)
         gathered.size += len(record.body) or 1
         gathered.received_ns = gathered.received_ns or record.header.received_ns
         self.read(record.header, record.body)
@@ -437,6 +462,22 @@ class Pipeline(Generic[Item]):
     def _closed(self, gathered: _Gathered[Item], course: Course) -> _Gathered[Item]:
         gathered.end = course.reader.position
         gathered.damaged = course.lost()
+        doing, begin, end = gathered.doing, gathered.begin, gathered.end
+        if gathered.size:
+            told = {"decode_ms": round(gathered.decoding_s * 1000, 3)} if not gathered.records else {}
+            doing.stepped("read", doing.began_ns, **told)
+        else:
+            doing.began_ns = time.time_ns()
+        doing.told |= {
+            "signal": self._signal,
+            "journal": self._journal.id,
+            "journal_begin": f"{begin.segment}.{begin.offset}",
+            "journal_end": f"{end.segment}.{end.offset}",
+            "first_record": begin.sequence,
+            "records": end.sequence - begin.sequence,
+            "bytes": gathered.size,
+            "full": gathered.is_full,
+        }
         return gathered
 
     def _hand_over(self, prepared: tuple[_Gathered[Item], Prepared] | None) -> None:
@@ -464,16 +505,23 @@ class Pipeline(Generic[Item]):
             return False
         gathered, prepared = handed_over
         self.oldest_ns = gathered.received_ns
+        doing, batch = gathered.doing, prepared.batch
+        doing.told |= {"items": prepared.items} | {name: len(getattr(batch, name)) for name in TABLES}
         while not self._order.await_turn(prepared.number, IDLE_WAIT_S):
             if self._stopping.is_set():
                 return False
+        doing.stepped("wait to write", gathered.handed_over_ns)
         set_aside = self._patiently(partial(self._store, gathered, prepared), self._breaker)
         if set_aside is None:
             return False
         self._order.advance(prepared.number)
         self._settle(gathered, prepared, set_aside)
-        self._cursor_writes(partial(self._cursor.advance, *gathered.after))
+        with doing.step("advance the cursor"):
+            self._cursor_writes(partial(self._cursor.advance, *gathered.after))
         self.oldest_ns = 0
+        doing.told |= {"again": batch.again, "set_aside": set_aside} if batch.again or set_aside else {}
+        for tell in self.done:
+            tell(doing)
         return True
 
     def _store(self, gathered: _Gathered[Item], prepared: Prepared) -> int:
@@ -483,17 +531,22 @@ class Pipeline(Generic[Item]):
         if prepared.is_complete:
             prepared.batch.again = True
         else:
-            prepared.before_write()
+            with gathered.doing.step("complete"):
+                prepared.before_write()
             prepared.is_complete = True
-            self._cursor_writes(partial(self._cursor.begin, gathered.end, gathered.ahead))
+            with gathered.doing.step("begin the cursor"):
+                self._cursor_writes(partial(self._cursor.begin, gathered.end, gathered.ahead))
         try:
             self._sink.write(prepared.batch)
         except WrongStoreError:
             raise
         except PermanentError as error:
             log.warning("%s: a batch is taken apart: %s", self._signal, error)
-            set_aside = self._set_aside(gathered, prepared)
+            with gathered.doing.step("take apart"):
+                set_aside = self._set_aside(gathered, prepared)
             self._sink.write(replace(prepared.batch, token=""))
+        finally:
+            _note_inserts(prepared.batch, gathered.doing)
         for tell in self.written:
             tell(prepared.batch, time.monotonic() - began)
         return set_aside
@@ -642,6 +695,24 @@ class Pipeline(Generic[Item]):
         except Exception as error:
             self.last_error = f"{type(error).__name__}: {error}"
             log.exception("%s stopped", threading.current_thread().name)
+
+
+def _note_inserts(batch: Batch, doing: Doing) -> None:
+    """Inserts of one try are steps. A store that is away is tried without end: only the newest of those are kept."""
+    for insert in batch.inserts:
+        told = {
+            "db.system.name": "clickhouse",
+            "db.operation.name": "INSERT",
+            "db.collection.name": insert.table,
+            "db.operation.batch.size": insert.rows,
+            "clickhouse.query_id": insert.query_id,
+        }
+        name = f"INSERT {insert.table}"
+        doing.steps.append(Step(name, insert.began_ns, insert.ended_ns, told, insert.error))
+    batch.inserts.clear()
+    failed = [step for step in doing.steps if step.error]
+    for step in failed[:-MOST_FAILED_STEPS]:
+        doing.steps.remove(step)
 
 
 DerivedRow = TypeVar("DerivedRow", Run, Warning)

@@ -29,12 +29,11 @@ from collector.pipeline.order import WriteOrder
 from collector.pipeline.pipeline import Pipeline
 from collector.pipeline.stages import Derivation, LogStage, Totals, TraceStage
 from collector.tap import Taps
-from collector.telemetry.operations import Operation, Operations
+from collector.telemetry.operations import Operations
 from collector.understanding.understanding import Understanding
 from collector.upkeep.rewriting import Rewriter
 from collector.upkeep.tombstones import Refusing, Tombstones
 from mappers.loops.evaluator import Engine
-from sinks.base import Batch
 from sinks.clickhouse import ClickHouseSink, Reader, Store
 from sinks.clickhouse.erasing import Eraser
 from sinks.clickhouse.instances import Instances
@@ -163,7 +162,7 @@ class Processing:
         """From now on it is noted there how long batches took to be stored, and which tries failed."""
         for lane, pipeline in self.pipelines.items():
             operation = operations.of(f"store {lane}")
-            pipeline.written.append(partial(_note_batch, operation))
+            pipeline.done.append(operation.done)
             pipeline.failed.append(partial(operation.failed, None))
 
     def start(self) -> None:
@@ -206,8 +205,3 @@ class Processing:
         self.mapping.close()
         if self.sweeper:
             self.sweeper.close()
-
-
-def _note_batch(operation: Operation, batch: Batch, seconds: float) -> None:
-    tables = ("spans", "logs", "events", "runs", "warnings")
-    operation.took(seconds, {name: len(getattr(batch, name)) for name in tables})

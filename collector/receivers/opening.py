@@ -19,6 +19,7 @@ from collector.otlp.limits import Limits
 from collector.receivers.cors import Cors
 from collector.receivers.grpc import Connections, GrpcReceiver
 from collector.receivers.http import BodyLimits, HttpReceiver
+from collector.telemetry.operations import Operations
 
 
 def open_intake(
@@ -26,6 +27,7 @@ def open_intake(
     journals: Mapping[str, Journal],
     gate: Gate,
     debts: Debts | None = None,
+    operations: Operations | None = None,
     *,
     processes: int = 1,
 ) -> Intake:
@@ -33,6 +35,7 @@ def open_intake(
 
     Args:
         debts: what projects owe of their quotas, to all processes; None: to this one alone.
+        operations: notes how long requests took.
     """
     otlp = settings.receivers.otlp
     return Intake(
@@ -40,6 +43,7 @@ def open_intake(
         limits=item_limits(otlp.limits),
         gate=gate,
         quotas=Quotas(settings.quotas, debts),
+        operations=operations,
         budget=Budget(*memory_bounds(settings.memory, processes)),
         max_body_bytes=otlp.protocols.http.max_request_body_size,
     )

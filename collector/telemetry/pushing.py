@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 from collector.config import ConfigError, OtlpTarget, PushedMetrics, Settings
 from collector.doors.circles import own_door
 from collector.forwarding.opening import otlp_outlet
-from collector.telemetry.otelvariables import metrics_target, resource_attributes
+from collector.telemetry.otelvariables import OwnSignal, named_target, resource_attributes
 from sinks.base import Outlet, SinkError
 
 if TYPE_CHECKING:
@@ -44,17 +43,14 @@ class Pusher:
     """Args:
     collect: gives the metrics as they are now.
     version: of the collector.
+    instance_id: of this running one.
     """
 
-    def __init__(self, collect: Callable[[], Iterable[Metric]], version: str) -> None:
+    def __init__(self, collect: Callable[[], Iterable[Metric]], version: str, instance_id: str) -> None:
         self._collect = collect
         self._version = version
         self._started_ns = time.time_ns()
-        self._resource = {
-            "service.name": "eddyline",
-            "service.version": version,
-            "service.instance.id": str(uuid.uuid4()),
-        } | resource_attributes(os.environ)
+        self._resource = resource_of(version, instance_id)
         self._plan: Plan | None = None
         self._running: _Pushing | None = None
         self.doors: Mapping[str, str | None] = {}
@@ -100,21 +96,40 @@ def plan_of(settings: PushedMetrics, doors: Mapping[str, str | None]) -> Plan | 
     """
     if not settings.endpoint:
         return None
-    target: OtlpTarget = settings
+    return Plan(target_of(SETTING, "metrics", settings, doors), settings.interval)
+
+
+def target_of(
+    setting: str, signal: OwnSignal, settings: OtlpTarget, doors: Mapping[str, str | None]
+) -> OtlpTarget:
+    """Where what the collector tells of itself goes, as a `setting` says or, with `env`, the environment.
+
+    Raises: ConfigError: that is not known, or one of these `doors`.
+    """
+    target = settings
     if settings.endpoint == "env":
         try:
-            target = metrics_target(os.environ, settings)
+            target = named_target(os.environ, signal, settings)
         except ConfigError as error:
-            raise ConfigError(f"{SETTING}.endpoint: {error}") from None
+            raise ConfigError(f"{setting}.endpoint: {error}") from None
     parts = urlsplit(target.endpoint)
     usual = 443 if parts.scheme == "https" else 4317 if target.protocol == "grpc" else 80
     try:
         port = parts.port or usual
     except ValueError as error:
-        raise ConfigError(f"{SETTING}.endpoint: {error}") from None
+        raise ConfigError(f"{setting}.endpoint: {error}") from None
     if name := own_door(parts.hostname or "", port, doors):
-        raise ConfigError(f"{SETTING}.endpoint: that is this collector itself ({name})")
-    return Plan(target, settings.interval)
+        raise ConfigError(f"{setting}.endpoint: that is this collector itself ({name})")
+    return target
+
+
+def resource_of(version: str, instance_id: str) -> dict[str, str]:
+    """What the collector is to who is told of it."""
+    return {
+        "service.name": "eddyline",
+        "service.version": version,
+        "service.instance.id": instance_id,
+    } | resource_attributes(os.environ)
 
 
 class _Pushing(threading.Thread):

@@ -20,6 +20,7 @@ from collector.process.endpoints import find
 from collector.proxy.door import ProxyDoor
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.telemetry import Status
+from collector.telemetry.tracing import Tracer
 from collector.understanding.understanding import Understanding
 from collector.workers.places import SIGNALS
 
@@ -34,6 +35,7 @@ def status_of(
     metrics: Metrics,
     proxy: ProxyDoor,
     notifier: Notifier,
+    tracer: Tracer,
     directory: Path,
 ) -> Status:
     """`directory` is the collector's data directory."""
@@ -55,6 +57,7 @@ def status_of(
             "dead_letters": lambda: {"bytes": dead_letters.size_bytes, "full": dead_letters.is_full},
             "sink": lambda: {signal: _pipelines(lanes.pipelines(signal)) for signal in SIGNALS},
             "forwards": forwards.document,
+            "own_traces": tracer.document,
         },
     )
 

@@ -28,6 +28,7 @@ from collector.pipeline import deadletter
 from collector.pipeline.deadletter import Letter
 from collector.pipeline.mapped import label
 from collector.pipeline.stages import Derivation
+from collector.telemetry.operations import Operations
 from collector.telemetry.telemetry import about
 from collector.upkeep.rewriting import Rewriter, StoppedError
 from collector.upkeep.tombstones import Tombstones, record_key, span_key
@@ -92,6 +93,7 @@ class Erasures:
         derivation: Derivation,
         rewriter: Rewriter,
         places: Places,
+        operations: Operations,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._eraser = eraser
@@ -100,6 +102,7 @@ class Erasures:
         self._derivation = derivation
         self._rewriter = rewriter
         self._places = places
+        self._operation = operations.of("delete runs")
         self._clock_ns = clock_ns
         self._asking = threading.Lock()
         self._waiting: queue.Queue[Deletion | None] = queue.Queue()
@@ -221,7 +224,9 @@ class Erasures:
     def _work(self) -> None:
         while (deletion := self._next()) is not None:
             try:
-                self._purge(deletion)
+                with self._operation.doing() as doing:
+                    doing.told |= {"deletion": deletion.deletion_id, "tenant": deletion.tenant}
+                    self._purge(deletion)
                 self._waits.pop(deletion.deletion_id, None)
                 continue
             except StoppedError:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from secrets import token_hex
 
+from collector.telemetry.operations import Operations
 from collector.understanding.mapping import stored_record, stored_span
 from collector.upkeep.rewriting import Rewriter, StoppedError
 from mappers.model import Event, Run
@@ -75,6 +76,7 @@ class Jobs:
         settings: StoredSettings,
         rewriter: Rewriter,
         normalizer: Callable[[], Normalizer],
+        operations: Operations,
         records: Callable[[Normalizer], RecordReader] = RecordReader,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -83,6 +85,7 @@ class Jobs:
         self._rewriter = rewriter
         self._normalizer, self._records = normalizer, records
         self._clock_ns = clock_ns
+        self._operations = operations
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self.last: Job | None = None
@@ -132,7 +135,12 @@ class Jobs:
 
     def _run(self, job: Job, work: Callable[[Job], None]) -> None:
         try:
-            work(job)
+            with self._operations.of(f"job {job.kind}").doing() as doing:
+                doing.told["job"] = job.job_id
+                try:
+                    work(job)
+                finally:
+                    doing.told |= {"done": job.done, "total": job.total}
             job.state = "done"
         except StoppedError:
             job.state = "stopped"

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from collector.pipeline.stages import Derivation
+from collector.telemetry.operations import Operations
 from sinks.base import SinkError
 from sinks.clickhouse import StoredSettings
 from sinks.clickhouse.expiry import KEPT, LARGE, Expiry
@@ -75,12 +76,14 @@ class Retention:
         expiry: Expiry,
         settings: StoredSettings,
         derivation: Derivation,
+        operations: Operations,
         clock_s: Callable[[], float] = time.time,
     ) -> None:
         self._expiry = expiry
         self._settings = settings
         self._derivation = derivation
         self._clock_s = clock_s
+        self._operation = operations.of("delete what was kept long enough")
         self._again = threading.Event()
         self._stopping = False
         self._holding = threading.Lock()
@@ -139,13 +142,15 @@ class Retention:
 
     def hold(self) -> dict[str, int]:
         """Deletes what the policy does not keep; returns how many rows of each kind. Raises: SinkError."""
-        with self._holding:
+        with self._holding, self._operation.doing() as doing:
             deleted = {}
             for kind, before in self._bounds(self.policy()).items():
                 totals = self._expiry.totals(before) if kind == "runs" and before else (0, 0, 0)
-                deleted[kind] = self._expiry.expire(kind, before) if before else 0
+                with doing.step(f"delete {kind}"):
+                    deleted[kind] = self._expiry.expire(kind, before) if before else 0
                 if deleted[kind] and kind == "runs":
                     self._derivation.deleted((), *totals)
+            doing.told |= deleted
             if any(deleted.values()):
                 log.info(
                     "kept long enough: %s",

@@ -298,13 +298,15 @@ class Crew:
 
     Args:
         token: the API token.
+        instance_id: of the collector, by which all its processes are known.
 
     Raises: ListenError, if a port is taken.
     """
 
-    def __init__(self, settings: Settings, token: str, keys: Keys) -> None:
+    def __init__(self, settings: Settings, token: str, keys: Keys, instance_id: str = "") -> None:
         protocols = settings.receivers.otlp.protocols
         self._token = token
+        self._instance_id = instance_id
         self._settings = settings
         self._renewed: Sequence[Renewed] = ()
         """The settings that hold by now, if they are others."""
@@ -409,7 +411,15 @@ class Crew:
         """What a worker is told first: the settings that the collector started with, as its journals are read by these,
         and then what was taken over since."""
         endpoint = self._settings.receivers.otlp.protocols.http.endpoint
-        start = Start(_plain(self._settings), self._token, number, len(self.hands), endpoint, self.grpc)
+        start = Start(
+            _plain(self._settings),
+            self._token,
+            number,
+            len(self.hands),
+            endpoint,
+            self.grpc,
+            self._instance_id,
+        )
         return [start, *self._renewed]
 
 

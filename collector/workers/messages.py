@@ -27,6 +27,8 @@ class Start:
     """The endpoint of the socket that it was given; None for a door that is off."""
     grpc: str | None
     """Where it listens beside the other workers."""
+    instance_id: str
+    """Of the collector."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ from collector.process.interpreter import (
 from collector.process.stacks import stacks
 from collector.receivers.opening import open_intake
 from collector.receiving import open_debts, open_doors, open_journal, open_keys, take_over
+from collector.telemetry.operations import Operations
 from collector.telemetry.telemetry import Health, configure_logging
+from collector.telemetry.tracing import Tracer
 from collector.workers.messages import (
     Ask,
     Explain,
@@ -232,14 +234,16 @@ async def serve(line: Line, start: Start, listener: socket.socket | None) -> Non
             for name in SIGNALS
         }
         keys, gate = open_keys(settings, start.token, look_every_s=0)
-        debts = open_debts(settings, parts)
-        intake = open_intake(settings, journals, gate, debts, processes=start.of)
+        debts, operations = open_debts(settings, parts), Operations()
+        intake = open_intake(settings, journals, gate, debts, operations, processes=start.of)
         # Workers use about the same.
         intake.budget.used = lambda: resident_bytes(os.getppid()) + start.of * resident_bytes()
         reloadable, health = Reloadable(settings), Health()
         reloadable.tell(
             lambda changed: take_over(changed, intake, keys, journals, journals, processes=start.of)
         )
+        tracer = Tracer(operations, f"worker {start.number}", start.instance_id)
+        reloadable.tell(tracer.take_over)
         worker = Worker(line, stopping.set, journals, intake, keys, health, reloadable)
         try:
             await open_doors(
@@ -256,11 +260,13 @@ async def serve(line: Line, start: Start, listener: socket.socket | None) -> Non
         except ListenError as error:
             raise ServiceError(str(error), EX_UNAVAILABLE) from None
         worker.open()
+        tracer.take_over(settings)
         lag = asyncio.create_task(watch_loop(worker.note_lag), name="loop-lag")
         parts.callback(lag.cancel)
         calm_garbage_collection()
         await stopping.wait()
     worker.tell()
+    tracer.close()
 
 
 def main() -> None:

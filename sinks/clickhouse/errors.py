@@ -70,3 +70,9 @@ def translated(final: Collection[int] = ()) -> Iterator[None]:
         if isinstance(error, (TypeError, ValueError, OverflowError)):
             raise PermanentError(f"a row does not fit: {error}") from error
         raise RetryableError(str(error)) from error
+
+
+def kind_of(error: Exception) -> str:
+    """An error as the engine's code or, if it has none, the kind of the fault: nothing of what was sent."""
+    found = _CODE.search(str(error))
+    return f"Code: {found[1]}" if found else type(error.__cause__ or error).__name__

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import threading
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -234,8 +235,15 @@ class Store:
         patience = {"send_receive_timeout": COMMAND_TIMEOUT_S} if self._directory is None else {}
         return self._client(self._command_settings, **patience)
 
-    def insert_columns(self, table: str, columns: Mapping[str, Any], token: str = "") -> None:
-        """Inserts Arrow arrays by the names of their columns.
+    def new_query_id(self) -> str:
+        """An id for an insert, by which a server's `system.query_log` knows it; "" for the embedded engine, which takes
+        none and keeps no such log."""
+        return str(uuid.uuid4()) if self._server is not None else ""
+
+    def insert_columns(
+        self, table: str, columns: Mapping[str, Any], token: str = "", *, query_id: str = ""
+    ) -> None:
+        """Inserts Arrow arrays by the names of their columns, as the query of that id if one is given.
 
         Raises:
             RetryableError, PermanentError: as `translated` says.
@@ -247,17 +255,18 @@ class Store:
             stream = pa.BufferOutputStream()
             with pa.ipc.new_stream(stream, batch.schema) as writer:
                 writer.write_batch(batch)
-        self.insert_arrow(table, list(columns), stream.getvalue().to_pybytes(), token)
+        self.insert_arrow(table, list(columns), stream.getvalue().to_pybytes(), token, query_id=query_id)
 
-    def insert_arrow(self, table: str, columns: Sequence[str], stream: bytes, token: str = "") -> None:
+    def insert_arrow(
+        self, table: str, columns: Sequence[str], stream: bytes, token: str = "", *, query_id: str = ""
+    ) -> None:
         """Inserts an Arrow IPC stream with these columns. With a token that the table has seen, nothing happens.
 
         Raises:
             RetryableError, PermanentError: as `translated` says.
         """
-        self._insert(
-            table, columns, [stream], "ArrowStream", {"insert_deduplication_token": token} if token else {}
-        )
+        settings = {"insert_deduplication_token": token} if token else {}
+        self._insert(table, columns, [stream], "ArrowStream", settings, query_id=query_id)
 
     def native(self, sql: str) -> bytes:
         """Rows as the engine writes them for itself; b"" if there are none. For a store that has a directory.
@@ -282,16 +291,22 @@ class Store:
         """Whether `insert_requests` is possible."""
         return bool(self._request_settings)
 
-    def insert_requests(self, requests: Sequence[bytes], token: str = "") -> None:
-        """Inserts the spans of labelled trace requests (`sinks.base.Sent`). With a token that was seen, nothing
-        happens.
+    def insert_requests(self, requests: Sequence[bytes], token: str = "", *, query_id: str = "") -> None:
+        """Inserts the spans of labelled trace requests (`sinks.base.Sent`), as the query of that id if one is given.
+        With a token that was seen, nothing happens.
 
         Raises:
             RetryableError, PermanentError: as `translated` says.
         """
         settings = self._request_settings | ({"insert_deduplication_token": token} if token else {})
         self._insert(
-            "trace_requests", COLUMNS, framed(requests), "Protobuf", settings, final=UNREADABLE_CODES
+            "trace_requests",
+            COLUMNS,
+            framed(requests),
+            "Protobuf",
+            settings,
+            query_id=query_id,
+            final=UNREADABLE_CODES,
         )
 
     def _insert(
@@ -302,16 +317,18 @@ class Store:
         form: str,
         settings: Mapping[str, Any],
         *,
+        query_id: str = "",
         final: Collection[int] = (),
     ) -> None:
         with translated(final):
             if self._server is not None:
+                named = {"query_id": query_id} if query_id else {}
                 body, encoding = self._server.packed(stream)
                 self._writer().raw_insert(
                     f"{DATABASE}.{table}",
                     columns,
                     body,
-                    settings=dict(settings),
+                    settings=dict(settings) | named,
                     fmt=form,
                     compression=encoding,
                 )

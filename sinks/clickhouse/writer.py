@@ -4,12 +4,14 @@ are stored as they were sent are left to the engine whole."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from mappers.model import LogRecord, Span
-from sinks.base import Batch, PermanentError, WrongStoreError
+from sinks.base import Batch, Insert, PermanentError, WrongStoreError
 from sinks.clickhouse.absent import absent_logs, absent_spans
 from sinks.clickhouse.attributes import text
 from sinks.clickhouse.columns import (
@@ -22,7 +24,7 @@ from sinks.clickhouse.columns import (
     map_array,
     times,
 )
-from sinks.clickhouse.errors import translated
+from sinks.clickhouse.errors import kind_of, translated
 from sinks.clickhouse.store import Store, unseen_token
 
 log = logging.getLogger(__name__)
@@ -41,18 +43,19 @@ class ClickHouseSink:
     def write(self, batch: Batch) -> None:
         with translated():
             self._write_spans(batch)
-            self._insert("otel_logs", batch.logs, _log_columns, batch.token)
+            self._insert(batch, "otel_logs", batch.logs, _log_columns, batch.token)
             if batch.again:
                 self._write_absent(batch)
-            self._insert("run_events", batch.events, partial(column_arrays, EVENTS))
-            self._insert("loop_warnings", batch.warnings, partial(column_arrays, WARNINGS))
-            self._insert("runs", batch.runs, partial(column_arrays, RUNS))
+            self._insert(batch, "run_events", batch.events, partial(column_arrays, EVENTS))
+            self._insert(batch, "loop_warnings", batch.warnings, partial(column_arrays, WARNINGS))
+            self._insert(batch, "runs", batch.runs, partial(column_arrays, RUNS))
 
     def _write_spans(self, batch: Batch) -> None:
         spans, token, sent = batch.spans, batch.token, batch.sent
         if sent is not None and sent.requests and self._store.reads_requests:
             try:
-                self._store.insert_requests(sent.requests, token)
+                with self._noted(batch, "trace_requests", len(sent.requests)) as query_id:
+                    self._store.insert_requests(sent.requests, token, query_id=query_id)
             except WrongStoreError:
                 raise
             except PermanentError as error:
@@ -62,7 +65,7 @@ class ClickHouseSink:
                 spans = list(spans)
             else:
                 spans, token = sent.rest, token and f"{token}-rest"
-        self._insert("otel_traces", spans, _span_columns, token)
+        self._insert(batch, "otel_traces", spans, _span_columns, token)
 
     def _write_absent(self, batch: Batch) -> None:
         """Writes what was dropped because of its token, and is not there."""
@@ -73,18 +76,37 @@ class ClickHouseSink:
                 len(spans),
                 len(logs),
             )
-        self._insert("otel_traces", spans, _span_columns, unseen_token())
-        self._insert("otel_logs", logs, _log_columns, unseen_token())
+        self._insert(batch, "otel_traces", spans, _span_columns, unseen_token())
+        self._insert(batch, "otel_logs", logs, _log_columns, unseen_token())
 
     def close(self) -> None:
         """The store is closed by who opened it."""
 
     def _insert(
-        self, table: str, rows: Sequence[Any], columns_of: Callable[[Any], dict[str, Any]], token: str = ""
+        self,
+        batch: Batch,
+        table: str,
+        rows: Sequence[Any],
+        columns_of: Callable[[Any], dict[str, Any]],
+        token: str = "",
     ) -> None:
         if not rows:
             return
-        self._store.insert_columns(table, columns_of(rows), token)
+        with self._noted(batch, table, len(rows)) as query_id:
+            self._store.insert_columns(table, columns_of(rows), token, query_id=query_id)
+
+    @contextmanager
+    def _noted(self, batch: Batch, table: str, rows: int) -> Iterator[str]:
+        """Notes in the batch how the insert goes that is made in the block; gives the id of its query."""
+        insert = Insert(table, rows, time.time_ns(), query_id=self._store.new_query_id())
+        batch.inserts.append(insert)
+        try:
+            yield insert.query_id
+        except Exception as error:
+            insert.error = kind_of(error)
+            raise
+        finally:
+            insert.ended_ns = time.time_ns()
 
 
 def _attributes(owners: Iterable[Any]) -> Any:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from collector.pipeline.stages import Derivation
+from collector.telemetry.operations import Operations
 from collector.upkeep.retention import DAY_S, Policy, PolicyError, Retention
 from sinks.clickhouse import Reader, Store, StoredSettings
 from sinks.clickhouse.annotations import Annotation
@@ -53,7 +54,7 @@ def test_age_is_counted_from_the_arrival_and_pinned_runs_stay(store: Store) -> N
     Reader(store).annotations.put((TENANT, "pinned"), Annotation(pinned=True))
     store.command("OPTIMIZE TABLE otel.otel_traces FINAL")  # old and new in one part
     settings, totals = StoredSettings(store), Totals()
-    retention = Retention(Expiry(store), settings, totals)  # type: ignore[arg-type]  # totals that remember what is gone
+    retention = Retention(Expiry(store), settings, totals, Operations())  # type: ignore[arg-type]  # totals that remember what is gone
     expected = retention.expected(retention.policy())
     assert expected["spans"] == 2
     assert retention.hold()["spans"] == 2
@@ -63,7 +64,7 @@ def test_age_is_counted_from_the_arrival_and_pinned_runs_stay(store: Store) -> N
     assert retention.hold()["spans"] == 0
 
     retention.set(retention.policy().changed({"runs_days": 10}), "key")
-    assert Retention(Expiry(store), settings, totals).policy().runs_days == 10  # type: ignore[arg-type]  # totals that remember what is gone
+    assert Retention(Expiry(store), settings, totals, Operations()).policy().runs_days == 10  # type: ignore[arg-type]  # totals that remember what is gone
     retention.hold()
     assert left(store, "runs", "RunId") == {"fresh", "pinned"}
     settings.put("retention", None)
@@ -79,7 +80,7 @@ def test_where_room_is_short_the_oldest_goes_first(store: Store, monkeypatch: py
     expiry, settings = Expiry(store), StoredSettings(store)
     size = expiry.size_bytes()
     monkeypatch.setattr("collector.upkeep.retention.LEAST_BYTES", 1)
-    retention = Retention(expiry, settings, Totals())  # type: ignore[arg-type]  # totals that remember what is gone
+    retention = Retention(expiry, settings, Totals(), Operations())  # type: ignore[arg-type]  # totals that remember what is gone
     bounded = Policy(runs_days=None, max_bytes=size - 1)
     assert 2_000 <= retention.expected(bounded)["spans"] < 4_000
     retention.set(bounded, "")

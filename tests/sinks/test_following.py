@@ -11,6 +11,7 @@ import pytest
 from collector.config import ProxyPlugin
 from collector.pipeline.stages import Derivation
 from collector.proxy.plugins import SETTING, PluginControl, Plugins
+from collector.telemetry.operations import Operations
 from collector.upkeep.erasure import Asked, Erasures, Places
 from collector.upkeep.following import Following
 from collector.upkeep.tombstones import Refusing, Tombstones
@@ -40,6 +41,7 @@ class Collector:
             derivation,
             None,  # type: ignore[arg-type]  # nothing is rewritten here
             places,
+            Operations(),
         )
 
     def forget(self, keys: Collection[RunKey]) -> None:

@@ -12,6 +12,7 @@ from collector.deriver.deriver import Deriver
 from collector.otlp import decode_traces
 from collector.pipeline.order import WriteOrder
 from collector.pipeline.stages import Derivation, Totals
+from collector.telemetry.operations import Operations
 from collector.upkeep.jobs import SETTING, BusyError, Job, Jobs
 from collector.upkeep.rewriting import Rewriter
 from mappers.model import Kind
@@ -30,7 +31,7 @@ def jobs_on(store: Store) -> Jobs:
     reader = Reader(store)
     derivation = Derivation(Deriver(reader, max_events=10_000), reader, Totals())
     rewriter = Rewriter(WriteOrder(), derivation, ClickHouseSink(store))
-    return Jobs(reader, StoredSettings(store), rewriter, Normalizer)
+    return Jobs(reader, StoredSettings(store), rewriter, Normalizer, Operations())
 
 
 def ended(jobs: Jobs) -> Job:

@@ -20,7 +20,7 @@ from collector.config import ConfigError, OtlpTarget, PushedMetrics, Settings, l
 from collector.config.meaning import not_understood
 from collector.doors.circles import own_door
 from collector.telemetry.families import CUMULATIVE, request_of
-from collector.telemetry.otelvariables import metrics_target, resource_attributes
+from collector.telemetry.otelvariables import named_target, resource_attributes
 from collector.telemetry.pushing import Pusher
 from sinks.otlp import METHODS
 from tests.collector.test_forwarding import GrpcTarget, HttpTarget, grpc_target, target
@@ -65,7 +65,7 @@ def settings(*sets: str, interval_s: float | None = None) -> Settings:
 
 @pytest.fixture
 def pusher(registry: CollectorRegistry) -> Iterator[Pusher]:
-    pusher = Pusher(registry.collect, "1.2.3")
+    pusher = Pusher(registry.collect, "1.2.3", "an-instance")
     yield pusher
     pusher.close()
 
@@ -119,7 +119,7 @@ def test_metrics_are_pushed_each_interval_and_once_at_the_end(pusher: Pusher, ta
     resources = [labels(body.resource_metrics[0].resource) for body in bodies]
     assert {one["service.name"] for one in resources} == {"eddyline"}
     assert {one["service.version"] for one in resources} == {"1.2.3"}
-    assert len({one["service.instance.id"] for one in resources}) == 1
+    assert {one["service.instance.id"] for one in resources} == {"an-instance"}
     assert "metrics-push" not in {thread.name for thread in threading.enumerate()}
 
 
@@ -218,7 +218,7 @@ def test_metrics_are_not_pushed_to_ourselves(pusher: Pusher, target: HttpTarget)
 
 def read(**variables: str) -> OtlpTarget:
     environ = {f"OTEL_EXPORTER_OTLP_{name}": value for name, value in variables.items()}
-    return metrics_target(environ, PushedMetrics(headers={"of": "settings"}, timeout=3.0))
+    return named_target(environ, "metrics", PushedMetrics(headers={"of": "settings"}, timeout=3.0))
 
 
 def test_variables_say_where_metrics_go() -> None:
@@ -264,11 +264,11 @@ def test_variables_alone_push_nothing(monkeypatch: pytest.MonkeyPatch, target: H
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=water,service.name=other,odd")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "eddyline-eu")
     assert not_understood(settings("endpoint=env")) == []
-    pusher = Pusher(list, "1.2.3")
+    pusher = Pusher(list, "1.2.3", "an-instance")
     pusher.take_over(settings("endpoint=env"))
     pusher.close()
     [(_, _, body)] = target.taken
     told = labels(ExportMetricsServiceRequest.FromString(body).resource_metrics[0].resource)
-    assert told.pop("service.instance.id")
+    assert told.pop("service.instance.id") == "an-instance"
     assert told == {"service.name": "eddyline-eu", "service.version": "1.2.3", "team": "water"}
     assert resource_attributes({"OTEL_RESOURCE_ATTRIBUTES": "a=b%2Cc"}) == {"a": "b,c"}
