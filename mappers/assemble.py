@@ -10,7 +10,16 @@ from typing import Any
 
 from mappers.calls import Call, calls_of, repeated
 from mappers.cost import Prices
-from mappers.filling import FROM_LOG_TWINS, FROM_TWINS, Price, fill, fill_cost, fill_from_records, take_out
+from mappers.filling import (
+    FROM_LOG_TWINS,
+    FROM_TWINS,
+    Price,
+    fill,
+    fill_cost,
+    fill_from_records,
+    fill_outcome,
+    take_out,
+)
 from mappers.foreign import Foreign, counted_elsewhere, tries_elsewhere
 from mappers.handoff import target_in_name
 from mappers.model import (
@@ -164,6 +173,8 @@ def _settle_twins(tree: Tree, foreign: Mapping[str, Foreign]) -> None:
             fill(counted, event, FROM_LOG_TWINS)
         elif counted is not None and event.kind in MODEL_KINDS:
             fill(counted, event, FROM_TWINS)
+        elif counted is not None and event.kind == TOOL:
+            fill_outcome(counted, event)
 
 
 def _settle_costs(tree: Tree, foreign: Mapping[str, Foreign], price: Price) -> None:

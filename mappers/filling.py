@@ -13,7 +13,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from mappers.messages.document import hash64
-from mappers.model import Event, Kind
+from mappers.model import Event, Kind, Status
 from mappers.tree import MODEL_KINDS, Tree
 
 _LISTS = ("finish_reasons", "tool_requests")
@@ -31,6 +31,7 @@ USAGE = (
 )
 _GUESSED = frozenset({"input_tokens", "output_tokens", "usage_source"})
 _OWN = ("own_input_tokens", "own_output_tokens")
+OUTCOME = ("status", "error_type", "error_message")
 ANSWER = ("response_model", "response_id", *_LISTS, "streaming", "ttft_ms", "service_tier")
 MONEY = ("cost_usd", "cost_source", "price_version")
 FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, "attempts")
@@ -119,6 +120,14 @@ def _with_cache(event: Event, source: Event, names: Sequence[str]) -> list[str]:
         event.filled = (*event.filled, "input_tokens", "own_input_tokens")
     event.input_tokens = whole
     return list(names)
+
+
+def fill_outcome(event: Event, source: Event) -> None:
+    """A tool whose execution failed by its call id failed, where the span around it does not say so. Of one that is
+    only the same by its name it is not known: the outer one may have tried again."""
+    same = event.tool_call_id and event.tool_call_id == source.tool_call_id
+    if same and source.status == Status.ERROR and event.status == Status.OK and not event.error_type:
+        _take(event, source, OUTCOME)
 
 
 def fill_cost(event: Event, sources: Iterable[Event], price: Price) -> None:

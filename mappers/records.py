@@ -128,6 +128,8 @@ class RecordReader:
         happening = _happening(agent, record, own_name or name)
         if agent.kinds.get(happening) is None or not session:
             return None
+        if happening in agent.answers and not _told_apart(agent, record):
+            return None
         adds = bool(agent.secondary) and secondary.search(record.scope.name) is not None
         return self._in_session(agent, record, happening, session, adds=adds)
 
@@ -137,11 +139,14 @@ class RecordReader:
         """`adds`: another record may tell of the happening too; this one lies within that, as a twin, or is alone."""
         run_id = _session_run(record, session)
         span = _as_span(record)
-        told_apart = next(filter(None, (text(record.attributes.get(key)) for key in agent.twice)), "")
+        told_apart = _told_apart(agent, record)
+        answers = happening in agent.answers
         if told_apart:
             shared = compact([session, agent.kinds[happening], happening in agent.failures, told_apart])
             identity = f"{hash64(shared):016x}"
-            span.span_id, span.parent_span_id = (span.span_id, identity) if adds else (identity, "")
+            span.span_id, span.parent_span_id = (
+                (span.span_id, identity) if adds or answers else (identity, "")
+            )
         else:
             span.parent_span_id = ""
         span.attributes = {**record.attributes, agent.mark: happening}
@@ -151,6 +156,8 @@ class RecordReader:
         event.run_id, event.name = run_id, f"{agent.id}.{happening.partition(':')[0]}"
         event.trace_id, event.is_root = record.trace_id, False
         event.session_id, event.agent = session, agent.id
+        if answers:
+            event.kind, event.part = Kind.OTHER, "output"
         if happening in agent.failures and event.status != Status.ERROR:
             event.status = Status.ERROR
             event.error_message = (text(record.attributes.get("error")) or "")[:PREVIEW]
@@ -201,6 +208,11 @@ def _body(record: LogRecord) -> Any:
     if body is None:
         return {key: record.attributes[key] for key in record.attributes if key in ("content", "message")}
     return body
+
+
+def _told_apart(agent: AgentLogs, record: LogRecord) -> str:
+    """What all records of the same happening share; "" if this one shares nothing."""
+    return next(filter(None, (text(record.attributes.get(key)) for key in agent.twice)), "")
 
 
 def _session_run(record: LogRecord, session: str) -> str:

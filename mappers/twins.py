@@ -24,7 +24,7 @@ def find_twins(tree: Tree) -> dict[str, str]:
     """For each span that is not counted the span id of the one that counts instead.
 
     The rules are conventions.md §3 (2), (4) and (10): a model call directly within a model call is the same
-    call, seen by the framework and by the client; so is a tool within a tool of its name; and of two calls
+    call, seen by the framework and by the client; so is a tool within a tool of its name or call id; and of two calls
     that overlap and share the provider's response id one is a repetition.
     """
     outermost = tree.inherit(None, _call_below)
@@ -64,6 +64,8 @@ def _same_call(inner: Event, outer: Event) -> bool:
     if inner.kind not in TOOL_KINDS or inner.kind != outer.kind:
         return False
     if inner.handoff_to and inner.handoff_to == outer.handoff_to:
+        return True
+    if inner.tool_call_id and inner.tool_call_id == outer.tool_call_id:
         return True
     return _is_suffix(inner.tool, outer.tool) or _is_suffix(outer.tool, inner.tool)
 

@@ -30,6 +30,8 @@ class AgentLogs:
     """Happenings that are failed calls."""
     ends: frozenset[str] = frozenset()
     """Happenings that end the session."""
+    answers: frozenset[str] = frozenset()
+    """Happenings that are what a call answered, and no calls: `twice` says of which, else they tell nothing."""
     told_by: Mapping[str, str | Callable[[Get], str]] = field(default_factory=dict)
     """What tells more closely, by happening: an attribute, or a function of the attributes."""
     unnamed: Callable[[Get], str] | None = None

@@ -1,4 +1,7 @@
-"""Claude Code (its documentation, "Monitoring"): tokens as Anthropic counts them, without the cache."""
+"""Claude Code (its documentation, "Monitoring"): tokens as Anthropic counts them, without the cache.
+
+What an answer says is a record beside that of its request, and the provider's request id says of which.
+"""
 
 from mappers.agent_logs.base import AgentLogs, outcome
 from mappers.conventions.base import Const, Quirk
@@ -12,9 +15,12 @@ AGENT = AgentLogs(
         "user_prompt": Kind.OTHER,
         "api_request": Kind.LLM,
         "api_error": Kind.LLM,
+        "assistant_response": Kind.LLM,
         "tool_result": Kind.TOOL,
     },
     failures=frozenset({"api_error"}),
+    answers=frozenset({"assistant_response"}),
+    twice=("request_id",),
     fields={
         "session_id": ["session.id"],
         "user_id": ["user.id", "user.account_uuid", "user.email"],
@@ -36,6 +42,7 @@ AGENT = AgentLogs(
         "arguments": ["tool_input", "tool_parameters"],
         "result": ["tool_output", "tool_result"],
         "input": ["prompt"],
+        "output": ["response"],
     },
     quirks=(Quirk(when=Kind.LLM, input_excludes_cache=True),),
 )

@@ -1,4 +1,4 @@
-"""Gemini CLI (`docs/cli/telemetry.md` of its repository), and Qwen Code, which follows it."""
+"""Gemini CLI (`docs/cli/telemetry.md` of its repository)."""
 
 from mappers.agent_logs.base import AgentLogs, outcome
 from mappers.conventions.base import Quirk
@@ -6,7 +6,7 @@ from mappers.model import Kind
 
 AGENT = AgentLogs(
     id="gemini_cli",
-    prefixes=("gemini_cli.", "qwen-code."),
+    prefixes=("gemini_cli.",),
     session=("session.id", "session_id"),
     kinds={
         "user_prompt": Kind.OTHER,

@@ -1,6 +1,16 @@
 """Claude Code's spans: plain names without a prefix; tokens as Anthropic counts them, without the cache."""
 
-from mappers.conventions.base import Computed, Convention, KindByName, KindByValue, Quirk
+from collections.abc import Callable
+
+from mappers.conventions.base import (
+    Computed,
+    Const,
+    Convention,
+    EventAttribute,
+    KindByName,
+    KindByValue,
+    Quirk,
+)
 from mappers.model import AttributeValue, Kind
 
 
@@ -11,6 +21,19 @@ def _failed(success: AttributeValue) -> str | None:
 def _resent(attempt: AttributeValue) -> int | None:
     """Attempts are counted from 1."""
     return attempt - 1 if isinstance(attempt, int) and attempt > 0 else None
+
+
+def _below_its_heading(key: str, heading: str) -> Computed:
+    """What detailed traces write below a heading of their own: `[TOOL INPUT: Bash]`, a line of its own."""
+
+    def read(get: Callable[[str], AttributeValue]) -> AttributeValue:
+        value = get(key)
+        if not isinstance(value, str) or not value.startswith("["):
+            return value
+        first, _, rest = value.partition("\n")
+        return rest if first.startswith(f"[{heading}: ") and first.endswith("]") else value
+
+    return Computed(read, (key,))
 
 
 CONVENTION = Convention(
@@ -24,9 +47,9 @@ CONVENTION = Convention(
                 "interaction": Kind.AGENT,
                 "llm_request": Kind.LLM,
                 "tool": Kind.TOOL,
-                # What a tool waits for, and its run once more.
+                # A tool's run once more, which alone tells that it failed; what it waited for before.
+                "tool.execution": Kind.TOOL,
                 "tool.blocked_on_user": Kind.OTHER,
-                "tool.execution": Kind.OTHER,
                 "hook": Kind.OTHER,
             },
         ),
@@ -35,6 +58,7 @@ CONVENTION = Convention(
         KindByName(Kind.TOOL, r"claude_code\.tool$", order=80),
     ),
     fields={
+        "agent": [Const("claude_code")],
         "session_id": ["session.id"],
         "user_id": ["user.id", "user.account_uuid"],
         "outcome": [Computed(lambda get: _failed(get("success")), ("success",))],
@@ -50,8 +74,14 @@ CONVENTION = Convention(
         "resend_count": [Computed(lambda get: _resent(get("attempt")), ("attempt",))],
         "tool": ["tool_name"],
         "tool_call_id": ["tool_use_id"],
-        "arguments": ["tool_input", "full_command", "file_path"],
-        "result": ["tool_output"],
+        "arguments": [_below_its_heading("tool_input", "TOOL INPUT"), "full_command", "file_path"],
+        "result": [
+            "tool_output",
+            EventAttribute("tool.output", "output"),
+            EventAttribute("tool.output", "content"),
+            EventAttribute("tool.output", "diff"),
+            _below_its_heading("new_context", "TOOL RESULT"),
+        ],
         "input": ["user_prompt", "new_context"],
         "output": ["response.model_output"],
     },

@@ -47,6 +47,25 @@ def _node(key: str) -> Computed:
     return Computed(read, (key,))
 
 
+_MESSAGE = ("generations", 0, 0, "message", "kwargs")
+"""Where LangChain's message lies in what it writes down of an answer."""
+
+
+def _langchain_id(get: Callable[[str], AttributeValue]) -> AttributeValue:
+    """LangChain for JavaScript names the message by the provider's response id; where there is none, and in Python,
+    it is the id of LangChain's own run."""
+    value = get("output.value")
+    found = parse(value) if isinstance(value, str) else None
+    try:
+        for step in (*_MESSAGE, "id"):
+            found = found[step]  # type: ignore[index]  # what is no such document raises, below
+    except (TypeError, KeyError, IndexError):
+        return None
+    return found if isinstance(found, str) and not found.startswith(_OWN_IDS) else None
+
+
+_OWN_IDS = ("run-", "lc_run-")
+
 CONVENTION = Convention(
     id="openinference",
     priority=10,
@@ -83,7 +102,8 @@ CONVENTION = Convention(
         "user_id": ["user.id"],
         "tags": ["tag.tags"],
         "metadata": ["metadata"],
-        "provider": ["llm.provider", "llm.system"],
+        # LangChain's package for JavaScript tells the provider in LangChain's own metadata only.
+        "provider": ["llm.provider", "llm.system", Json("metadata", "ls_provider")],
         "response_model": [
             "llm.response.model_name",
             "llm.model_name",
@@ -95,7 +115,11 @@ CONVENTION = Convention(
             Json("llm.invocation_parameters", "model", unless="response_model"),
             Json("input.value", "model", unless="response_model"),
         ],
-        "response_id": [Json("output.value", "id")],
+        "response_id": [
+            Json("output.value", "id"),
+            Json("output.value", *_MESSAGE, "response_metadata", "id"),
+            Computed(_langchain_id, ("output.value",)),
+        ],
         "finish_reasons": [
             "llm.finish_reason",
             "llm.output_messages.0.message.finish_reason",
@@ -125,9 +149,7 @@ CONVENTION = Convention(
         "service_tier": [
             Json("output.value", "service_tier"),
             Json("output.value", "usage", "service_tier"),
-            Json(
-                "output.value", "generations", 0, 0, "message", "kwargs", "response_metadata", "service_tier"
-            ),
+            Json("output.value", *_MESSAGE, "response_metadata", "service_tier"),
         ],
         "cost_usd": ["llm.cost.total"],
         "parameters": ["llm.invocation_parameters"],
@@ -153,8 +175,8 @@ CONVENTION = Convention(
         Quirk(scope=r"langchain@", has="tool.name", when=Kind.AGENT, kind=Kind.TOOL),
         Quirk(scope=r"langchain@", name=r"^(route_to_|(call_)?agent$)", when=Kind.AGENT, kind=Kind.WORKFLOW),
         # The OpenAI Agents package wraps each trace in an agent that has no name.
-        Quirk(scope=r"openai_agents@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
-        Quirk(scope=r"openai_agents@", name=r"^handoff to ", when=Kind.TOOL, kind=Kind.HANDOFF),
+        Quirk(scope=r"openai[_-]agents@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
+        Quirk(scope=r"openai[_-]agents@", name=r"^handoff to ", when=Kind.TOOL, kind=Kind.HANDOFF),
         # BeeAI's steps without a name are no agents.
         Quirk(scope=r"beeai@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
         Quirk(scope=r"vertexai@", output_excludes_reasoning=True),

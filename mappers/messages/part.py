@@ -109,7 +109,10 @@ def kind_of(block: dict[str, Any]) -> str:
 
 
 def is_untyped_call(block: dict[str, Any]) -> bool:
-    """The AI SDK's own form, which older versions give no type."""
+    """The AI SDK's own form, which older versions give no type, and OpenAI's outside of its message."""
+    function = block.get("function")
+    if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+        return True
     return "toolName" in block and ("args" in block or "input" in block) and kind_of(block) not in RESULTS
 
 

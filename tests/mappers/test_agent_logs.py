@@ -118,6 +118,21 @@ def test_errors_and_attempts_after_them_are_told() -> None:
     assert (failed.status, failed.error_message) == (RunStatus.FAILED, "Overloaded")
 
 
+def test_what_an_answer_of_claude_code_says_is_told_by_a_record_beside_its_request() -> None:
+    request = claude(12, "api_request", **REQUEST, request_id="req_1")
+    answer = claude(
+        12.1, "assistant_response", response="Done.", model="claude-sonnet-4-5", request_id="req_1"
+    )
+    for records in ([PROMPT, request, answer], [answer, PROMPT, request]):
+        events = events_of(*records)
+        run = assemble(events).run
+        assert (run.counts.llm_calls, run.usage.input, run.usage.output) == (1, 180, 20)
+        (call,) = (event for event in events if event.kind == Kind.LLM)
+        assert (call.output, call.response_id) == ("Done.", "req_1")
+    # Whose answer it is is not known.
+    assert events_of(claude(12.1, "assistant_response", response="Done.", model="claude-sonnet-4-5")) == []
+
+
 def test_a_session_of_codex_counts_each_stream_once() -> None:
     done = {"event__kind": "response.completed", "input_token_count": "100", "cached_token_count": "40"}
     done |= {"output_token_count": "10", "reasoning_token_count": "5", "event__timestamp": "t-2"}
@@ -186,7 +201,8 @@ def test_a_session_of_gemini_cli_is_a_run(prefix: str) -> None:
         gemini(7, "api_error", prefix, model="gemini-2.5-pro", error="quota", status_code=429),
         gemini(8, "conversation_finished", prefix, turnCount=1),
     )
-    assert (run.name, run.status) == ("gemini_cli", RunStatus.COMPLETED)
+    name = prefix.replace("-", "_")
+    assert (run.name, run.agents, run.status) == (name, (name,), RunStatus.COMPLETED)
     assert (run.counts.llm_calls, run.counts.llm_errors) == (2, 1)
     assert (run.counts.tool_calls, run.counts.tool_errors) == (2, 1)
     assert (run.usage.input, run.usage.output, run.usage.reasoning) == (100, 28, 8)

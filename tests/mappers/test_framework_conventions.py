@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from mappers.assemble import assemble
 from mappers.model import Event, Kind, Scope, SpanEvent
 from mappers.normalize import Normalizer
 from tests.mappers.spans import span_of
@@ -154,3 +156,92 @@ def test_the_envelope_of_smolagents_is_no_argument() -> None:
     }
     event = _event("openinference.instrumentation.smolagents", "SimpleTool", attributes)
     assert event.input == '{"city":"Paris"}'
+
+
+CLAUDE_CODE = "com.anthropic.claude_code.tracing"
+
+
+def test_a_tool_of_claude_code_is_read_from_detailed_and_from_plain_traces() -> None:
+    plain = {"span.type": "tool", "tool_name": "Bash", "full_command": "ls", "tool_use_id": "toolu_1"}
+    output = SpanEvent(1_500_000_000, "tool.output", {"bash_command": "ls", "output": "a.py"})
+    event = _event(CLAUDE_CODE, "claude_code.tool", plain, events=[output])
+    assert (event.agent, event.tool, event.input, event.output) == ("claude_code", "Bash", "ls", "a.py")
+    detailed = plain | {
+        "tool_input": '[TOOL INPUT: Bash]\n{"command":"ls"}',
+        "new_context": "[TOOL RESULT: Bash]\na.py",
+    }
+    event = _event(CLAUDE_CODE, "claude_code.tool", detailed)
+    assert (event.input, event.output) == ('{"command":"ls"}', "a.py")
+    # Only such a heading is one.
+    event = _event(CLAUDE_CODE, "claude_code.tool", plain | {"tool_input": '["a"]\nb'})
+    assert event.input == '["a"]\nb'
+
+
+@pytest.mark.parametrize(("call_id", "errors"), [("toolu_1", 1), ("toolu_2", 0)])
+def test_a_tool_failed_if_its_execution_did_by_its_call_id(call_id: str, errors: int) -> None:
+    keys = {"span.type": "tool", "tool_name": "Bash", "tool_use_id": "toolu_1"}
+    ran = {"span.type": "tool.execution", "tool_name": "Bash", "tool_use_id": call_id}
+    tool = _event(CLAUDE_CODE, "claude_code.tool", keys)
+    failed = ran | {"success": False, "error": "exit 3"}
+    inner = _event(
+        CLAUDE_CODE, "claude_code.tool.execution", failed, span_id="2" * 16, parent_span_id=tool.span_id
+    )
+    for events in ([tool, inner], [inner, tool]):
+        run = assemble(events).run
+        assert (run.counts.tool_calls, run.counts.tool_errors) == (1, errors)
+        assert (tool.error_message == "exit 3") is bool(errors)
+    # Without what failed it is not known.
+    assert assemble([tool]).run.counts.tool_errors == 0
+    assert (tool.error_message, tool.filled) == ("", ())
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown", "asked"),
+    [
+        ({"gen_ai.response.text": '["It rains."]'}, "It rains.", ()),
+        ({"gen_ai.response.text": "It rains."}, "It rains.", ()),
+        (
+            {
+                "gen_ai.response.tool_calls": '[{"id": "call_1", "type": "function", "function": '
+                '{"name": "get_weather", "arguments": "{}"}}]'
+            },
+            "get_weather({})",
+            ("get_weather",),
+        ),
+    ],
+)
+def test_an_answer_that_sentry_tells_is_read(
+    answer: dict[str, Any], shown: str, asked: tuple[str, ...]
+) -> None:
+    keys = {
+        "sentry.op": "gen_ai.chat",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.request.messages": '[{"role": "user", "content": "Weather?"}]',
+        "gen_ai.usage.input_tokens": 100,
+        "gen_ai.usage.input_tokens.cached": 64,
+        "gen_ai.usage.output_tokens": 20,
+    }
+    event = _event("@sentry/node", "chat gpt-4o-mini", keys | answer)
+    assert (event.kind, event.convention, event.cache_read_tokens) == (Kind.LLM, "sentry", 64)
+    assert (event.input, event.output) == ("Weather?", shown)
+    assert tuple(request.name for request in event.tool_requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("message", "known"),
+    [
+        ({"id": "chatcmpl-1"}, "chatcmpl-1"),
+        ({"id": "lc_run--2"}, ""),
+        ({"id": "run-2", "response_metadata": {"id": "chatcmpl-1"}}, "chatcmpl-1"),
+        ({}, ""),
+    ],
+)
+def test_a_message_of_langchain_may_be_named_by_the_response_id(message: dict[str, Any], known: str) -> None:
+    written = json.dumps({"generations": [[{"message": {"kwargs": message}}]]})
+    keys = {
+        "openinference.span.kind": "LLM",
+        "output.value": written,
+        "metadata": '{"ls_provider": "openai"}',
+    }
+    event = _event("@arizeai/openinference-instrumentation-langchain", "ChatOpenAI", keys)
+    assert (event.response_id, event.provider) == (known, "openai")
