@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from collector.config import ConfigError, Settings
 from collector.config.reload import Reloadable
+from collector.doors.accepting import Shares
 from collector.doors.exposure import ExposureError, ingest_needs_key
 from collector.doors.gate import Gate
 from collector.doors.keys import Keys, KeysError, keys_file
@@ -171,12 +172,14 @@ async def open_doors(
     grpc: str | None,
     http: str | None,
     listener: socket.socket | None = None,
+    shares: Shares | None = None,
     shares_port: bool = False,
 ) -> Receivers:
     """Opens the doors of OTLP that this process is to have, each on its endpoint.
 
     Args:
         listener: the socket of OTLP/HTTP, if it is open already.
+        shares: of the processes that take connections from it, if these are several.
         shares_port: whether other processes listen for OTLP/gRPC on the same port.
 
     Raises: ListenError.
@@ -202,7 +205,7 @@ async def open_doors(
         "receivers.otlp.protocols.http.cors",
         "receivers.otlp.protocols.http.max_request_body_size",
     )
-    options = http_options(protocols.http) | {"listener": listener}
+    options = http_options(protocols.http) | {"listener": listener, "shares": shares}
     loop, connections = asyncio.get_running_loop(), options["http"].table
     intake.budget.shed.append(lambda: loop.call_soon_threadsafe(connections.close_idle))
     where = await listen("http", http, application, parts, **options)

@@ -10,7 +10,7 @@ import logging
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,11 @@ class Connections:
         self._hinted: set[str] = set()
         self.idle: Deadlines | None = None
         """Of connections on which nothing is asked for."""
+        self.changed: Callable[[], None] = lambda: None
+        """Told when there is one more, or one less. Must neither fail nor wait."""
+
+    def __len__(self) -> int:
+        return self._count
 
     def __iter__(self) -> Iterator[GuardedProtocol]:
         for of_peer in self._open.values():
@@ -85,6 +90,7 @@ class Connections:
     def _note(self, peer: str, connection: GuardedProtocol) -> None:
         self._open.setdefault(peer, {})[connection] = None
         self._count += 1
+        self.changed()
 
     def remove(self, peer: str, connection: GuardedProtocol) -> None:
         of_peer = self._open.get(peer)
@@ -93,6 +99,7 @@ class Connections:
             self._count -= 1
             if not of_peer:
                 del self._open[peer]
+            self.changed()
 
     def hint(self, peer: str, message: str) -> None:
         """Says once to a peer's owner what is wrong: such clients only see a connection that is closed."""

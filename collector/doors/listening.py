@@ -18,7 +18,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from collector.config import TlsSettings
-from collector.doors.guarded import HeadLimits, guarded
+from collector.doors.accepting import Accepting, Shares
+from collector.doors.guarded import GuardedProtocol, HeadLimits, guarded
 from collector.doors.tls import TlsError, keep_fresh, server_context
 
 UNIX = "unix:"
@@ -58,6 +59,18 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    def accept(self, listener: socket.socket, shares: Shares) -> None:
+        """Takes up its share of the connections, once it has started."""
+        config, state = self.config, self.server_state
+        protocol: type[GuardedProtocol] = config.http_protocol_class  # type: ignore[assignment]  # what `listen` gave
+
+        def served() -> GuardedProtocol:
+            return protocol(config=config, server_state=state, app_state={})
+
+        loop = asyncio.get_running_loop()
+        accepting = Accepting(loop, listener, protocol.table, served, shares, at_once=ACCEPTS, tls=config.ssl)
+        self.servers.append(accepting)  # type: ignore[arg-type]  # it has what is asked of a server at the end
+
 
 async def listen(
     name: str,
@@ -68,6 +81,7 @@ async def listen(
     tls: TlsSettings | None = None,
     socket_mode: str = "0660",
     listener: socket.socket | None = None,
+    shares: Shares | None = None,
     **options: Any,
 ) -> str | None:
     """Serves the application on the endpoint, `HOST:PORT` or `unix:/path`; returns its URL, or the endpoint of a Unix
@@ -78,6 +92,7 @@ async def listen(
         tls: certificates, if the door has any.
         socket_mode: permissions of a Unix socket, octal.
         listener: the socket of the endpoint, if it is open already.
+        shares: of the processes that take connections from it, if these are several.
         options: of uvicorn, over those that all doors share.
 
     Raises:
@@ -108,7 +123,7 @@ async def listen(
         freshness = asyncio.create_task(keep_fresh(config.ssl, tls), name=f"certificates-{name}")
         parts.callback(freshness.cancel)
     server = _Server(config)
-    handles = [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
+    handles = [] if shares else [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
     task = asyncio.create_task(server.serve(sockets=handles), name=f"door-{name}")
 
     async def close() -> None:
@@ -120,6 +135,8 @@ async def listen(
         if task.done():
             await task
         await asyncio.sleep(0.005)
+    if shares:
+        server.accept(listener, shares)
     return url_of(endpoint, listener, secure=config.ssl is not None)
 
 

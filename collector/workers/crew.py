@@ -15,9 +15,10 @@ from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import IO, Any
 
 from collector.config import Settings
+from collector.doors.accepting import Shares
 from collector.doors.keys import Keys
 from collector.doors.listening import REQUEST_GRACE_S, UNIX, ListenError, bound, host_of, url_of
 from collector.intake.intake import IntakeStats, Submission
@@ -67,6 +68,7 @@ class Hand:
 
     Args:
         listener: the socket that it takes connections from; None if that door is off.
+        shares: how many connections each has, see `Shares`.
         first: gives what a new process is told first.
         keep: keeps a request that can not be read. Raises: DeadLettersFullError, OSError.
         keys: are told when they were used.
@@ -77,6 +79,7 @@ class Hand:
         self,
         number: int,
         listener: socket.socket | None,
+        shares: IO[bytes],
         first: Callable[[], Sequence[object]],
         keep: Callable[[Submission, str], None],
         keys: Keys,
@@ -91,6 +94,8 @@ class Hand:
         """Done when its doors are open for the first time. Raises: ServiceError."""
         self._told_anew = threading.Condition()
         self._listener = listener
+        self._shares_file = shares
+        self._shares = Shares(shares.fileno())
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Line | None = None
         self._told: Told | None = None
@@ -223,7 +228,8 @@ class Hand:
 
     def _spawn(self) -> tuple[subprocess.Popen[bytes], Line]:
         ours, theirs = socket.socketpair()
-        handed = [theirs.fileno(), self._listener.fileno() if self._listener else -1]
+        listener = self._listener.fileno() if self._listener else -1
+        handed = [theirs.fileno(), listener, self._shares_file.fileno()]
         with theirs:
             process = spawned(PROGRAM, handed)
         self._process = process
@@ -249,6 +255,7 @@ class Hand:
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
+        self._shares.gone(self.number - 1)
         line.close()
         for journal in self.journals.values():
             journal.away()
@@ -310,6 +317,7 @@ class Crew:
         self._settings = settings
         self._renewed: Sequence[Renewed] = ()
         """The settings that hold by now, if they are others."""
+        self._shares = Shares.file(settings.workers)
         self._listener: socket.socket | None = None
         self._reserved: Sequence[socket.socket] = ()
         self.http: str | None = None
@@ -335,6 +343,7 @@ class Crew:
             Hand(
                 number,
                 self._listener,
+                self._shares,
                 partial(self._first, number),
                 lambda request, reason: self.keep(request, reason),
                 keys,
@@ -398,7 +407,8 @@ class Crew:
         await asyncio.gather(*(asyncio.to_thread(hand.end) for hand in self.hands))
 
     def let_go(self) -> None:
-        """Closes the sockets."""
+        """Closes the sockets, and what workers share."""
+        self._shares.close()
         for one in (self._listener, *self._reserved):
             if one is not None:
                 one.close()

@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection
 
 from collector.config import ConfigError, Settings
 from collector.config.reload import Reloadable
+from collector.doors.accepting import Shares
 from collector.doors.keys import Keys
 from collector.doors.listening import ListenError
 from collector.intake.intake import Intake, Submission
@@ -215,7 +216,7 @@ def _all_or_nothing(task: Callable[[], None]) -> None:
         os._exit(1)
 
 
-async def serve(line: Line, start: Start, listener: socket.socket | None) -> None:
+async def serve(line: Line, start: Start, listener: socket.socket | None, shares: Shares) -> None:
     """Runs the worker until it is told to end.
 
     Raises: ServiceError.
@@ -255,6 +256,7 @@ async def serve(line: Line, start: Start, listener: socket.socket | None) -> Non
                 grpc=start.grpc,
                 http=start.http,
                 listener=listener,
+                shares=shares,
                 shares_port=True,
             )
         except ListenError as error:
@@ -270,12 +272,12 @@ async def serve(line: Line, start: Start, listener: socket.socket | None) -> Non
 
 
 def main() -> None:
-    """`python -m collector.workers.worker LINE LISTENER`: descriptors, LISTENER -1 if there is none."""
+    """`python -m collector.workers.worker LINE LISTENER SHARES`: descriptors, LISTENER -1 if there is none."""
     gc.disable()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     line = Line(Connection(int(sys.argv[1])))
-    descriptor = int(sys.argv[2])
+    descriptor, shares = map(int, sys.argv[2:])
     listener = socket.socket(fileno=descriptor) if descriptor >= 0 else None
     try:
         start = line.hear()
@@ -284,7 +286,7 @@ def main() -> None:
     configure_logging(start.settings.service.telemetry.log_level)
     take_short_turns()
     try:
-        event_loop()(serve(line, start, listener))
+        event_loop()(serve(line, start, listener, Shares(shares, start.number - 1)))
     except ServiceError as error:
         line.say(Failed(str(error), error.exit_code))
 

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
 
 import grpc
@@ -153,6 +153,24 @@ def test_what_workers_take_is_stored_counted_and_told_of(server: Server, accepte
     )
     of_one = of_all["otelcol_process_uptime_total"] / LOOK_AT_LOOP_S
     assert of_all["eddyline_loop_lag_seconds_count"] > 1.5 * of_one
+
+
+def test_workers_have_about_as_many_connections_each(server: Server, accepted: Accepted) -> None:
+    def sockets(pid: int) -> int:
+        return sum(
+            os.path.realpath(file).startswith(f"/proc/{pid}/fd/socket:")
+            for file in Path(f"/proc/{pid}/fd").iterdir()
+        )
+
+    before = [sockets(worker) for worker in server.workers()]
+    with ExitStack() as clients:
+        for _ in range(30):
+            client = clients.enter_context(httpx.Client(verify=UNUSED))
+            assert client.post(accepted.url, content=b"", headers=PROTOBUF).is_success
+        after = [sockets(worker) for worker in server.workers()]
+    gained = [more - less for more, less in zip(after, before, strict=True)]
+    assert sum(gained) == 30
+    assert abs(gained[0] - gained[1]) <= 4
 
 
 def test_a_request_sent_again_is_a_duplicate_whichever_worker_gets_it(
