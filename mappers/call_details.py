@@ -41,7 +41,8 @@ _PARAMETERS: Mapping[str, Sequence[str]] = {
 
 
 def parameters(value: Any) -> dict[str, str] | None:
-    """Known parameters of a request, as texts; messages, tools and the rest of it are not among them."""
+    """Known parameters of a request, as texts; messages, tools and the rest of it are not among them, nor what an
+    SDK puts in the place of one that was not given (`<openai.Omit object at 0x…>`)."""
     return _parameters_in(value) if isinstance(value, str) else _parameters_of(value)
 
 
@@ -59,7 +60,8 @@ def _parameters_of(value: Any) -> dict[str, str] | None:
         given = next((value[one] for one in names if value.get(one) is not None), None)
         if given is not None and given != "":
             written = given if isinstance(given, str) else compact(given).decode()
-            found[name] = written[:MAX_TEXT]
+            if not (written.startswith("<") and " object at 0x" in written):
+                found[name] = written[:MAX_TEXT]
     return found or None
 
 

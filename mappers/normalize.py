@@ -18,7 +18,7 @@ from mappers.loops import history
 from mappers.loops.evaluator import Engine
 from mappers.loops.history import may_repeat
 from mappers.loops.signs import signs_of
-from mappers.messages import first_text, last_text
+from mappers.messages import asked_text, first_text, last_text
 from mappers.messages.arguments import arguments_of, result_of
 from mappers.messages.document import compact, hash64, parse, written
 from mappers.messages.requests import requests_of, tool_requests
@@ -232,7 +232,9 @@ def _tell_model_call(event: Event, values: dict[str, Any], traits: Traits) -> No
     event.embedding_dimensions = values.get("embedding_dimensions")
     event.http_status = values.get("http_status")
     event.streaming = values.get("streaming")
-    event.ttft_ms = values.get("ttft_ms")
+    if event.streaming is not False:
+        # Of an answer that came as a whole, OpenLIT gives the call's duration.
+        event.ttft_ms = values.get("ttft_ms")
     if "cost_usd" in values:
         event.cost_usd = values["cost_usd"]
         event.cost_source = "reported"
@@ -311,19 +313,19 @@ def _tell_content(event: Event, values: dict[str, Any], loops: Engine) -> None:
             event.args_hash = hash64(whole)
         if event.kind == LLM and (event.is_root or event.source == "log") and may_repeat(whole):
             event.history = history.look(content if messages is None else messages.value(), loops)
-        shown = messages.last_text() if messages is not None else last_text(content) if opened else ""
+        shown = messages.last_text() if messages is not None else ""
+        if opened and not shown:
+            # A call reads up to its last message; an agent may tell all that was said as what it read.
+            shown = last_text(content) if event.kind == LLM else asked_text(content)
         event.input = (shown or _plain(content, event))[:PREVIEW]
     messages, content = _told(values, "output_messages", "output")
     if messages is not None or content is not None:
         whole = _whole(messages if content is None else content)
         event.output_bytes = len(whole)
-        if messages is not None:
-            shown = messages.first_text()
-        elif opened:
+        shown = messages.first_text() if messages is not None else ""
+        if opened and not shown:
             # Of several choices the first counts. A graph or an agent gives back its history: the end of that.
             shown = first_text(content) if event.kind == LLM else last_text(content)
-        else:
-            shown = ""
         shown = shown or _plain(content, event)
         if hashed and shown and whole != _REDACTED:
             # Of what is shown, since the whole carries ids and times that never repeat.

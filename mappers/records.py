@@ -30,6 +30,7 @@ from mappers.normalize import PREVIEW, Normalizer
 from mappers.tree import MODEL_KINDS
 
 DETAILS = "gen_ai.client.inference.operation.details"
+OPERATION = "gen_ai.operation.name"
 RESPONSE_ID = "gen_ai.response.id"
 SESSIONS = ("session.id", "gen_ai.conversation.id")
 CHOICE = "gen_ai.choice"
@@ -175,7 +176,13 @@ class RecordReader:
         return event
 
     def _details(self, record: LogRecord) -> Event:
-        event = self._normalizer.normalize(_as_span(record))
+        """The name says that it tells of a model call, even if nothing says of which kind, as in Google's ADK."""
+        span = _as_span(record)
+        if OPERATION not in record.attributes:
+            span.attributes = {**record.attributes, OPERATION: "chat"}
+        event = self._normalizer.normalize(span)
+        if OPERATION not in record.attributes:
+            event.operation = ""
         event.kind, event.part, event.status = Kind.OTHER, "details", Status.OK
         event.name = DETAILS
         return event

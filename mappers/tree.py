@@ -68,8 +68,8 @@ class Tree:
 
 
 def agent_name(event: Event) -> str:
-    """What an AGENT event's agent is called."""
-    return event.agent or event.name
+    """What an AGENT event's agent is called; of its method `run`, after which smolagents' spans are named, the rest."""
+    return event.agent or event.name.removesuffix(".run") or event.name
 
 
 def agents_above(tree: Tree) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Mapping
-from itertools import islice
+from itertools import islice, pairwise
 
 from mappers.model import ERROR, LLM, OK, OTHER, PROXY_SCOPE, Event
 from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
@@ -33,10 +33,52 @@ def find_twins(tree: Tree) -> dict[str, str]:
         outer = outermost[event.span_id]
         if outer is not None and outer.span_id != event.span_id and _same_call(event, outer):
             twins[event.span_id] = outer.span_id
+    _count_what_is_wrapped(tree, twins)
     _add_same_response(tree, twins)
     _add_inferred_tools(tree, twins)
     _add_bare_records(tree, twins)
     return {span_id: _counted(counts, twins) for span_id, counts in twins.items()}
+
+
+def _count_what_is_wrapped(tree: Tree, twins: dict[str, str]) -> None:
+    """A call in which several were answered one after the other is a wrapper around them, as where a client calls
+    functions by itself and asks again: these count, and it repeats the last."""
+    answered: dict[str, list[Event]] = {}
+    for event in tree.events:
+        if event.span_id in twins and event.kind in MODEL_KINDS and _is_answered(event):
+            answered.setdefault(twins[event.span_id], []).append(event)
+    if all(len(events) < 2 for events in answered.values()):
+        return
+    around = tree.inherit(None, _nearest_call)
+    for wrapper, events in answered.items():
+        within = [event for event in events if (call := around[event.span_id]) and call.span_id == wrapper]
+        within.sort(key=_start)
+        if len(within) < 2 or any(b.start_ns < a.end_ns for a, b in pairwise(within)):
+            continue
+        told = [event.response_id for event in within if event.response_id]
+        if len(set(told)) < len(told):
+            continue
+        counted = {event.span_id for event in within}
+        for span_id in [span_id for span_id, outer in twins.items() if outer == wrapper]:
+            inner: str | None = span_id
+            while inner is not None and inner not in counted:
+                call = around.get(inner)
+                inner = call.span_id if call is not None and call.span_id != wrapper else None
+            if inner is not None and inner != span_id:
+                twins[span_id] = inner
+            elif inner is not None:
+                del twins[span_id]
+        twins[wrapper] = within[-1].span_id
+
+
+def _is_answered(event: Event) -> bool:
+    return event.status == OK and event.input_tokens is not None
+
+
+def _nearest_call(parent: Event, call: Event | None) -> Event | None:
+    if parent.kind == OTHER:
+        return call
+    return parent if parent.kind in MODEL_KINDS else None
 
 
 def _counted(span_id: str, twins: Mapping[str, str]) -> str:

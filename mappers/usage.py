@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
+_PARTS = ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+
 
 def make_inclusive(
     values: MutableMapping[str, Any],
@@ -24,6 +26,9 @@ def make_inclusive(
     if not read and not written:
         values.pop("input_tokens", None)
         values.pop("output_tokens", None)
+        for name in _PARTS:
+            if values.get(name) == 0:
+                del values[name]
         if given and read is None and written is None:
             # Embeddings are often reported by their total alone.
             values["input_tokens"] = given

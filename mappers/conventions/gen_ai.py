@@ -19,6 +19,27 @@ from mappers.model import Kind
 
 _DETAILS = "gen_ai.client.inference.operation.details"
 _SPEED = "anthropic.response.speed"
+SPAN_KINDS = {
+    "LLM": Kind.LLM,
+    "EMBEDDING": Kind.EMBEDDING,
+    "TOOL": Kind.TOOL,
+    "AGENT": Kind.AGENT,
+    "CHAIN": Kind.WORKFLOW,
+    "WORKFLOW": Kind.WORKFLOW,
+    "CONVERSATION": Kind.WORKFLOW,
+    "ENTRY": Kind.WORKFLOW,
+    "TASK": Kind.WORKFLOW,
+    "STEP": Kind.OTHER,
+    "RETRIEVER": Kind.RETRIEVER,
+    "VECTOR_DB": Kind.RETRIEVER,
+    "RERANKER": Kind.RERANKER,
+    "GUARDRAIL": Kind.GUARDRAIL,
+    "EVALUATOR": Kind.EVALUATOR,
+    "A2A_CLIENT": Kind.OTHER,
+    "A2A_SERVER": Kind.OTHER,
+    "UNKNOWN": Kind.OTHER,
+}
+"""Values of `gen_ai.span.kind`, which Alibaba Cloud's LoongSuite and Future AGI's traceAI add to the conventions."""
 _MESSAGES = tuple(f"gen_ai.{role}.message" for role in ("system", "user", "assistant", "tool"))
 
 CONVENTION = Convention(
@@ -26,6 +47,7 @@ CONVENTION = Convention(
     priority=110,
     keys=(
         "gen_ai.operation.name",
+        "gen_ai.span.kind",
         "gen_ai.provider.name",
         "gen_ai.system",
         "gen_ai.request.model",
@@ -72,6 +94,7 @@ CONVENTION = Convention(
                 "translation": Kind.OTHER,
             },
         ),
+        KindByValue("gen_ai.span.kind", SPAN_KINDS, order=118),
         KindByKeys(Kind.TOOL, (), ("gen_ai.tool.name", "gen_ai.tool.call.id"), order=180),
         KindByKeys(
             Kind.LLM,
@@ -140,18 +163,21 @@ CONVENTION = Convention(
             "gen_ai.usage.details.cache_read_tokens",
             "gen_ai.usage.prompt_tokens_details.cached_tokens",
             "gen_ai.usage.cached_tokens",
+            "agentscope.usage.cache_input_tokens",
         ],
         "cache_write_tokens": [
             "gen_ai.usage.cache_write.input_tokens",
             "gen_ai.usage.cache_creation.input_tokens",
             "gen_ai.usage.cache_creation_input_tokens",
             "gen_ai.usage.details.cache_write_tokens",
+            "agentscope.usage.cache_creation_input_tokens",
         ],
         "cache_write_1h_tokens": ["anthropic.usage.cache_creation.ephemeral_1h_input_tokens"],
         "reasoning_tokens": [
             "gen_ai.usage.reasoning.output_tokens",
             "gen_ai.usage.reasoning_tokens",
             "gen_ai.usage.details.reasoning_tokens",
+            "gen_ai.usage.details.thoughts_tokens",
             "gen_ai.usage.thinking_tokens",
         ],
         "audio_input_tokens": [
@@ -200,11 +226,13 @@ CONVENTION = Convention(
             "gen_ai.tool.call.arguments",
             EventAttribute(_DETAILS, "gen_ai.input.messages"),
             EventAttribute("gen_ai.tool.message", "content"),
+            "input.value",
         ],
         "result": [
             "gen_ai.tool.call.result",
             EventAttribute(_DETAILS, "gen_ai.output.messages"),
             EventAttribute("gen_ai.choice", "message"),
+            "output.value",
         ],
         # Old LiteLLM wrote the name of its constant instead of the key.
         "input_messages": [Flat("gen_ai.prompt"), Flat("SpanAttributes.LLM_PROMPTS")],
@@ -214,6 +242,7 @@ CONVENTION = Convention(
             "gen_ai.prompt",
             EventAttribute("gen_ai.content.prompt", "gen_ai.prompt"),
             EventMessages(_MESSAGES),
+            "input.value",
         ],
         "output_messages": [Flat("gen_ai.completion"), Flat("SpanAttributes.LLM_COMPLETIONS")],
         "output": [
@@ -222,6 +251,7 @@ CONVENTION = Convention(
             "gen_ai.completion",
             EventAttribute("gen_ai.content.completion", "gen_ai.completion"),
             EventMessages(("gen_ai.choice",)),
+            "output.value",
         ],
     },
     quirks=(

@@ -125,6 +125,7 @@ CONVENTION = Convention(
             "llm.output_messages.0.message.finish_reason",
             Json("output.value", "choices", 0, "finish_reason"),
             Json("output.value", "finish_reason"),
+            Json("output.value", "generations", 0, 0, "generation_info", "finish_reason"),
         ],
         "streaming": [Json("llm.invocation_parameters", "stream")],
         "ttft_ms": [EventOffset("First Token Stream Event")],
@@ -134,12 +135,16 @@ CONVENTION = Convention(
         "cache_read_tokens": [
             "llm.token_count.prompt_details.cache_read",
             "metadata.usage.cached_prompt_tokens",
+            Json("output.value", *_MESSAGE, "usage_metadata", "input_token_details", "cache_read"),
         ],
         "cache_write_tokens": [
             "llm.token_count.prompt_details.cache_write",
             "metadata.usage.cached_creation_tokens",
         ],
-        "reasoning_tokens": ["llm.token_count.completion_details.reasoning"],
+        "reasoning_tokens": [
+            "llm.token_count.completion_details.reasoning",
+            Json("output.value", *_MESSAGE, "usage_metadata", "output_token_details", "reasoning"),
+        ],
         "audio_input_tokens": ["llm.token_count.prompt_details.audio"],
         "audio_output_tokens": ["llm.token_count.completion_details.audio"],
         "cache_write_1h_tokens": [

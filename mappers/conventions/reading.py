@@ -262,7 +262,7 @@ class FlatFamily:
         get = self._attributes.get
         for ending in _CONTENT:
             text = get(item + ending)
-            if isinstance(text, str) and text and text[0] not in "[{":
+            if isinstance(text, str) and text and text[0] not in "[{" and text != '""':
                 return text
         return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mappers.messages.document import parse
+from mappers.messages.document import content_in, parse
 from mappers.messages.message import read_messages
 from mappers.messages.part import Part
 
@@ -13,12 +13,13 @@ _ARGUMENTS_WITHIN = frozenset(
     | {"sanitize_inputs_outputs"}
 )
 """One of them is in every envelope of arguments."""
-_RESULT_WITHIN = frozenset({"type", "output", "outputs"})
+_RESULT_WITHIN = frozenset({"type", "output", "outputs", "tool_call_id"})
 """And of these in every envelope of a result."""
 _ENVELOPE_ONLY = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 _BEEAI_ENVELOPE = {"input", "options"}
 _SOLE_WRAPPERS = frozenset({"kwargs", "arguments", "tool_input", "tool_args", "parameters"})
 _CALLBACK = frozenset({"tags", "metadata", "kwargs"})
+_TEXT_BLOCK = frozenset({"type", "text", "annotations", "meta"})
 _MAX_DEPTH = 4
 
 
@@ -38,7 +39,7 @@ def result_of(value: Any) -> Any:
     """The result: a text where it was one."""
     for _ in range(_MAX_DEPTH):
         if isinstance(value, str):
-            value = parse(value)
+            value = parse(content_in(value))
         inner = _inside_result(value)
         if inner is value:
             break
@@ -74,18 +75,30 @@ def _inside_arguments(value: Any) -> Any:
 def _inside_result(value: Any) -> Any:
     if isinstance(value, list) and (part := _sole_part(value, "tool_result")):
         return part.text
+    if isinstance(value, list) and value and all(map(_is_text_block, value)):
+        return "\n".join(block["text"] for block in value)
     if not isinstance(value, dict) or _RESULT_WITHIN.isdisjoint(value):
         return value
     if value.get("type") == "tool" and isinstance(value.get("data"), dict):
         return value["data"].get("content", "")
     if value.get("type") == "constructor" and isinstance(value.get("kwargs"), dict):
         return value["kwargs"].get("content", "")
-    if value.get("type") == "tool" and "content" in value:
+    if "content" in value and (value.get("type") == "tool" or "tool_call_id" in value):
         return value["content"]
     for name in ("output", "outputs"):
         if name in value and value.keys() <= {name, *_CALLBACK}:
             return value[name]
     return value
+
+
+def _is_text_block(value: Any) -> bool:
+    """A piece of a result of nothing but text, as Bedrock, Strands and MCP write them."""
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("text"), str)
+        and value.keys() <= _TEXT_BLOCK
+        and value.get("type", "text") == "text"
+    )
 
 
 def _sole_part(value: list[Any], kind: str) -> Part | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
@@ -44,6 +45,23 @@ def parse(text: str) -> Any:
 
 # Several fields stand in one document, and each asks for it: id, requests and text of an answer, one after the other.
 _loads = lru_cache(maxsize=4)(orjson.loads)
+
+
+_MESSAGE = re.compile(
+    r"""content=('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+    r"(?:$| (?:additional_kwargs|response_metadata|name|id|tool_call_id)=)",
+    re.DOTALL,
+)
+
+
+def content_in(text: str) -> str:
+    """What a message of LangChain's says that was written by `str`: `content='18C' name='get_weather'
+    tool_call_id='…'`; any other text as it is."""
+    if not text.startswith("content=") or len(text) > MAX_LITERAL:
+        return text
+    found = _MESSAGE.match(text)
+    said = _literal(f"[{found[1]}]") if found else text
+    return said[0] if isinstance(said, list) else text
 
 
 def remembered(most: int) -> Callable[[Callable[[str], T]], Callable[[str], T]]:

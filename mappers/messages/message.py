@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mappers.messages.document import parse
+from mappers.messages.document import content_in, parse
 from mappers.messages.part import (
     BLOCKS,
     CALLS,
@@ -64,6 +64,21 @@ def last_text(value: Any) -> str:
             if message.text:
                 return message.text
     return ""
+
+
+def asked_text(value: Any) -> str:
+    """What the user asked last, of a history that may go on to the answer; the last text if no user speaks."""
+    if isinstance(value, str) and parse(value) is value:
+        return value
+    last = ""
+    for item in _tail(value, 0):
+        for message in reversed(list(_messages(item, 1))):
+            if message.role in ("user", "") and any(
+                part.type == "text" and part.text for part in message.parts
+            ):
+                return message.text
+            last = last or message.text
+    return last
 
 
 def first_text(value: Any) -> str:
@@ -122,20 +137,28 @@ def _messages(value: Any, depth: int) -> Iterator[Message]:
     if isinstance(value, str):
         inner = parse(value)
         if inner is value:
-            yield Message("", (Part("text", value),))
+            yield Message("", (Part("text", content_in(value)),))
         elif not isinstance(inner, str):
             yield from _messages(inner, depth + 1)
     elif isinstance(value, (list, tuple)):
         if _is_pair(value):
             yield Message(_role(value[0]), (Part("text", value[1]),))
         elif all(isinstance(item, str) for item in value):
-            yield from (Message("", (Part("text", item),)) for item in value if item)
+            for item in value:
+                yield from _message_in(item, depth)
         else:
             for item in value:
                 if not isinstance(item, str):
                     yield from _messages(item, depth + 1)
     elif isinstance(value, dict):
         yield from _of_mapping(value, depth)
+
+
+def _message_in(text: str, depth: int) -> Iterator[Message]:
+    """A text of a list: a text, or a message as JSON, as Monocle writes them."""
+    inner = parse(text) if text[:1] == "{" else text
+    found = list(_messages(inner, depth + 1)) if isinstance(inner, dict) else []
+    yield from found or ([Message("", (Part("text", said),))] if (said := content_in(text)) else [])
 
 
 def _is_pair(value: Sequence[Any]) -> bool:
@@ -187,8 +210,8 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         if isinstance(value.get("text"), str) and value["text"]:
             yield from _with_parts("", [value])
             return
-        if len(value) == 1 and (named := next(iter(value))) in _SPEAKERS and isinstance(value[named], str):
-            yield from _with_parts(named, [value[named]])  # OpenLLMetry's Replicate and Watsonx
+        if len(value) == 1 and (told_by := list(_of_speaker(*next(iter(value.items()))))):
+            yield from told_by
             return
     role = _role(value.get("role") or (kind if kind in ("human", "ai", "system", "tool") else ""))
     blocks: list[Any] = []
@@ -202,7 +225,8 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         found = value.get(name)
         if isinstance(found, str) and found[:1] == "[":
             found = _blocks_in(found)
-        blocks += found if isinstance(found, list) else [found] if found else []
+        # OpenLLMetry's LangChain writes an answer that only asks for tools as an empty text in JSON.
+        blocks += found if isinstance(found, list) else [found] if found and found != '""' else []
     calls = value.get("tool_calls")
     if isinstance(calls, list):
         blocks += [{"type": "tool_call", **call} if isinstance(call, dict) else call for call in calls]
@@ -217,6 +241,19 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         yield Message(role, found)
         return
     yield from _with_parts(role, blocks)
+
+
+def _of_speaker(named: str, said: Any) -> Iterator[Message]:
+    """What stands under its speaker's name: a text in OpenLLMetry's Replicate and Watsonx; in Monocle also calls,
+    which it puts under `tools` where nothing was said beside them."""
+    if named in _SPEAKERS and isinstance(said, str):
+        yield from _with_parts(named, [said])
+    elif named == "tool" and isinstance(said, str):
+        yield Message(named, (Part("tool_result", said),))
+    elif named in ("assistant", "tools") and isinstance(said, list):
+        calls = [parse(item) if isinstance(item, str) and item[:1] == "{" else item for item in said]
+        if all(isinstance(call, dict) and is_untyped_call(call) for call in calls):
+            yield from _with_parts("assistant", calls)
 
 
 def _blocks_in(text: str) -> Any:

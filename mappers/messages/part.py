@@ -1,5 +1,5 @@
 """The parts of a message, and the blocks that they are read from: those of OpenAI (chat and responses),
-Anthropic, Gemini, Bedrock, Cohere, the GenAI conventions, LangChain, Genkit and the AI SDK."""
+Anthropic, Gemini, Bedrock, Cohere, the GenAI conventions, LangChain, Genkit, Monocle and the AI SDK."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ _TELLING = frozenset(
         "args",
         "toolName",
         "tool_name",
+        "tool_arguments",
         "thought",
         "reasoningContent",
     }
@@ -86,8 +87,9 @@ _MEDIA_HOLDERS = (
     "audio",
     "media",
 )
-_ARGUMENTS = ("arguments", "input", "args", "parameters", "tool_kwargs")
-_IDENTITIES = ("call_id", "id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "ref")
+_ARGUMENTS = ("arguments", "input", "args", "parameters", "tool_kwargs", "tool_arguments")
+_NAMES = ("name", "toolName", "tool_name", "tool_function")
+_IDENTITIES = ("call_id", "id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "tool_id", "ref")
 _PLACES = (
     ("image_url", "url"),
     ("image", "image", "url"),
@@ -109,10 +111,12 @@ def kind_of(block: dict[str, Any]) -> str:
 
 
 def is_untyped_call(block: dict[str, Any]) -> bool:
-    """The AI SDK's own form, which older versions give no type, and OpenAI's outside of its message."""
+    """The AI SDK's own form, which older versions give no type, OpenAI's outside of its message, and Monocle's."""
     function = block.get("function")
     if isinstance(function, dict) and isinstance(function.get("arguments"), str):
         return True
+    if "tool_arguments" in block:
+        return "tool_name" in block or "tool_function" in block
     return "toolName" in block and ("args" in block or "input" in block) and kind_of(block) not in RESULTS
 
 
@@ -146,7 +150,9 @@ def _part(block: Any, depth: int) -> Part | None:
             return _part(inside, depth + 1)
     if (inner := _held(block, _CALL_HOLDERS)) is not None:
         return _call(block, inner)
-    if ("name" in block and "args" in block) or ("tool_name" in block and "arguments" in block):
+    if "args" in block and ("name" in block or "tool_name" in block):
+        return _call(block, block)
+    if "tool_name" in block and "arguments" in block:
         return _call(block, block)
     if is_untyped_call(block):
         return _call(block, block)
@@ -185,7 +191,7 @@ def _held(block: dict[str, Any], holders: Sequence[str]) -> dict[str, Any] | Non
 
 def _call(block: dict[str, Any], function: dict[str, Any]) -> Part:
     arguments = next((function[k] for k in _ARGUMENTS if function.get(k) is not None), "")
-    name = function.get("name") or block.get("name") or block.get("toolName") or block.get("tool_name")
+    name = function.get("name") or next((block[k] for k in _NAMES if block.get(k)), "")
     return Part("tool_call", "", text_of(name), _identity(block) or _identity(function), text_of(arguments))
 
 

@@ -85,6 +85,61 @@ def test_a_call_within_a_call_is_the_same_call_and_tells_what_the_outer_one_lack
     assert run.usage.reasoning is None
 
 
+def wrapped(*inner: Event) -> list[Event]:
+    """A call that lasts, and what lies within it."""
+    outer = event("outer", "", Kind.LLM, input_tokens=12, output_tokens=3, response_id="resp_2")
+    outer.end_ns = 1_000
+    return [outer, *inner]
+
+
+def test_calls_that_were_answered_one_after_the_other_within_a_call_count_and_their_wrapper_does_not() -> (
+    None
+):
+    events = wrapped(
+        event("first", "outer", Kind.LLM, 1, input_tokens=10, output_tokens=2, response_id="resp_1"),
+        event("client", "first", Kind.LLM, 2, input_tokens=10, output_tokens=2, response_id="resp_1"),
+        event("plumbing", "outer", Kind.OTHER, 20),
+        event("second", "plumbing", Kind.LLM, 21, input_tokens=12, output_tokens=3, response_id="resp_2"),
+    )
+    run = run_of(*events)
+    assert {e.span_id: e.duplicate_of for e in events if e.duplicate_of} == {
+        "outer": "second",
+        "client": "first",
+    }
+    assert (run.counts.llm_calls, run.usage.input, run.usage.output) == (2, 22, 5)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"status": Status.ERROR},
+        {"input_tokens": None},
+        {"response_id": "resp_1"},
+        {"start": 5},
+    ],
+    ids=["failed", "nobody counted", "one answer", "side by side"],
+)
+def test_what_is_not_surely_two_calls_within_a_call_is_the_same_call(second: dict[str, Any]) -> None:
+    usual: dict[str, Any] = {"start": 20, "input_tokens": 12, "response_id": "resp_2"}
+    events = wrapped(
+        event("first", "outer", Kind.LLM, 1, input_tokens=10, response_id="resp_1"),
+        event("second", "outer", Kind.LLM, **usual | second),
+    )
+    assert run_of(*events).counts.llm_calls == 1
+    assert not events[0].duplicate_of
+
+
+def test_tools_on_offer_are_taken_from_a_twin() -> None:
+    outer = event("outer", "", Kind.LLM)
+    inner = event("inner", "outer", Kind.LLM, 1, offered_tools=("get_weather",), offered_tools_hash=7)
+    run_of(outer, inner)
+    assert (outer.offered_tools, outer.offered_tools_hash) == (("get_weather",), 7)
+
+
+def test_an_agents_method_is_no_part_of_its_name() -> None:
+    assert run_of(event("weather_agent.run", kind=Kind.AGENT)).agents == ("weather_agent",)
+
+
 def test_a_reported_cost_of_a_twin_replaces_a_computed_one_and_is_given_back() -> None:
     outer = event(
         "outer",

@@ -136,3 +136,8 @@ def test_captured_calls_ask_only_for_tools_on_offer(scenario: Any) -> None:
         event = Normalizer().normalize(span)
         if event.offered_tools:
             assert {request.name for request in event.tool_requests} <= set(event.offered_tools)
+
+
+def test_what_an_sdk_puts_for_a_parameter_that_was_not_given_is_none() -> None:
+    given = {"temperature": 0.2, "top_p": "<openai.Omit object at 0x7fe6cfd72690>"}
+    assert parameters(given) == {"temperature": "0.2"}

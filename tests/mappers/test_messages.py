@@ -36,6 +36,44 @@ SHAPES: dict[str, tuple[Any, list[Message]]] = {
         ],
         [ASKED, Message("assistant", (CALLED,)), Message("tool", (ANSWERED,))],
     ),
+    "monocle input": (
+        [
+            '{"user": "Weather in Paris?"}',
+            '{"assistant": ["{\\"tool_function\\": \\"get_weather\\", \\"tool_arguments\\": '
+            '\\"{\\\\\\"city\\\\\\":\\\\\\"Paris\\\\\\"}\\"}"]}',
+            '{"tool": "18C"}',
+        ],
+        [
+            ASKED,
+            Message("assistant", (Part("tool_call", "", "get_weather", "", '{"city":"Paris"}'),)),
+            Message("tool", (Part("tool_result", "18C"),)),
+        ],
+    ),
+    "monocle calls": (
+        {"tools": [{"tool_id": "call_1", "tool_name": "get_weather", "tool_arguments": '{"city":"Paris"}'}]},
+        [Message("assistant", (CALLED,))],
+    ),
+    "pydantic ai's own parts": (
+        {
+            "kind": "response",
+            "parts": [
+                {
+                    "part_kind": "tool-call",
+                    "tool_name": "get_weather",
+                    "args": '{"city":"Paris"}',
+                    "tool_call_id": "call_1",
+                }
+            ],
+        },
+        [Message("", (CALLED,))],
+    ),
+    "langchain messages as python writes them": (
+        ["content='It\\'s 18C' additional_kwargs={} response_metadata={}", "content='unfinished"],
+        [
+            Message("", (Part("text", "It's 18C"),)),
+            Message("", (Part("text", "content='unfinished"),)),
+        ],
+    ),
     "llama index messages": (
         [
             {
@@ -490,6 +528,12 @@ def test_equal_values_have_equal_bytes_and_a_hash_that_is_never_zero() -> None:
         ('{"type": "tool", "data": {"content": "18C", "tool_call_id": "1"}}', "18C"),
         ('{"output": {"lc": 1, "type": "constructor", "kwargs": {"content": "18C"}}, "kwargs": {}}', "18C"),
         ([{"role": "tool", "parts": [{"type": "tool_call_response", "response": "18C"}]}], "18C"),
+        ({"name": "ask", "tool_call_id": "call_1", "content": "18C"}, "18C"),
+        ("content='18C' name='ask' tool_call_id='call_1'", "18C"),
+        ("{\"output\": \"content='18C' name='ask' tool_call_id='call_1'\"}", "18C"),
+        ([{"text": "18C"}, {"type": "text", "text": "cloudy"}], "18C\ncloudy"),
+        ([{"text": "18C", "source": "a"}], [{"text": "18C", "source": "a"}]),
+        ("content='18C' of the air", "content='18C' of the air"),
     ],
 )
 def test_a_result_is_what_the_tool_gave_not_what_carried_it(value: Any, result: Any) -> None:

@@ -360,6 +360,55 @@ def test_the_preview_of_a_call_is_the_end_of_its_input_and_the_start_of_its_outp
     assert (event.input, event.output) == ("message 10", 'get_weather({"city": "Paris"})')
 
 
+HISTORY = [
+    {"role": "user", "content": "Weather in Rome?"},
+    {"role": "assistant", "content": "Sunny."},
+    {"role": "user", "content": "And in Paris?"},
+    {"role": "assistant", "content": "18C."},
+]
+
+
+@pytest.mark.parametrize(("kind", "shown"), [("AGENT", "And in Paris?"), ("LLM", "18C.")])
+def test_an_agent_was_asked_what_the_user_said_last_even_if_it_tells_its_answer_too(
+    kind: str, shown: str
+) -> None:
+    attributes = {"openinference.span.kind": kind, "input.value": json.dumps({"messages": HISTORY})}
+    assert Normalizer().normalize(span_of(attributes)).input == shown
+
+
+def test_a_message_without_words_leaves_the_preview_to_the_whole_answer() -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "ask", "arguments": "{}"}}
+    body = {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": [call]}}]}
+    attributes = {
+        "openinference.span.kind": "LLM",
+        "llm.output_messages.0.message.role": "assistant",
+        "output.value": json.dumps(body),
+    }
+    assert Normalizer().normalize(span_of(attributes)).output == "ask({})"
+
+
+@pytest.mark.parametrize(("streaming", "ttft_ms"), [(True, 250.0), (False, None)])
+def test_an_answer_that_came_as_a_whole_has_no_first_token(streaming: bool, ttft_ms: float | None) -> None:
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.stream": streaming,
+        "gen_ai.response.time_to_first_chunk": 0.25,
+    }
+    assert Normalizer().normalize(span_of(attributes)).ttft_ms == ttft_ms
+
+
+def test_where_nobody_counted_nothing_is_known_of_the_cache_either() -> None:
+    attributes = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.usage.input_tokens": 0,
+        "gen_ai.usage.output_tokens": 0,
+        "gen_ai.usage.cache_read.input_tokens": 0,
+        "gen_ai.usage.reasoning.output_tokens": 0,
+    }
+    event = Normalizer().normalize(span_of(attributes))
+    assert (event.input_tokens, event.cache_read_tokens, event.reasoning_tokens) == (None, None, None)
+
+
 def test_a_long_text_is_cut_but_its_whole_size_is_told() -> None:
     attributes = {"openinference.span.kind": "CHAIN", "input.value": "é" * 1_000}
     event = Normalizer().normalize(span_of(attributes, parent_span_id="f" * 16))

@@ -234,6 +234,21 @@ def test_a_record_within_a_trace_that_names_no_span_is_its_call_once_more() -> N
     assert (run.counts.llm_calls, run.usage.input, event.duplicate_of) == (1, 100, span.span_id)
 
 
+def test_a_record_of_details_is_of_a_model_call_even_if_nothing_else_says_so() -> None:
+    output = [
+        {
+            "role": "assistant",
+            "parts": [{"type": "tool_call", "id": "call_1", "name": "ask", "arguments": {}}],
+        }
+    ]
+    details = read(record_of(DETAILS, attributes={"gen_ai.output.messages": output}))
+    assert details is not None
+    assert (details.output, details.operation) == ("ask({})", "")
+    model_call = call()
+    assemble([model_call, details])
+    assert [request.name for request in model_call.tool_requests] == ["ask"]
+
+
 @pytest.mark.parametrize("left_out", ["gen_ai.response.id", "gen_ai.operation.name"])
 def test_a_record_of_which_nobody_can_say_whose_it_is_is_no_event(left_out: str) -> None:
     attributes = {
