@@ -69,6 +69,8 @@ class Rates:
     search_nano: int | None = None
     """For each search of the web that the provider made within a call, in 1e-9 dollars; None: not known, but where
     each call has a price, which includes them."""
+    preview_search_nano: int | None = None
+    """The same, where the tool on offer was `web_search_preview`; None: it is charged like any other."""
     searches_as_one: bool = False
     """A call that searched is charged for one search, however many it made."""
 
@@ -110,7 +112,10 @@ class Rates:
             total += written * self.output.at(read)
         nano = (total + _UNITS_PER_NANO // 2) // _UNITS_PER_NANO + self.request_nano
         if searches:
-            nano += (min(searches, 1) if self.searches_as_one else searches) * (self.search_nano or 0)
+            each = self.search_nano or 0
+            if self.preview_search_nano is not None and _searched_in_preview(event):
+                each = self.preview_search_nano
+            nano += (min(searches, 1) if self.searches_as_one else searches) * each
         return Decimal(nano).scaleb(-9)
 
 
@@ -324,6 +329,12 @@ _CHARGED_BY_PROMPT = re.compile(r"gemini-[12]\b")
 "Pricing", grounding with Google Search). What is free of it in a day or a month is counted by account: nobody here
 can know it."""
 
+_PREVIEW_COSTS_MORE = re.compile(r"gpt-4")
+_PREVIEW_SEARCH_NANO = 25_000_000
+"""OpenAI's `web_search_preview` with models that do not reason: 25 dollars for a thousand calls, with what was found
+free of charge; with those that do it costs what `web_search` does (OpenAI API, "Pricing", built-in tools). The list
+knows the newer tool alone."""
+
 
 def _listed(provider: str, model: str, service_tier: str, time: datetime) -> Rates | None:
     for listed_provider, name in _candidates(provider.strip().lower(), model.strip().lower()):
@@ -374,10 +385,16 @@ def _candidates(provider: str, model: str) -> list[tuple[str | None, str]]:
     return list(dict.fromkeys(found))
 
 
+def _searched_in_preview(event: Event) -> bool:
+    """Whether the searches were those of OpenAI's older tool, which some versions of have a date in their name."""
+    return any(name.startswith("web_search_preview") for name in event.offered_tools)
+
+
 def _rates(price: Any, model: str) -> Rates | None:
     """The list's prices in our terms; None if the model is not sold by tokens."""
     if price.input_mtok is None:
         return None
+    has_preview = price.web_searches_kcount is not None and _PREVIEW_COSTS_MORE.match(model) is not None
     return Rates(
         input=_rate(price.input_mtok),
         output=_rate(price.output_mtok),
@@ -389,6 +406,7 @@ def _rates(price: Any, model: str) -> Rates | None:
         reasoning=_rate(price.output_reasoning_mtok),
         request_nano=round((price.requests_kcount or 0) * 10**6),
         search_nano=None if price.web_searches_kcount is None else round(price.web_searches_kcount * 10**6),
+        preview_search_nano=_PREVIEW_SEARCH_NANO if has_preview else None,
         searches_as_one=_CHARGED_BY_PROMPT.match(model) is not None,
     )
 

@@ -163,6 +163,8 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--streams", type=int, default=64)
     arguments = parser.parse_args()
+    if arguments.streams < TOGETHER * ROUNDS:
+        parser.error(f"--streams: at least {TOGETHER * ROUNDS}")
     ports: multiprocessing.Queue[int] = multiprocessing.Queue()
     provider = multiprocessing.Process(target=_serve, args=(ports,), daemon=True)
     provider.start()

@@ -253,6 +253,28 @@ def test_searches_of_the_web_are_charged_beside_the_tokens(
     assert priced(call(provider, model, web_searches=3)).cost_usd == Decimal(tokens) + Decimal(searches)
 
 
+@pytest.mark.parametrize(
+    ("model", "tool", "each"),
+    [
+        ("gpt-4o", "web_search", "0.01"),
+        ("gpt-4o", "web_search_preview", "0.025"),
+        ("gpt-4.1-mini", "web_search_preview_2025_03_11", "0.025"),
+        ("gpt-5", "web_search_preview", "0.01"),
+        ("o4-mini", "web_search_preview", "0.01"),
+    ],
+)
+def test_openai_s_older_search_costs_more_with_models_that_do_not_reason(
+    model: str, tool: str, each: str
+) -> None:
+    offered = ("get_weather", tool)
+    without, searched = (
+        priced(call("openai", model, offered_tools=offered, web_searches=searches)).cost_usd
+        for searches in (0, 2)
+    )
+    assert without is not None
+    assert searched == without + 2 * Decimal(each)
+
+
 def test_searches_of_which_no_price_is_known_leave_the_cost_unknown() -> None:
     assert priced(call("groq", "llama-3.1-8b-instant", web_searches=1)).cost_usd is None
     rates = Rates(input=Rate.of(Decimal(1)), output=Rate.of(Decimal(1)))

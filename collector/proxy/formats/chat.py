@@ -116,11 +116,14 @@ def request_parameters(body: Document) -> dict[str, Any]:
 
 
 def tool_names(value: Any) -> list[Document]:
-    """Type and name of each tool: schemas are long and repeat with every request."""
+    """Type and name of each tool: schemas are long and repeat with every request. Those that the provider runs have
+    only a type, which is their name, too."""
     found = []
     for tool in mappings(value):
+        kind = string(tool.get("type")) or "function"
         named = mapped(tool.get("function")) or mapped(tool.get("custom")) or tool
-        found.append({"type": string(tool.get("type")) or "function", "name": string(named.get("name"))})
+        unnamed = "" if kind in ("function", "custom") else kind
+        found.append({"type": kind, "name": string(named.get("name")) or unnamed})
     return found
 
 

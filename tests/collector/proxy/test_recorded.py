@@ -7,12 +7,14 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
 
 from collector.config import ProxyCapture
+from collector.otlp import decode_traces
 from collector.proxy.capture import Capture, Policy
 from collector.proxy.context import Context
 from collector.proxy.exchange import Exchange, read_exchange
@@ -20,6 +22,7 @@ from collector.proxy.sessions import Resolver
 from collector.proxy.spans import spans_of
 from collector.proxy.tape import Tape
 from collector.proxy.tries import Tries
+from mappers.cost import Prices
 from mappers.model import Scope, Span
 from mappers.normalize import Normalizer
 from tests.collector.proxy import sdks
@@ -37,6 +40,7 @@ from tests.provider import (
     chat_stream,
     event,
     messages_stream,
+    response,
 )
 from tests.waiting import PATIENCE_S
 
@@ -867,3 +871,23 @@ def test_traffic_goes_on_when_calls_come_faster_than_they_are_read(
         reading.set()
         spans = proxy.collected.wait(5, "chat")
         assert {attributes(span)["http.response.status_code"] for span in spans} == {200}
+
+
+def test_a_search_by_openai_s_older_tool_has_its_price() -> None:
+    searched = [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]
+    document = response({"model": "gpt-4o-mini"}, output=searched)
+    costs: list[Decimal] = []
+    for tool in ("web_search", "web_search_preview"):
+        body = {"model": "gpt-4o-mini", "input": "hello", "tools": [{"type": tool}]}
+        pieces = [json.dumps(document).encode()]
+        exchange = read_exchange(tape("/v1/responses", body, pieces, media_type="application/json"))
+        policy = Policy(True, True, True, True, b"salt")
+        spans = {
+            span.name: span
+            for span in decode_traces(spans_of(exchange, Resolver().resolve(exchange), policy, "1"))
+        }
+        event = Normalizer().normalize(spans["chat gpt-4o-mini"])
+        Prices().price(event)
+        assert event.cost_usd is not None
+        costs.append(event.cost_usd)
+    assert costs[1] - costs[0] == Decimal("0.015")
