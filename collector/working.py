@@ -85,6 +85,8 @@ async def open_working(
     directory = settings.data_dir
     journals, intake, health = receiving.journals, receiving.intake, receiving.health
     crew, tracer, starting = receiving.crew, receiving.tracer, receiving.starting
+    if crew:
+        tracer.others = crew.own_traces
     with starting.step("open the store"):
         store = await asyncio.to_thread(_open_store, settings)
     parts.callback(store.close)
@@ -184,6 +186,7 @@ async def open_working(
             processing.totals,
             reloadable,
             forwards,
+            tracer,
             # Workers share one bound, what this process takes itself has another.
             lambda: reloadable.settings.journal.max_bytes * (2 if crew else 1),
         )

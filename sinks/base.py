@@ -57,6 +57,8 @@ class Insert:
     rows: int
     began_ns: int
     ended_ns: int = 0
+    size: int = 0
+    """Bytes handed to the store, before they are packed."""
     query_id: str = ""
     """By which the store knows it, if it does."""
     error: str = ""
@@ -85,7 +87,7 @@ class Batch:
     refused: set[RunKey] = field(default_factory=set)
     """Runs whose rows were taken out on the way, since they were deleted meanwhile."""
     inserts: list[Insert] = field(default_factory=list)
-    """What was written so far; a sink that has tables adds to it."""
+    """What the last try wrote, in order; a sink that has tables adds to it."""
 
 
 class Sink(Protocol):

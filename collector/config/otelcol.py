@@ -3,7 +3,8 @@ our settings.
 
 There is one way here, from the OTLP receiver to all sinks: `service.pipelines` may say nothing else. An exporter is a
 sink (`clickhouse`, `otlp/NAME`, `jsonl/NAME`; `eddyline` is the embedded database), the extension `eddyline` holds
-settings for which the shape has no place, and `health_check` and the reader of metrics say where the admin door is.
+settings for which the shape has no place, `health_check` and the reader of metrics say where the admin door is, and
+`service.telemetry.traces` where own traces are sent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ EMBEDDED = "eddyline"
 NAMED_SINKS = ("otlp", "jsonl")
 SIGNALS = ("traces", "logs", "metrics")
 HEALTH_PATHS = ("/healthz", "/readyz")
+PROTOCOLS = {"http/protobuf": "http", "grpc": "grpc", "grpc/protobuf": "grpc"}
+FILES = {"certificate": "ca_file", "client_certificate": "cert_file", "client_key": "key_file"}
 ANY, ADMIN_PORT, METRICS_PORT = "0.0.0.0", 13133, 8888  # noqa: S104  the shape's own defaults, in a container
 
 
@@ -55,9 +58,16 @@ def translated(document: Mapping[str, Any]) -> dict[str, Any]:
     telemetry = _map(service, "telemetry", "service.")
     if admin := _admin(extensions, telemetry):
         ours["admin"] = {"endpoint": admin} | _map(ours, "admin", f"extensions.{EMBEDDED}.")
+    own = _map(ours, "service", f"extensions.{EMBEDDED}.")
+    own_telemetry = _map(own, "telemetry", f"extensions.{EMBEDDED}.service.")
+    told: dict[str, Any] = {}
     if level := _map(telemetry, "logs", "service.telemetry.").get("level"):
-        own = _map(ours, "service", f"extensions.{EMBEDDED}.")
-        ours["service"] = {"telemetry": {"log_level": str(level).lower()}} | own
+        told["log_level"] = str(level).lower()
+    if traces := _own_traces(_map(telemetry, "traces", "service.telemetry.")):
+        more = _map(own_telemetry, "traces", f"extensions.{EMBEDDED}.service.telemetry.")
+        told["traces"] = own_telemetry["traces"] = traces | more
+    if told:
+        ours["service"] = own | {"telemetry": told | own_telemetry}
     return ours
 
 
@@ -134,7 +144,7 @@ def _admin(extensions: Mapping[str, Any], telemetry: Mapping[str, Any]) -> str:
         if health.get("path", "/healthz") not in HEALTH_PATHS:
             raise ValueError(f"extensions.health_check.path: there are {' and '.join(HEALTH_PATHS)}")
         asked["extensions.health_check"] = str(health.get("endpoint") or f"{ANY}:{ADMIN_PORT}")
-    _only(telemetry, "service.telemetry.", ("metrics", "logs", "resource"))
+    _only(telemetry, "service.telemetry.", ("metrics", "logs", "traces", "resource"))
     metrics = _map(telemetry, "metrics", "service.telemetry.")
     if address := metrics.get("address"):
         asked["service.telemetry.metrics.address"] = str(address)
@@ -152,6 +162,74 @@ def _admin(extensions: Mapping[str, Any], telemetry: Mapping[str, Any]) -> str:
         told = " and ".join(f"{where} says {endpoint}" for where, endpoint in asked.items())
         raise ValueError(f"health and metrics are served at one address: {told}")
     return next(iter(asked.values()), "")
+
+
+def _own_traces(traces: Mapping[str, Any]) -> dict[str, Any]:
+    """Where own traces are sent, and how many: the OpenTelemetry SDKs' declarative configuration, version 0.3.
+
+    Raises: ValueError: there is more than one target, or one that is not spoken to here.
+    """
+    where = "service.telemetry.traces."
+    _only(traces, where, ("processors", "sampler", "level", "propagators"))
+    processors = traces.get("processors") or []
+    if traces.get("level") == "none" or not processors:
+        return {}
+    try:
+        [processor] = processors
+        [(kind, body)] = processor.items()
+        exporter = body["exporter"]["otlp"]
+        endpoint = str(exporter["endpoint"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(
+            f"{where}processors: own traces go to one place, as `batch: {{exporter: {{otlp: {{endpoint: …}}}}}}`; what "
+            f"else can be said is service.telemetry.traces in extensions.{EMBEDDED}"
+        ) from None
+    known = ("protocol", "endpoint", "headers", "compression", "timeout", "certificate", "client_certificate")
+    _only(exporter, f"{where}processors.{kind}.exporter.otlp.", (*known, "client_key", "insecure"))
+    protocol = str(exporter.get("protocol", "http/protobuf"))
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"{where}processors: the protocol is one of {', '.join(PROTOCOLS)}")
+    if "://" not in endpoint:
+        endpoint = f"{'http' if exporter.get('insecure') else 'https'}://{endpoint}"
+    ours = {
+        "endpoint": endpoint.rstrip("/").removesuffix("/v1/traces"),
+        "protocol": PROTOCOLS[protocol],
+        "headers": _headers(exporter.get("headers"), f"{where}processors.{kind}.exporter.otlp.headers"),
+        "compression": "off" if exporter.get("compression") == "none" else exporter.get("compression"),
+        "timeout": f"{exporter['timeout']}ms" if "timeout" in exporter else None,
+        "tls": {name: exporter[said] for said, name in FILES.items() if exporter.get(said)},
+        "interval": f"{body['schedule_delay']}ms" if "schedule_delay" in body else None,
+        "sample_ratio": _ratio(traces.get("sampler"), f"{where}sampler"),
+    }
+    return {name: value for name, value in ours.items() if value not in (None, {})}
+
+
+def _headers(said: Any, where: str) -> dict[str, str]:
+    """Headers as a map, or as a list of `{name, value}`."""
+    try:
+        pairs = (
+            said.items() if isinstance(said, dict) else ((one["name"], one["value"]) for one in said or ())
+        )
+        return {str(name): str(value) for name, value in pairs}
+    except (TypeError, KeyError):
+        raise ValueError(f"{where}: it must be a mapping, or a list of name and value") from None
+
+
+def _ratio(sampler: Any, where: str) -> float | None:
+    """How many of one are sampled; None if that is not said."""
+    if sampler is None:
+        return None
+    try:
+        [(kind, body)] = sampler.items()
+        if kind == "parent_based":
+            [(kind, body)] = body["root"].items()
+        if kind == "trace_id_ratio_based":
+            return float(body["ratio"])
+        return {"always_on": 1.0, "always_off": 0.0}[kind]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(
+            f"{where}: it is always_on, always_off or trace_id_ratio_based, each also as root of parent_based"
+        ) from None
 
 
 def _map(document: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:

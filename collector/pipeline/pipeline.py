@@ -528,6 +528,7 @@ class Pipeline(Generic[Item]):
         """Stores the batch; returns how many items were kept aside because the store will never take them."""
         began = time.monotonic()
         set_aside = 0
+        prepared.batch.inserts.clear()
         if prepared.is_complete:
             prepared.batch.again = True
         else:
@@ -705,11 +706,11 @@ def _note_inserts(batch: Batch, doing: Doing) -> None:
             "db.operation.name": "INSERT",
             "db.collection.name": insert.table,
             "db.operation.batch.size": insert.rows,
+            "bytes": insert.size,
             "clickhouse.query_id": insert.query_id,
         }
         name = f"INSERT {insert.table}"
         doing.steps.append(Step(name, insert.began_ns, insert.ended_ns, told, insert.error))
-    batch.inserts.clear()
     failed = [step for step in doing.steps if step.error]
     for step in failed[:-MOST_FAILED_STEPS]:
         doing.steps.remove(step)

@@ -26,6 +26,7 @@ from collector.pipeline.lanes import Lanes
 from collector.pipeline.stages import LogStage, Totals, TraceStage
 from collector.process.interpreter import watch_loop
 from collector.receivers.clients import OTHER
+from collector.telemetry.tracing import Tracer
 from collector.workers.places import SIGNALS
 from mappers.model import Event
 from sinks.base import Batch
@@ -65,6 +66,7 @@ class Sources:
     totals: Totals
     reloadable: Reloadable
     forwards: Forwards
+    tracer: Tracer
     wal_capacity_bytes: Callable[[], int]
     """Of all journals of a signal."""
 
@@ -95,6 +97,12 @@ class Metrics(Collector):
             "Rows of a stored batch, all tables together.",
             ["signal"],
             buckets=ROWS,
+        )
+        self._sent_bytes = histogram(
+            "eddyline_sink_batch_bytes",
+            "Bytes of a stored batch as they were handed to the store, all tables together.",
+            ["signal"],
+            buckets=BYTES_SENT,
         )
         self._gathered = histogram(
             "otelcol_processor_batch_batch_send_size",
@@ -160,12 +168,14 @@ class Metrics(Collector):
         yield from self._stored()
 
     def _watch(self, signal: str) -> Callable[[Batch, float], None]:
-        insert, rows, lag = (each.labels(signal) for each in (self._insert, self._rows, self._lag))
+        told = (self._insert, self._rows, self._sent_bytes, self._lag)
+        insert, rows, sent_bytes, lag = (each.labels(signal) for each in told)
 
         def written(batch: Batch, seconds: float) -> None:
             insert.observe(seconds)
             tables = (batch.spans, batch.logs, batch.events, batch.runs, batch.warnings)
             rows.observe(sum(map(len, tables)))
+            sent_bytes.observe(sum(one.size for one in batch.inserts if not one.error))
             newest_ns = max((event.end_ns for event in batch.events), default=0)
             late_s = (time.time_ns() - newest_ns) / 1e9
             if 0 <= late_s < OLD_S:
@@ -245,6 +255,14 @@ class Metrics(Collector):
             "Resident memory in bytes, of all processes.",
             value=arrivals.resident_bytes,
         )
+        own = CounterMetricFamily(
+            "eddyline_own_operations",
+            "Operations of the collector that own traces tell of, by what became of that.",
+            labels=["fate"],
+        )
+        for fate, count in self._sources.tracer.fates().items():
+            own.add_metric([fate], count)
+        yield own
         yield GaugeMetricFamily(
             "eddyline_config_last_reload_successful",
             "1 unless the newest configuration could not be taken over.",

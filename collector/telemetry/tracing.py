@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -63,6 +63,8 @@ class Tracer:
         self.counted = Counted()
         self.doors: Mapping[str, str | None] = {}
         """Where the collector itself listens, by the names of its doors."""
+        self.others: Callable[[], Iterable[Counted]] = tuple
+        """What other processes of the collector have counted."""
 
     def take_over(self, settings: Settings) -> None:
         """Sends as these say from now on.
@@ -91,8 +93,18 @@ class Tracer:
 
     def document(self) -> dict[str, Any] | None:
         """What became of operations that were to be told, for the status; None while none are."""
-        running = self._running
-        return self.counted.document() | {"waiting": len(running.waiting)} if running is not None else None
+        running, counted = self._running, self._all()
+        if running is None:
+            return None
+        return self.fates() | {"waiting": len(running.waiting), "last_error": counted.last_error or None}
+
+    def fates(self) -> dict[str, int]:
+        """How many operations came to what end, of all processes."""
+        counted = self._all()
+        return {"sent": counted.sent, "lost": counted.lost}
+
+    def _all(self) -> Counted:
+        return sum(self.others(), self.counted)
 
     def _resource(self) -> dict[str, Any]:
         from importlib.metadata import version
@@ -114,8 +126,9 @@ class Counted:
     """There was no room for them, or the target would not take them."""
     last_error: str = ""
 
-    def document(self) -> dict[str, Any]:
-        return {"sent": self.sent, "lost": self.lost, "last_error": self.last_error or None}
+    def __add__(self, other: Counted) -> Counted:
+        """Of two processes."""
+        return Counted(self.sent + other.sent, self.lost + other.lost, self.last_error or other.last_error)
 
 
 def plan_of(settings: PushedTraces, doors: Mapping[str, str | None]) -> Plan | None:

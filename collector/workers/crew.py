@@ -27,6 +27,7 @@ from collector.pipeline.deadletter import DeadLettersFullError
 from collector.pipeline.redaction import masking
 from collector.process.exits import EX_UNAVAILABLE, ServiceError
 from collector.process.spawning import spawned
+from collector.telemetry.tracing import Counted
 from collector.workers.messages import (
     Ask,
     Explain,
@@ -106,6 +107,8 @@ class Hand:
         """Requests without a key that holds, that these had seen."""
         self._cpu_seconds = 0.0
         """What these had used of the processor."""
+        self._own_traces = Counted()
+        """What became of operations that these were to tell."""
         self.loop_lag: Callable[[float], None] = lambda seconds: None
         """Told how late its event loop is, twice a second. Must neither fail nor wait."""
         self._questions = itertools.count(1)
@@ -161,6 +164,12 @@ class Hand:
             "cpu_seconds": round(self.cpu_seconds, 3),
             "auth_failures": self.auth_failures,
         }
+
+    @property
+    def own_traces(self) -> Counted:
+        """What became of operations that it was to tell."""
+        told = self._told.own_traces if self._told else Counted()
+        return self._own_traces + told
 
     def answered(self, number: int) -> None:
         """Returns when that question is answered, or will not be soon. If its process has died, what that one had taken
@@ -263,6 +272,7 @@ class Hand:
             self._ended.add(told.stats)
             self._failures += told.auth_failures
             self._cpu_seconds += told.cpu_seconds
+            self._own_traces += told.own_traces
             self._told = None
         return code
 
@@ -388,6 +398,10 @@ class Crew:
         """When this returns, all is known that the workers did until it was called."""
         for hand, number in [(hand, hand.ask()) for hand in self.hands]:
             hand.answered(number)
+
+    def own_traces(self) -> Sequence[Counted]:
+        """What became of operations that workers were to tell."""
+        return [hand.own_traces for hand in self.hands]
 
     def explained(self) -> dict[int, Explained | None]:
         """What each worker is at, by its number; None for who does not say."""

@@ -12,6 +12,7 @@ from typing import Any
 from collector.config import Settings
 from collector.intake.intake import IntakeStats, Submission
 from collector.journal import Opening, Progress, Reached
+from collector.telemetry.tracing import Counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,7 @@ class Told:
     inflight_bytes: int
     cpu_seconds: float
     resident_bytes: int
+    own_traces: Counted
     loop_lags: tuple[float, ...]
     """How late its event loop was, in seconds, since it last told."""
     answers: int

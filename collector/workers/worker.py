@@ -87,6 +87,7 @@ class Worker:
         keys: Keys,
         health: Health,
         reloadable: Reloadable,
+        tracer: Tracer,
     ) -> None:
         self._line = line
         self._stop = stop
@@ -96,6 +97,7 @@ class Worker:
         self._intake = intake
         self._health = health
         self._reloadable = reloadable
+        self._tracer = tracer
         self._tellers = {
             name: Teller(journal, partial(intake.stats.accepted, name)) for name, journal in journals.items()
         }
@@ -133,6 +135,7 @@ class Worker:
                 self._intake.budget.taken,
                 cpu_seconds(),
                 resident_bytes(),
+                self._tracer.counted,
                 tuple(lags),
                 self._asked,
                 refuses,
@@ -245,7 +248,7 @@ async def serve(line: Line, start: Start, listener: socket.socket | None, shares
         )
         tracer = Tracer(operations, f"worker {start.number}", start.instance_id)
         reloadable.tell(tracer.take_over)
-        worker = Worker(line, stopping.set, journals, intake, keys, health, reloadable)
+        worker = Worker(line, stopping.set, journals, intake, keys, health, reloadable, tracer)
         try:
             await open_doors(
                 settings,

@@ -242,8 +242,9 @@ class Store:
 
     def insert_columns(
         self, table: str, columns: Mapping[str, Any], token: str = "", *, query_id: str = ""
-    ) -> None:
-        """Inserts Arrow arrays by the names of their columns, as the query of that id if one is given.
+    ) -> int:
+        """Inserts Arrow arrays by the names of their columns, as the query of that id if one is given; returns how many
+        bytes that were.
 
         Raises:
             RetryableError, PermanentError: as `translated` says.
@@ -255,7 +256,9 @@ class Store:
             stream = pa.BufferOutputStream()
             with pa.ipc.new_stream(stream, batch.schema) as writer:
                 writer.write_batch(batch)
-        self.insert_arrow(table, list(columns), stream.getvalue().to_pybytes(), token, query_id=query_id)
+        rows = stream.getvalue().to_pybytes()
+        self.insert_arrow(table, list(columns), rows, token, query_id=query_id)
+        return len(rows)
 
     def insert_arrow(
         self, table: str, columns: Sequence[str], stream: bytes, token: str = "", *, query_id: str = ""

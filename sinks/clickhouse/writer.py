@@ -54,8 +54,9 @@ class ClickHouseSink:
         spans, token, sent = batch.spans, batch.token, batch.sent
         if sent is not None and sent.requests and self._store.reads_requests:
             try:
-                with self._noted(batch, "trace_requests", len(sent.requests)) as query_id:
-                    self._store.insert_requests(sent.requests, token, query_id=query_id)
+                with self._noted(batch, "trace_requests", len(sent.requests)) as insert:
+                    insert.size = sum(map(len, sent.requests))
+                    self._store.insert_requests(sent.requests, token, query_id=insert.query_id)
             except WrongStoreError:
                 raise
             except PermanentError as error:
@@ -92,16 +93,16 @@ class ClickHouseSink:
     ) -> None:
         if not rows:
             return
-        with self._noted(batch, table, len(rows)) as query_id:
-            self._store.insert_columns(table, columns_of(rows), token, query_id=query_id)
+        with self._noted(batch, table, len(rows)) as insert:
+            insert.size = self._store.insert_columns(table, columns_of(rows), token, query_id=insert.query_id)
 
     @contextmanager
-    def _noted(self, batch: Batch, table: str, rows: int) -> Iterator[str]:
-        """Notes in the batch how the insert goes that is made in the block; gives the id of its query."""
+    def _noted(self, batch: Batch, table: str, rows: int) -> Iterator[Insert]:
+        """Notes in the batch how the insert goes that is made in the block."""
         insert = Insert(table, rows, time.time_ns(), query_id=self._store.new_query_id())
         batch.inserts.append(insert)
         try:
-            yield insert.query_id
+            yield insert
         except Exception as error:
             insert.error = kind_of(error)
             raise

@@ -20,7 +20,7 @@ from sinks.clickhouse.server import Server
 from tests.clickhouse_front import Front
 from tests.server import with_schema
 from tests.sinks import test_clickhouse as on_the_engine
-from tests.sinks.test_clickhouse import full_event
+from tests.sinks.test_clickhouse import full_event, full_run
 
 sink, reader, trace_id = on_the_engine.sink, on_the_engine.reader, on_the_engine.trace_id
 
@@ -61,6 +61,31 @@ def test_the_url_may_hold_user_and_password_in_escapes(front: Front, store: Stor
     address = front.url.replace("://", "://collector:p%C3%A4ss%2Fw%C3%B6rd@")
     Store.open(Server(address)).close()
     assert "p%C3" not in repr(Server(address))
+
+
+def test_each_insert_has_an_id_by_which_the_servers_log_knows_it(
+    front: Front, store: Store, trace_id: str
+) -> None:
+    batch = Batch(events=[full_event(trace_id)], runs=[full_run(trace_id)])
+    ClickHouseSink(store).write(batch)
+    told = {insert.table: insert for insert in batch.inserts}
+    assert set(told) == {"run_events", "runs"}
+    for table, insert in told.items():
+        assert front.seen(rf"INSERT INTO otel.{table}\b")[-1]["settings"]["query_id"] == insert.query_id
+        assert (insert.rows, insert.error) == (1, "")
+        assert insert.size > 0
+        assert insert.began_ns < insert.ended_ns
+    assert len({insert.query_id for insert in batch.inserts}) == 2
+
+
+def test_an_insert_that_fails_says_by_which_code(front: Front, store: Store, trace_id: str) -> None:
+    batch = Batch(events=[full_event(trace_id)])
+    front.fault("INSERT INTO otel.run_events", times=1, code=241)
+    with pytest.raises(RetryableError):
+        ClickHouseSink(store).write(batch)
+    front.heal()
+    [insert] = batch.inserts
+    assert insert.error == "Code: 241"
 
 
 @pytest.mark.parametrize("compression", ["zstd", "gzip", "off"])

@@ -161,3 +161,79 @@ def test_an_unknown_exporter_is_named_with_those_that_there_are() -> None:
     )
     with pytest.raises(ConfigError, match="debug: there are clickhouse, otlp/NAME, jsonl/NAME, and eddyline"):
         load([f"yaml:{document}exporters: [debug]}}}}}}}}"])
+
+
+# --------------------------------------------------------------------------- own traces
+
+
+def with_traces(**traces: Any) -> str:
+    def change(document: dict[str, Any]) -> None:
+        document["service"]["telemetry"]["traces"] = traces
+        document["extensions"]["eddyline"]["service"]["telemetry"] = {"traces": {"requests_ratio": 0.5}}
+
+    return changed(change)
+
+
+def batched(**otlp: Any) -> list[dict[str, Any]]:
+    return [{"batch": {"schedule_delay": 2000, "exporter": {"otlp": otlp}}}]
+
+
+def test_own_traces_are_sent_where_it_says() -> None:
+    settings = load(
+        [
+            with_traces(
+                processors=batched(
+                    protocol="http/protobuf",
+                    endpoint="https://there:4318/in/v1/traces",
+                    headers=[{"name": "api-key", "value": "k"}],
+                    compression="none",
+                    timeout=2500,
+                    certificate="/ca.pem",
+                ),
+                sampler={"parent_based": {"root": {"trace_id_ratio_based": {"ratio": 0.25}}}},
+                propagators=["tracecontext"],
+            )
+        ]
+    )
+    traces = settings.service.telemetry.traces
+    assert (traces.endpoint, traces.protocol, traces.headers) == (
+        "https://there:4318/in",
+        "http",
+        {"api-key": "k"},
+    )
+    assert (traces.compression, traces.timeout, traces.tls.ca_file) == ("off", 2.5, "/ca.pem")
+    assert (traces.interval, traces.sample_ratio, traces.requests_ratio) == (2.0, 0.25, 0.5)
+    assert settings.service.telemetry.log_level == "warning"
+    assert settings.service.shutdown.drain_delay == 5.0
+
+    grpc = batched(protocol="grpc", endpoint="there:4317", insecure=True, headers={"a": "b"})
+    traces = load([with_traces(processors=grpc, sampler={"always_off": {}})]).service.telemetry.traces
+    assert (traces.endpoint, traces.protocol, traces.headers) == ("http://there:4317", "grpc", {"a": "b"})
+    assert (traces.sample_ratio, traces.compression) == (0.0, "gzip")
+
+
+@pytest.mark.parametrize(
+    "traces", [{}, {"level": "none", "processors": batched(endpoint="http://there")}, {"processors": []}]
+)
+def test_own_traces_are_off_where_it_says_so(traces: dict[str, Any]) -> None:
+    assert load([with_traces(**traces)]).service.telemetry.traces.endpoint == ""
+
+
+@pytest.mark.parametrize(
+    ("traces", "message"),
+    [
+        ({"processors": [*batched(endpoint="http://a"), *batched(endpoint="http://b")]}, "go to one place"),
+        ({"processors": [{"batch": {"exporter": {"console": {}}}}]}, "go to one place"),
+        ({"processors": batched(endpoint="http://a", protocol="http/json")}, "the protocol is one of"),
+        ({"processors": batched(endpoint="http://a", retry=1)}, "exporter.otlp.retry: unknown key"),
+        ({"processors": batched(endpoint="http://a", headers=["a"])}, "headers: it must be"),
+        (
+            {"processors": batched(endpoint="http://a"), "sampler": {"jaeger_remote": {}}},
+            "sampler: it is always_on",
+        ),
+        ({"limits": {}}, "traces.limits: unknown key"),
+    ],
+)
+def test_what_own_traces_can_not_do_is_named(traces: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load([with_traces(**traces)])

@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,13 +25,14 @@ from collector.pipeline.clocks import MARK, settle_times
 from collector.pipeline.deadletter import DeadLetters, read
 from collector.pipeline.flow import Flow
 from collector.pipeline.mapped import SpanMapper
-from collector.pipeline.pipeline import FATAL_ATTEMPTS, Pipeline
+from collector.pipeline.pipeline import FATAL_ATTEMPTS, MOST_FAILED_STEPS, Pipeline
 from collector.pipeline.redaction import ProjectRules, Redaction
 from collector.pipeline.stages import Derivation, Totals, TraceStage
+from collector.telemetry.operations import OWN_SCOPE, Doing
 from mappers.conventions import BUILTIN
 from mappers.model import Event
 from mappers.normalize import Normalizer
-from sinks.base import Batch, PermanentError, RetryableError, Sink, WrongStoreError
+from sinks.base import Batch, Insert, PermanentError, RetryableError, Sink, WrongStoreError
 from sinks.clickhouse.columns import LATEST_NS
 from tests.collector.deriver.test_deriver import Stored
 from tests.corpus import select
@@ -130,6 +132,52 @@ def test_T3_a_batch_is_tried_until_it_is_stored(journal: Journal, tmp_path: Path
     assert len(sink.span_ids) == SPANS
     assert flow.stored == SPANS
     assert pipeline.last_error == ""
+
+
+def test_a_batch_tells_of_its_steps_and_of_the_last_tries_that_failed(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector.pipeline.pipeline, "LONGEST_RETRY_S", 0.01)
+
+    class Inserting(Faulty):
+        def write(self, batch: Batch) -> None:
+            insert = Insert("runs", len(batch.runs), time.time_ns(), error="Code: 210")
+            batch.inserts.append(insert)
+            super().write(batch)
+            insert.error = ""
+
+    sink = Inserting(*[RetryableError("away")] * (MOST_FAILED_STEPS + 5))
+    pipeline, _, _ = started(journal, sink, tmp_path)
+    told: list[Doing] = []
+    pipeline.done.append(told.append)
+    append(journal, BODY)
+    assert pipeline.drain(PATIENCE_S)
+    [doing] = [one for one in told if one.told["items"]]
+    inserts = [step for step in doing.steps if step.name == "INSERT runs"]
+    assert [step.error for step in inserts] == ["Code: 210"] * MOST_FAILED_STEPS + [""]
+    assert (doing.told["items"], doing.told["records"], doing.told["again"]) == (SPANS, 1, True)
+    assert not doing.is_own
+    began = [step.began_ns for step in doing.steps]
+    assert began == sorted(began)
+    assert doing.began_ns == began[0]
+
+
+@pytest.mark.parametrize(("bodies", "is_own"), [([], True), ([BODY], False)], ids=["alone", "with others"])
+def test_a_batch_of_own_spans_alone_is_known(
+    journal: Journal, tmp_path: Path, bodies: list[bytes], is_own: bool
+) -> None:
+    """It is stored like any other, and not told of: that would never end."""
+    own = ExportTraceServiceRequest()
+    scope = own.resource_spans.add().scope_spans.add()
+    scope.scope.name = OWN_SCOPE
+    scope.spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, start_time_unix_nano=1, end_time_unix_nano=2)
+    append(journal, own.SerializeToString(), *bodies, items=1)
+    pipeline, flow, _ = started(journal, Faulty(), tmp_path, flush_timeout=0.5)
+    told: list[Doing] = []
+    pipeline.done.append(told.append)
+    assert pipeline.drain(PATIENCE_S)
+    assert [one.is_own for one in told if one.told["items"]] == [is_own]
+    assert flow.stored == 1 + SPANS * len(bodies)
 
 
 def test_what_is_taken_apart_is_the_same_when_the_sink_reads_requests(
