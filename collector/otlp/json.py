@@ -13,6 +13,7 @@ import binascii
 import contextlib
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -78,7 +79,7 @@ def transcode(signal: Signal, body: bytes, limits: Limits = DEFAULT) -> Checked:
         raise NotOtlpError(f"the body must be a JSON object, not {_kind(document)}")
     if other := _named_by_its_resources(document, signal):
         raise sent_as(signal, other)
-    warnings = Counter({TWICE: _keys_given_twice(body, document)})
+    warnings = Counter({TWICE: _keys_given_twice(body, document) if _is_looked_through(body) else 0})
     suffix = signal_suffix(signal)
     resources = _list(document, JSON_NAMES[signal], NotOtlpError)
     if signal is Signal.METRICS:
@@ -183,13 +184,22 @@ def _has_indexes(document: Any) -> bool:
     return False
 
 
+LOOKED_THROUGH = 16
+"""One of so many requests is looked through for keys that are given twice: that would take a sixth of reading each, and
+who writes such does so in all."""
+
+
+def _is_looked_through(body: bytes) -> bool:
+    """Whether it is the turn of this request, which some of its bytes say: so many that each trace id has one."""
+    return zlib.crc32(body[::31]) % LOOKED_THROUGH == 0
+
+
 def _keys_given_twice(body: bytes, document: Any) -> int:
     """How many keys of objects were given again, of which parsers tell nothing.
 
     What was parsed is written down: it has as many bytes as the body, or, where numbers, escapes and spaces are
-    written in another way, as many keys, unless some are gone. That takes a twentieth of reading the request. Keys are
-    told by what follows them, also in texts, which hold the same in both; not where the body has spaces before colons.
-    Only then is the body read again, key by key.
+    written in another way, as many keys, unless some are gone. Keys are told by what follows them, also in texts, which
+    hold the same in both; not where the body has spaces before colons. Only then is the body read again, key by key.
     """
     try:
         written = orjson.dumps(document)

@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from hashlib import blake2b
 from typing import Any
 
 import grpc
@@ -184,7 +185,10 @@ TWICE = b'"name": "\\"first\\": 1", "name": "a \\"key\\": \\u00e9"'
         (b'"kind": 1.0, "name": "\\u0022a\\u0022: \\"b\\":"', 0),
     ],
 )
-def test_J13_keys_given_twice_are_counted(given: bytes, counted: int) -> None:
+def test_J13_keys_given_twice_are_counted(
+    given: bytes, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.otlp.json.LOOKED_THROUGH", 1)
     body = b'{"resourceSpans": [{"scopeSpans": [{"spans": [{%s, %s}]}]}]}' % (
         json.dumps(IDS).encode()[1:-1],
         given,
@@ -195,12 +199,26 @@ def test_J13_keys_given_twice_are_counted(given: bytes, counted: int) -> None:
     assert ("a key more than once" in checked.warnings) is bool(counted)
 
 
+def test_J13_who_always_gives_keys_twice_is_soon_found_out() -> None:
+    found = 0
+    for number in range(200):
+        ids = json.dumps(IDS | {"traceId": blake2b(b"%d" % number, digest_size=16).hexdigest()})[1:-1]
+        body = f'{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{{{ids}, "kind": 1, "kind": 2}}]}}]}}]}}'
+        checked = transcode(Signal.TRACES, body.encode())
+        assert checked.accepted + checked.rejected == 1
+        found += sum(checked.changes.values())
+    assert 3 <= found <= 40
+
+
 ODD_TEXTS = ['a "key": 1', "\\", '\\"', '":', '"', "é\ud83d", "\x00", "\u2028", " :", '{"a": 1, "a": 2}']
 
 
 @pytest.mark.parametrize("indent", [None, 1])
 @pytest.mark.parametrize("is_ascii", [True, False])
-def test_J13_keys_given_once_are_never_counted(indent: int | None, is_ascii: bool) -> None:
+def test_J13_keys_given_once_are_never_counted(
+    indent: int | None, is_ascii: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.otlp.json.LOOKED_THROUGH", 1)
     document = {
         key: {value: [{value: key, key: 1.0}, 2**63, -0.0, 1e300]} for key in ODD_TEXTS for value in ODD_TEXTS
     }
