@@ -30,12 +30,19 @@ NEVER: tuple[Network, ...] = tuple(
         "169.254.0.0/16",
         "fe80::/10",
         "fd00:ec2::254/128",
+        "fd20:ce::254/128",
+        "100.100.100.200/32",
+        "168.63.129.16/32",
+        "192.0.0.192/32",
         "0.0.0.0/8",
         "::/128",
         "255.255.255.255/32",
     )
 )
-"""Cloud metadata, link-local, "any": open to an exact `host:port` of the list only. So is multicast."""
+"""Cloud metadata (of Amazon, Google, Alibaba, Azure, Oracle), link-local, "any": open to an exact `host:port` of the
+list only. So is multicast."""
+_TRANSLATED = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+"""What a network translates to IPv4, whose address ends it (RFC 6052, RFC 8215)."""
 REFUSED_PORTS = frozenset(
     {
         22,
@@ -111,7 +118,7 @@ class Target:
         if (address is not None and address.version == 6) != bracketed:
             raise _denied("the host is no name and no address")
         if isinstance(address, ipaddress.IPv6Address):
-            if address.ipv4_mapped or address.sixtofour or address.teredo:
+            if _inner(address) is not None:
                 raise _denied("write an IPv4 address as one")
             return cls(str(address), port, address)
         if address is None and (not _NAME.fullmatch(host) or _NUMBER.fullmatch(host.rpartition(".")[2])):
@@ -255,4 +262,11 @@ class GateResolver(AbstractResolver):
 def _addresses(found: Iterable[ResolveResult]) -> Iterable[Address]:
     for result in found:
         address = ipaddress.ip_address(result["host"].partition("%")[0])
-        yield (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
+        yield (_inner(address) or address) if isinstance(address, ipaddress.IPv6Address) else address
+
+
+def _inner(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to, if it is only another way to write one."""
+    if any(address in network for network in _TRANSLATED):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)

@@ -97,6 +97,11 @@ _AZURE_INFERENCE = tuple(
 )
 """Of Azure's own SDK for the models of others; what else is below `/models` is OpenAI's list."""
 
+_OLLAMA_S_OWN = frozenset(
+    f"/api/{name}" for name in ("chat", "generate", "embed", "embeddings", "tags", "show", "ps", "version")
+)
+"""Paths of Ollama alone: its older clients keep the host of a base URL and nothing else."""
+
 
 @dataclass(slots=True)
 class Routes:
@@ -182,6 +187,8 @@ class Routes:
         if name in ("vertex", "bedrock") and name not in self._upstreams:
             return _regional(name, rest, query)
         upstream = self._upstreams.get(name)
+        if upstream is None and path in _OLLAMA_S_OWN:
+            return _route(self._upstreams["ollama"], path, query)
         if upstream is None:
             raise RelayError(Error.ROUTE, f"no provider is served below /{name[:64]}; GET / lists them")
         return _route(upstream, path if upstream.keep_prefix else rest, query)

@@ -144,6 +144,21 @@ class Names(AbstractResolver):
         ("gpu.lan", ["10.0.0.5", "8.8.8.8"], ["10.0.0.0/8"], False),
         ("gpu.lan", ["127.0.0.1"], ["10.0.0.0/8"], False),
         ("gpu.lan", ["::ffff:169.254.169.254"], ["gpu.lan"], False),
+        ("gpu.lan", ["64:ff9b::a9fe:a9fe"], ["gpu.lan"], False),
+        ("gpu.lan", ["64:ff9b:1::a9fe:a9fe"], ["gpu.lan"], False),
+        ("gpu.lan", ["2002:a9fe:a9fe::1"], ["gpu.lan"], False),
+        ("gpu.lan", ["64:ff9b::808:808"], ["8.8.8.0/24"], True),
+        ("gpu.lan", ["64:ff9b::808:808"], ["10.0.0.0/8"], False),
+        *(
+            ("gpu.lan", [metadata], ["gpu.lan"], False)
+            for metadata in (
+                "100.100.100.200",
+                "168.63.129.16",
+                "192.0.0.192",
+                "fd20:ce::254",
+                "fd00:ec2::254",
+            )
+        ),
     ],
 )
 def test_every_address_that_a_name_resolves_to_is_judged(

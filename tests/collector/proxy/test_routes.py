@@ -68,6 +68,7 @@ ROUTES = Routes(SETTINGS, Gate(paths=SETTINGS.local.paths))
             "/bedrock/eu-west-1/model/m/converse",
             "https://bedrock-runtime.eu-west-1.amazonaws.com/model/m/converse",
         ),
+        ("/api/chat", "http://127.0.0.1:11434/api/chat"),
         ("/mygw/v1/chat/completions", "https://gw.corp/llm/v1/chat/completions"),
         ("/kept/v1/messages", "https://gw.corp/kept/v1/messages"),
         (
@@ -131,6 +132,8 @@ def test_the_query_goes_along() -> None:
     [
         "/",
         "/nobody/v1/x",
+        "/api/v1/runs",
+        "/api/delete",
         "/azure/evil.com%23/x",
         "/azure/evil.com/x",
         "/azure/-res/x",
