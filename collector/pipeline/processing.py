@@ -151,19 +151,19 @@ class Processing:
         for lane, journal in self._journals.items():
             pipeline = self.pipelines[lane]
             self.stages[lane].mapped.append(partial(taps.mapped, journal.signal))
-            pipeline.written += [
+            pipeline.storing.written += [
                 partial(taps.written, journal.signal),
                 lambda batch, seconds: live.written(batch),
             ]
             if isinstance(journal, Followed):  # its doors are not here to tell
-                pipeline.read = partial(taps.received, journal.signal)
+                pipeline.gathering.read = partial(taps.received, journal.signal)
 
     def watched_by(self, operations: Operations) -> None:
         """From now on it is noted there how long batches took to be stored, and which tries failed."""
         for lane, pipeline in self.pipelines.items():
             operation = operations.of(f"store {lane}")
             pipeline.done.append(operation.done)
-            pipeline.failed.append(partial(operation.failed, None))
+            pipeline.patience.failed.append(partial(operation.failed, None))
 
     def start(self) -> None:
         for pipeline in self.pipelines.values():

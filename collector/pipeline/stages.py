@@ -11,9 +11,9 @@ from collector.apart.ahead import Ahead
 from collector.deriver.deriver import Derived, Deriver, EventKey, Tell
 from collector.journal import Record
 from collector.otlp import decode_logs
+from collector.pipeline.batches import Prepared
 from collector.pipeline.flow import Flow
 from collector.pipeline.mapped import Mapped, SpanMapper, label
-from collector.pipeline.pipeline import Prepared
 from collector.pipeline.redaction import Redaction
 from collector.upkeep.tombstones import Tombstones, record_key, span_keys
 from mappers.model import Event, LogRecord, Span

@@ -56,7 +56,7 @@ class Turns:
         self.new: Course | None = None
         """What came since, while there is a backlog."""
         self.is_behind = journal.inherited_items > cursor.items
-        """What waits was left by an earlier process or an outage of the store. May be set from any thread."""
+        """What waits was left by an earlier process or an outage of the store."""
         self._credit = 0.0
         """Full batches that new records may be ahead of their share."""
         self._was_old = True
@@ -66,6 +66,10 @@ class Turns:
         if cursor.intent is not None:
             begun = last if cursor.intent > last.reader.position else self.old
             begun.unfinished = cursor.intent
+
+    def fell_behind(self) -> None:
+        """There was an outage. May be called from any thread."""
+        self.is_behind = True
 
     def waiting(self) -> tuple[int, int]:
         """Items and bytes that the old course has still to read."""

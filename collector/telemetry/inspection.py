@@ -116,5 +116,5 @@ def _pipeline(pipeline: Pipeline[Any]) -> dict[str, Any]:
         "alive": pipeline.is_alive(),
         "waiting_requests": pipeline.waiting_records,
         "lag_s": round(pipeline.lag_s, 3),
-        "retries": dict(pipeline.retries),
+        "retries": dict(pipeline.patience.retries),
     }

@@ -140,8 +140,8 @@ class Metrics(Collector):
                 journal.sync_seconds = sync.labels(signal).observe
         for lane, pipeline in sources.lanes.all_pipelines.items():
             signal = sources.lanes.all_journals[lane].signal
-            pipeline.gathered.append(self._watch_gathering(lane, signal))
-            pipeline.written.append(self._watch(signal))
+            pipeline.gathering.gathered.append(self._watch_gathering(lane, signal))
+            pipeline.storing.written.append(self._watch(signal))
             sources.stages[lane].mapped.append(partial(self._count_mapped, lane))
 
     def text(self) -> bytes:
@@ -446,10 +446,12 @@ class Metrics(Collector):
         )
         for signal in SIGNALS:
             pipelines = self._sources.lanes.pipelines(signal)
-            codes = sum((Counter(dict(list(one.retries.items()))) for one in pipelines), Counter[str]())
+            codes = sum(
+                (Counter(dict(list(one.patience.retries.items()))) for one in pipelines), Counter[str]()
+            )
             for code, count in codes.items():
                 retries.add_metric([signal, code], count)
-            dropped.add_metric([signal], sum(one.rows_dropped for one in pipelines))
+            dropped.add_metric([signal], sum(one.storing.rows_dropped for one in pipelines))
         yield retries
         yield dropped
         yield GaugeMetricFamily(

@@ -44,8 +44,8 @@ class States:
             if not pipeline.is_alive():
                 state = STOPPING if self._draining() else FATAL
             else:
-                state = RECOVERABLE if pipeline.last_error else OK
-            found[f"pipeline/{signal}"] = (state, pipeline.last_error)
+                state = RECOVERABLE if pipeline.patience.last_error else OK
+            found[f"pipeline/{signal}"] = (state, pipeline.patience.last_error)
         for forwarder in self._forwards.forwarders:
             error = forwarder.told.last_error
             found[f"{forwarder.name}/{forwarder.signal}"] = (RECOVERABLE if error else OK, error)

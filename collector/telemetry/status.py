@@ -75,6 +75,6 @@ def _journals(journals: Sequence[Readable]) -> dict[str, Any]:
 def _pipelines(pipelines: Sequence[Pipeline[Any]]) -> dict[str, Any]:
     """Those of one signal."""
     return {
-        "last_error": next((one.last_error for one in pipelines if one.last_error), None),
+        "last_error": next((one.patience.last_error for one in pipelines if one.patience.last_error), None),
         "lag_s": round(max(one.lag_s for one in pipelines), 3),
     }

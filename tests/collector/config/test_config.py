@@ -495,8 +495,8 @@ def reached():
         "receivers.otlp.protocols.http.max_request_body_size": [intake.max_body_bytes, http.limits.max_bytes],
         "redaction.mask": sorted({mask for rules in the(ProjectRules) for mask in rules.settings.mask}),
         "service.telemetry.log_level": logging.getLogger().level,
-        "sinks.clickhouse.batch.flush_timeout": [one._flush_timeout for one in pipelines],
-        "sinks.clickhouse.batch.max_items": [one._max_items for one in pipelines],
+        "sinks.clickhouse.batch.flush_timeout": [one.gathering.bounds.wait_s for one in pipelines],
+        "sinks.clickhouse.batch.max_items": [one.gathering.bounds.items for one in pipelines],
         "sinks.clickhouse.dead_letter.max_bytes": letters.max_bytes,
     }
 

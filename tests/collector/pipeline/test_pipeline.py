@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-import collector.pipeline.pipeline
+import collector.pipeline.patience
 from collector.config import RedactionSettings
 from collector.deriver.deriver import Deriver
 from collector.journal import Header, Journal
@@ -24,10 +24,12 @@ from collector.pipeline.breaker import FAILURES_TO_OPEN, Breaker
 from collector.pipeline.clocks import MARK, settle_times
 from collector.pipeline.deadletter import DeadLetters, read
 from collector.pipeline.flow import Flow
+from collector.pipeline.gathering import FATAL_ATTEMPTS
 from collector.pipeline.mapped import SpanMapper
-from collector.pipeline.pipeline import FATAL_ATTEMPTS, MOST_FAILED_STEPS, Pipeline
+from collector.pipeline.pipeline import Pipeline
 from collector.pipeline.redaction import ProjectRules, Redaction
 from collector.pipeline.stages import Derivation, Totals, TraceStage
+from collector.pipeline.storing import MOST_FAILED_STEPS
 from collector.telemetry.operations import OWN_SCOPE, Doing
 from mappers.conventions import BUILTIN
 from mappers.model import Event
@@ -84,7 +86,7 @@ class Rows(Stored):
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector.pipeline.pipeline, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(collector.pipeline.patience, "FIRST_RETRY_S", 0.01)
 
 
 def append(journal: Journal, *bodies: bytes, items: int = SPANS) -> None:
@@ -131,13 +133,13 @@ def test_T3_a_batch_is_tried_until_it_is_stored(journal: Journal, tmp_path: Path
     assert sink.tries == 4
     assert len(sink.span_ids) == SPANS
     assert flow.stored == SPANS
-    assert pipeline.last_error == ""
+    assert pipeline.patience.last_error == ""
 
 
 def test_a_batch_tells_of_its_steps_and_of_the_last_tries_that_failed(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector.pipeline.pipeline, "LONGEST_RETRY_S", 0.01)
+    monkeypatch.setattr(collector.pipeline.patience, "LONGEST_RETRY_S", 0.01)
 
     class Inserting(Faulty):
         def write(self, batch: Batch) -> None:
@@ -223,7 +225,7 @@ def test_what_is_not_stored_at_the_end_stays_in_the_journal(journal: Journal, tm
     sink = Faulty(*[RetryableError("away")] * 1000)
     pipeline, flow, _ = started(journal, sink, tmp_path)
     append(journal, BODY)
-    until(lambda: pipeline.last_error == "away")
+    until(lambda: pipeline.patience.last_error == "away")
     assert not pipeline.drain(0.05)
     assert flow.stored == 0
     replay = Faulty()
@@ -368,7 +370,7 @@ def test_a_derived_row_that_does_not_fit_is_named_and_costs_nothing_else(
     pipeline, flow, _ = started(journal, NoRoom(), tmp_path, max_items=8192, max_bytes=16 << 20)
     append(journal, spans_request(30), items=30)
     assert pipeline.drain(PATIENCE_S)
-    assert (flow.stored, flow.dead_lettered, pipeline.rows_dropped) == (30, 0, 1)
+    assert (flow.stored, flow.dead_lettered, pipeline.storing.rows_dropped) == (30, 0, 1)
     [said] = [line for line in caplog.records if line.levelname == "ERROR"]
     assert said.getMessage() == "traces: a derived row is not stored: does not fit"
     assert vars(said)["trace_id"] == bad
@@ -379,7 +381,7 @@ def test_T6_dead_letters_without_room_wait_in_the_journal(journal: Journal, tmp_
     pipeline, flow, dead_letters = started(journal, sink, tmp_path)
     dead_letters.max_bytes = 10
     append(journal, b"\xff\xff")
-    until(lambda: "eddyline dead-letter ls" in pipeline.last_error)
+    until(lambda: "eddyline dead-letter ls" in pipeline.patience.last_error)
     assert dead_letters.is_full
     assert (flow.dead_lettered, dead_letters.size_bytes) == (0, 0)
     dead_letters.max_bytes = 1000
@@ -403,7 +405,7 @@ def test_T6_dead_letters_wait_while_the_disk_is_full(
     with monkeypatch.context() as broken:
         broken.setattr(os, "write", full)
         append(journal, b"\xff\xff")
-        until(lambda: "No space left" in pipeline.last_error)
+        until(lambda: "No space left" in pipeline.patience.last_error)
         assert (flow.dead_lettered, dead_letters.size_bytes) == (0, 0)
     assert pipeline.drain(PATIENCE_S)
     assert flow.dead_lettered == SPANS
@@ -481,7 +483,7 @@ def test_failures_are_no_crashes(journal: Journal, tmp_path: Path) -> None:
     for _ in range(FATAL_ATTEMPTS + 1):
         sink = Faulty(*[RetryableError("away")] * 1000)
         pipeline, _, _ = started(journal, sink, tmp_path)
-        until(lambda pipeline=pipeline: pipeline.retries)
+        until(lambda pipeline=pipeline: pipeline.patience.retries)
         pipeline.drain(0)
     replay = Faulty()
     again, flow, _ = started(journal, replay, tmp_path)

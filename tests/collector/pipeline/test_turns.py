@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+import collector.pipeline.gathering
+import collector.pipeline.patience
 import collector.pipeline.pipeline
 import collector.pipeline.turns
 from collector.journal import SINK_CURSOR, Header, Journal, Stretch
@@ -103,8 +105,9 @@ def opened(directory: Path, **options: Any) -> Journal:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector.pipeline.pipeline, "FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(collector.pipeline.patience, "FIRST_RETRY_S", 0.001)
     monkeypatch.setattr(collector.pipeline.pipeline, "IDLE_WAIT_S", 0.01)
+    monkeypatch.setattr(collector.pipeline.gathering, "IDLE_WAIT_S", 0.01)
     monkeypatch.setattr(collector.pipeline.turns, "NEW_EVERY_S", 0)
 
 
@@ -269,7 +272,7 @@ def test_who_sends_more_than_can_be_stored_is_served_in_order(tmp_path: Path) ->
 def test_what_came_since_an_outage_of_the_store_does_not_wait_for_what_came_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collector.pipeline.pipeline, "OUTAGE_S", 0.01)
+    monkeypatch.setattr(collector.pipeline.patience, "OUTAGE_S", 0.01)
     journal = opened(tmp_path / "traces")
     append(journal, body(0))
     store = Store()
@@ -277,7 +280,7 @@ def test_what_came_since_an_outage_of_the_store_does_not_wait_for_what_came_befo
     is_away.set()
     store.dies_before = is_away.is_set
     pipeline, _, _ = started(journal, store, tmp_path, rows=store.rows, max_items=MOST)
-    until(lambda: pipeline.last_error != "")
+    until(lambda: pipeline.patience.last_error != "")
     old = 20 * MOST
     append(journal, *map(body, range(1, old)))
     new = iter(range(old, old + 2))
