@@ -16,6 +16,7 @@ from mappers.conventions.base import (
     Json,
     Source,
 )
+from mappers.conventions.reading import EVENT_CONTENT
 
 _FIELDS = {
     "input": ("input", "input_messages", "arguments"),
@@ -36,7 +37,7 @@ _NAMES = {
 """Names by which attributes of conventions that are not known here may hold content. Rather one too many: what is
 removed was read before."""
 
-MESSAGE_KEYS = ("content", "message", "tool_calls")
+MESSAGE_KEYS = ("content", "message", "tool_calls", EVENT_CONTENT)
 """Attributes of a span event that is a message."""
 
 

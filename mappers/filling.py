@@ -39,6 +39,8 @@ FROM_TWINS = ("provider", "request_model", *_TOOLS, *ANSWER, *USAGE, "attempts")
 FROM_RECORDS = (*FROM_TWINS, "operation", "agent", "session_id", "user_id", "history")
 _CACHE = frozenset({"cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens"})
 _PRICED_BY = frozenset({"provider", "request_model", "response_model", "service_tier", *USAGE})
+TAKEN_OUT = "content"
+"""Part that is a span's own content, whatever its kind; other records may name a span that only was current."""
 _INPUT = ("input", "input_bytes", "args_hash")
 _OUTPUT = ("output", "output_bytes", "result_hash")
 FROM_LOG_TWINS = (*FROM_RECORDS, *_INPUT, *_OUTPUT)
@@ -162,13 +164,15 @@ def fill_from_records(tree: Tree) -> None:
     if tree.parts:
         for event in tree.events:
             parts = tree.parts.get(event.span_id)
-            if parts and (event.kind in _TALKING or event.source == "log"):
+            if parts and event.kind not in _TALKING and event.source != "log":
+                parts = [part for part in parts if part.part == TAKEN_OUT]
+            if parts:
                 _fill_from_parts(event, parts)
 
 
 def _fill_from_parts(event: Event, parts: Sequence[Event]) -> None:
     """Messages stand for what was read and what was answered, together; details are records that tell all."""
-    details = [part for part in parts if part.part == "details"]
+    details = [part for part in parts if part.part in ("details", TAKEN_OUT)]
     if event.kind in MODEL_KINDS or event.source == "log":
         for part in details:
             fill(event, part, FROM_RECORDS)

@@ -21,6 +21,7 @@ from typing import Any
 from mappers.agent_logs import AGENTS, AgentLogs
 from mappers.conventions.fields import milliseconds, text
 from mappers.cost import Prices
+from mappers.filling import TAKEN_OUT
 from mappers.messages import read_messages
 from mappers.messages.document import compact, hash64, parse
 from mappers.messages.part import text_of
@@ -74,6 +75,8 @@ class RecordReader:
                     return self._details(record)
                 if name == CHOICE or name in ROLES:
                     return self._message(record, name)
+                if is_taken_out(record.body):
+                    return self._taken_out(record)
             found = self._session_of(record, name)
             if found is not None:
                 return self._of_an_agent(record, name, *found)
@@ -88,6 +91,8 @@ class RecordReader:
         name = event_name(record)
         if name == DETAILS:
             return self._normalizer.content(_as_span(record))
+        if is_taken_out(record.body):
+            return self._normalizer.content(_as_call(record))
         if name != CHOICE and name not in ROLES:
             return None, None
         body = _body(record)
@@ -187,6 +192,13 @@ class RecordReader:
         event.name = DETAILS
         return event
 
+    def _taken_out(self, record: LogRecord) -> Event:
+        """The content of a span, which a distribution of OpenTelemetry took out of it."""
+        event = self._normalizer.normalize(_as_call(record))
+        event.kind, event.part, event.status = Kind.OTHER, TAKEN_OUT, Status.OK
+        event.name, event.operation = TAKEN_OUT, ""
+        return event
+
     def _message(self, record: LogRecord, name: str) -> Event:
         event = self._normalizer.normalize(_as_span(record))
         event.kind, event.status, event.name = Kind.OTHER, Status.OK, name
@@ -207,6 +219,50 @@ class RecordReader:
                 event.tool_requests = tuple(tool_requests({"role": "assistant", **body}))
             event.input, event.input_bytes, event.args_hash = shown[:PREVIEW], len(written), hash64(written)
         return event
+
+
+def is_taken_out(body: Any) -> bool:
+    """Whether a record is what AWS' distribution makes of a span's content, for Bedrock AgentCore among others: a body
+    of `input` and `output`, each with `messages`. The record has the name of the span's scope."""
+    return (
+        isinstance(body, dict)
+        and 0 < len(body) <= 2
+        and all(
+            side in ("input", "output") and isinstance(told, dict) and isinstance(told.get("messages"), list)
+            for side, told in body.items()
+        )
+    )
+
+
+def _as_call(record: LogRecord) -> Span:
+    """The content that was taken out of a span as that of a call."""
+    span = _as_span(record)
+    body: Any = record.body
+    attributes = {**record.attributes, "gen_ai.operation.name": "chat"}
+    for side, told in body.items():
+        messages = [_put_back(message) for message in told["messages"]]
+        attributes[f"gen_ai.{side}.messages"] = messages[0] if len(messages) == 1 else messages
+    reasons = [
+        text(content.get("finish_reason"))
+        for message in body.get("output", {}).get("messages", ())
+        if isinstance(message, dict) and isinstance(content := message.get("content"), dict)
+    ]
+    attributes["gen_ai.response.finish_reasons"] = [reason for reason in reasons if reason]
+    span.attributes = attributes
+    return span
+
+
+def _put_back(message: Any) -> Any:
+    """What was an attribute or an event is a message's content now: a text, a document, or attributes of an event."""
+    if not isinstance(message, dict):
+        return message
+    content = message.get("content")
+    if isinstance(content, dict):
+        content = content.get("content") or content.get("message") or content
+    told = parse(content) if isinstance(content, str) else content
+    if isinstance(told, list) and not any(isinstance(one, dict) and "role" in one for one in told):
+        return {"role": message.get("role"), "content": told}
+    return told if isinstance(told, (dict, list)) else {**message, "content": told}
 
 
 def _body(record: LogRecord) -> Any:

@@ -22,6 +22,7 @@ from collector.telemetry.telemetry import about
 from mappers.content import Content
 from mappers.conventions.base import Convention
 from mappers.model import Event, LogRecord, Span, SpanEvent, SpanLink
+from mappers.records import is_taken_out
 from mappers.redact import (
     Mask,
     PersonalData,
@@ -238,6 +239,11 @@ class Redaction:
     def _hide(self, item: Item, hidden: tuple[str, ...]) -> None:
         without = self._content.without
         if isinstance(item, LogRecord):
+            if is_taken_out(item.body):
+                body: Any = item.body
+                item.body = {side: told for side, told in body.items() if side not in hidden}
+                item.attributes = without(item.attributes, hidden)
+                return
             name = item.event_name or str(item.attributes.get("event.name") or "")
             side = "output" if name in _GEN_AI_OUTPUTS else "input"
             if not isinstance(item.body, str) or name.startswith("gen_ai."):

@@ -74,7 +74,12 @@ CONVENTION = Convention(
         "resend_count": [Computed(lambda get: _resent(get("attempt")), ("attempt",))],
         "tool": ["tool_name"],
         "tool_call_id": ["tool_use_id"],
-        "arguments": [_below_its_heading("tool_input", "TOOL INPUT"), "full_command", "file_path"],
+        "arguments": [
+            _below_its_heading("tool_input", "TOOL INPUT"),
+            "full_command",
+            "file_path",
+            EventAttribute("tool.output", "bash_command"),
+        ],
         "result": [
             "tool_output",
             EventAttribute("tool.output", "output"),

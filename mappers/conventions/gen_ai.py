@@ -15,6 +15,7 @@ from mappers.conventions.base import (
     Quirk,
     Seconds,
 )
+from mappers.conventions.reading import EVENT_CONTENT
 from mappers.model import Kind
 
 _DETAILS = "gen_ai.client.inference.operation.details"
@@ -67,6 +68,9 @@ CONVENTION = Convention(
                 "chat": Kind.LLM,
                 "text_completion": Kind.LLM,
                 "completion": Kind.LLM,
+                # As Semantic Kernel names them in .NET.
+                "chat.completions": Kind.LLM,
+                "text.completions": Kind.LLM,
                 "generate_content": Kind.LLM,
                 "generate": Kind.LLM,
                 "response": Kind.LLM,
@@ -122,9 +126,10 @@ CONVENTION = Convention(
     ),
     fields={
         "agent": ["gen_ai.agent.name", NameMatch(r"invoke_agent (.+)")],
-        "session_id": ["session.id"],
-        "conversation_id": ["gen_ai.conversation.id", "eddyline.session.id"],
-        "user_id": ["user.id", "gen_ai.user"],
+        "session_id": ["session.id", "gen_ai.session.id"],
+        # Azure's agents have threads.
+        "conversation_id": ["gen_ai.conversation.id", "gen_ai.thread.id", "eddyline.session.id"],
+        "user_id": ["user.id", "gen_ai.user", "gen_ai.user.id"],
         "tags": ["tags"],
         "operation": ["gen_ai.operation.name"],
         "outcome": ["gen_ai.tool.status"],
@@ -139,6 +144,7 @@ CONVENTION = Convention(
             "gen_ai.completion.0.finish_reason",
             "SpanAttributes.LLM_COMPLETIONS.0.finish_reason",
             EventAttribute("gen_ai.choice", "finish_reason"),
+            EventAttribute("gen_ai.choice", EVENT_CONTENT, "finish_reason"),
             EventAttribute(_DETAILS, "gen_ai.output.messages", 0, "finish_reason"),
             # In messages of the conventions, and in choices of OpenAI's, which Laminar writes there.
             Json("gen_ai.output.messages", 0, "finish_reason"),
@@ -153,6 +159,7 @@ CONVENTION = Convention(
             Seconds("gen_ai.response.time_to_first_chunk"),
             Seconds("gen_ai.client.operation.time_to_first_chunk"),
             Seconds("gen_ai.server.time_to_first_token", integers_are_ms=True),
+            Seconds("gen_ai.latency.time_to_first_token"),
         ],
         "input_tokens": ["gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"],
         "output_tokens": ["gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"],

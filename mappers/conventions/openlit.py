@@ -8,7 +8,7 @@ _CACHE = "gen_ai.usage.cache_read.input_tokens"
 CONVENTION = Convention(
     id="openlit",
     priority=108,
-    scopes=(r"^openlit\b",),
+    scopes=(r"^@?openlit\b",),
     fields={
         "agent": ["gen_ai.agent.name"],
         "total_tokens": ["gen_ai.usage.total_tokens", "gen_ai.client.token.usage"],
@@ -17,7 +17,7 @@ CONVENTION = Convention(
     quirks=(
         # What Anthropic and Bedrock count is passed on as it is, and added up.
         Quirk(
-            scope=r"^openlit\.instrumentation\.(anthropic|bedrock)@",
+            scope=r"^(openlit\.instrumentation\.|@openlit/instrumentation-)(anthropic|bedrock)@",
             input_excludes_cache=True,
             total_is_own_sum=True,
         ),

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from mappers.messages import first_text, last_text
-from mappers.messages.document import member, parse, written
+from mappers.messages.document import member, parse, unquoted, written
 from mappers.messages.flattened import place_of, unflatten
 from mappers.model import AttributeValue, Span, SpanEvent
 
@@ -26,6 +26,8 @@ class Family:
 
     highest: int = -1
     """Highest index."""
+    telling: bool = False
+    """Whether there is more than who spoke and why it ended: that is what is left where content was taken out."""
     calling: set[int] = field(default_factory=set)
     """Indexes below which there is a call of a tool."""
     calls: list[tuple[int, list[tuple[str, str, str]]]] | None = None
@@ -99,9 +101,13 @@ class Reading:
         return member(document, path)
 
     def family(self, prefix: str) -> FlatFamily | None:
-        """The flattened family below `prefix`; None if the span has no such key."""
+        """The flattened family below `prefix`; None if the span has no such key, or none that says anything."""
         family = self._families.get(prefix)
-        return None if family is None else FlatFamily(self.span.attributes, prefix + ".", family)
+        return (
+            None
+            if family is None or not family.telling
+            else FlatFamily(self.span.attributes, prefix + ".", family)
+        )
 
     def below(self, prefix: str) -> list[tuple[str, AttributeValue]]:
         """(rest of the key, value) of the attributes whose keys start with `prefix`."""
@@ -165,6 +171,8 @@ def families_of(keys: Iterable[str]) -> dict[str, Family]:
                 family = families[prefix] = Family()
             if index > family.highest:
                 family.highest = index
+            if not key.endswith(_MARGINAL):
+                family.telling = True
             if _tells_call(key):
                 family.calling.add(index)
     return families
@@ -180,6 +188,7 @@ _CALL_PLACES = (
     (".tool_calls.", ".", "id", "name", "arguments"),
 )
 """Where the two dialects keep calls: before and after a call's number, then its id, name and arguments."""
+_MARGINAL = (".role", ".finish_reason")
 _CALLS = ("tool_call", "tool_use", "function_call")
 """Steps of keys below which a message has calls of tools."""
 _CONTENT = (".message.content", ".content")
@@ -241,7 +250,7 @@ class FlatFamily:
                 named = get(name)
                 if not isinstance(named, str):
                     break
-                found.append((written(get(identity)), named, written(get(arguments))))
+                found.append((written(get(identity)), named, unquoted(written(get(arguments)))))
                 told = index
         return found
 
@@ -267,8 +276,13 @@ class FlatFamily:
         return ""
 
 
+EVENT_CONTENT = "gen_ai.event.content"
+
+
 def _event_message(event: SpanEvent) -> dict[str, Any]:
     told = {key: parse(value) if isinstance(value, str) else value for key, value in event.attributes.items()}
+    if isinstance(whole := told.get(EVENT_CONTENT), dict):  # as Azure's libraries write it
+        told = whole
     message = told.get("message")
     if isinstance(message, dict):
         return message

@@ -43,6 +43,15 @@ def parse(text: str) -> Any:
     return text if head == '"' else _literal(text)
 
 
+def unquoted(text: str) -> str:
+    """The mapping, in JSON, that a text in quotes holds, as OpenInference's AI SDK package writes arguments; else the
+    text itself."""
+    if not text.startswith('"{'):
+        return text
+    inner = parse(text)
+    return inner if isinstance(inner, str) and isinstance(parse(inner), dict) else text
+
+
 # Several fields stand in one document, and each asks for it: id, requests and text of an answer, one after the other.
 _loads = lru_cache(maxsize=4)(orjson.loads)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mappers.messages.document import compact, member
+from mappers.messages.document import compact, member, unquoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,9 @@ def _held(block: dict[str, Any], holders: Sequence[str]) -> dict[str, Any] | Non
 def _call(block: dict[str, Any], function: dict[str, Any]) -> Part:
     arguments = next((function[k] for k in _ARGUMENTS if function.get(k) is not None), "")
     name = function.get("name") or next((block[k] for k in _NAMES if block.get(k)), "")
-    return Part("tool_call", "", text_of(name), _identity(block) or _identity(function), text_of(arguments))
+    return Part(
+        "tool_call", "", text_of(name), _identity(block) or _identity(function), unquoted(text_of(arguments))
+    )
 
 
 def _result(block: dict[str, Any], depth: int) -> Part:

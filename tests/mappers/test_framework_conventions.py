@@ -245,3 +245,114 @@ def test_a_message_of_langchain_may_be_named_by_the_response_id(message: dict[st
     }
     event = _event("@arizeai/openinference-instrumentation-langchain", "ChatOpenAI", keys)
     assert (event.response_id, event.provider) == (known, "openai")
+
+
+def test_the_plumbing_of_opencode_is_no_run_and_the_calls_in_it_are() -> None:
+    plumbing = _event("opencode", "sql.execute", {"db.statement": "select 1"})
+    assert assemble([plumbing]).run.setup_only
+    keys = {
+        "ai.operationId": "ai.streamText.doStream",
+        "ai.model.id": "gpt-4o-mini",
+        "ai.telemetry.metadata.sessionId": "ses_1",
+    }
+    call = _event("opencode", "ai.streamText.doStream", keys, span_id="2" * 16, parent_span_id="1" * 16)
+    run = assemble([plumbing, call]).run
+    assert (run.setup_only, run.counts.llm_calls, run.session_id) == (False, 1, "ses_1")
+
+
+def test_copilots_own_agent_has_a_name_and_others_keep_theirs() -> None:
+    keys = {"gen_ai.operation.name": "invoke_agent"}
+    assert _event("github.copilot", "invoke_agent", keys).agent == "github-copilot"
+    assert _event("github.copilot", "invoke_agent reviewer", keys).agent == "reviewer"
+    named = _event("github.copilot", "invoke_agent", keys | {"gen_ai.agent.name": "reviewer"})
+    assert named.agent == "reviewer"
+    assert _event("github.copilot", "chat x", {"gen_ai.operation.name": "chat"}).agent == ""
+
+
+def test_messages_that_azure_writes_whole_into_span_events_are_read() -> None:
+    events = [
+        SpanEvent(1_100_000_000, "gen_ai.user.message", {"gen_ai.event.content": '{"content": "Weather?"}'}),
+        SpanEvent(
+            1_900_000_000,
+            "gen_ai.choice",
+            {
+                "gen_ai.event.content": json.dumps(
+                    {
+                        "finish_reason": "tool_calls",
+                        "index": 0,
+                        "message": {
+                            "content": "",
+                            "tool_calls": [
+                                {
+                                    "id": "call_1",
+                                    "type": "function",
+                                    "function": {"name": "get_weather", "arguments": "{}"},
+                                }
+                            ],
+                        },
+                    }
+                )
+            },
+        ),
+    ]
+    keys = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.thread.id": "thread_1",
+    }
+    event = _event("azure.ai.inference", "chat gpt-4o-mini", keys, events=events)
+    assert (event.input, event.output) == ("Weather?", "get_weather({})")
+    assert (event.finish_reasons, event.session_id) == (("tool_calls",), "thread_1")
+    assert [request.id for request in event.tool_requests] == ["call_1"]
+
+
+def test_vllm_tells_a_call_by_its_usage() -> None:
+    keys = {
+        "gen_ai.response.model": "Qwen/Qwen3-8B",
+        "gen_ai.request.id": "cmpl-1",
+        "gen_ai.request.max_tokens": 64,
+        "gen_ai.usage.prompt_tokens": 100,
+        "gen_ai.usage.completion_tokens": 20,
+        "gen_ai.latency.time_to_first_token": 0.25,
+        "gen_ai.latency.e2e": 1.0,
+    }
+    event = _event("vllm.llm_engine", "llm_request", keys)
+    assert (event.kind, event.input_tokens, event.output_tokens, event.ttft_ms) == (Kind.LLM, 100, 20, 250.0)
+
+
+def test_roles_that_are_left_of_messages_say_nothing() -> None:
+    keys = {
+        "openinference.span.kind": "LLM",
+        "llm.input_messages.0.message.role": "user",
+        "llm.output_messages.0.message.role": "assistant",
+    }
+    event = _event("openinference.instrumentation.langchain", "ChatBedrock", keys)
+    assert (event.input_bytes, event.output_bytes) == (None, None)
+
+
+def test_openlits_javascript_leaves_the_cache_out_of_what_anthropic_read() -> None:
+    keys = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.request.model": "claude-sonnet-4-5",
+        "gen_ai.usage.input_tokens": 100,
+        "gen_ai.usage.output_tokens": 20,
+        "gen_ai.usage.cache_read.input_tokens": 50,
+        "gen_ai.usage.cache_creation.input_tokens": 30,
+    }
+    for library, read in (("anthropic", 180), ("bedrock", 180), ("openai", 100)):
+        assert _event(f"@openlit/instrumentation-{library}", "chat x", keys).input_tokens == read
+
+
+@pytest.mark.parametrize("written", ['{"city": "Paris"}', '"{\\"city\\": \\"Paris\\"}"'])
+def test_arguments_that_were_written_twice_are_those_of_the_tool_that_ran(written: str) -> None:
+    keys = {
+        "openinference.span.kind": "LLM",
+        "llm.output_messages.0.message.role": "assistant",
+        "llm.output_messages.0.message.tool_calls.0.tool_call.function.name": "get_weather",
+        "llm.output_messages.0.message.tool_calls.0.tool_call.function.arguments": written,
+    }
+    asked = _event("ai", "ai.generateText.doGenerate", keys)
+    tool = {"openinference.span.kind": "TOOL", "tool.name": "get_weather", "input.value": '{"city":"Paris"}'}
+    ran = _event("ai", "ai.toolCall", tool)
+    assert [request.args_hash for request in asked.tool_requests] == [ran.args_hash]
+    assert asked.output == 'get_weather({"city": "Paris"})'

@@ -15,8 +15,8 @@ from mappers.foreign import join
 from mappers.model import Event, Kind, LogRecord, Resource, Scope
 from mappers.normalize import Normalizer
 from mappers.records import DETAILS, RecordReader
-from tests.corpus import select
-from tests.mappers.spans import captured_logs, captured_spans, span_of
+from tests.corpus import captured, select
+from tests.mappers.spans import captured_logs, captured_runs, captured_spans, span_of
 from tests.mappers.test_normalize import VALUES
 
 TRACE, SPAN = "0" * 31 + "1", "0" * 15 + "1"
@@ -91,6 +91,48 @@ def test_messages_make_the_input_and_choices_the_output() -> None:
         1,
         1,
     )
+
+
+@pytest.mark.parametrize("scenario", [one for one in captured() if "aws-distro" in str(one)], ids=str)
+def test_content_that_a_distribution_took_out_of_spans_is_put_back(scenario: Any) -> None:
+    _, events = captured_runs(scenario)
+    told = {event.kind: event for event in events if not event.part and event.kind != Kind.OTHER}
+    assert (told[Kind.LLM].input, told[Kind.LLM].output) in (
+        ("18C", "It is 18C and cloudy."),
+        ("Weather in Paris?", "It is 18C and cloudy."),
+    )
+    assert (told[Kind.TOOL].input, told[Kind.TOOL].output) == ('{"city":"Paris"}', "18C")
+    outermost = told.get(Kind.AGENT) or told[Kind.WORKFLOW]
+    assert outermost.input == "Weather in Paris?"
+    asked = [request.name for event in events if event.kind == Kind.LLM for request in event.tool_requests]
+    assert asked in ([], ["get_weather"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": {"messages": [{"content": "x"}]}, "level": "info"},
+        {"input": "x"},
+        {"input": {"messages": "x"}},
+        {"output": [{"content": "x"}]},
+        {},
+    ],
+)
+def test_other_records_that_name_a_span_are_not_its_content(body: Any) -> None:
+    assert read(record_of("app", body)) is None
+
+
+@pytest.mark.parametrize(
+    "message", [None, 1, "text", [], {"content": {"finish_reason": 1}}, {"content": [[]]}]
+)
+def test_any_message_may_have_been_taken_out(message: Any) -> None:
+    reader = RecordReader(normalizer := Normalizer())
+    record = record_of("strands.telemetry.tracer", {"output": {"messages": [message]}})
+    part = reader.event(record)
+    assert part is not None
+    assert part.part == "content"
+    assert reader.content(record)[0] is None
+    assert not normalizer.faults
 
 
 def test_two_details_records_of_one_call_add_up() -> None:

@@ -23,7 +23,9 @@ from collector.pipeline.marks import FEW_BYTES, MarkSearch
 from collector.pipeline.redaction import ProjectRules, Redaction
 from mappers.conventions import BUILTIN
 from mappers.normalize import Normalizer
+from mappers.records import RecordReader
 from sinks.clickhouse import Store
+from tests.mappers.test_records import record_of
 from tests.sending import TRANSPORTS
 from tests.server import Server
 
@@ -270,6 +272,19 @@ def test_what_was_understood_stays_known_where_content_is_not_kept() -> None:
     assert tool.args_hash
     assert tool.input_bytes
     assert spans[1].attributes["llm.model_name"] == "gpt-4o-mini"
+
+
+@pytest.mark.parametrize("hidden", [{"input"}, {"output"}, {"input", "output"}])
+def test_content_that_was_taken_out_of_a_span_is_hidden_by_its_side(hidden: set[str]) -> None:
+    one = redaction(**{f"capture_{side}": False for side in hidden})
+    sides = {side: {"messages": [{"role": "x", "content": f"the {side}"}]} for side in ("input", "output")}
+    records = [record_of("strands.telemetry.tracer", sides)]
+    reader = RecordReader(Normalizer())
+    events = [event for record in records if (event := reader.event(record)) is not None]
+    assert len(events) == 1
+    one.hide(records, events)
+    assert set(records[0].body) == {"input", "output"} - hidden  # type: ignore[arg-type]  # a mapping
+    assert not any(f"the {side}" in repr([records, events]) for side in hidden)
 
 
 def test_an_item_that_can_not_be_masked_is_stored_without_what_it_holds() -> None:
