@@ -234,10 +234,16 @@ class _Tables:
 
     reads_requests = False
 
-    def insert_columns(self, table: str, columns: dict[str, Any], token: str) -> None:
+    @staticmethod
+    def new_query_id() -> str:
+        return ""
+
+    def insert_columns(self, table: str, columns: dict[str, Any], token: str, *, query_id: str = "") -> int:
         import pyarrow as pa
 
-        pa.record_batch(columns).validate(full=True)
+        made = pa.record_batch(columns)
+        made.validate(full=True)
+        return int(made.nbytes)
 
 
 class _Meaning:
