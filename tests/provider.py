@@ -211,6 +211,12 @@ def answer_by_path(seen: Seen) -> Answer:
         return Answer.json({"input_tokens": 14})
     if path.endswith("/messages"):
         return Answer.sse(list(messages_stream(body))) if stream else Answer.json(message(body))
+    if path.endswith("/fim/completions"):
+        return Answer.json(chat(body))
+    if path.endswith("/interactions"):
+        return Answer.sse(list(interaction_stream())) if stream else Answer.json(interaction())
+    if path.endswith("/conversations"):
+        return Answer.sse(list(conversation_stream())) if stream else Answer.json(conversation())
     if path.endswith("/completions"):
         return Answer.json(completion(body))
     if path.endswith("/embeddings"):
@@ -490,6 +496,63 @@ def messages_stream(
         usage={"output_tokens": 11},
     )
     yield said("message_stop")
+
+
+def interaction() -> dict[str, Any]:
+    """Of Gemini's Interactions API."""
+    usage = {
+        "total_input_tokens": 8,
+        "total_output_tokens": 20,
+        "total_thought_tokens": 50,
+        "total_tokens": 78,
+    }
+    said = {"type": "model_output", "content": [{"type": "text", "text": TEXT}]}
+    times = {"created": "2026-01-01T00:00:00Z", "updated": "2026-01-01T00:00:01Z"}
+    return {
+        "id": "v1_1",
+        "model": "gemini-2.5-flash",
+        "status": "completed",
+        "steps": [said],
+        "usage": usage,
+        **times,
+    }
+
+
+def interaction_stream() -> Iterator[bytes]:
+    whole = interaction()
+    begun = {name: whole[name] for name in ("id", "model", "created", "updated")} | {"status": "in_progress"}
+    for one in (
+        {"event_type": "interaction.created", "interaction": begun},
+        {"event_type": "step.start", "index": 0, "step": {"type": "model_output"}},
+        *({"event_type": "step.delta", "index": 0, "delta": {"type": "text", "text": text}} for text in TEXT),
+        {"event_type": "step.stop", "index": 0},
+        {"event_type": "interaction.completed", "interaction": {**whole, "steps": []}},
+    ):
+        yield event(one, str(one["event_type"]))
+
+
+def conversation() -> dict[str, Any]:
+    """Of Mistral's Conversations API."""
+    said = {"type": "message.output", "id": "msg_1", "model": "mistral-medium", "content": TEXT}
+    usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
+    return {"object": "conversation.response", "conversation_id": "conv_1", "outputs": [said], "usage": usage}
+
+
+def conversation_stream() -> Iterator[bytes]:
+    at = {"created_at": "2026-01-01T00:00:00Z"}
+    said = {
+        "output_index": 0,
+        "id": "msg_1",
+        "content_index": 0,
+        "model": "mistral-medium",
+        "role": "assistant",
+    }
+    for one in (
+        {"type": "conversation.response.started", "conversation_id": "conv_1"},
+        *({"type": "message.output.delta", "content": text, **said} for text in TEXT),
+        {"type": "conversation.response.done", "usage": conversation()["usage"]},
+    ):
+        yield event({**one, **at}, str(one["type"]))
 
 
 def gemini(text: str = TEXT, last: bool = True) -> dict[str, Any]:

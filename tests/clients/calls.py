@@ -289,6 +289,18 @@ def gemini_old_version(bases: Bases) -> Any:
     return client.models.generate_content(model="gemini-2.5-flash", contents="hello").text
 
 
+def gemini_interaction(bases: Bases) -> Any:
+    client = _gemini(bases)
+    found = client.interactions.create(model="gemini-2.5-flash", input="hello")
+    return found.model_dump(mode="json", exclude={"sdk_http_response"})
+
+
+def gemini_interaction_stream(bases: Bases) -> Any:
+    client = _gemini(bases)
+    stream = client.interactions.create(model="gemini-2.5-flash", input="hello", stream=True)
+    return [one.model_dump(mode="json") for one in stream]
+
+
 def ollama_chat(bases: Bases) -> Any:
     import ollama
 
@@ -362,19 +374,34 @@ def litellm_anthropic(bases: Bases) -> Any:
     return "".join(chunk.choices[0].delta.content or "" for chunk in answer)
 
 
-def mistral_chat(bases: Bases) -> Any:
+def _mistral(bases: Bases) -> Any:
     from mistralai.client import Mistral
 
-    client = Mistral(api_key="test", server_url=bases["openai"].removesuffix("/v1"))
-    return client.chat.complete(model="mistral-small", messages=HELLO).choices[0].message.content
+    return Mistral(api_key="test", server_url=bases["openai"].removesuffix("/v1"))
+
+
+def mistral_chat(bases: Bases) -> Any:
+    return _mistral(bases).chat.complete(model="mistral-small", messages=HELLO).choices[0].message.content
 
 
 def mistral_stream(bases: Bases) -> Any:
-    from mistralai.client import Mistral
-
-    client = Mistral(api_key="test", server_url=bases["openai"].removesuffix("/v1"))
-    stream = client.chat.stream(model="mistral-small", messages=HELLO)
+    stream = _mistral(bases).chat.stream(model="mistral-small", messages=HELLO)
     return [event.data.choices[0].delta.content for event in stream if event.data.choices]
+
+
+def mistral_fill_in(bases: Bases) -> Any:
+    answer = _mistral(bases).fim.complete(model="codestral-latest", prompt="def f(", suffix=")")
+    return answer.choices[0].message.content
+
+
+def mistral_conversation(bases: Bases) -> Any:
+    answer = _mistral(bases).beta.conversations.start(model="mistral-medium", inputs="hello")
+    return answer.conversation_id, answer.outputs[0].content, answer.usage.total_tokens
+
+
+def mistral_conversation_stream(bases: Bases) -> Any:
+    stream = _mistral(bases).beta.conversations.start_stream(model="mistral-medium", inputs="hello")
+    return [(one.event, one.data.model_dump(mode="json")) for one in stream]
 
 
 def _bedrock(bases: Bases) -> Any:
