@@ -140,5 +140,5 @@ async def _asked(outer: Scope, path: str, query: Query) -> Any:
     await app(scope, receive, send)
     document = orjson.loads(bytes(body))
     if status != 200:
-        raise RefusedError(str(document.get("detail", status)))
+        raise RefusedError.told(document, status)
     return document

@@ -37,7 +37,7 @@ def _over(session: aiohttp.ClientSession, address: str) -> Ask:
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise RefusedError(f"{address} does not answer: {error or type(error).__name__}") from None
         if response.status != 200:
-            raise RefusedError(str(document.get("detail", response.status)))
+            raise RefusedError.told(document, response.status)
         return document
 
     return ask

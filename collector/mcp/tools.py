@@ -18,10 +18,22 @@ MOST_ROWS = 50
 MOST_CHARS = 20_000
 USUAL_CHARS = 2_000
 MOST_FAILURES = 10
+FAILED = ",".join(
+    f"{kind}_failed"
+    for kind in ("tool_call", "llm_call", "embedding", "retrieval", "guardrail", "agent", "workflow", "run")
+)
+"""What can fail."""
 
 
 class RefusedError(Exception):
     """The API refused; the message says why."""
+
+    @classmethod
+    def told(cls, problem: Mapping[str, Any], status: int) -> RefusedError:
+        """Of the API's problem document: what is wrong, and what would have been right."""
+        says = str(problem.get("detail", status))
+        allowed = [str(one) for error in problem.get("errors", ()) for one in error.get("allowed", ())]
+        return cls(f"{says}; there are {', '.join(allowed)}" if allowed else says)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +99,7 @@ async def diagnose_run(ask: Ask, given: dict[str, Any]) -> Any:
     run_id = _id(given["run_id"])
     run = await ask(f"/runs/{run_id}", {})
     warnings = (await ask(f"/runs/{run_id}/warnings", {}))["data"]
-    events = (await ask(f"/runs/{run_id}/events", {"limit": 1000}))["data"]
-    failures = [one for one in events if one["type"].endswith("_failed")]
+    failed = await ask(f"/runs/{run_id}/events", {"type": FAILED, "limit": MOST_FAILURES})
     standing = [one for one in warnings if one["state"] != "retracted"]
     leading = [one for one in standing if one["primary"]] or standing
     return {
@@ -100,10 +111,10 @@ async def diagnose_run(ask: Ask, given: dict[str, Any]) -> Any:
         "warnings": [_warning(one) | {"evidence": one["evidence"][:MOST_FAILURES]} for one in leading],
         "failures": [
             {"event_id": one["event_id"], "type": one["type"], "name": one["name"], "error": one["error"]}
-            for one in failures[:MOST_FAILURES]
+            for one in failed["data"]
         ],
-        "truncated": len(failures) > MOST_FAILURES,
-        "next": "get_run for the course of events, get_event for what one of them read and wrote",
+        "truncated": failed["page"]["next_cursor"] is not None,
+        "next": "get_conversation for what was said, get_run for the course of events, get_event for one of them",
     }
 
 
@@ -115,6 +126,19 @@ async def get_run(ask: Ask, given: dict[str, Any]) -> Any:
     return {"run": _line(run), "events": [_moment(one) for one in page["data"]], **_more(page)}
 
 
+async def get_conversation(ask: Ask, given: dict[str, Any]) -> Any:
+    asked = _given(given, "agent", "cursor") | {
+        "limit": int(given.get("limit", 20)),
+        "max_chars": int(given.get("max_chars", USUAL_CHARS)),
+    }
+    page = await ask(f"/runs/{_id(given['run_id'])}/messages", asked)
+    names = ("role", "direction", "agent", "event_id", "parts")
+    messages = [
+        {name: message[name] for name in names if message[name] is not None} for message in page["data"]
+    ]
+    return {"messages": messages, **_more(page), "not_read": page["meta"]["truncated"]}
+
+
 async def get_event(ask: Ask, given: dict[str, Any]) -> Any:
     event = await ask(f"/runs/{_id(given['run_id'])}/events/{_id(given['event_id'])}", {})
     kept = {name: value for name, value in event.items() if value not in (None, "", [], {})}
@@ -122,7 +146,8 @@ async def get_event(ask: Ask, given: dict[str, Any]) -> Any:
 
 
 async def compare_runs(ask: Ask, given: dict[str, Any]) -> Any:
-    first, second = [await ask(f"/runs/{_id(given[name])}", {}) for name in ("a", "b")]
+    found = await ask("/compare", {name: str(given[name]) for name in ("a", "b")} | {"limit": MOST_ROWS})
+    first, second, steps = found["a"], found["b"], found["steps"]
     numbers = {
         "duration_ms": [run["duration_ms"] for run in (first, second)],
         "cost_usd": [run["cost_usd"] for run in (first, second)],
@@ -138,12 +163,16 @@ async def compare_runs(ask: Ask, given: dict[str, Any]) -> Any:
             if a != b
         },
         **{
-            name: {
-                "only_a": sorted(set(first[name]) - set(second[name])),
-                "only_b": sorted(set(second[name]) - set(first[name])),
-            }
-            for name in ("agents", "models", "tools")
+            name: {side: found[name][side] for side in ("only_a", "only_b")}
+            for name in ("agents", "tools", "offered_tools", "warnings")
         },
+        "models": {
+            "only_a": sorted(set(first["models"]) - set(second["models"])),
+            "only_b": sorted(set(second["models"]) - set(first["models"])),
+        },
+        "steps": {name: steps[name] for name in ("a", "b", "paired", "alike", "only_a", "only_b")},
+        "first_divergence": _cut(steps["first_divergence"], USUAL_CHARS),
+        "prompt_diff": _cut(found["prompt_diff"], USUAL_CHARS),
     }
 
 
@@ -191,6 +220,19 @@ TOOLS: Sequence[Tool] = (
         get_run,
     ),
     Tool(
+        "get_conversation",
+        "What was said in one run: each message once, with calls of tools and their results.",
+        {
+            "run_id": RUN_ID,
+            "agent": _text("only what this agent's calls read and wrote"),
+            "max_chars": _number("longest text", USUAL_CHARS, MOST_CHARS),
+            "limit": _number("how many messages", 20, 200),
+            "cursor": CURSOR,
+        },
+        ("run_id",),
+        get_conversation,
+    ),
+    Tool(
         "get_event",
         "One entry of a run with what was read and written.",
         {
@@ -223,7 +265,7 @@ TOOLS: Sequence[Tool] = (
     ),
     Tool(
         "compare_runs",
-        "What differs between two runs: numbers, agents, models, tools.",
+        "What differs between two runs: the first step at which they part, prompts, numbers, agents, models, tools.",
         {"a": RUN_ID, "b": RUN_ID},
         ("a", "b"),
         compare_runs,
@@ -234,9 +276,11 @@ TOOLS: Sequence[Tool] = (
         {
             "metrics": _text(
                 "by commas: runs, llm_calls, llm_errors, tool_calls, tool_errors, input_tokens, output_tokens,"
-                " cost_usd, llm_ms:p95, tool_ms:avg, warnings, …"
+                " cached_tokens, cost_usd, llm_ms:p95, ttft_ms:p50, tool_ms:avg, handoffs, warnings"
             ),
-            "by": _text("at most two of model, provider, tool, agent, project, service, status, …"),
+            "by": _text(
+                "at most two of model, provider, tool, agent, project, service, environment, status, kind, convention"
+            ),
             "interval": _text("auto, 1m, 1h, 1d, …; none for one table"),
             "q": Q,
             "since": SINCE,

@@ -114,11 +114,20 @@ def test_every_tool_answers_shortly(server: Server, run_id: str) -> None:
         ("aggregates", {"metrics": "runs,llm_calls,cost_usd", "by": "model", "q": f"project:{PROJECT}"}),
         ("explain_mapping", {"run_id": run_id, "span_id": spans[0]["span_id"]}),
         ("get_run", {"run_id": run_id, "limit": 3}),
+        ("get_conversation", {"run_id": run_id, "limit": 3, "max_chars": 20}),
     )
-    warnings, found, compared, sums, mapping, course = answers
+    warnings, found, compared, sums, mapping, course, said = answers
     assert {one["type"] for one in warnings["warnings"]} == {"exact_repeat"}
     assert found["runs"]
     assert compared["differences"] == {}
+    assert (compared["first_divergence"], compared["steps"]["alike"]) == (None, 13)
+    (first, *_), texts = (
+        said["messages"],
+        [part["text"] for m in said["messages"] for part in m["parts"] if "text" in part],
+    )
+    assert first["direction"] == "input"
+    assert max(map(len, texts)) == 20
+    assert (len(said["messages"]), said["truncated"], said["not_read"]) == (3, True, False)
     assert sum(row["values"]["llm_calls"] for row in sums["rows"]) == 7
     assert mapping["conventions"]
     assert (len(course["events"]), course["truncated"]) == (3, True)
@@ -135,8 +144,10 @@ def test_what_is_asked_wrongly_says_so(server: Server) -> None:
         ("list_runs", {"what": 1}),
         ("diagnose_run", {}),
         ("drop_tables", {}),
+        ("aggregates", {"metrics": "costs"}),
     )
-    for answer, says in zip(answers, ("modle", "limit", "what", "run_id", "drop_tables"), strict=True):
+    expected = ("modle", "limit", "what", "run_id", "drop_tables", "cost_usd")
+    for answer, says in zip(answers, expected, strict=True):
         assert says in answer
 
 
