@@ -13,7 +13,8 @@ from collector.commands.client import Client, Query, segment
 from collector.commands.comparing import diff
 from collector.commands.deleting import rm
 from collector.commands.options import asking
-from collector.commands.output import duration, listing, money, shown_as, write_json, write_rows
+from collector.commands.output import duration, listing, shown_as, write_json, write_rows
+from mappers.dollars import dollars
 
 RUN_COLUMNS = (
     *("run_id", "started_at", "name", "status", "duration_ms", "usage.total", "cost_usd"),
@@ -277,6 +278,6 @@ def told_line(told: dict[str, Any]) -> str:
         data.get("message") or data.get("tool") or data.get("model") or data.get("name"),
         data.get("status") or data.get("severity"),
         duration(data["latency_ms"]) if data.get("latency_ms") is not None else None,
-        money(data["cost_usd"]) if data.get("cost_usd") else None,
+        dollars(data["cost_usd"]) if data.get("cost_usd") else None,
     ]
     return "  ".join(" ".join(str(part).split()) for part in parts if part)

@@ -12,7 +12,8 @@ import click
 from collector.commands.client import Client
 from collector.commands.failing import FINDING
 from collector.commands.options import asking
-from collector.commands.output import duration, money, write_json
+from collector.commands.output import duration, write_json
+from mappers.dollars import dollars
 
 
 @click.command()
@@ -75,7 +76,7 @@ def _change(name: str, change: float) -> str:
     sign = "+" if change > 0 else "-"
     if name.endswith("_ms"):
         return sign + duration(abs(change))
-    return sign + (money(abs(change)) if name.endswith("_usd") else f"{abs(change):g}")
+    return sign + (dollars(abs(change)) if name.endswith("_usd") else f"{abs(change):g}")
 
 
 def _step(step: dict[str, Any] | None) -> str:

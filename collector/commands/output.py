@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from collector.commands.options import Command
+from mappers.dollars import dollars
 
 FORMATS = ("table", "json", "jsonl", "csv", "md")
 
@@ -122,7 +123,7 @@ def brief(value: Any, name: str = "") -> str:
     if name.endswith("_at") and isinstance(value, str):
         return local_time(value)
     if name.endswith("_usd"):
-        return money(value)
+        return dollars(value)
     if name.endswith("_ms") and isinstance(value, (int, float)):
         return duration(value)
     if isinstance(value, int):
@@ -145,10 +146,6 @@ def duration(value_ms: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
-
-
-def money(value: float) -> str:
-    return f"${value:.2f}" if value >= 1 else f"${value:.4f}"
 
 
 def _plain(value: Any) -> str:

@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from collector.commands.output import duration, money
+from collector.commands.output import duration
+from mappers.dollars import dollars
 
 _STEPS = ("LLM", "TOOL", "HANDOFF")
 _SUMS = (("input", "tokens in"), ("cache_read", "from cache"), ("output", "tokens out"))
@@ -54,7 +55,7 @@ def summary(run: dict[str, Any]) -> str:
     ]
     parts += [f"{usage[name]:,} {called}" for name, called in _SUMS if usage[name] is not None]
     if run["cost_usd"] is not None:
-        parts.append(money(run["cost_usd"]))
+        parts.append(dollars(run["cost_usd"]))
     parts += run["models"]
     return ", ".join(parts)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mappers.dollars import dollars
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -172,7 +174,7 @@ def _texts(reading: Readings) -> list[str]:
 
 
 def _spent(shown: Shown) -> str:
-    cost = "an unknown sum" if shown.cost_usd is None else f"${shown.cost_usd:.4f}"
+    cost = "an unknown sum" if shown.cost_usd is None else dollars(shown.cost_usd)
     return f"{cost}, {shown.llm_calls} LLM calls, {shown.tokens} tokens"
 
 

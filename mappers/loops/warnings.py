@@ -8,6 +8,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import NamedTuple
 
+from mappers.dollars import dollars
 from mappers.loops.detectors import LOOP
 from mappers.loops.evaluator import ENGINE_VERSION, Engine, Evaluator, Finding
 from mappers.loops.history import History
@@ -226,7 +227,7 @@ def _message(finding: Finding, facts: dict[str, str], tokens: int | None, cost: 
     if tokens:
         spent.append(f"{tokens:,} tokens")
     if cost:
-        spent.append(f"${cost:.4f}")
+        spent.append(dollars(cost))
     began = "it began to repeat" if finding.detector.category == LOOP else "this was first seen"
     text = f"{what}; {' and '.join(spent)} spent since {began}." if spent else f"{what}."
     return text[0].upper() + text[1:]
