@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from collector.api.base import Api, Routes, RouteTable, json_response
+from collector.api.base import Api, Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route
 from collector.api.openapi import openapi_document
+from collector.doors.keys import Scope
 
 OPENAPI = "/api/v1/openapi.json"
 
@@ -25,12 +26,25 @@ class RouteDescription(TypedDict):
     scope: str | None
 
 
+class Asker(TypedDict):
+    """Who asks."""
+
+    key: str | None
+    """Id of their key; null for the API token, or where none is needed."""
+    tenant: str | None
+    project: str | None
+    """The only one that they see and send to."""
+    may: list[Scope]
+    """Scopes that they have."""
+
+
 class Discovery(TypedDict):
     """The way in."""
 
     name: str
     version: str
     openapi: str
+    asker: Asker
     routes: list[RouteDescription]
 
 
@@ -51,11 +65,18 @@ class DiscoveryRoutes(Routes):
         return self._routes[:2]
 
     async def discovery(self, request: Request) -> Response:
-        """The version, and every route with its purpose."""
+        """The version, what the caller's key may, and every route with its purpose."""
+        caller = caller_of(request)
         found: Discovery = {
             "name": "eddyline",
             "version": self.api.status.version,
             "openapi": OPENAPI,
+            "asker": {
+                "key": caller.key_id or None,
+                "tenant": caller.tenant or None,
+                "project": caller.project or None,
+                "may": [scope for scope in Scope if caller.may(scope)],
+            },
             "routes": [
                 {"method": route.method, "path": route.path, "purpose": route.purpose, "scope": route.scope}
                 for route in self._routes

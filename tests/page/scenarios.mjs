@@ -413,6 +413,26 @@ const scenarios = {
     assert.deepEqual(errors, []);
   },
 
+  /** Who has a key that only reads is offered nothing that it may not, and is told so. */
+  async lesserKey(browser) {
+    const run = await stored(looping("read by a team"), 13);
+    const made = await (await fetch(`${API}/api/v1/tokens`, { method: "POST", headers: { Authorization: `Bearer ${TOKEN}`, "Content-Type": "application/json" }, body: JSON.stringify({ name: "a team", project: "default", scopes: ["read", "content"] }) })).json();
+    await until(async () => (await fetch(`${API}/api/v1`, { headers: { Authorization: `Bearer ${made.token}` } })).ok, "the key is known");
+    const { page, errors } = await opened(browser);
+    await page.goto(`${API}/runs/${run.id}`);
+    await page.getByRole("button", { name: "Delete…" }).waitFor();
+    await page.goto(`${API}/status`);
+    await page.goto(`${API}/runs/${run.id}#token=${made.token}`);
+    await page.locator(".step").first().waitFor();
+    await page.goto(`${API}/settings`);
+    await page.getByText("This one may read, content, in the project default alone.").waitFor();
+    assert.equal(await page.getByText("A new key").count(), 0);
+    await page.goto(`${API}/runs/${run.id}`);
+    await page.locator(".step").first().waitFor();
+    for (const offer of ["☆ Pin", "Tags and note…", "Delete…"]) assert.equal(await page.getByRole("button", { name: offer }).count(), 0, offer);
+    assert.deepEqual(errors, []);
+  },
+
   /** Pictures are shown, from whatever form they were sent in; where nothing was sent along it says what to do. */
   async pictures(browser) {
     const run = new Run("with a picture").chat("gpt-4o", [["user", `data:image/png;base64,${PICTURE}`], ["user", "What is this?"]], "A square.");

@@ -31,6 +31,7 @@ SCENARIOS = (
     "notes",
     "exported",
     "pictures",
+    "lesserKey",
     "settings",
     "status",
     "keyboard",

@@ -3,6 +3,7 @@
 
 import { html, render, useEffect, useState } from "./vendor/preact.js";
 import { ApiError, get, setToken, takeToken, token } from "./lib/api.js";
+import { keepAsker } from "./lib/asker.js";
 import { activeKeys, useKeys } from "./lib/keys.js";
 import { startListening } from "./lib/live.js";
 import { Link, go, usePlace } from "./lib/router.js";
@@ -46,6 +47,7 @@ function App() {
   const [theme, setTheme] = useState(localStorage.getItem(THEME) ?? "");
   const [help, setHelp] = useState(false);
   const known = useAsked(async (signal) => get("", {}, signal), [token()], { everyMs: 5000 });
+  keepAsker(known.data?.asker);
   useEffect(() => {
     document.documentElement.dataset.theme = theme;
   }, [theme]);

@@ -592,3 +592,18 @@ def test_the_configuration_is_the_owners_and_holds_no_secret(server: Server) -> 
         f"{server.endpoints['api']}/api/v1/config", headers={"Authorization": f"Bearer {secret}"}
     )
     assert asked.status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("who", "project", "may"),
+    [
+        ("reader", None, ["read"]),
+        ("content", None, ["read", "content"]),
+        ("shop", "shop", ["ingest", "read"]),
+        ("shop admin", "shop", ["ingest", "read", "content", "delete", "admin"]),
+    ],
+)
+def test_a_key_is_told_what_it_may(guarded: Guarded, who: str, project: str | None, may: list[str]) -> None:
+    asker = guarded.api(who, "GET", "").json()["asker"]
+    assert (asker["project"], asker["tenant"], asker["may"]) == (project, None, may)
+    assert asker["key"]

@@ -8,6 +8,7 @@ import { count, duration, money, time } from "../lib/format.js";
 import { choose, usePlace } from "../lib/router.js";
 import { useAsked, useScheme, useSize } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
+import { Field } from "../parts/field.js";
 
 /** @type {[string, string, (value: any) => string][]} */
 const PLOTS = [
@@ -37,7 +38,7 @@ export function Overview() {
       <div class="tools">
         <label class="pick">Time <select value=${since} onChange=${(/** @type {any} */ event) => choose({ since: event.target.value || " " })}>${TIMES.map(([value, name]) => html`<option value=${value}>${name}</option>`)}</select></label>
         <label class="pick">By <select value=${by} onChange=${(/** @type {any} */ event) => choose({ by: event.target.value })}>${DIMENSIONS.map((name) => html`<option value=${name}>${name}</option>`)}</select></label>
-        <label class="pick">Project <input value=${query.project ?? ""} onChange=${(/** @type {any} */ event) => choose({ project: event.target.value.trim() })} /></label>
+        <${Field} name="project" label="Project" value=${query.project} />
       </div>
       ${!series.data || !sums.data ? html`<${Waiting} asked=${series.data ? sums : series} />` : !rows.length ? html`<div class="empty"><h2>Nothing in this time</h2><p>Runs of another time may be there: choose a longer one.</p></div>` : html`
         <div class="plots">${PLOTS.map(([metric, label, written]) => html`<${Plot} key=${metric} label=${label} metric=${metric} rows=${series.data.data} by=${by} written=${written} since=${since.trim()} names=${rows.map((row) => row.keys[by])} order=${largest(rows, metric).map((row) => row.keys[by])} />`)}</div>

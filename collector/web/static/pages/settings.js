@@ -3,6 +3,7 @@
 
 import { html, useState } from "../vendor/preact.js";
 import { get, send, setToken, token } from "../lib/api.js";
+import { asker, may } from "../lib/asker.js";
 import { moment } from "../lib/format.js";
 import { useAsked } from "../lib/use.js";
 import { Waiting } from "../parts/asked.js";
@@ -15,9 +16,8 @@ export function Settings() {
   return html`
     <main class="page">
       <h1>Settings</h1>
-      <${Keys} />
-      <${Keeping} />
-      <${Redaction} />
+      ${may("admin") ? html`<${Keys} /><${Keeping} /><${Redaction} />`
+        : asker() && html`<p>Keys, retention and redaction are shown to keys with the scope <code>admin</code>. This one may ${asker()?.may.join(", ")}${asker()?.project ? html`, in the project <b>${asker()?.project}</b> alone` : ""}.</p>`}
       <h2>This browser</h2>
       <p>It keeps the token by which this page reads, and the theme. <button type="button" disabled=${!token()} onClick=${() => {
         setToken("");

@@ -7,7 +7,7 @@ import { count } from "../lib/format.js";
 import { useAsked } from "../lib/use.js";
 
 /** @type {[string, string][]} */
-const FIELDS = [["status", "Status"], ["warning", "Warning"], ["project", "Project"], ["model", "Model"], ["tool", "Tool"], ["agent", "Agent"], ["service", "Service"]];
+const FIELDS = [["status", "Status"], ["warning", "Warning"], ["project", "Project"], ["model", "Model"], ["tool", "Tool"], ["agent", "Agent"], ["service", "Service"], ["environment", "Environment"], ["tag", "Tag"], ["user", "User"]];
 
 /** @param {{ query: Record<string, any>, onChoose: (field: string, values: string) => void }} props */
 export function Facets({ query, onChoose }) {
