@@ -18,13 +18,13 @@ from mappers.dollars import dollars
 
 RUN_COLUMNS = (
     *("run_id", "started_at", "name", "status", "duration_ms", "usage.total", "cost_usd"),
-    *("counts.llm_calls", "counts.tool_calls", "counts.warnings"),
+    *("counts.warnings", "counts.llm_calls", "counts.tool_calls"),
 )
 SESSION_COLUMNS = (
     *("session_id", "project", "last_run_at", "counts.runs", "counts.llm_calls"),
     *("usage.input", "usage.output", "cost_usd", "counts.warnings"),
 )
-WARNING_COLUMNS = ("run_id", "last_at", "severity", "type", "count", "wasted_cost_usd", "message")
+WARNING_COLUMNS = ("run_id", "last_at", "severity", "message", "wasted_cost_usd", "type", "count")
 
 
 @click.group()

@@ -7,10 +7,12 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from collector.commands.options import Command
 from mappers.dollars import dollars
@@ -102,7 +104,9 @@ def write_rows(rows: Iterable[Row], form: str | None, columns: str, *, empty: st
         for row in counted():
             click.echo(_markdown_line([brief(member(row, name), name) for name in names]))
     else:
-        _write_table(list(counted()), names)
+        context = click.get_current_context(silent=True)
+        source = context.get_parameter_source("columns") if context else None
+        _write_table(list(counted()), names, are_usual=source is ParameterSource.DEFAULT)
     if not count:
         click.echo(f"eddyline: {empty}", err=True)
 
@@ -179,22 +183,87 @@ def _markdown_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _write_table(rows: Sequence[Row], names: Sequence[str]) -> None:
+SHORT = 16
+"""Cells that a text is never narrowed below."""
+LONG = 60
+"""A text that is longer takes several lines; others are cut off."""
+NARROW = 24
+"""Cells that such lines have at least."""
+BETWEEN = 2
+
+
+def _write_table(rows: Sequence[Row], names: Sequence[str], *, are_usual: bool) -> None:
+    """A table as wide as the terminal. What of the usual columns does not fit is left out, the last ones first: a
+    number of which half is seen says less than none."""
     if not rows:
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    console = Console()
+    columns = []
     for name in names:
-        number = any(isinstance(member(row, name), (int, float)) for row in rows)
-        table.add_column(
-            name,
-            justify="right" if number else "left",
-            no_wrap=name.endswith(("_id", "_at")),
-            overflow="ellipsis" if not name.endswith("_id") else "fold",
+        cells = [_in_table(member(row, name), name) for row in rows]
+        heading = _heading(name)
+        widest = max(map(cell_len, [*heading.split("\n"), *cells]))
+        is_text = not name.endswith(("_id", "_at")) and any(
+            isinstance(member(row, name), str) for row in rows
         )
-    for row in rows:
-        table.add_row(*(Text(" ".join(brief(member(row, name), name).split())) for name in names))
-    Console().print(table)
+        least = min(widest, NARROW if widest > LONG else SHORT) if is_text else widest
+        number = any(isinstance(member(row, name), (int, float)) for row in rows)
+        columns.append(_Column(heading, cells, number, least, widest))
+    shown = list(columns)
+    while are_usual and len(shown) > 1 and _width([one.least for one in shown]) > console.width:
+        shown.pop()
+    spare = console.width - _width([one.least for one in shown])
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in shown:
+        width = min(column.widest, column.least + max(spare, 0))
+        spare -= width - column.least
+        table.add_column(
+            column.heading,
+            justify="right" if column.is_number else "left",
+            no_wrap=column.widest <= LONG,
+            overflow="ellipsis" if column.least < column.widest else "fold",
+            width=width if are_usual else None,
+        )
+    for row in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*map(Text, row))
+    console.print(table)
+    if left := [name for name, column in zip(names, columns, strict=True) if column not in shown]:
+        click.echo(f"eddyline: a wider terminal, or -o, shows {', '.join(left)} too", err=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Column:
+    """Args:
+    least, widest: cells of the terminal that it needs, and that it can use.
+    """
+
+    heading: str
+    cells: Sequence[str]
+    is_number: bool
+    least: int
+    widest: int
+
+
+def _width(columns: Sequence[int]) -> int:
+    return sum(columns) + BETWEEN * (len(columns) - 1)
+
+
+def _heading(name: str) -> str:
+    """The words of a path one below the other, without what the cells say themselves."""
+    for end in ("_at", "_ms", "_usd"):
+        name = name.removesuffix(end)
+    return "\n".join(name.removeprefix("counts.").replace(".", "_").split("_"))
+
+
+def _in_table(value: Any, name: str) -> str:
+    if isinstance(value, str) and (name.endswith("_at") or name == "time"):
+        at, now = local_time(value), datetime.now().astimezone().strftime("%Y-%m-%d")
+        if at[:10] == now:
+            return at[11:]
+        return at[5:16] if at[:4] == now[:4] else at[:10]
+    return " ".join(brief(value, name).split())

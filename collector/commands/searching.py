@@ -12,7 +12,7 @@ from collector.commands.failing import NOT_FOUND, fail
 from collector.commands.options import asking
 from collector.commands.output import listing, shown_as, write_json, write_rows
 
-HIT_COLUMNS = ("time", "run_id", "event_id", "kind", "name", "found")
+HIT_COLUMNS = ("time", "run_id", "found", "kind", "name", "event_id")
 
 
 @click.command()

@@ -66,6 +66,25 @@ def test_every_format_holds_every_run(server: Server, form: str) -> None:
         assert {run["run_id"] for run in json.loads(listed.stdout)} == set(ids)
 
 
+@pytest.mark.parametrize("cells", [80, 100, 150])
+def test_a_table_leaves_out_what_does_not_fit_rather_than_cut_numbers(
+    server: Server, monkeypatch: pytest.MonkeyPatch, cells: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(cells))
+    listed = asked(server, "runs", "ls", f"project:{PROJECT}", "--format", "table")
+    heading, *rows = listed.stdout.split("\n", 2)[1:]
+    rows = rows[0].splitlines()
+    assert len(rows) == 2
+    assert all(len(row) <= cells and "…" not in row and "completed" in row for row in rows)
+    assert ("cost" in heading, "calls" in heading) == (cells >= 100, cells >= 150)
+    assert ("shows" in listed.stderr, "counts.tool_calls" in listed.stderr) == (cells < 150,) * 2
+    chosen = asked(
+        server, "runs", "ls", f"project:{PROJECT}", "--format", "table", "-o", "run_id,metadata,usage.total"
+    )
+    assert "total" in chosen.stdout
+    assert not chosen.stderr
+
+
 def test_all_of_a_list_goes_beyond_a_page(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("collector.commands.client.PAGE", 1)
     assert len(asked(server, "runs", "ls", f"project:{PROJECT}", "--all").stdout.splitlines()) == 2
