@@ -406,6 +406,8 @@ const scenarios = {
     await page.getByLabel("Rows").selectOption("spans");
     await page.getByLabel("Format").selectOption("otlp-json");
     assert.ok((await saved()).bytes.includes(run.id));
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Download" }).waitFor({ state: "hidden" });
     await page.goto(`${API}/runs/${run.id}`);
     await page.getByText("Export…").click();
     await page.getByLabel("Rows").selectOption("all");

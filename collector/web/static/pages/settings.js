@@ -60,13 +60,13 @@ function Keys() {
     ${error && html`<p class="bad" role="alert">${error}</p>`}
     ${made && html`<p role="status">The key of <b>${made.name}</b>, shown this once: <code>${made.token}</code> <${Copy} text=${made.token}>Copy</${Copy}></p>`}
     ${!asked.data ? html`<${Waiting} asked=${asked} />` : html`
-      <table class="plain"><caption class="hidden">API keys</caption>
+      <div class="wide"><table class="plain"><caption class="hidden">API keys</caption>
         <thead><tr><th scope="col">Name</th><th scope="col">May</th><th scope="col">Project</th><th scope="col">Made</th><th scope="col">Last used</th><td></td></tr></thead>
         <tbody>${asked.data.data.map((/** @type {any} */ key) => html`<tr key=${key.id}><th scope="row">${key.name}</th><td>${key.scopes.join(", ")}</td><td>${key.project || "any"}</td><td>${moment(key.created_at)}</td><td>${key.last_used_at ? moment(key.last_used_at) : "never"}</td>
           <td>${key.revoked_at ? html`<span class="dim">revoked</span>` : asking === key.id
             ? html`<button type="button" onClick=${() => revoke(key.id)}>Really revoke ${key.name}</button> <button type="button" class="quiet" onClick=${() => setAsking("")}>Keep it</button>`
             : html`<button type="button" class="quiet" onClick=${() => setAsking(key.id)}>Revoke</button>`}</td></tr>`)}</tbody>
-      </table>
+      </table></div>
       ${!asked.data.data.length && html`<p class="dim">There are none: only the API token opens this collector.</p>`}`}
     <form onSubmit=${create}>
       <fieldset><legend>A new key</legend>

@@ -26,16 +26,16 @@ export function StatusPage() {
       ${status.stored && html`<dl class="facts">${Object.entries(status.stored).map(([name, value]) => html`<div><dt>stored ${name}</dt><dd>${whole(/** @type {number} */ (value))}</dd></div>`)}</dl>`}
       ${status.receivers && html`
         <h2>Received</h2>
-        <table class="plain"><thead><tr><th scope="col">Door</th><th scope="col">Signal</th><th scope="col">Requests</th><th scope="col">Accepted</th><th scope="col">Rejected</th><th scope="col">Could not be read</th><th scope="col">Refused</th><th scope="col">Sent again</th></tr></thead>
-        <tbody>${Object.entries(status.receivers).flatMap(([door, signals]) => Object.entries(/** @type {any} */ (signals)).map(([signal, seen]) => html`<tr><th scope="row">${door}</th><td>${signal}</td><td class="number">${whole(seen.requests)}</td><td class="number">${whole(seen.accepted)}</td><td class="number">${whole(seen.rejected)}</td><td class="number">${whole(seen.bad_requests)}</td><td class="number">${whole(seen.refused_requests)}</td><td class="number">${whole(seen.resent)}</td></tr>`))}</tbody></table>
+        <div class="wide"><table class="plain"><thead><tr><th scope="col">Door</th><th scope="col">Signal</th><th scope="col">Requests</th><th scope="col">Accepted</th><th scope="col">Rejected</th><th scope="col">Could not be read</th><th scope="col">Refused</th><th scope="col">Sent again</th></tr></thead>
+        <tbody>${Object.entries(status.receivers).flatMap(([door, signals]) => Object.entries(/** @type {any} */ (signals)).map(([signal, seen]) => html`<tr><th scope="row">${door}</th><td>${signal}</td><td class="number">${whole(seen.requests)}</td><td class="number">${whole(seen.accepted)}</td><td class="number">${whole(seen.rejected)}</td><td class="number">${whole(seen.bad_requests)}</td><td class="number">${whole(seen.refused_requests)}</td><td class="number">${whole(seen.resent)}</td></tr>`))}</tbody></table></div>
         ${!Object.keys(status.receivers).length && html`<p class="dim">No request has come yet. <code>eddyline doctor</code> finds out why.</p>`}`}
       ${status.pipeline && html`
         <h2>On its way</h2>
-        <table class="plain"><thead><tr><th scope="col">Signal</th><th scope="col">Accepted</th><th scope="col">Stored</th><th scope="col">Queued</th><th scope="col">Sent twice</th><th scope="col">Filtered</th><th scope="col">Can not be stored</th><th scope="col">Waiting in the journal</th><th scope="col">Behind</th><th scope="col">Last error of the store</th></tr></thead>
+        <div class="wide"><table class="plain"><thead><tr><th scope="col">Signal</th><th scope="col">Accepted</th><th scope="col">Stored</th><th scope="col">Queued</th><th scope="col">Sent twice</th><th scope="col">Filtered</th><th scope="col">Can not be stored</th><th scope="col">Waiting in the journal</th><th scope="col">Behind</th><th scope="col">Last error of the store</th></tr></thead>
         <tbody>${["traces", "logs"].map((signal) => {
           const flow = signal === "traces" ? status.pipeline : status.pipeline.logs;
           return html`<tr><th scope="row">${signal}</th><td class="number">${whole(flow.accepted)}</td><td class="number">${whole(flow.stored)}</td><td class="number">${whole(flow.queued)}</td><td class="number">${whole(flow.duplicates)}</td><td class="number">${whole(flow.filtered)}</td><td class="number">${whole(flow.dead_lettered)}</td><td class="number">${size(status.journal[signal].waiting_bytes)}</td><td class="number">${status.sink[signal].lag_s.toFixed(1)} s</td><td>${status.sink[signal].last_error ?? ""}</td></tr>`;
-        })}</tbody></table>`}
+        })}</tbody></table></div>`}
       ${unmapped.length > 0 && html`
         <h2>Not understood</h2>
         <p class="dim">No convention knows these spans. They are stored and shown as received, but no model or tool call is read from them. <code>eddyline map</code> says why.</p>

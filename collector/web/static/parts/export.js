@@ -31,8 +31,16 @@ export function Export({ filter, what }) {
       setSaid(/** @type {Error} */ (problem).message);
     }
   };
+  /** @param {KeyboardEvent} event */
+  const closed = (event) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    const box = /** @type {HTMLDetailsElement} */ (event.currentTarget);
+    box.open = false;
+    box.querySelector("summary")?.focus();
+  };
   return html`
-    <details class="export"><summary>Export…</summary>
+    <details class="export" onKeyDown=${closed}><summary>Export…</summary>
       <form onSubmit=${take} onInput=${() => setSaid("")}>
         <p>Of ${what}:</p>
         <label>Rows <select value=${shape} onChange=${(/** @type {any} */ event) => {
