@@ -30,7 +30,7 @@ _STATUS_IN_MESSAGE = re.compile(
 """The SDKs in JavaScript and Google's begin with the bare number."""
 BROKEN_OFF = ("error",)
 """The finish reason of an answer that broke off (GenAI conventions; the AI SDK and what is built on it)."""
-_FAILURES = frozenset({"error", "failure", "failed"})
+_FAILURES = frozenset({"error", "failure", "failed", "fail"})
 _OUTSIDE = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER, Kind.TOOL, Kind.HANDOFF, Kind.RETRIEVER})
 """Kinds whose spans end in a failure where they name one; others may tell that of something within."""
 _FIRST_FAILURE = 400

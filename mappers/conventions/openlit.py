@@ -15,6 +15,14 @@ CONVENTION = Convention(
         "tool_requests": ["gen_ai.response.tool_calls"],
     },
     quirks=(
+        # The Agents SDK's tasks and turns are told as agents without a name.
+        Quirk(
+            scope=r"^openlit\.instrumentation\.openai_agents@",
+            name=r"^invoke_agent$",
+            lacks="gen_ai.agent.name",
+            when=Kind.AGENT,
+            kind=Kind.WORKFLOW,
+        ),
         # What Anthropic and Bedrock count is passed on as it is, and added up.
         Quirk(
             scope=r"^(openlit\.instrumentation\.|@openlit/instrumentation-)(anthropic|bedrock)@",

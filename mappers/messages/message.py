@@ -246,14 +246,21 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
 def _of_speaker(named: str, said: Any) -> Iterator[Message]:
     """What stands under its speaker's name: a text in OpenLLMetry's Replicate and Watsonx; in Monocle also calls,
     which it puts under `tools` where nothing was said beside them."""
-    if named in _SPEAKERS and isinstance(said, str):
-        yield from _with_parts(named, [said])
-    elif named == "tool" and isinstance(said, str):
-        yield Message(named, (Part("tool_result", said),))
-    elif named in ("assistant", "tools") and isinstance(said, list):
-        calls = [parse(item) if isinstance(item, str) and item[:1] == "{" else item for item in said]
-        if all(isinstance(call, dict) and is_untyped_call(call) for call in calls):
-            yield from _with_parts("assistant", calls)
+    role = "assistant" if named == "tools" else _role(named)
+    if isinstance(said, str):
+        if role == "tool":
+            yield Message(role, (Part("tool_result", said),))
+        elif role in _SPEAKERS and named != "tools":
+            yield from _with_parts(role, [said])
+        return
+    if role != "assistant" or not isinstance(said, (list, dict)):
+        return
+    calls = [
+        parse(item) if isinstance(item, str) and item[:1] == "{" else item
+        for item in (said if isinstance(said, list) else [said])
+    ]
+    if all(isinstance(call, dict) and (kind_of(call) in CALLS or is_untyped_call(call)) for call in calls):
+        yield from _with_parts(role, calls)
 
 
 def _blocks_in(text: str) -> Any:

@@ -121,19 +121,25 @@ def is_untyped_call(block: dict[str, Any]) -> bool:
 
 
 def parts_of(blocks: Sequence[Any], depth: int = 0) -> Iterator[Part]:
-    """The parts in order; a call that is told twice once.
+    """The parts in order; a call that is told twice once, with its arguments if one of them has these.
 
     Args:
         depth: how many blocks these lie in; what lies deeper than `MAX_BLOCKS` has no parts.
     """
-    seen: set[str] = set()
+    parts: list[Part] = []
+    places: dict[str, int] = {}
     for block in blocks if depth <= MAX_BLOCKS else ():
         part = _part(block, depth)
-        if part is None or (part.type == "tool_call" and part.id and part.id in seen):
+        if part is None:
             continue
         # Anthropic spans of OpenInference tell each call twice: among the contents and among the calls.
-        seen.add(part.id)
-        yield part
+        if part.type == "tool_call" and part.id and (place := places.get(part.id)) is not None:
+            if parts[place].type == "tool_call" and not parts[place].arguments:
+                parts[place] = part
+            continue
+        places.setdefault(part.id, len(parts))
+        parts.append(part)
+    return iter(parts)
 
 
 def _part(block: Any, depth: int) -> Part | None:

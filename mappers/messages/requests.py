@@ -42,13 +42,15 @@ def _may_ask(text: str) -> bool:
 
 
 def requests_of(calls: Iterable[tuple[str, str, str]]) -> tuple[ToolRequest, ...]:
-    """The requests in calls given as (id, name, arguments), each once."""
+    """The requests in calls given as (id, name, arguments), each once: of a stream some libraries keep the beginning of
+    a call too, before its arguments came."""
     found: dict[tuple[str, str, int], ToolRequest] = {}
     for identity, name, arguments in islice(calls, MAX_REQUESTS):
         request = ToolRequest(identity, name, arguments_hash(arguments))
         # Without an id, a request that is there twice was made twice.
         found[request if identity else (*request[:2], -len(found))] = request
-    return tuple(found.values())
+    whole = {request.id for request in found.values() if request.id and request.args_hash}
+    return tuple(request for request in found.values() if request.args_hash or request.id not in whole)
 
 
 def arguments_hash(arguments: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -356,3 +357,86 @@ def test_arguments_that_were_written_twice_are_those_of_the_tool_that_ran(writte
     ran = _event("ai", "ai.toolCall", tool)
     assert [request.args_hash for request in asked.tool_requests] == [ran.args_hash]
     assert asked.output == 'get_weather({"city": "Paris"})'
+
+
+def test_what_deepeval_tells_of_a_call_is_priced_as_it_says() -> None:
+    told = _event(
+        "app",
+        "answer",
+        {
+            "confident.span.type": "llm",
+            "confident.span.input": '[{"role": "user", "content": "Weather in Paris?"}]',
+            "confident.span.output": "18C",
+            "confident.llm.model": "my-model",
+            "confident.llm.input_token_count": 100,
+            "confident.llm.output_token_count": 20,
+            "confident.llm.cost_per_input_token": 0.000001,
+            "confident.llm.cost_per_output_token": 0.000002,
+            "confident.trace.thread_id": "thread-1",
+        },
+    )
+    assert (told.kind, told.convention, told.request_model) == (Kind.LLM, "deepeval", "my-model")
+    assert (told.input, told.output, told.session_id) == ("Weather in Paris?", "18C", "thread-1")
+    assert (told.input_tokens, told.output_tokens) == (100, 20)
+    assert (told.cost_usd, told.cost_source) == (Decimal("0.00014"), "reported")
+
+
+def test_a_call_of_deepeval_whose_prices_are_told_by_half_costs_what_the_list_says() -> None:
+    prices = {"confident.llm.cost_per_input_token": 0.000001, "confident.llm.input_token_count": 100}
+    told = _event(
+        "app", "answer", {"confident.span.type": "llm", "confident.llm.model": "gpt-4o-mini"} | prices
+    )
+    assert told.cost_source != "reported"
+
+
+@pytest.mark.parametrize(
+    ("scope", "name", "attributes", "kind"),
+    [
+        ("logfire.openai_agents", "Guardrail {name!r} {triggered=}", {"name": "polite"}, Kind.GUARDRAIL),
+        ("logfire.openai_agents", "MCP: list tools from server {server}", {}, Kind.OTHER),
+        ("monocle_apptrace", "search", {"span.type": "retrieval"}, Kind.RETRIEVER),
+        ("monocle_apptrace", "ask", {"span.type": "agentic.tool.invocation"}, Kind.TOOL),
+        ("my.app", "step", {"gen_ai.span.kind": "CHAIN"}, Kind.WORKFLOW),
+        ("my.app", "chat", {"gen_ai.span.kind": "CHAIN", "gen_ai.operation.name": "chat"}, Kind.LLM),
+        ("traceai_openai", "ChatCompletion", {"fi.span.kind": "LLM"}, Kind.LLM),
+        (
+            "openlit.instrumentation.openai_agents",
+            "invoke_agent",
+            {"gen_ai.operation.name": "invoke_agent"},
+            Kind.WORKFLOW,
+        ),
+    ],
+)
+def test_instrumentations_tell_kinds_in_their_own_words(
+    scope: str, name: str, attributes: dict[str, Any], kind: Kind
+) -> None:
+    assert _event(scope, name, attributes).kind == kind
+
+
+def test_a_tool_of_monocle_is_the_entity_that_is_one() -> None:
+    entities = {
+        "entity.1.type": "tool.mcp",
+        "entity.1.name": "ask",
+        "entity.2.type": "agent.mcp",
+        "entity.2.name": "a",
+    }
+    events = [
+        SpanEvent(1, "data.input", {"input": '{"city": "Paris"}'}),
+        SpanEvent(2, "data.output", {"response": "18C"}),
+    ]
+    told = _event(
+        "monocle_apptrace", "call", {"span.type": "agentic.mcp.invocation"} | entities, events=events
+    )
+    assert (told.tool, told.agent, told.input, told.output) == ("ask", "a", '{"city":"Paris"}', "18C")
+
+
+@pytest.mark.parametrize(("told", "status"), [("Error", "error"), ("Indeterminate", "ok"), ("Success", "ok")])
+def test_a_session_of_agentops_ends_as_its_program_said(told: str, status: str) -> None:
+    attributes = {"agentops.span.kind": "session", "agentops.session.end_state": told}
+    assert _event("agentops", "weather_agent.session", attributes).status == status
+
+
+def test_a_tool_that_agentops_tells_below_an_answer_was_only_asked_for() -> None:
+    asked = {"tool.name": "ask", "tool.parameters": "{}", "tool.call.id": "call_1"}
+    scope = "agentops.instrumentation.providers.openai.wrappers.chat"
+    assert _event(scope, "tool_call.ask", asked).kind == Kind.OTHER

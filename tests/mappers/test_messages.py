@@ -53,6 +53,10 @@ SHAPES: dict[str, tuple[Any, list[Message]]] = {
         {"tools": [{"tool_id": "call_1", "tool_name": "get_weather", "tool_arguments": '{"city":"Paris"}'}]},
         [Message("assistant", (CALLED,))],
     ),
+    "monocle's answers of langchain": (
+        {"ai": {"name": "get_weather", "args": {"city": "Paris"}, "id": "call_1", "type": "tool_call"}},
+        [Message("assistant", (CALLED,))],
+    ),
     "pydantic ai's own parts": (
         {
             "kind": "response",

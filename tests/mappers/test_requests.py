@@ -128,3 +128,13 @@ def test_captured_answers_ask_for_the_tools_that_ran(scenario: Any) -> None:
     ran = {(e.tool, e.args_hash) for e in events if e.kind == "TOOL" and e.input.startswith("{")}
     if asked and ran:
         assert asked & ran
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_request_whose_beginning_is_kept_beside_it_is_one_request(apart: bool) -> None:
+    begun = {"type": "tool_call", "id": "c1", "name": "look", "arguments": None}
+    other = {"type": "tool_call", "id": "c2", "name": "wait", "arguments": None}
+    parts = [begun, other, {**begun, "arguments": ARGUMENTS}]
+    messages = [[part] for part in parts] if apart else [parts]
+    found = tool_requests([{"role": "assistant", "parts": parts} for parts in messages])
+    assert sorted((request.id, bool(request.args_hash)) for request in found) == [("c1", True), ("c2", False)]
