@@ -135,7 +135,7 @@ class Format(Protocol):
 
 
 def text_part(text: Any) -> Part:
-    return {"type": "text", "content": text if isinstance(text, str) else str(text)}
+    return {"type": "text", "content": string(text)}
 
 
 def reasoning_part(text: Any) -> Part:

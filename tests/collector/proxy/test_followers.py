@@ -590,3 +590,10 @@ def test_who_tells_only_the_total_of_what_was_read_is_counted() -> None:
     assert counted(answered("/v1/rerank", ranked, {"query": "q"}))[:2] == (26, None)
     heard = {"text": "hello", "usage": {"prompt_tokens": 4, "completion_tokens": 20, "total_tokens": 24}}
     assert counted(answered("/v1/audio/transcriptions", heard, {"model": "voxtral"}))[:2] == (4, 20)
+
+
+def test_a_text_that_is_null_says_nothing() -> None:
+    document = chat({})
+    document["choices"][0]["message"]["content"] = [{"type": "text", "text": None}]
+    found = answered(CHAT, document)
+    assert found.answered.messages[0]["parts"] == [{"type": "text", "content": ""}]
