@@ -209,7 +209,8 @@ class Telemetry(Section):
 
 class ServiceSettings(Section):
     niceness: Annotated[int, Field(ge=0, le=19)] = 10
-    """With `workers`: how far what works on batches and answers questions gives way to them (Linux); 0: not at all."""
+    """How far what works on batches and answers questions gives way to doors (Linux): without `workers` the database \
+engine's threads, with them all but doors; 0: not at all."""
     reload_interval: Seconds = 0.0
     """How often the configuration's files are looked at; when one has changed, all are read anew. 0: only on SIGHUP."""
     shutdown: Shutdown = Shutdown()

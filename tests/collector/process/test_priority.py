@@ -6,10 +6,13 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from collector.config import Settings
 from collector.config.settings import ServiceSettings
 from collector.process.priority import GivingWay, giving_way
+from tests.server import Server
+from tests.waiting import until
 
 
 def niceness(of: int = 0) -> int:
@@ -48,10 +51,10 @@ def test_threads_that_begin_later_give_way_and_all_that_they_begin() -> None:
     threads = Threads()
     try:
         before = threads.begin()
-        way = GivingWay(3)
+        way = GivingWay(3, python=True)
         after = threads.begin()
-        way.look()
-        way.look()  # once is enough
+        for _ in range(3):
+            way.look()
         begun = threads.does(after, threads.begin)
         assert isinstance(begun, int)
         assert [threads.does(each, niceness) for each in (before, after, begun)] == [own, own + 3, own + 3]
@@ -63,16 +66,46 @@ def test_threads_that_begin_later_give_way_and_all_that_they_begin() -> None:
 def test_a_thread_that_is_lower_already_stays_where_it_is() -> None:
     threads = Threads()
     try:
-        way = GivingWay(3)
+        way = GivingWay(3, python=True)
         low = threads.begin()
         threads.does(low, lambda: os.setpriority(os.PRIO_PROCESS, 0, niceness() + 5))
-        way.look()
+        for _ in range(2):
+            way.look()
         assert threads.does(low, niceness) == niceness() + 5
     finally:
         threads.end()
 
 
-def test_nobody_gives_way_without_workers_or_where_it_is_off() -> None:
+def test_threads_of_python_do_not_give_way_where_doors_share_it() -> None:
+    threads = Threads()
+    try:
+        way = GivingWay(3, python=False)
+        begun = threads.begin()
+        for _ in range(2):
+            way.look()
+        assert threads.does(begun, niceness) == niceness()
+    finally:
+        threads.end()
+
+
+def test_nobody_gives_way_where_it_is_off() -> None:
     assert giving_way(Settings(workers=1)) is not None
-    assert giving_way(Settings()) is None
+    assert giving_way(Settings()) is not None
     assert giving_way(Settings(workers=1, service=ServiceSettings(niceness=0))) is None
+    assert giving_way(Settings(service=ServiceSettings(niceness=0))) is None
+
+
+def test_without_workers_the_engine_gives_way_and_nothing_else(server: Server) -> None:
+    own, pid = niceness(server.process.pid), server.process.pid
+
+    def names(that_give_way: bool) -> set[str]:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return {
+            (task / "comm").read_text().strip()
+            for task in tasks
+            if (niceness(int(task.name)) == own + 10) is that_give_way
+        }
+
+    until(lambda: "MergeMutate" in names(True))  # one of the engine's
+    assert not {"event_engine", "grpc_global_tim"} & names(True)
+    assert "python" in names(False)
