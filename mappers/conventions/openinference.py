@@ -185,6 +185,8 @@ CONVENTION = Convention(
         # BeeAI's steps without a name are no agents.
         Quirk(scope=r"beeai@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
         Quirk(scope=r"vertexai@", output_excludes_reasoning=True),
+        # Bedrock counts the cache apart, which the package for Python adds and that for JavaScript does not.
+        Quirk(scope=r"^@arizeai/openinference-instrumentation-bedrock@", input_excludes_cache=True),
         Quirk(scope=r"google_adk@", name=r"^invoke_agent ", when=Kind.LLM, kind=Kind.AGENT),
         Quirk(scope=r"google_adk@", name=r"\(merged\b", when=Kind.TOOL, kind=Kind.OTHER),
     ),

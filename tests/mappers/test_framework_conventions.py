@@ -440,3 +440,16 @@ def test_a_tool_that_agentops_tells_below_an_answer_was_only_asked_for() -> None
     asked = {"tool.name": "ask", "tool.parameters": "{}", "tool.call.id": "call_1"}
     scope = "agentops.instrumentation.providers.openai.wrappers.chat"
     assert _event(scope, "tool_call.ask", asked).kind == Kind.OTHER
+
+
+def test_a_refused_call_of_semantic_kernel_is_a_call() -> None:
+    keys = {
+        "gen_ai.operation.name": "chat.completions",
+        "gen_ai.system": "openai",
+        "gen_ai.request.model": "gpt-4o-mini",
+        "error.type": "HttpOperationException",
+    }
+    event = _event(
+        "Microsoft.SemanticKernel.Diagnostics", "chat.completions gpt-4o-mini", keys, status_code=2
+    )
+    assert (event.kind, event.status, event.error_type) == (Kind.LLM, "error", "HttpOperationException")
