@@ -75,8 +75,8 @@ class RecordReader:
                     return self._details(record)
                 if name == CHOICE or name in ROLES:
                     return self._message(record, name)
-                if is_taken_out(record.body):
-                    return self._taken_out(record)
+                if (content := taken_out(record.body)) is not None:
+                    return self._taken_out(record, content)
             found = self._session_of(record, name)
             if found is not None:
                 return self._of_an_agent(record, name, *found)
@@ -91,8 +91,8 @@ class RecordReader:
         name = event_name(record)
         if name == DETAILS:
             return self._normalizer.content(_as_span(record))
-        if is_taken_out(record.body):
-            return self._normalizer.content(_as_call(record))
+        if (told := taken_out(record.body)) is not None:
+            return self._normalizer.content(_as_call(record, told))
         if name != CHOICE and name not in ROLES:
             return None, None
         body = _body(record)
@@ -192,9 +192,9 @@ class RecordReader:
         event.name = DETAILS
         return event
 
-    def _taken_out(self, record: LogRecord) -> Event:
+    def _taken_out(self, record: LogRecord, content: dict[str, Any]) -> Event:
         """The content of a span, which a distribution of OpenTelemetry took out of it."""
-        event = self._normalizer.normalize(_as_call(record))
+        event = self._normalizer.normalize(_as_call(record, content))
         event.kind, event.part, event.status = Kind.OTHER, TAKEN_OUT, Status.OK
         event.name, event.operation = TAKEN_OUT, ""
         return event
@@ -221,23 +221,24 @@ class RecordReader:
         return event
 
 
-def is_taken_out(body: Any) -> bool:
-    """Whether a record is what AWS' distribution makes of a span's content, for Bedrock AgentCore among others: a body
-    of `input` and `output`, each with `messages`. The record has the name of the span's scope."""
-    return (
-        isinstance(body, dict)
-        and 0 < len(body) <= 2
-        and all(
-            side in ("input", "output") and isinstance(told, dict) and isinstance(told.get("messages"), list)
-            for side, told in body.items()
-        )
-    )
+def taken_out(body: Any) -> dict[str, Any] | None:
+    """What AWS' distribution took out of a span, for Bedrock AgentCore among others, if a record's body is that:
+    `input` and `output`, each with `messages`. A store keeps it as a text. The record is named by the span's scope."""
+    if isinstance(body, str) and body.startswith(('{"input"', '{"output"')):
+        body = parse(body)
+    if not isinstance(body, dict) or not 0 < len(body) <= 2:
+        return None
+    for side, told in body.items():
+        if side not in ("input", "output") or not isinstance(told, dict):
+            return None
+        if not isinstance(told.get("messages"), list):
+            return None
+    return body
 
 
-def _as_call(record: LogRecord) -> Span:
+def _as_call(record: LogRecord, body: dict[str, Any]) -> Span:
     """The content that was taken out of a span as that of a call."""
     span = _as_span(record)
-    body: Any = record.body
     attributes = {**record.attributes, "gen_ai.operation.name": "chat"}
     for side, told in body.items():
         messages = [_put_back(message) for message in told["messages"]]

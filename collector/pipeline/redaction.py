@@ -22,7 +22,7 @@ from collector.telemetry.telemetry import about
 from mappers.content import Content
 from mappers.conventions.base import Convention
 from mappers.model import Event, LogRecord, Span, SpanEvent, SpanLink
-from mappers.records import is_taken_out
+from mappers.records import taken_out
 from mappers.redact import (
     Mask,
     PersonalData,
@@ -239,9 +239,8 @@ class Redaction:
     def _hide(self, item: Item, hidden: tuple[str, ...]) -> None:
         without = self._content.without
         if isinstance(item, LogRecord):
-            if is_taken_out(item.body):
-                body: Any = item.body
-                item.body = {side: told for side, told in body.items() if side not in hidden}
+            if (taken := taken_out(item.body)) is not None:
+                item.body = {side: told for side, told in taken.items() if side not in hidden}
                 item.attributes = without(item.attributes, hidden)
                 return
             name = item.event_name or str(item.attributes.get("event.name") or "")
