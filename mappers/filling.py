@@ -94,6 +94,8 @@ def fill(event: Event, source: Event, names: Collection[str]) -> None:
         event.own_input_tokens, event.own_output_tokens = own
         event.filled = (*event.filled, *_OWN)
     found = [name for name in names if _lacks(event, name) and not _lacks(source, name)]
+    if event.offered_tools_hash and "offered_tools" in found:
+        found.remove("offered_tools")  # who keeps events in mind lets go of the names, and keeps the hash
     if "session_id" in found:
         found.append("session_is_weak")
     if not _CACHE.isdisjoint(found) and event.input_tokens is not None:
