@@ -34,8 +34,7 @@ _OWN = ("own_input_tokens", "own_output_tokens")
 OUTCOME = ("status", "error_type", "error_message")
 ANSWER = ("response_model", "response_id", *_LISTS, "streaming", "ttft_ms", "service_tier")
 MONEY = ("cost_usd", "cost_source", "price_version")
-_TOOLS = ("offered_tools", "offered_tools_hash")
-FROM_TWINS = ("provider", "request_model", *_TOOLS, *ANSWER, *USAGE, "attempts")
+FROM_TWINS = ("provider", "request_model", *ANSWER, *USAGE, "attempts")
 FROM_RECORDS = (*FROM_TWINS, "operation", "agent", "session_id", "user_id", "history")
 _CACHE = frozenset({"cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens"})
 _PRICED_BY = frozenset({"provider", "request_model", "response_model", "service_tier", *USAGE})
@@ -45,7 +44,7 @@ _INPUT = ("input", "input_bytes", "args_hash")
 _OUTPUT = ("output", "output_bytes", "result_hash")
 FROM_LOG_TWINS = (*FROM_RECORDS, *_INPUT, *_OUTPUT)
 """Of two records of one happening one may have the content."""
-_NOTHING_KNOWN = frozenset({*_LISTS, *_TOOLS, "args_hash", "result_hash", "attempts"})
+_NOTHING_KNOWN = frozenset({*_LISTS, "args_hash", "result_hash", "attempts"})
 """Fields that say by their default that nothing is known."""
 _TALKING = MODEL_KINDS | {Kind.AGENT, Kind.WORKFLOW}
 """Kinds whose spans have messages; other spans that a record names only happened to be current."""

@@ -129,13 +129,6 @@ def test_what_is_not_surely_two_calls_within_a_call_is_the_same_call(second: dic
     assert not events[0].duplicate_of
 
 
-def test_tools_on_offer_are_taken_from_a_twin() -> None:
-    outer = event("outer", "", Kind.LLM)
-    inner = event("inner", "outer", Kind.LLM, 1, offered_tools=("get_weather",), offered_tools_hash=7)
-    run_of(outer, inner)
-    assert (outer.offered_tools, outer.offered_tools_hash) == (("get_weather",), 7)
-
-
 def test_an_agents_method_is_no_part_of_its_name() -> None:
     assert run_of(event("weather_agent.run", kind=Kind.AGENT)).agents == ("weather_agent",)
 
