@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from collector.api.problems import Problem
 from collector.doors.gate import ForbiddenError, Gate, UnauthenticatedError, key_in
 from collector.doors.keys import Scope as Ability
-from collector.web.page import is_page
+from collector.web.page import is_lost, is_page, nothing_here
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 OTLP_PATHS = frozenset({"/v1/traces", "/v1/logs", "/v1/metrics"})
@@ -41,7 +41,9 @@ class Access:
         if scope["type"] == "http":
             problem = await self._refusal(scope)
             if problem is not None:
-                await problem.response(scope)(scope, receive, send)
+                lost = problem.status == 401 and is_lost(scope)
+                answer = nothing_here() if lost else problem.response(scope)
+                await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

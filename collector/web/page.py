@@ -17,12 +17,15 @@ from importlib.resources.abc import Traversable
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Scope
 
 PLACES = (
     *("/", "/runs/{run_id}", "/sessions", "/sessions/{session_id:path}", "/compare"),
     *("/warnings", "/overview", "/status", "/settings"),
 )
 """Paths at which the page is."""
+DOCUMENTS = frozenset({"api", "jaeger", "compat", "mcp", "static"})
+"""What stands first in the paths of everything else but probes."""
 FILES = ("/static/{file:path}", "/favicon.ico")
 
 _TYPES = {
@@ -63,6 +66,21 @@ class _Site:
 def is_page(path: str) -> bool:
     """Whether the page, or one of its files, is at this path."""
     return path.startswith("/static/") or path == "/favicon.ico" or _PLACE.fullmatch(path) is not None
+
+
+def is_lost(scope: Scope) -> bool:
+    """Whether somebody came with a browser to where nothing is: they see the page, which says so, and no document for
+    programs. Below `DOCUMENTS` such are what one asks for."""
+    accept = dict(scope["headers"]).get(b"accept", b"")
+    first = scope["path"].strip("/").partition("/")[0]
+    return scope["method"] == "GET" and b"text/html" in accept and first not in DOCUMENTS
+
+
+def nothing_here() -> Response:
+    """The page with the status that nothing is at this path; it holds nothing of what is stored."""
+    index = _site().index
+    headers = _SAFE | {"Cache-Control": "no-store"}
+    return Response(index.content, status_code=404, headers=headers, media_type=index.type)
 
 
 def page_routes() -> list[Route]:

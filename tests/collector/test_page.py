@@ -11,7 +11,7 @@ from importlib.resources import files
 import httpx
 import pytest
 
-from collector.web.page import is_page
+from collector.web.page import DOCUMENTS, is_page
 from tests.server import Server
 
 MOST_BYTES = 120_000
@@ -47,6 +47,21 @@ def test_the_page_shows_nothing_of_what_is_stored_without_a_key(server: Server) 
     assert not is_page("/runs/a/b/c")
     for path in ("/static/x/app.js", "/static/../pyproject.toml", "/static/%2e%2e/page.py"):
         assert fetched(server, path).status_code in (401, 404)
+
+
+def test_who_comes_with_a_browser_to_where_nothing_is_sees_the_page(server: Server) -> None:
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    lost = fetched(server, "/run/abc", **browser)
+    assert (lost.status_code, lost.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert lost.headers["cache-control"] == "no-store"
+    assert 'id="app"' in lost.text
+    assert {route["path"].split("/")[1] for route in server.get("")["routes"]} <= DOCUMENTS | {
+        "healthz",
+        "readyz",
+    }
+    for path, headers in (("/api/v1/runs", browser), ("/jaeger/api/services", browser), ("/run/abc", {})):
+        refused = fetched(server, path, **headers)
+        assert (refused.status_code, refused.headers["content-type"]) == (401, "application/problem+json")
 
 
 def test_all_files_are_there_small_and_kept_by_the_browser(server: Server) -> None:
