@@ -10,7 +10,8 @@ from mappers.conventions import BUILTIN
 
 
 def components() -> dict[str, Any]:
-    """Receivers, conventions and sinks by name, with their stability; plugins that could not be loaded, with why."""
+    """Receivers, conventions, sinks and what is told of the collector itself, by name, with their stability;
+    plugins that could not be loaded, with why."""
     plugged_in, failures = load_conventions()
     conventions = [
         *({"name": convention.id, "stability": "stable"} for convention in BUILTIN),
@@ -23,6 +24,14 @@ def components() -> dict[str, Any]:
             {"name": "proxy", "transports": ["http"], "stability": "beta"},
         ],
         "conventions": conventions,
-        "sinks": [{"name": "clickhouse", "stability": "stable"}],
+        "sinks": [
+            {"name": "clickhouse", "stability": "stable"},
+            {"name": "otlp", "transports": ["grpc", "http"], "stability": "stable"},
+            {"name": "jsonl", "stability": "stable"},
+        ],
+        "telemetry": [
+            {"name": "metrics", "transports": ["prometheus", "grpc", "http"], "stability": "stable"},
+            {"name": "traces", "transports": ["grpc", "http"], "stability": "beta"},
+        ],
     }
     return document | ({"not_loaded": failures} if failures else {})

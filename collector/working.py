@@ -84,6 +84,7 @@ async def open_working(
     """
     directory = settings.data_dir
     journals, intake, health = receiving.journals, receiving.intake, receiving.health
+    operations = intake.operations
     crew, tracer, starting = receiving.crew, receiving.tracer, receiving.starting
     if crew:
         tracer.others = crew.own_traces
@@ -104,7 +105,7 @@ async def open_working(
     parts.callback(notifier.close, NOTIFY_S)
     with starting.step("look how far the store is"):
         processing = await asyncio.to_thread(
-            Processing, settings, understanding, journals, dead_letters, store, reader, notifier
+            Processing, settings, understanding, journals, dead_letters, store, reader, notifier, operations
         )
     parts.push_async_callback(asyncio.to_thread, processing.end)
     others = intake.budget.used
@@ -123,8 +124,6 @@ async def open_working(
     live, taps = Live(), Taps()
     intake.taken = taps.received
     processing.told_to(live, taps)
-    operations = intake.operations
-    processing.watched_by(operations)
     pipelines, tombstones = processing.pipelines, processing.tombstones
     run_of = understanding.record_reader(understanding.normalizer()).run_of
     forwards = Forwards(
@@ -137,6 +136,7 @@ async def open_working(
             run_of,
             understanding.normalizer() if forward.attributes == "gen_ai" else None,
         ),
+        operations,
     )
     # The last to be told: what the others refuse must not have cost a sink its place in the journal.
     reloadable.tell(lambda changed: forwards.take_over(changed.sinks), "sinks.otlp", "sinks.jsonl")

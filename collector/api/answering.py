@@ -72,7 +72,7 @@ class OnePath:
 
     async def _timed(self, route: Route, request: Request) -> Response:
         """What is refused to who asks is no failure of ours."""
-        kind = Kind.PROBE if route.scope is None else Kind.ANSWER
+        kind = Kind.UNTOLD if route.scope is None else Kind.ANSWER
         operation = self._operations.of(f"answer {route.method} {route.path}", kind)
         doing = self._begun(route, request)
         error = ""

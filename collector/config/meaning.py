@@ -15,7 +15,15 @@ from collector.config import ConfigError, ProxySettings, Settings
 
 def not_understood(settings: Settings) -> list[str]:
     """What is wrong, each with its setting; [] if nothing is."""
-    checks: tuple[Callable[[Settings], None], ...] = (_grpc, _proxy, _capture, _loops, _metrics, _traces)
+    checks: tuple[Callable[[Settings], None], ...] = (
+        _grpc,
+        _proxy,
+        _capture,
+        _loops,
+        _metrics,
+        _traces,
+        _forwards,
+    )
     found = []
     for check in checks:
         try:
@@ -103,3 +111,20 @@ def _traces(settings: Settings) -> None:
             plan_of(settings.service.telemetry.traces, endpoints_of(settings))
         except ConfigError as error:
             raise ValueError(str(error)) from None
+
+
+def _forwards(settings: Settings) -> None:
+    """Raises: ValueError."""
+    if settings.sinks.otlp:
+        from collector.doors.circles import own_door_of
+        from collector.doors.exposure import endpoints_of
+
+        doors = endpoints_of(settings)
+        for name, sink in settings.sinks.otlp.items():
+            where = f"sinks.otlp.{name}.endpoint"
+            try:
+                door = own_door_of(sink.endpoint, sink.protocol, doors)
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+            if door:
+                raise ValueError(f"{where}: that is this collector itself ({door})")

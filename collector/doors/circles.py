@@ -29,6 +29,17 @@ def own_door(host: str, port: int, doors: Mapping[str, str | None]) -> str:
     return ""
 
 
+def own_door_of(endpoint: str, protocol: str, doors: Mapping[str, str | None]) -> str:
+    """The name of the door that a target of OTLP is, by its URL and whether its `protocol` is http or grpc; "" if it is
+    none.
+
+    Raises: ValueError: the URL names no port that there can be.
+    """
+    parts = urlsplit(endpoint)
+    usual = 443 if parts.scheme == "https" else 4317 if protocol == "grpc" else 80
+    return own_door(parts.hostname or "", parts.port or usual, doors)
+
+
 def _addresses(host: str) -> set[str]:
     """Of a name or an address; none if it is not known."""
     try:

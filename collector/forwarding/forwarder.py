@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from collector.forwarding.passage import Parcel, Prepare
 from collector.journal import Cursor, Position, Readable, Record
+from collector.telemetry.operations import Operation
 from sinks.base import BusyError, Outlet, PermanentError, SinkError
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Forwarder:
         cursor: Cursor,
         passage: Prepare,
         outlet: Outlet,
+        operation: Operation | None = None,
         *,
         max_items: int,
         max_bytes: int,
@@ -74,6 +76,7 @@ class Forwarder:
         self._cursor = cursor
         self._passage = passage
         self._outlet = outlet
+        self._operation = operation or Operation()
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._flush_timeout = flush_timeout
@@ -185,13 +188,17 @@ class Forwarder:
     def _deliver(self, parcel: Parcel) -> bool:
         """False if it was neither taken nor refused: the collector ends, or too much waits."""
         pause = FIRST_RETRY_S
+        told = {"items": parcel.items, "bytes": len(parcel.body)}
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 rejected = self._outlet.send(self.signal, parcel.body, parcel.project)
             except PermanentError as error:
+                self._operation.failed(time.monotonic() - began, "refused for good", told, parcel.body)
                 self._failed(parcel.items, str(error))
                 return True
             except SinkError as error:
+                self._operation.failed(time.monotonic() - began, "to be tried again", told, parcel.body)
                 if not self.told.last_error:
                     log.warning("%s: passing on %s is tried again: %s", self.name, self.signal, error)
                 self.told.last_error = str(error)
@@ -204,6 +211,7 @@ class Forwarder:
                 if self._place_to_go_on() is not None:
                     return False
                 continue
+            self._operation.took(time.monotonic() - began, told, parcel.body)
             self._failing_since = 0.0
             self.told.sent += parcel.items
             self.told.rejected += rejected.items

@@ -15,6 +15,7 @@ from collector.forwarding.forwarder import Forwarder
 from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
 from collector.forwarding.passage import Prepare
 from collector.journal import Cursor, Readable
+from collector.telemetry.operations import Operations
 from sinks.base import Outlet
 from sinks.jsonl import JsonLines
 from sinks.otlp import OtlpGrpc, OtlpHttp, Target
@@ -55,6 +56,7 @@ class Forwards:
     Args:
         journals: by lane; a signal may have several.
         passage: makes what prepares a signal for a sink.
+        operations: notes how long it took to pass requests on.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class Forwards:
         sinks: Sinks,
         journals: Mapping[str, Readable],
         passage: Callable[[str, ForwardSettings], Prepare],
+        operations: Operations | None = None,
     ) -> None:
         self._journals = journals
         self._passage = passage
+        self._operations = operations or Operations()
         self._changing = threading.Lock()
         self._changes: list[threading.Thread] = []
         self._ended = False
@@ -143,6 +147,7 @@ class Forwards:
                 cursor,
                 self._passage(journal.signal, settings),
                 outlets[lane],
+                self._operations.of(f"pass on {lane} to {name}"),
                 max_items=settings.batch.max_items,
                 max_bytes=settings.batch.max_bytes,
                 flush_timeout=settings.batch.flush_timeout,

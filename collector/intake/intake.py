@@ -475,9 +475,8 @@ class Intake:
         door = transport, signal
         found = self._timed.get(door)
         if found is None:
-            found = self._timed[door] = self.operations.of(
-                f"receive {signal.value} over {transport}", Kind.REQUEST
-            )
+            kind = Kind.REQUEST if transport != INSIDE else Kind.UNTOLD
+            found = self._timed[door] = self.operations.of(f"receive {signal.value} over {transport}", kind)
         return found
 
     def _count(

@@ -22,6 +22,7 @@ from typing import Protocol
 from collector.deriver.deriver import Derived, Tell
 from collector.loops import Watch
 from collector.loops.ownership import owner
+from collector.telemetry.operations import Operation
 from mappers.model import Event, Run
 from sinks.base import Batch, RunKey, Sink, SinkError
 from sinks.clickhouse.instances import Instance
@@ -71,6 +72,7 @@ class Sweeper:
         rows: the stored rows of events with what their runs now say of them.
         tell: called with warnings once they are stored.
         swept: called after each sweep; may ask the store what others did.
+        operation: notes how long it took to look at runs.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Sweeper:
         tell: Tell = lambda warnings, runs, before: None,
         *,
         swept: Callable[[], None] = lambda: None,
+        operation: Operation | None = None,
         interval_s: float = 5.0,
     ) -> None:
         self.name = name
@@ -98,6 +101,7 @@ class Sweeper:
         self._sink = sink
         self._tell = tell
         self._swept = swept
+        self._operation = operation or Operation()
         self._interval_s = interval_s
         self._swept_to_ns = 0
         self._seen: dict[RunKey, Touched] = {}
@@ -158,7 +162,10 @@ class Sweeper:
             for begin in range(0, len(mine), AT_A_TIME):
                 if time.monotonic() >= self._ends_at_s:
                     return begin
-                self._look_at(mine[begin : begin + AT_A_TIME])
+                some = mine[begin : begin + AT_A_TIME]
+                with self._operation.doing() as doing:
+                    doing.told["runs"] = len(some)
+                    self._look_at(some)
         except Exception:
             self._alive = set()  # what was found may not be stored
             raise

@@ -84,6 +84,8 @@ class Gathering(Generic[Item]):
         self._is_store_busy = is_store_busy
         self._underway: deque[Gathered[Item]] = deque()
         """Batches of the old course after the one that is derived, in order."""
+        self._others_wait = True
+        """Runs that are to be settled later may be of others' spans than a collector's own."""
         self.read: Callable[[Header, bytes], None] = lambda header, body: None
         """Told of each record as it is read. Must neither fail nor wait."""
         self.gathered: list[Callable[[int, int, bool], None]] = []
@@ -254,8 +256,10 @@ class Gathering(Generic[Item]):
         if gathered.size:
             told = {"decode_ms": round(gathered.decoding_s * 1000, 3)} if not gathered.records else {}
             doing.stepped("read", doing.began_ns, **told)
+            self._others_wait = self._others_wait or not doing.is_own
         else:
-            doing.began_ns = time.time_ns()
+            doing.began_ns, doing.is_own = time.time_ns(), not self._others_wait
+            self._others_wait = False
         doing.told |= {
             "signal": self._signal,
             "journal": self._journal.id,

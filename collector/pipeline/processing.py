@@ -29,7 +29,7 @@ from collector.pipeline.order import WriteOrder
 from collector.pipeline.pipeline import Pipeline
 from collector.pipeline.stages import Derivation, LogStage, Totals, TraceStage
 from collector.tap import Taps
-from collector.telemetry.operations import Operations
+from collector.telemetry.operations import Kind, Operations
 from collector.understanding.understanding import Understanding
 from collector.upkeep.rewriting import Rewriter
 from collector.upkeep.tombstones import Refusing, Tombstones
@@ -56,6 +56,7 @@ class Processing:
         store: Store,
         reader: Reader,
         notifier: Notifier,
+        operations: Operations,
     ) -> None:
         self.totals = Totals(*reader.totals())
         self.tombstones = Tombstones(Eraser(store).buried())
@@ -104,8 +105,15 @@ class Processing:
             )
             for lane, stage in self.stages.items()
         }
+        for lane, pipeline in self.pipelines.items():
+            operation = operations.of(f"store {lane}")
+            pipeline.done.append(operation.done)
+            # What the batch is about is told once it is stored.
+            pipeline.patience.failed.append(partial(operation.failed, None, request=None))
         self.rewriter = Rewriter(order, self.derivation, sink)
-        self.sweeper = None if alone else self._sweeper(settings, understanding, store, reader, notifier)
+        self.sweeper = (
+            None if alone else self._sweeper(settings, understanding, store, reader, notifier, operations)
+        )
 
     def _stage(
         self, signal: str, flow: Flow, understanding: Understanding, *, keep_sent: bool
@@ -125,6 +133,7 @@ class Processing:
         store: Store,
         reader: Reader,
         notifier: Notifier,
+        operations: Operations,
     ) -> Sweeper:
         """Looks for loops in the runs that this collector owns of those that several share."""
         return Sweeper(
@@ -139,6 +148,8 @@ class Processing:
             Refusing(ClickHouseSink(store), self.tombstones),
             notifier.tell,
             swept=SharedTotals(reader, self.totals).count,
+            # Of whose runs it is, own ones among them, is not known: it would be told of what telling it stored.
+            operation=operations.of("sweep", Kind.UNTOLD),
             interval_s=settings.loops.sweep_interval,
         )
 
@@ -157,13 +168,6 @@ class Processing:
             ]
             if isinstance(journal, Followed):  # its doors are not here to tell
                 pipeline.gathering.read = partial(taps.received, journal.signal)
-
-    def watched_by(self, operations: Operations) -> None:
-        """From now on it is noted there how long batches took to be stored, and which tries failed."""
-        for lane, pipeline in self.pipelines.items():
-            operation = operations.of(f"store {lane}")
-            pipeline.done.append(operation.done)
-            pipeline.patience.failed.append(partial(operation.failed, None))
 
     def start(self) -> None:
         for pipeline in self.pipelines.values():

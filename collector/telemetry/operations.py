@@ -57,8 +57,9 @@ class Kind(Enum):
     """A request to the API."""
     REQUEST = "request"
     """A request that brings telemetry: there are very many of these."""
-    PROBE = "probe"
-    """A question whether we are well, which is asked all the time."""
+    UNTOLD = "untold"
+    """Nobody is to hear of it: a probe, which is asked all the time, what the proxy makes calls of models of, or what
+    telling it would bring about again."""
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ KINDS = {
     Kind.WORK: Span.SpanKind.SPAN_KIND_INTERNAL,
     Kind.ANSWER: Span.SpanKind.SPAN_KIND_SERVER,
     Kind.REQUEST: Span.SpanKind.SPAN_KIND_SERVER,
-    Kind.PROBE: Span.SpanKind.SPAN_KIND_SERVER,
+    Kind.UNTOLD: Span.SpanKind.SPAN_KIND_INTERNAL,
 }
 DATABASE = "db.system.name"
 """A step that is told this is done by the database."""

@@ -15,10 +15,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from collector.config import ConfigError, OtlpTarget, PushedMetrics, Settings
-from collector.doors.circles import own_door
+from collector.doors.circles import own_door_of
 from collector.forwarding.opening import otlp_outlet
 from collector.telemetry.otelvariables import OwnSignal, named_target, resource_attributes
 from sinks.base import Outlet, SinkError
@@ -112,13 +111,11 @@ def target_of(
             target = named_target(os.environ, signal, settings)
         except ConfigError as error:
             raise ConfigError(f"{setting}.endpoint: {error}") from None
-    parts = urlsplit(target.endpoint)
-    usual = 443 if parts.scheme == "https" else 4317 if target.protocol == "grpc" else 80
     try:
-        port = parts.port or usual
+        name = own_door_of(target.endpoint, target.protocol, doors)
     except ValueError as error:
         raise ConfigError(f"{setting}.endpoint: {error}") from None
-    if name := own_door(parts.hostname or "", port, doors):
+    if name:
         raise ConfigError(f"{setting}.endpoint: that is this collector itself ({name})")
     return target
 

@@ -31,6 +31,7 @@ from collector.forwarding.passage import Passage
 from collector.journal import SINK_CURSOR, Header, Journal
 from collector.pipeline.redaction import ProjectRules, Redaction
 from collector.process.environment import problems
+from collector.telemetry.operations import Operation
 from collector.understanding.mapping import mapping_document, read_items
 from collector.upkeep.tombstones import Tombstones
 from mappers.conventions import BUILTIN
@@ -302,6 +303,7 @@ def forwarding(
     journal: Journal,
     outlet: Outlet,
     name: str = "otlp/x",
+    operation: Operation | None = None,
     settings: RedactionSettings | None = None,
     **changes: Any,
 ) -> Forwarder:
@@ -318,6 +320,7 @@ def forwarding(
         journal.cursor(name.replace("/", "-"), counts=False),
         passage(settings),
         outlet,
+        operation,
         **options | changes,
     )
     started.start()
@@ -356,7 +359,8 @@ def test_a_target_is_waited_for_and_one_refused_request_costs_no_other(
 ) -> None:
     target.answers = [(503, {"Retry-After": "1"}, b""), (400, {}, b"never"), (401, {}, b"")]
     append(journal, request("refused", count=3), items=3)
-    forwarder = forwarding(journal, OtlpHttp(Target(target.url)))
+    operation = Operation()
+    forwarder = forwarding(journal, OtlpHttp(Target(target.url)), operation=operation)
     until(lambda: forwarder.told.failed == 3)
     append(journal, request("taken"))
     until(lambda: forwarder.told.sent == 1)
@@ -365,6 +369,13 @@ def test_a_target_is_waited_for_and_one_refused_request_costs_no_other(
     assert target.times[1] - target.times[0] >= 1
     assert [said(body) for _, _, body in target.taken] == [["taken"]]
     assert (forwarder.told.retries, forwarder.told.last_error) == (2, "")
+    noted = operation.document()
+    assert sum(kind["count"] for kind in noted["latency"].values()) == 1
+    assert [(one["error"], one["items"]) for one in noted["errors"]["samples"]] == [
+        ("to be tried again", 3),
+        ("refused for good", 3),
+        ("to be tried again", 1),
+    ]
 
 
 def test_what_is_no_request_costs_no_other(journal: Journal, target: HttpTarget) -> None:

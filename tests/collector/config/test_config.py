@@ -329,6 +329,8 @@ def test_no_secret_of_the_configuration_is_shown(file: Path) -> None:
 def test_components_and_schema_are_printed() -> None:
     document = yaml.safe_load(command("components").stdout)
     assert {"otlp", "proxy"} == {receiver["name"] for receiver in document["receivers"]}
+    assert {"clickhouse", "otlp", "jsonl"} == {sink["name"] for sink in document["sinks"]}
+    assert {"metrics", "traces"} == {one["name"] for one in document["telemetry"]}
     assert "openinference" in {convention["name"] for convention in document["conventions"]}
     schema = json.loads(command("config", "schema").stdout)
     assert schema["additionalProperties"] is False

@@ -18,8 +18,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 import collector.pipeline.patience
 from collector.config import RedactionSettings
 from collector.deriver.deriver import Deriver
-from collector.journal import Header, Journal
+from collector.journal import Header, Journal, Position
 from collector.otlp import decode_traces
+from collector.pipeline.batches import Gathered
 from collector.pipeline.breaker import FAILURES_TO_OPEN, Breaker
 from collector.pipeline.clocks import MARK, settle_times
 from collector.pipeline.deadletter import DeadLetters, read
@@ -178,8 +179,29 @@ def test_a_batch_of_own_spans_alone_is_known(
     told: list[Doing] = []
     pipeline.done.append(told.append)
     assert pipeline.drain(PATIENCE_S)
-    assert [one.is_own for one in told if one.told["items"]] == [is_own]
+    assert {one.is_own for one in told if one.told["items"]} == {is_own}
     assert flow.stored == 1 + SPANS * len(bodies)
+
+
+def test_settling_runs_of_own_spans_later_is_not_told_of_either(journal: Journal, tmp_path: Path) -> None:
+    pipeline, _, _ = started(journal, Faulty(), tmp_path)
+    assert pipeline.drain(PATIENCE_S)
+    gathering = pipeline.gathering
+
+    def settled(*own: bool) -> bool:
+        """Whether the batch without records that follows these is about own spans alone."""
+        begin, end = Position(1, 0, 1), Position(1, 9, 2)
+        for is_own in own:
+            gathered = Gathered[Any]([], begin, end, size=9)
+            gathered.doing.is_own = is_own
+            gathering._closed(gathered, gathering._turns.old)
+        return gathering._closed(Gathered[Any]([], end, end), gathering._turns.old).doing.is_own
+
+    assert not settled(True)  # what an earlier process left may be anybody's
+    assert settled(True)
+    assert settled()
+    assert not settled(False, True)
+    assert settled(True)
 
 
 def test_what_is_taken_apart_is_the_same_when_the_sink_reads_requests(

@@ -198,6 +198,22 @@ def test_own_doors_are_known_by_any_name(host: str, port: int, name: str) -> Non
     assert own_door(host, port, doors) == name
 
 
+def test_telemetry_is_not_passed_on_to_ourselves() -> None:
+    def found(endpoint: str, *more: str) -> list[str]:
+        return not_understood(load(sets=[f"sinks.otlp.team.endpoint={endpoint}", *more]))
+
+    assert found("http://localhost:4318") == [
+        "sinks.otlp.team.endpoint: that is this collector itself (http)"
+    ]
+    grpc = "sinks.otlp.team.protocol=grpc"
+    assert found("http://127.0.0.1", grpc) == [
+        "sinks.otlp.team.endpoint: that is this collector itself (grpc)"
+    ]
+    assert found("http://127.0.0.1:4319") == found("http://collector.invalid:4318") == []
+    [said] = found("http://localhost:99999")
+    assert said.startswith("sinks.otlp.team.endpoint: Port out of range")
+
+
 def test_metrics_are_not_pushed_to_ourselves(pusher: Pusher, target: HttpTarget) -> None:
     wrong = settings("endpoint=http://localhost:4318")
     assert not_understood(wrong) == [

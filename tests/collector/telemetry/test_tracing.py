@@ -151,7 +151,7 @@ def test_a_share_is_told(operations: Operations, tracer: Tracer, target: HttpTar
     tracer.take_over(settings(f"endpoint={target.url}", "sample_ratio=0.5", "requests_ratio=0.1"))
     kinds = {kind: operations.of(kind.value, kind) for kind in Kind}
     for _ in range(1000):
-        for kind in (Kind.REQUEST, Kind.PROBE):
+        for kind in (Kind.REQUEST, Kind.UNTOLD):
             kinds[kind].took(0.001, {})
     chosen = [Doing() for _ in range(200)]
     for doing in chosen:
@@ -162,7 +162,7 @@ def test_a_share_is_told(operations: Operations, tracer: Tracer, target: HttpTar
         doing.trace_id for doing in chosen if is_among(doing.trace_id, 0.5)
     }
     assert 40 < sum(span.name == "request" for span in told) < 200
-    assert not any(span.name == "probe" for span in told)
+    assert not any(span.name == "untold" for span in told)
     assert is_among(b"\xff" * 16, 1.0)
     assert not is_among(bytes(16), 0.0)
 
@@ -356,6 +356,17 @@ def test_own_spans_are_taken_and_not_told_of_in_turn(
     assert attributes(span)["eddyline.items"] == 1
     [kind] = operations.document().values()
     assert sum(found["count"] for found in kind["latency"].values()) == 2  # of both there are samples
+
+
+def test_what_the_proxy_tells_is_not_told_twice(
+    operations: Operations, tracer: Tracer, target: HttpTarget
+) -> None:
+    tracer.take_over(settings(f"endpoint={target.url}", "requests_ratio=1"))
+    intake = Intake({}, operations=operations)
+    intake.submit(Signal.TRACES, span_request(), tenant="", project="", done=lambda outcome: None)
+    tracer.close()
+    assert "receive traces over proxy" in operations.document()
+    assert not target.taken
 
 
 # --------------------------------------------------------------------------- all of it
