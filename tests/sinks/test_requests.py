@@ -130,7 +130,9 @@ VALUES: list[dict[str, Any]] = [
 
 
 def test_captured_requests_are_the_same_rows(sink: ClickHouseSink, store: Store) -> None:
-    files = {file for scenario in (*scenarios(), *captured()) for file in scenario.traces}
+    # Monocle puts lists into span events, which are stored as they were decoded, never as they were sent.
+    told = [scenario for scenario in (*scenarios(), *captured()) if not scenario.name.startswith("monocle/")]
+    files = {file for scenario in told for file in scenario.traces}
     bodies = []
     for content in (file.read_bytes() for file in sorted(files)):
         judge = transcode if content.lstrip()[:1] == b"{" else check
