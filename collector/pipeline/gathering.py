@@ -138,9 +138,8 @@ class Gathering(Generic[Item]):
                     return self._closed(gathered, course)
                 if self._draining.is_set():
                     return None
-                course.reader.wait(
-                    max(deadline - now, BUSY_WAIT_S) if gathered.size else min(IDLE_WAIT_S, due_in_s)
-                )
+                due_in_s = max(deadline - now, BUSY_WAIT_S) if gathered.size else due_in_s
+                course.reader.wait(min(due_in_s, IDLE_WAIT_S))  # nobody wakes it to drain
                 continue
             deadline = deadline or now + self.bounds.wait_s
             self._note(record, gathered)

@@ -482,6 +482,16 @@ def test_a_batch_that_kills_the_process_is_kept_aside(journal: Journal, tmp_path
     assert "died 5 times" in letter.reason
 
 
+def test_a_batch_that_waits_for_more_does_not_hold_up_the_end(journal: Journal, tmp_path: Path) -> None:
+    pipeline, flow, _ = started(journal, Faulty(), tmp_path, flush_timeout=10 * PATIENCE_S)
+    seen = threading.Event()
+    pipeline.gathering.read = lambda header, body: seen.set()
+    append(journal, BODY)
+    assert seen.wait(PATIENCE_S)
+    assert pipeline.drain(PATIENCE_S)
+    assert flow.stored == SPANS
+
+
 def test_a_batch_that_may_have_killed_the_process_is_stored_record_by_record(
     journal: Journal, tmp_path: Path
 ) -> None:
