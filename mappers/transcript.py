@@ -33,9 +33,9 @@ def _head(run: Run, status: str) -> Iterator[str]:
     )
     yield (
         f"- {max(0, run.end_ns - run.start_ns) / 1e9:.3f} s, "
-        f"{counts.llm_calls} LLM calls ({counts.llm_errors} failed), "
-        f"{counts.tool_calls} tool calls ({counts.tool_errors} failed), {counts.handoffs} handoffs, "
-        f"{counts.retries} retries"
+        f"{_many(counts.llm_calls, 'LLM call')} ({counts.llm_errors} failed), "
+        f"{_many(counts.tool_calls, 'tool call')} ({counts.tool_errors} failed), "
+        f"{_many(counts.handoffs, 'handoff')}, {counts.retries} {'retry' if counts.retries == 1 else 'retries'}"
     )
     tokens = "unknown" if usage.total is None else f"{usage.input or 0} in, {usage.output or 0} out"
     cost = "unknown" if run.cost_usd is None else f"${run.cost_usd.normalize():f}"
@@ -44,7 +44,11 @@ def _head(run: Run, status: str) -> Iterator[str]:
         if values:
             yield f"- {name}: {', '.join(map(_line, values))}"
     if run.error_type or run.error_message:
-        yield f"- error: {_line(' '.join(filter(None, (run.error_type, run.error_message))))}"
+        yield f"- error: {_line(': '.join(filter(None, (run.error_type, run.error_message))))}"
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _warned(warnings: Iterable[Warning]) -> Iterator[str]:

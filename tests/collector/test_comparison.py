@@ -163,7 +163,8 @@ def test_a_run_comes_as_a_short_text(server: Server, runs: list[dict[str, Any]])
         answer = server.api.get(f"/api/v1/runs/{run['run_id']}", headers={"Accept": "text/markdown"})
         assert answer.headers["content-type"] == "text/markdown; charset=utf-8"
         assert answer.text.startswith(f"# {run['name']}: {run['status']}\n")
-        assert f"{run['counts']['llm_calls']} LLM calls" in answer.text
+        calls = run["counts"]["llm_calls"]
+        assert f"{calls} LLM call{'s' if calls != 1 else ''} (" in answer.text
         assert all(tool in answer.text for tool in run["tools"])
     answer = server.api.get(f"/api/v1/runs/{looping['run_id']}", headers={"Accept": "text/markdown"})
     assert looping["top_warning"]["type"] in answer.text
