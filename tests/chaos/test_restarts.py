@@ -21,6 +21,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.server import Server
+from tests.waiting import until
 
 SPANS = 20
 WORKERS = 4
@@ -107,6 +108,7 @@ def test_nothing_acknowledged_is_lost_or_counted_twice(
     for _ in range(rounds):
         time.sleep(chance.uniform(1, 3))
         if whose == "a worker":
+            until(server.workers)  # one that died soon before is not begun again at once
             os.kill(chance.choice(server.workers()), number)
             continue
         if number is signal.SIGKILL:
@@ -119,6 +121,8 @@ def test_nothing_acknowledged_is_lost_or_counted_twice(
     stopping.set()
     for worker in workers:
         worker.join()
+    # What a worker had on the disk and had not told of is known once its successor is there.
+    until(lambda: httpx.get(f"{server.endpoints['admin']}/readyz").status_code == 200)
     stored = server.settled(60)["stored"]["spans"]
     assert server.stop() == 0
 
