@@ -71,14 +71,14 @@ def _spans_are_well(request: Any, spans: int, limits: Limits) -> bool:
         return False
     if NO_TRACE in trace_ids or NO_SPAN in span_ids or _over(one, limits):
         return False
-    if has_odd_pairs(one, 9) or has_odd_pairs(of_resource.resource, 1):
+    if has_odd_pairs(one, 9) or _have_odd_pairs(of_resource.resource, of_resource.scope_spans.scope):
         return False
     if not {*map(len, one.parent_span_id)} <= {0, 8}:
         return False
     events, links = one.events, one.links
-    if events and (len(events) > limits.events or any(_over(event, limits) for event in events)):
+    if events and (len(events) > limits.events or any(_is_odd(event, 3, limits) for event in events)):
         return False
-    return not links or (len(links) <= limits.links and not any(_over(link, limits) for link in links))
+    return not links or (len(links) <= limits.links and not any(_is_odd(link, 4, limits) for link in links))
 
 
 def _records_are_well(request: Any, records: int, limits: Limits) -> bool:
@@ -86,7 +86,7 @@ def _records_are_well(request: Any, records: int, limits: Limits) -> bool:
     one = of_resource.scope_logs.log_records
     if records and not (one.time_unix_nano or one.observed_time_unix_nano):
         return False  # metrics and some spans look like log records, but for the times
-    if has_odd_pairs(one, 6) or has_odd_pairs(of_resource.resource, 1):
+    if has_odd_pairs(one, 6) or _have_odd_pairs(of_resource.resource, of_resource.scope_logs.scope):
         return False
     # A record need not belong to a span, and ids of zeros say that it does not.
     if not {*map(len, one.trace_id)} <= {0, 16} or not {*map(len, one.span_id)} <= {0, 8}:
@@ -99,6 +99,14 @@ def has_odd_pairs(owner: Any, number: int) -> bool:
     key has in profiles. Protobuf leaves such entries of a map out."""
     unknown = UnknownFieldSet(owner)
     return len(unknown) > 0 and any(unknown[place].field_number == number for place in range(len(unknown)))
+
+
+def _have_odd_pairs(resource: Any, scope: Any) -> bool:
+    return has_odd_pairs(resource, 1) or has_odd_pairs(scope, 3)
+
+
+def _is_odd(part: Any, number: int, limits: Limits) -> bool:
+    return _over(part, limits) or has_odd_pairs(part, number)
 
 
 def _over(owner: Any, limits: Limits) -> bool:
