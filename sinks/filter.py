@@ -37,6 +37,7 @@ class Field:
 
 
 FIELDS: Mapping[str, Field] = {
+    "id": Field(Type.TEXT, "id of the run, its trace id; `895b2786*` for how it begins"),
     "project": Field(Type.TEXT, "label that the run is grouped by"),
     "status": Field(Type.TEXT, "how the run stands", [status.value for status in RunStatus]),
     "name": Field(Type.TEXT, "name of the run, its root span's"),

@@ -12,6 +12,7 @@ from mappers.model import Run, RunStatus
 from sinks.filter import ATTRIBUTE_PREFIX, FIELDS, NUMERIC, Compare, Condition, Either, Every, Not, Type
 
 _VALUES: Mapping[str, Callable[[Run], Any]] = {
+    "id": lambda run: run.run_id,
     "project": lambda run: run.project,
     "status": lambda run: run.status,
     "name": lambda run: run.name,

@@ -14,6 +14,7 @@ from collector.commands.comparing import diff
 from collector.commands.deleting import rm
 from collector.commands.options import asking
 from collector.commands.output import duration, listing, shown_as, write_json, write_rows
+from collector.commands.run_ids import whole_id
 from mappers.dollars import dollars
 
 RUN_COLUMNS = (
@@ -29,7 +30,10 @@ WARNING_COLUMNS = ("run_id", "last_at", "severity", "message", "wasted_cost_usd"
 
 @click.group()
 def runs() -> None:
-    """Runs: list them, look at one, compare two, open a page, say what you think of one, delete some."""
+    """Runs: list them, look at one, compare two, open a page, say what you think of one, delete some.
+
+    A RUN is an id, as much of its beginning as says which run is meant, or `latest`.
+    """
 
 
 runs.add_command(rm)
@@ -69,12 +73,12 @@ def list_runs(
 
 
 @runs.command()
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="The run, its warnings and its events as one document.")
 @asking
 def show(run_id: str, as_json: bool, client: Client) -> None:
     """Show a run: what it cost, what is wrong with it, and step by step what happened."""
-    path = "/runs" + segment(run_id)
+    path = "/runs" + segment(whole_id(client, run_id))
     run = client.get(path)
     warnings = client.get(path + "/warnings")["data"]
     events = client.get(path + "/events", {"fields": "io"})["data"]
@@ -89,12 +93,13 @@ def show(run_id: str, as_json: bool, client: Client) -> None:
 
 
 @runs.command("open")
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @asking
 def open_run(run_id: str, client: Client) -> None:
     """Open a run's page in the browser."""
-    client.get("/runs" + segment(run_id))
-    _open(client, "/runs" + segment(run_id))
+    path = "/runs" + segment(whole_id(client, run_id))
+    client.get(path)
+    _open(client, path)
 
 
 @click.command("open")
@@ -112,7 +117,7 @@ def _open(client: Client, path: str) -> None:
 
 
 @runs.command()
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @click.option("--tag", "tags", multiple=True, help="Give it this tag; several times for several.")
 @click.option("--untag", "untags", multiple=True, help="Take this tag from it.")
 @click.option("--note", help="What there is to say of it; an empty one takes the note back.")
@@ -127,7 +132,7 @@ def annotate(
     client: Client,
 ) -> None:
     """Give a run tags or a note, or pin it so that retention leaves it."""
-    path = "/runs" + segment(run_id)
+    path = "/runs" + segment(whole_id(client, run_id))
     body: dict[str, object] = {}
     if tags or untags:
         given = client.get(path + "/annotation")["tags"]
@@ -254,7 +259,7 @@ def tail(
     asked: Query = {"types": types, "fields": "io" if content else ""}
     if not run_id:
         asked = {**asked, "q": " ".join(query)}
-    path = f"/runs{segment(run_id)}/stream" if run_id else "/stream"
+    path = f"/runs{segment(whole_id(client, run_id))}/stream" if run_id else "/stream"
     seen = 0
     try:
         for told in client.lines(path, asked):

@@ -69,6 +69,8 @@ def check(
     """
     from collector.check import Budgets, CheckError, Selection, junit, sarif
     from collector.check import check as judge
+    from collector.commands.output import counted
+    from collector.commands.run_ids import whole_id
 
     budgets = Budgets(
         loops=fail_on,
@@ -79,9 +81,10 @@ def check(
         steps=max_steps,
         failed_runs=not fail_on_failed,
     )
+    ids = [whole_id(client, run_id) for run_id in run_ids]
     try:
         outcomes = judge(
-            client.address, client.token, Selection(run_ids, since, project, session, query), budgets
+            client.address, client.token, Selection(ids, since, project, session, query), budgets
         )
     except CheckError as error:
         fail(str(error), EX_NOTHING)
@@ -104,5 +107,5 @@ def check(
                 click.echo(f"       {violation.suggestion}")
         if outcome.unknown:
             click.echo(f"UNKNOWN {name}: nothing is known of its {', '.join(outcome.unknown)}")
-    click.echo(f"{len(outcomes)} runs checked, {broken} failed")
+    click.echo(f"{counted(len(outcomes), 'run')} checked, {broken} failed")
     sys.exit(1 if broken else 0)

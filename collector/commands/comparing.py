@@ -13,20 +13,21 @@ from collector.commands.client import Client
 from collector.commands.failing import FINDING
 from collector.commands.options import asking
 from collector.commands.output import duration, write_json
+from collector.commands.run_ids import whole_id
 from mappers.dollars import dollars
 
 
 @click.command()
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", metavar="RUN")
+@click.argument("b", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="The whole comparison as one document.")
 @click.option("--all", "everything", is_flag=True, help="Steps that are alike, too.")
 @click.option("--exit-code", is_flag=True, help=f"Exit {FINDING} if their steps differ.")
 @asking
 def diff(a: str, b: str, as_json: bool, everything: bool, exit_code: bool, client: Client) -> None:
-    """Show what is different in run B against run A: numbers, prompts, tools, warnings, and the first step that
-    differs."""
-    found = client.get("/compare", {"a": a, "b": b})
+    """Show what is different in the second run against the first: numbers, prompts, tools, warnings, and the
+    first step that differs."""
+    found = client.get("/compare", {"a": whole_id(client, a), "b": whole_id(client, b)})
     if as_json or not sys.stdout.isatty():
         write_json(found)
     else:

@@ -10,6 +10,7 @@ import click
 
 from collector.commands.failing import NOT_FOUND, fail
 from collector.commands.options import asking
+from collector.commands.run_ids import whole_id
 
 if TYPE_CHECKING:
     from collector.commands.client import Client
@@ -42,7 +43,7 @@ def rm(
     """
     filtered: dict[str, Any] = {name: value for name, value in chosen.items() if value}
     if run_ids:
-        filtered["run_ids"] = list(run_ids)
+        filtered["run_ids"] = [whole_id(client, run_id) for run_id in run_ids]
     if not filtered:
         raise click.UsageError("say which: a run's id, or one of --user, --session, --project, --before")
     found = client.post("/deletions", {"filter": filtered, "dry_run": True})["matched"]

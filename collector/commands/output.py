@@ -152,6 +152,11 @@ def duration(value_ms: float) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def _plain(value: Any) -> str:
     if value is None:
         return ""

@@ -14,13 +14,14 @@ import click
 from collector.commands.client import Client
 from collector.commands.failing import FINDING, NO_CONNECTION, NOT_FOUND, fail
 from collector.commands.options import asking
+from collector.commands.run_ids import whole_id
 
 TIMEOUT_S = 120.0
 _DROPPED = frozenset({"host", "content-length", "connection", "transfer-encoding", "accept-encoding"})
 
 
 @click.command()
-@click.argument("run_id")
+@click.argument("run_id", metavar="RUN")
 @click.option(
     "--to", "target", required=True, metavar="URL", help="Where to: of OTLP/HTTP, or of the provider."
 )
@@ -51,6 +52,7 @@ def replay(
         name.strip().lower(): value.strip() for name, _, value in (one.partition(":") for one in headers)
     }
     sent = failed = 0
+    run_id = whole_id(client, run_id)
     for path, sent_headers, body, label in (_calls if as_http else _requests)(client, run_id):
         status = _send(target, path, {**sent_headers, **given}, body)
         sent += 1

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from collector.commands.output import duration
+from collector.commands.output import counted, duration
 from mappers.dollars import dollars
 
 _STEPS = ("LLM", "TOOL", "HANDOFF")
@@ -49,9 +49,9 @@ def summary(run: dict[str, Any]) -> str:
     """Counts, tokens, cost and models in one line; what is not known is left out."""
     counts, usage = run["counts"], run["usage"]
     parts = [
-        f"{counts['llm_calls']} LLM calls",
-        f"{counts['tool_calls']} tool calls",
-        f"{counts['spans']} spans",
+        counted(counts["llm_calls"], "LLM call"),
+        counted(counts["tool_calls"], "tool call"),
+        counted(counts["spans"], "span"),
     ]
     parts += [f"{usage[name]:,} {called}" for name, called in _SUMS if usage[name] is not None]
     if run["cost_usd"] is not None:

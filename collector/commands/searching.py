@@ -11,6 +11,7 @@ from collector.commands.client import Client, Query, segment
 from collector.commands.failing import NOT_FOUND, fail
 from collector.commands.options import asking
 from collector.commands.output import listing, shown_as, write_json, write_rows
+from collector.commands.run_ids import whole_id
 
 HIT_COLUMNS = ("time", "run_id", "found", "kind", "name", "event_id")
 
@@ -77,7 +78,7 @@ def explain(event: str, form: str | None, raw: bool, client: Client) -> None:
     """
     run_id, slash, event_id = event.rpartition("/")
     event_id = event_id if "." in event_id else f"{event_id}.end"
-    path = ("/runs" + segment(run_id) if slash else "") + "/events" + segment(event_id)
+    path = ("/runs" + segment(whole_id(client, run_id)) if slash else "") + "/events" + segment(event_id)
     if raw:
         write_json(client.get(path + "/raw"))
         return

@@ -9,7 +9,8 @@
     term   = field operator value { "," value }  |  word  |  quoted
 
 Operators are `:` and `=` (is), `!=`, `<`, `<=`, `>`, `>=`. A value in quotes is taken as it is; else `*` stands for
-anything. A word or quoted text by itself is looked for in what the run read and wrote.
+anything. A word or quoted text by itself is looked for in what the run read and wrote; a word that could be a run's id,
+or how one begins, finds that run too.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MAX_DEPTH = 20
 _FIELD = re.compile(r"([A-Za-z_][\w.\-/]*)(:|!=|<=|>=|=|<|>)")
 _BARE = re.compile(r"[^\s()\",]+")
 _WORD = re.compile(r"[^\s()\"]+")
+_ID = re.compile(r"[0-9a-f]{8,32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+"""A run's id, or enough of its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,11 @@ class _Parser:
         if match is None or self._text.startswith("//", match.end()):  # an address is no field
             value = self._value(_WORD)
             self._skip()
-            return _placed(at, "text", "=", value)
+            said = _placed(at, "text", "=", value)
+            if value.quoted or not _ID.fullmatch(value.text):
+                return said
+            begins = value.text.lower().replace("-", "") + "*"
+            return Either([said, compare("id", "=", begins, pattern=True)])
         name, operator = match[1], match[2]
         try:
             canonical(name)

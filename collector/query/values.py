@@ -16,6 +16,7 @@ ALIASES = {
     "cost_usd": "cost",
     "session_id": "session",
     "user_id": "user",
+    "run_id": "id",
 }
 """Other words for fields."""
 

@@ -197,7 +197,9 @@ def of_history(engine: Engine, history: History, event_id: str, run: Run) -> lis
 
 def wasted(finding: Finding) -> tuple[int | None, Decimal | None]:
     """Tokens and US dollars of model calls after the onset, up to the last event of the evidence. None where
-    no call said, which is not the same as nothing."""
+    no call said, which is not the same as nothing, and where it was not in vain."""
+    if not getattr(finding.detector, "in_vain", True):
+        return None, None
     before, after = finding.at_onset, finding.at_last
     tokens = after.tokens - before.tokens if after.tokens_known > before.tokens_known else None
     nano_usd = after.cost_nano_usd - before.cost_nano_usd if after.cost_known > before.cost_known else None

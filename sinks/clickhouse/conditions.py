@@ -19,6 +19,7 @@ TOTAL_TOKENS = (
 )
 
 COLUMNS: Mapping[str, str] = {
+    "id": "RunId",
     "project": "Project",
     "status": STATUS,
     "name": "Name",

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from collector.cli import main
 from collector.commands import comparing
@@ -101,6 +103,49 @@ def test_an_address_may_lack_its_scheme(server: Server) -> None:
     address = server.endpoints["api"].removeprefix("http://")
     result = CliRunner().invoke(main, ["runs", "ls", "--url", address, "--token", TOKEN])
     assert result.exit_code == 0
+
+
+def test_a_run_is_found_by_how_its_id_begins(server: Server) -> None:
+    looping, other = server.runs(project=PROJECT, q="warn:exact_repeat") + server.runs(
+        project=PROJECT, q="-warn:exact_repeat"
+    )
+    same = 0
+    while looping["run_id"][same] == other["run_id"][same]:
+        same += 1
+    begins = looping["run_id"][: max(4, same + 1)]
+    for written in (begins, begins.upper(), looping["run_id"]):
+        shown = json.loads(asked(server, "runs", "show", written).stdout)
+        assert shown["run"]["run_id"] == looping["run_id"]
+    assert asked(server, "check", begins).stdout.startswith("FAILED weather_agent")
+    assert "warnings" in asked(server, "runs", "rm", begins, "--dry-run").stdout
+
+
+def test_the_run_that_began_last_has_a_name(server: Server) -> None:
+    shown = json.loads(asked(server, "runs", "show", "latest").stdout)
+    assert shown["run"]["run_id"] == server.runs()[0]["run_id"]
+
+
+def test_an_id_that_several_begin_with_names_them(server: Server) -> None:
+    began_ns = time.time_ns()
+    alike = [bytes.fromhex(f"feedbeef{number:024x}") for number in (1, 2)]
+    spans = [
+        Span(
+            trace_id=trace,
+            span_id=b"12345678",
+            name="twin",
+            start_time_unix_nano=began_ns,
+            end_time_unix_nano=began_ns,
+        )
+        for trace in alike
+    ]
+    request = ExportTraceServiceRequest(resource_spans=[ResourceSpans(scope_spans=[ScopeSpans(spans=spans)])])
+    http_protobuf(server, request.SerializeToString(), "alike")
+    server.settled()
+    result = asked(server, "runs", "show", "feedbeef")
+    assert result.exit_code == 3
+    assert "the ids of 2 runs begin so" in result.stderr
+    assert all(trace.hex() in result.stderr for trace in alike)
+    assert asked(server, "runs", "show", "feedbeef" + "0" * 23 + "2").exit_code == 0
 
 
 def test_a_run_is_shown_with_its_steps_and_warnings(server: Server) -> None:

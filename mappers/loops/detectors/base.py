@@ -37,8 +37,8 @@ class Hit:
 class Detector(Protocol):
     """Keeps no state of its own: all memory is in `Recent`, so that it is bounded and can be replayed.
 
-    A detector of others need not have `possible`, and then makes every run be looked at; nor `across`, which is then
-    True.
+    A detector of others need not have `possible`, and then makes every run be looked at; nor `across` and `in_vain`,
+    which are then True.
     """
 
     name: ClassVar[str]
@@ -50,6 +50,9 @@ class Detector(Protocol):
     """Of the steps that it looks at."""
     across: ClassVar[bool]
     """Whether what it says of a run can be said of the runs of a session too."""
+
+    in_vain: ClassVar[bool]
+    """Whether what the run spends from the onset to the latest hit is wasted."""
 
     def possible(self, outline: Outline) -> bool:
         """Whether its condition could hold somewhere in a thread, by what is stored of its events. It may say yes too

@@ -27,6 +27,7 @@ class Budgets:
     name: ClassVar[str] = "budgets"
     category: ClassVar[str] = WASTE
     across: ClassVar[bool] = False
+    in_vain: ClassVar[bool] = False
     kinds: ClassVar[frozenset[StepKind]] = frozenset(StepKind) - {StepKind.USER}
     suggestion: ClassVar[str] = (
         "Give the agent this limit itself, or raise the budget if the run is worth it."
@@ -65,7 +66,8 @@ class Budgets:
         share = spent / budget
         if share < self.early or int(share * 10) == int(before / budget * 10) or (worst and worst[0] > share):
             return worst
-        return share, name, f"{spent:,.9g} of {budget:,.9g} {name}"
+        over = f", {spent - budget:,.9g} over the budget" if spent > budget else ""
+        return share, name, f"{spent:,.9g} of {budget:,.9g} {name}{over}"
 
     def describe(self, tool: str, count: int, facts: Mapping[str, str]) -> str:
         return f"the run has used {facts['spent']}"

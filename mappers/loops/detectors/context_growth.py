@@ -28,6 +28,7 @@ class ContextGrowth:
     name: ClassVar[str] = "context_growth"
     category: ClassVar[str] = WASTE
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.CALL, StepKind.OUTPUT})
     suggestion: ClassVar[str] = (
         "Summarise or drop old turns; every further call pays for the whole history again."

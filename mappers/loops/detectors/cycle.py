@@ -22,6 +22,7 @@ class Cycle:
     name: ClassVar[str] = "cycle"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Each step undoes or forgets the one before; keep what was learned in the agent's context,"

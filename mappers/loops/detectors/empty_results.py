@@ -20,6 +20,7 @@ class EmptyResults:
     name: ClassVar[str] = "empty_results"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Let `{tool}` say what it could answer, or tell the agent that the data is not there so that it can conclude."

@@ -20,6 +20,7 @@ class ErrorStreak:
     name: ClassVar[str] = "error_streak"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Stop the agent after a few failures in a row and look at the first one; the rest mostly follow from it."

@@ -31,6 +31,7 @@ class ExactRepeat:
     name: ClassVar[str] = "exact_repeat"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Tell the agent that `{tool}` has already answered this, or stop it after a fixed number of identical calls."

@@ -25,6 +25,7 @@ class HandoffLoop:
     name: ClassVar[str] = "handoff_loop"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.HANDOFF})
     suggestion: ClassVar[str] = (
         "Say which agent owns the task, and let an agent that can not do it answer why instead of passing it on."

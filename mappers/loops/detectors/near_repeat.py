@@ -22,6 +22,7 @@ class NearRepeat:
     name: ClassVar[str] = "near_repeat"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "The agent varies details of `{tool}` that do not matter; tell it what has been tried, or end the search."

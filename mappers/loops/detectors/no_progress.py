@@ -23,6 +23,7 @@ class NoProgress:
     name: ClassVar[str] = "no_progress"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Have the agent write down what it knows and what is missing, or hand over to a person."

@@ -22,6 +22,7 @@ class RepeatedOutput:
     name: ClassVar[str] = "repeated_output"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.OUTPUT})
     suggestion: ClassVar[str] = (
         "End the turn when the model repeats itself; its prompt gives it nothing else to do."

@@ -22,6 +22,7 @@ class RetryStorm:
     name: ClassVar[str] = "retry_storm"
     category: ClassVar[str] = WASTE
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL, StepKind.CALL})
     suggestion: ClassVar[str] = "Back off exponentially and honour Retry-After; give up after a few attempts."
 

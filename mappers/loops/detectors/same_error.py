@@ -24,6 +24,7 @@ class SameError:
     name: ClassVar[str] = "same_error"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Fix what `{tool}` complains about, or give the agent a way round it; trying other arguments does not help."

@@ -29,6 +29,7 @@ class SameResult:
     name: ClassVar[str] = "same_result"
     category: ClassVar[str] = LOOP
     across: ClassVar[bool] = True
+    in_vain: ClassVar[bool] = True
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL})
     suggestion: ClassVar[str] = (
         "Rewording the call does not change what `{tool}` answers; let the agent work with this answer"

@@ -22,6 +22,7 @@ class SlowStep:
     name: ClassVar[str] = "slow_step"
     category: ClassVar[str] = WASTE
     across: ClassVar[bool] = False
+    in_vain: ClassVar[bool] = False
     kinds: ClassVar[frozenset[StepKind]] = frozenset({StepKind.TOOL, StepKind.CALL, StepKind.OUTPUT})
     suggestion: ClassVar[str] = (
         "Set a timeout for `{tool}`, or run it beside the agent and ask for its result."

@@ -48,6 +48,19 @@ def is_(field: str, value: str, *, pattern: bool = False) -> Compare:
         ("-tag:test", Not(is_("tag", "test"))),
         ("NOT tag:test", Not(is_("tag", "test"))),
         ("well-known", is_("text", "well-known")),
+        ("id:895b*", is_("id", "895b*", pattern=True)),
+        ("895B2786", Either([is_("text", "895B2786"), is_("id", "895b2786*", pattern=True)])),
+        (
+            "895b2786-0b38-c6f1-fef5-c8eaf92cffdb",
+            Either(
+                [
+                    is_("text", "895b2786-0b38-c6f1-fef5-c8eaf92cffdb"),
+                    is_("id", "895b27860b38c6f1fef5c8eaf92cffdb*", pattern=True),
+                ]
+            ),
+        ),
+        ('"895b2786"', is_("text", "895b2786")),
+        ("895b278", is_("text", "895b278")),
         ("status:failed tool:search", Every([is_("status", "failed"), is_("tool", "search")])),
         ("status:failed AND tool:search", Every([is_("status", "failed"), is_("tool", "search")])),
         (

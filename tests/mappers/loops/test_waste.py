@@ -11,6 +11,7 @@ from mappers.loops.detectors import WASTE
 from mappers.loops.evaluator import Engine, Evaluator, Finding
 from mappers.loops.fingerprint import output_step, tool_step
 from mappers.loops.step import Step, StepKind
+from mappers.loops.warnings import wasted
 
 SECOND = 10**9
 
@@ -76,6 +77,14 @@ def test_budgets_of_tokens_and_money() -> None:
     step.cost_nano_usd = int(Decimal("0.45") * 10**9)
     assert found([step], engine)["budgets"].facts["spent"] == "0.45 of 0.5 US dollars"
     assert found([call(1, tokens=700)], engine) == {}
+
+
+def test_what_a_run_spends_on_its_budget_is_not_wasted() -> None:
+    engine = configured({"budgets": {"tokens": 1000}})
+    finding = found([call(n, tokens=300) for n in range(4)], engine)["budgets"]
+    assert wasted(finding) == (None, None)
+    said = finding.detector.describe(finding.tool, finding.count, finding.facts)
+    assert said == "the run has used 1,200 of 1,000 tokens, 200 over the budget"
 
 
 def test_the_budget_of_time() -> None:
