@@ -7,7 +7,7 @@ more is parsed at once than memory is meant for: two bytes may become two hundre
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,7 +19,14 @@ from collector.otlp.limits import DEFAULT, Limits, TooManyError
 from collector.otlp.longkeys import cut_keys
 from collector.otlp.mistaken import are_no_metrics, mistaken
 from collector.otlp.signal import Signal
-from collector.otlp.together import NO_SPAN, NO_TRACE, WHOLE_BYTES, count_if_well, has_odd_pairs
+from collector.otlp.together import (
+    NO_SPAN,
+    NO_TRACE,
+    TEXTS_FOR_NUMBERS,
+    WHOLE_BYTES,
+    count_if_well,
+    has_odd_pairs,
+)
 from collector.otlp.values import cut_values
 from collector.otlp.wire import (
     LENGTH_DELIMITED,
@@ -145,17 +152,13 @@ def wrong_log_record(record: Any) -> str:
     return ""
 
 
-_NUMBERS_OF_SPANS = frozenset({6, 7, 8, 10, 12, 14, 16})
-"""Fields of a span that hold numbers: its kind, times, counts and flags."""
-
-
 def _is_no_span(span: Any, raw: bytes) -> bool:
     """Whether what was read as a span without times is something else, which has texts where its numbers are. A sum
     can be read so: its name and description, if they are 16 and 8 bytes long, as ids."""
     if span.start_time_unix_nano or span.end_time_unix_nano:
         return False
     return any(
-        wire_type == LENGTH_DELIMITED and number in _NUMBERS_OF_SPANS
+        wire_type == LENGTH_DELIMITED and number in TEXTS_FOR_NUMBERS
         for number, wire_type, *_ in fields(raw, 0, len(raw))
     )
 
@@ -263,14 +266,12 @@ def _item_by_item(signal: Signal, body: bytes, limits: Limits) -> Checked:
         changed |= _mend_url(resource)
         scopes += len(resource.scopes)
         _refuse_too_many("scopes", scopes, limits.scopes)
-        resource_reason, shared = _envelope(
-            "resource", b"".join(resource.resource), limits, elements, warnings
-        )
+        resource_reason, shared = _envelope("resource", resource.resource, limits, elements, warnings)
         if shared is not None:
             resource.resource[:], changed = [shared], True
         for scope in resource.scopes:
             changed |= _mend_url(scope)
-            scope_reason, shared = _envelope("scope", b"".join(scope.scope), limits, elements, warnings)
+            scope_reason, shared = _envelope("scope", scope.scope, limits, elements, warnings)
             if shared is not None:
                 scope.scope[:], changed = [shared], True
             items = list(scope.items)
@@ -369,20 +370,38 @@ def _judge_of(
     return judge
 
 
+def _resource(parts: Sequence[bytes]) -> Any:
+    request = messages.RequestSkeleton()
+    request.resources.add(resource=parts)
+    return messages.TracesRequest.FromString(request.SerializeToString()).resource_spans[0].resource
+
+
+def _scope(parts: Sequence[bytes]) -> Any:
+    request = messages.RequestSkeleton()
+    request.resources.add().scopes.add(scope=parts)
+    return (
+        messages.TracesRequest.FromString(request.SerializeToString()).resource_spans[0].scope_spans[0].scope
+    )
+
+
+_ENVELOPES = {"resource": _resource, "scope": _scope}
+"""Parsed as items are: as deep as in a request, where each of their parts must be whole by itself."""
+
+
 def _envelope(
-    name: str, raw: bytes, limits: Limits, elements: Elements, warnings: Counter[str]
+    name: str, parts: Sequence[bytes], limits: Limits, elements: Elements, warnings: Counter[str]
 ) -> tuple[str, bytes | None]:
     """Why what lies in this resource or scope can not be stored, and its bytes if they had to be cut."""
-    message = messages.Resource if name == "resource" else messages.InstrumentationScope
-    cut = None
+    parse = _ENVELOPES[name]
+    raw, cut = b"".join(parts), None
     try:
         if len(raw) > WALK_BYTES:
             elements.count(name, raw)
-        parsed = message.FromString(raw)
+        parsed = parse(parts)
         if has_odd_pairs(parsed, 1 if name == "resource" else 3):
             warnings[INDEXES] += has_indexes(name, raw)
             raw = cut = known_pairs(name, raw)
-            parsed = message.FromString(raw)
+            parsed = parse([raw])
     except (DecodeError, WireError):
         return "resource or scope can not be decoded", None
     if len(raw) > limits.value_bytes and cut_values(parsed, limits.value_bytes):

@@ -10,7 +10,7 @@ What does not pass is not wrong yet: `check` goes through it item by item.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def _spans_are_well(request: Any, spans: int, limits: Limits) -> bool:
         return False
     if NO_TRACE in trace_ids or NO_SPAN in span_ids or _over(one, limits):
         return False
-    if has_odd_pairs(one, 9) or _have_odd_pairs(of_resource.resource, of_resource.scope_spans.scope):
+    if has_odd(one, _ODD_IN_SPANS) or _have_odd_pairs(of_resource.resource, of_resource.scope_spans.scope):
         return False
     if not {*map(len, one.parent_span_id)} <= {0, 8}:
         return False
@@ -86,7 +86,7 @@ def _records_are_well(request: Any, records: int, limits: Limits) -> bool:
     one = of_resource.scope_logs.log_records
     if records and not (one.time_unix_nano or one.observed_time_unix_nano):
         return False  # metrics and some spans look like log records, but for the times
-    if has_odd_pairs(one, 6) or _have_odd_pairs(of_resource.resource, of_resource.scope_logs.scope):
+    if has_odd(one, _ODD_IN_RECORDS) or _have_odd_pairs(of_resource.resource, of_resource.scope_logs.scope):
         return False
     # A record need not belong to a span, and ids of zeros say that it does not.
     if not {*map(len, one.trace_id)} <= {0, 16} or not {*map(len, one.span_id)} <= {0, 8}:
@@ -94,11 +94,23 @@ def _records_are_well(request: Any, records: int, limits: Limits) -> bool:
     return not _over(one, limits)
 
 
-def has_odd_pairs(owner: Any, number: int) -> bool:
-    """Whether attributes, which are the field `number`, have parts that are not declared, such as the index that a
-    key has in profiles. Protobuf leaves such entries of a map out."""
+TEXTS_FOR_NUMBERS = frozenset({6, 7, 8, 10, 12, 14, 16})
+"""Fields of a span that hold numbers: its kind, times, counts and flags. What has texts there may be no span."""
+_ODD_IN_SPANS = TEXTS_FOR_NUMBERS | {9}
+_ODD_IN_RECORDS = frozenset({1, 6})
+"""Where fields of a form of their own make an item odd: attributes, and what tells it from items of other signals."""
+
+
+def has_odd(owner: Any, numbers: Collection[int]) -> bool:
+    """Whether one of these fields is there in a form that is not declared: with another wire type, or as attributes
+    with more than a key and a value, such as the index that a key has in profiles. Protobuf leaves all these out."""
     unknown = UnknownFieldSet(owner)
-    return len(unknown) > 0 and any(unknown[place].field_number == number for place in range(len(unknown)))
+    return len(unknown) > 0 and any(unknown[place].field_number in numbers for place in range(len(unknown)))
+
+
+def has_odd_pairs(owner: Any, number: int) -> bool:
+    """Whether of the attributes, which are the field `number`, some are in a form that is not declared."""
+    return has_odd(owner, (number,))
 
 
 def _have_odd_pairs(resource: Any, scope: Any) -> bool:
