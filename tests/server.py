@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class Server:
         file = self.data_dir / "endpoints.json"
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            if file.exists():
+            with suppress(FileNotFoundError):  # of one that was killed: who starts takes it away
                 self.endpoints = json.loads(file.read_text())
                 if self.endpoints["pid"] == self.process.pid:
                     break

@@ -9,7 +9,9 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from bisect import insort
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -129,7 +131,7 @@ class Journal(Readable):
         self._writer.start()
 
     def close(self) -> None:
-        """Writes what waits, and lets the directory go. Closing again does nothing."""
+        """Writes what waits, and lets the directory go, whatever the disk says. Closing again does nothing."""
         if self._lock_descriptor < 0:
             return
         with self._queue_changed:
@@ -140,15 +142,18 @@ class Journal(Readable):
         with self.accounting:
             unsettled, self._unsettled = self._unsettled, {}
             for entry in unsettled.values():
-                entry.done(JournalError("the collector ends before the store has it"))
+                self._tell(entry, JournalError("the collector ends before the store has it"))
         all_stored = not self._is_followed and self._all_stored()
         for cursor in self._cursors:
-            if all_stored:
-                cursor.seal()
-            cursor.close()
+            with self._noting("the cursor is not sealed"):
+                if all_stored:
+                    cursor.seal()
+            with self._noting("the cursor is not synced"):
+                cursor.close()
         if all_stored:
             self._release()
-            self._begin_segment(0)  # its name says where to go on
+            with self._noting("no segment is begun"):
+                self._begin_segment(0)  # its name says where to go on
             self._close_segment()
         os.close(self._lock_descriptor)
         self._lock_descriptor = -1
@@ -243,7 +248,7 @@ class Journal(Readable):
         for sequence in [sequence for sequence in waiting if sequence >= first]:
             entry = self._unsettled.pop(sequence)
             self.acknowledged_items += entry.header.items
-            entry.done(None)
+            self._tell(entry, None)
 
     def _write_loop(self) -> None:
         while True:
@@ -283,15 +288,17 @@ class Journal(Readable):
                 began = time.monotonic()
                 os.fdatasync(self._descriptor)
                 self.sync_seconds(time.monotonic() - began)
-        except OSError as failure:
-            log.error("%s: not written: %s", self.directory.name, failure)
-            error = JournalError(f"the journal can not be written: {failure.strerror}")
+        except Exception as failure:
+            expected = isinstance(failure, OSError)
+            log.error("%s: not written: %s", self.directory.name, failure, exc_info=not expected)
+            said = failure.strerror if isinstance(failure, OSError) else type(failure).__name__
+            error = JournalError(f"the journal can not be written: {said}")
             error.__cause__ = failure
             group = group or entries[:1]
             self._abandon_segment()
             self._failures += 1
             self._failed_at = time.monotonic()
-            if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+            if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
                 self._room.disk_is_full()
         else:
             self._failures = 0
@@ -309,12 +316,19 @@ class Journal(Readable):
                 for entry in group:
                     if error is None:
                         self.acknowledged_items += entry.header.items
-                    entry.done(error)
+                    self._tell(entry, error)
         elif error is not None:  # acknowledged, and lost: that is what the level means
             with self.accounting:
                 self.acknowledged_items -= sum(entry.header.items for entry in group)
                 self.lost_items += sum(entry.header.items for entry in group)
         return entries[len(group) :]
+
+    def _tell(self, entry: _Entry, error: Exception | None) -> None:
+        """A fault of who is told must not keep what others sent from the disk."""
+        try:
+            entry.done(error)
+        except Exception:
+            log.exception("%s: who sent a record was not told of it", self.directory.name)
 
     def _write(self, pieces: list[bytes]) -> None:
         """Raises: OSError, also when the disk takes only a part."""
@@ -335,10 +349,16 @@ class Journal(Readable):
         self._close_segment()
         segment = self.next_sequence
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
-        self._descriptor = os.open(self.segment_path(segment), flags, 0o600)
+        path = self.segment_path(segment)
+        try:
+            self._descriptor = os.open(path, flags, 0o600)
+        except FileExistsError:  # it could not be unlinked; nothing in it was acknowledged
+            path.unlink()
+            self._descriptor = os.open(path, flags, 0o600)
         with self._readable_changed:
+            if segment not in self._ends:
+                self._segments.append(segment)
             self._ends[segment] = 0
-            self._segments.append(segment)
         sync_directory(self.directory)
         return 0
 
@@ -361,12 +381,22 @@ class Journal(Readable):
             with self._readable_changed:
                 self._segments.pop()
                 del self._ends[segment]
-            self.segment_path(segment).unlink(missing_ok=True)
+            with self._noting("the segment is not unlinked"):
+                self.segment_path(segment).unlink(missing_ok=True)
 
     def _close_segment(self) -> None:
         if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+            descriptor, self._descriptor = self._descriptor, -1
+            with self._noting("the segment is not closed"):
+                os.close(descriptor)
+
+    @contextmanager
+    def _noting(self, what: str) -> Iterator[None]:
+        """The log hears of what the disk does not do; nothing else depends on it."""
+        try:
+            yield
+        except OSError as error:
+            log.error("%s: %s: %s", self.directory.name, what, error)
 
     # ------------------------------------------------------------------- reading
 
@@ -452,7 +482,7 @@ class Journal(Readable):
         self._release()
 
     def _release(self) -> None:
-        """Unlinks segments that every cursor has passed."""
+        """Unlinks segments that every cursor has passed. Those that can not be unlinked stay for the next time."""
         needed = min((cursor.position for cursor in self._cursors), default=None)
         if needed is None:
             return
@@ -462,12 +492,27 @@ class Journal(Readable):
                 passed.append(needed.segment)
             passed = [segment for segment in passed if segment in self._ends]
             self._segments = [segment for segment in self._segments if segment not in passed]
-            for segment in passed:
-                del self._ends[segment]
-        for segment in passed:
+            ends = {segment: self._ends.pop(segment) for segment in passed}
+        for segment, end in ends.items():
+            self._unlink(segment, end)
+        if ends:
+            with self._noting("the directory is not synced"):
+                sync_directory(self.directory)
+
+    def _unlink(self, segment: int, end: int) -> bool:
+        """Unlinks a segment that nobody knows any more. One that can not be unlinked is known again: what is in it is
+        still on the disk."""
+        try:
             self.segment_path(segment).unlink(missing_ok=True)
-        if passed:
-            sync_directory(self.directory)
+        except OSError as error:
+            log.error("%s: %s stays: %s", self.directory.name, segment_name(segment), error)
+        else:
+            return True
+        with self._readable_changed:
+            if segment not in self._ends:
+                insort(self._segments, segment)
+                self._ends[segment] = end
+        return False
 
     def _drop_oldest(self) -> bool:
         """Gives up the oldest segment; False if there is only the one that is written to."""
@@ -475,10 +520,11 @@ class Journal(Readable):
             if len(self._segments) < 2:
                 return False
             oldest = self._segments.pop(0)
-            del self._ends[oldest]
-            self.dropped_segments += 1
+            end = self._ends.pop(oldest)
+        if not self._unlink(oldest, end):
+            return False
+        self.dropped_segments += 1
         log.error("%s: full: the oldest segment %s is given up", self.directory.name, segment_name(oldest))
-        self.segment_path(oldest).unlink(missing_ok=True)
         return True
 
 

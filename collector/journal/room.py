@@ -76,11 +76,14 @@ class Room:
                     "%s: the disk is full; nothing is taken until there is space again", self._directory
                 )
             self._without_reserve = True
-            self._reserve.unlink(missing_ok=True)
+            self._drop_reserve()
             self._looked_at = -LOOK_AGAIN_S
 
     def _ask_disk(self) -> str:
-        disk = os.statvfs(self._directory)
+        try:
+            disk = os.statvfs(self._directory)
+        except OSError as error:
+            return f"the disk does not say what it has: {error.strerror}"
         free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
         wanted = min(self._min_free_bytes, total // 10)
         if self._without_reserve:
@@ -94,18 +97,24 @@ class Room:
         return ""
 
     def _take_reserve(self) -> bool:
-        disk = os.statvfs(self._directory)
-        size = self._reserve_bytes(disk.f_blocks * disk.f_frsize)
         try:
+            disk = os.statvfs(self._directory)
+            size = self._reserve_bytes(disk.f_blocks * disk.f_frsize)
             descriptor = os.open(self._reserve, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 os.posix_fallocate(descriptor, 0, size)
             finally:
                 os.close(descriptor)
         except OSError:
-            self._reserve.unlink(missing_ok=True)
+            self._drop_reserve()
             return False
         return True
+
+    def _drop_reserve(self) -> None:
+        try:
+            self._reserve.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("%s: the reserve can not be given up: %s", self._directory, error)
 
     @staticmethod
     def _reserve_bytes(total: int) -> int:

@@ -82,9 +82,11 @@ class DeadLetters:
         """
         lines = b"".join(map(self._line, letters))
         with self._lock, locked(self._file):
-            descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            descriptor = os.open(self._file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 size = os.fstat(descriptor).st_size
+                if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                    lines = b"\n" + lines  # a crash left a part of a line, which would spoil the next one
                 self.is_full = bool(self.max_bytes) and size + len(lines) > self.max_bytes
                 if self.is_full:
                     raise DeadLettersFullError(

@@ -129,6 +129,18 @@ def test_lines_that_are_no_dead_letters_are_named(tmp_path: Path) -> None:
     assert "no dead letter in line 2, 3, 4" in shown.output
 
 
+def test_a_letter_that_a_crash_cut_short_costs_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "dead-letters.jsonl"
+    letters = DeadLetters(file, lambda signal, body, project: body)
+    letters.keep([Letter(Record(7, Header(1), b"whole"), "traces", "before")])
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole[: len(whole) // 2])
+    letters.keep([Letter(Record(8, Header(1), b"whole too"), "traces", "after")])
+    damaged: list[int] = []
+    assert [letter.reason for _, letter in read(file, damaged.append)] == ["before", "after"]
+    assert damaged == [2]
+
+
 @pytest.fixture
 def two_tenants(tmp_path: Path) -> Path:
     """A journal taken out of a collector with records of two tenants and of nobody's."""

@@ -493,6 +493,110 @@ def test_T6_T7_a_segment_that_can_not_be_begun_refuses_and_then_takes_again(
     target.close()
 
 
+def test_what_can_not_be_unlinked_stays_for_the_next_time_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = journal(tmp_path, segment_bytes=10)
+    cursor = target.cursor("sink")
+    append(target, b"stored", b"stored too")
+    reader = target.reader(cursor.position)
+    while reader.next() is not None:
+        pass
+    with monkeypatch.context() as broken:
+
+        def kept(path: Any, **options: Any) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        broken.setattr(os, "unlink", kept)
+        cursor.advance(reader.position)
+        target.rotate()
+        assert append(target, b"taken") == [None]
+        assert target.is_moving()
+        assert target.holds_before(2), "what was stored is still on the disk"
+    target.rotate()
+    until(lambda: not target.holds_before(3))
+    assert [path.name for path in segments(tmp_path)] == ["00000000000000000003.seg"]
+    assert [record.body for record in everything(target, cursor.position)] == [b"taken"]
+    target.close()
+
+
+def test_T6_a_segment_that_could_not_be_given_up_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = journal(tmp_path)
+    with monkeypatch.context() as broken:
+
+        def refused(*_: Any, **options: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        for name in ("writev", "ftruncate", "unlink"):
+            broken.setattr(os, name, refused)
+        [error] = append(target, b"refused")
+        assert isinstance(error, JournalError)
+    until(lambda: not target.room())
+    assert append(target, b"taken") == [None]
+    assert [record.body for record in everything(target)] == [b"taken"]
+    target.close()
+
+
+def test_a_disk_that_says_nothing_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = journal(tmp_path)
+    with monkeypatch.context() as broken:
+
+        def silent(path: Any) -> os.statvfs_result:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        broken.setattr(os, "statvfs", silent)
+        until(target.room)
+        with pytest.raises(JournalFullError, match="does not say"):
+            append(target, b"refused")
+    until(lambda: not target.room())
+    assert append(target, b"taken") == [None]
+    target.close()
+
+
+def test_a_fault_of_who_is_told_costs_nobody_else_anything(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+
+    def faulty(error: Exception | None) -> None:
+        raise ValueError("a fault of who is told")
+
+    target.append(HEADER, b"told in vain", faulty)
+    assert append(target, b"told") == [None]
+    assert [record.body for record in everything(target)] == [b"told in vain", b"told"]
+    target.close()
+
+
+def test_a_record_that_can_not_be_written_costs_only_itself(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    [error] = append(target, b"refused", header=replace(HEADER, items="none"))  # type: ignore[arg-type]  # the fault
+    assert isinstance(error, JournalError)
+    assert append(target, b"taken") == [None]
+    assert [record.body for record in everything(target)] == [b"taken"]
+    target.close()
+
+
+def test_a_journal_closes_whatever_the_disk_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = journal(tmp_path)
+    cursor = target.cursor("sink")
+    append(target, b"stored")
+    reader = target.reader(cursor.position)
+    assert reader.next() is not None
+    cursor.advance(reader.position)
+    with monkeypatch.context() as broken:
+
+        def refused(*_: Any, **options: Any) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        for name in ("pwrite", "fdatasync", "fsync", "unlink"):
+            broken.setattr(os, name, refused)
+        target.close()
+    again = journal(tmp_path)
+    assert again.next_sequence == 2
+    assert not everything(again, again.cursor("sink").position)
+    again.close()
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bodies=st.lists(st.binary(max_size=400), min_size=2, max_size=25),
