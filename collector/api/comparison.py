@@ -180,7 +180,8 @@ class ComparisonRoutes(Routes):
                 role for role, diff in diffs.items() if len(diff.encode()) > parameters.integer("max_bytes")
             ]
             diffs = {role: diff for role, diff in diffs.items() if role not in omitted}
-        documents = [run_document(run, parameters.now_ns, content=content) for run in (a, b)]
+        told = self.api.reader.with_said([a, b]) if content else (a, b)
+        documents = [run_document(run, parameters.now_ns, content=content) for run in told]
         offered = [
             {name for event in found if not event.duplicate_of for name in event.offered_tools}
             for found in events

@@ -210,9 +210,10 @@ class GroupRoutes(Routes):
         cursor = _key(parameters, binding, int, str)
         page = await self.read(self.api.reader.runs, wanted, limit, cursor, parameters.now_ns)
         content = caller.may(Scope.CONTENT)
+        runs = await self.read(self.api.reader.with_said, page.runs) if content else page.runs
         document: OneSession = {
             "session": _session_document(session, content=content),
-            "data": [run_document(run, parameters.now_ns, content=content) for run in page.runs],
+            "data": [run_document(run, parameters.now_ns, content=content) for run in runs],
             "page": {"next_cursor": page.next_cursor and cursors.encode(page.next_cursor, binding)},
         }
         return json_response(document)

@@ -116,9 +116,9 @@ class Run(TypedDict):
     duplicate_of: str | None
     """Id of the run whose calls it repeats."""
     input: str | None
-    """A preview of what it read; only for who may see content."""
+    """A preview of what its root read, or else its first model call; only for who may see content."""
     output: str | None
-    """A preview of what it wrote; only for who may see content."""
+    """A preview of what its root wrote, or else of the last answer; only for who may see content."""
 
 
 Handoff = TypedDict("Handoff", {"from": str | None, "to": str | None, "source": str})

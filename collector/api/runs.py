@@ -144,8 +144,11 @@ class RunRoutes(Routes):
         now_ns = self.api.clock_ns()
         caller = caller_of(request)
         found = await self.read(self.api.reader.runs_by_id, caller.tenant, ids)
-        found = {run_id: run for run_id, run in found.items() if caller.project in ("", run.project)}
         groups = run_groups(request, parameters_of(request))
+        own = [run for run in found.values() if caller.project in ("", run.project)]
+        if groups.content:
+            own = await self.read(self.api.reader.with_said, own)
+        found = {run.run_id: run for run in own}
         return json_response(
             {
                 "data": [
@@ -187,7 +190,8 @@ class RunRoutes(Routes):
         cursor_after = page.next_cursor and cursors.encode(page.next_cursor, binding)
 
         def answer() -> Response:
-            shown = [groups.of(run_document(run, now_ns, content=groups.content)) for run in page.runs]
+            runs = self.api.reader.with_said(page.runs) if groups.content else page.runs
+            shown = [groups.of(run_document(run, now_ns, content=groups.content)) for run in runs]
             return list_response(
                 request, {"data": shown, "page": {"next_cursor": cursor_after}, "meta": meta}
             )
@@ -199,6 +203,8 @@ class RunRoutes(Routes):
         groups = run_groups(request, parameters_of(request))
         run = await self.run_of(request)
         if not prefers(request, MARKDOWN):
+            if groups.content:
+                (run,) = await self.read(self.api.reader.with_said, [run])
             return json_response(groups.of(run_document(run, self.api.clock_ns(), content=groups.content)))
         text = await self.read(self._transcript, run, caller_of(request).may(Scope.CONTENT))
         return Response(text, media_type=MARKDOWN, headers={"Cache-Control": "no-store"})

@@ -223,6 +223,8 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
     # LlamaIndex's messages have blocks, and some versions the text of these beside them.
     for name in ("blocks",) if value.get("blocks") else ("content", "contents", "parts"):
         found = value.get(name)
+        if name == "content" and isinstance(found, str) and _is_beside(found, value.get("contents")):
+            continue
         if isinstance(found, str) and found[:1] == "[":
             found = _blocks_in(found)
         # OpenLLMetry's LangChain writes an answer that only asks for tools as an empty text in JSON.
@@ -241,6 +243,14 @@ def _of_mapping(value: dict[str, Any], depth: int) -> Iterator[Message]:
         yield Message(role, found)
         return
     yield from _with_parts(role, blocks)
+
+
+def _is_beside(text: str, contents: Any) -> bool:
+    """Whether the contents hold the text: OpenInference's package for OpenAI's Agents SDK tells an answer twice."""
+    if not isinstance(contents, list):
+        return False
+    texts = [part.text for part in parts_of(contents) if part.type == "text"]
+    return text in (*texts, "".join(texts), "\n".join(texts))
 
 
 def _of_speaker(named: str, said: Any) -> Iterator[Message]:

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.corpus import select
 from tests.sending import http_protobuf, renamed
@@ -60,6 +61,37 @@ def test_sessions_add_up_their_runs(server: Server, runs: list[dict[str, Any]]) 
         assert session["last_run_at"] == max(run["started_at"] for run in its)
         assert session["started_at"] == min(run["started_at"] for run in its)
         assert session["input"] == min(its, key=lambda run: run["started_at"])["input"]
+
+
+def test_a_session_says_what_was_said_though_no_root_does(server: Server) -> None:
+    """Roots of OpenAI's Agents SDK have neither input nor output."""
+    (scenario,) = select("openinference/openai-agents/tools")
+    for file in scenario.traces:
+        request = ExportTraceServiceRequest.FromString(file.read_bytes())
+        for span in (
+            span for part in request.resource_spans for one in part.scope_spans for span in one.spans
+        ):
+            span.attributes.add(key="session.id").value.string_value = "silent roots"
+        http_protobuf(server, renamed(request.SerializeToString(), 38), "silent")
+    server.settled()
+    told = server.get("/sessions/silent roots")
+    assert len(told["data"]) == told["session"]["counts"]["runs"] == 1
+    (run,) = told["data"]
+    messages = server.get(f"/runs/{run['run_id']}/messages")["data"]
+    assert run["input"] == _text(next(one for one in messages if one["role"] == "user"))
+    assert run["output"] == _text(messages[-1])
+    (listed,) = server.get("/sessions", project="silent")["data"]
+    for other in (
+        told["session"],
+        listed,
+        server.get(f"/runs/{run['run_id']}"),
+        server.runs(project="silent")[0],
+    ):
+        assert (other["input"], other["output"]) == (run["input"], run["output"])
+
+
+def _text(message: dict[str, Any]) -> str:
+    return "".join(part["text"] for part in message["parts"] if part["type"] == "text")
 
 
 def test_sessions_come_page_by_page_and_filtered(server: Server, runs: list[dict[str, Any]]) -> None:

@@ -267,6 +267,18 @@ SHAPES: dict[str, tuple[Any, list[Message]]] = {
         ],
         [ASKED, Message("assistant", (CALLED,))],
     ),
+    "an answer beside its parts, by openinference": (
+        [
+            {
+                "message": {
+                    "role": "assistant",
+                    "content": "18C",
+                    "contents": [{"message_content": {"type": "text", "text": "18C"}}],
+                }
+            }
+        ],
+        [Message("assistant", (Part("text", "18C"),))],
+    ),
     "flattened by traceloop": (
         [
             {

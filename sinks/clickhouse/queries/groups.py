@@ -8,8 +8,8 @@ from typing import Any
 
 from mappers.model import Kind, RunStatus, Status
 from sinks.clickhouse.conditions import STATUS
-from sinks.clickhouse.queries.base import Queries
 from sinks.clickhouse.queries.runs import WIDTHS_NS
+from sinks.clickhouse.queries.said import NOTHING, SaidQueries
 from sinks.clickhouse.queries.selecting import RunFilter, newest_runs, of_matching_runs, run_conditions
 from sinks.groups import MOST_NAMED, Group, Session, Spread
 
@@ -46,7 +46,7 @@ _OF_EVENTS: Mapping[str, _Told] = {
 _OF_RUNS: Mapping[str, str] = {"projects": "Project", "users": "UserId"}
 
 
-class GroupQueries(Queries):
+class GroupQueries(SaidQueries):
     def sessions(
         self, wanted: RunFilter, limit: int, cursor: SessionCursor | None, now_ns: int
     ) -> SessionPage:
@@ -117,13 +117,36 @@ class GroupQueries(Queries):
                 arraySort(groupUniqArrayIf({MOST_NAMED})(UserId, UserId != '')), {columns},
                 sumOrNull(InputTokens), sumOrNull(OutputTokens), sumOrNull(CostUsd),
                 sum(LlmCalls), sum(ToolCalls), sum(Errors), sum(Warnings),
-                argMin(Input, Start), argMax(Output, Start)
+                argMin(Input, Start), argMax(Output, Start), argMin(RunId, Start), argMax(RunId, Start)
             FROM ({newest_runs(conditions, narrow=True)})
             GROUP BY Project, SessionId
             """,
             values,
         )
-        return {(session.project, session.session_id): session for session in map(_session, rows)}
+        found = [(_session(row), *row[-2:]) for row in rows]
+        silent = [
+            (session, first, last)
+            for session, first, last in found
+            if session.llm_calls and not (session.input and session.output)
+        ]
+        said = (
+            self.said_in(
+                wanted.tenant,
+                [run_id for _, *ends in silent for run_id in ends],
+                min(session.start_ns for session, _, _ in silent),
+                max(session.end_ns for session, _, _ in silent),
+            )
+            if silent
+            else {}
+        )
+        return {
+            (session.project, session.session_id): replace(
+                session,
+                input=session.input or said.get(first, NOTHING)[0],
+                output=session.output or said.get(last, NOTHING)[1],
+            )
+            for session, first, last in found
+        }
 
     def groups(self, by: str, wanted: RunFilter, limit: int, now_ns: int) -> list[Group]:
         """The values with the most calls, or runs; numbers are of the runs that match, and of their events within the
@@ -175,7 +198,7 @@ class GroupQueries(Queries):
 
 def _session(row: Sequence[Any]) -> Session:
     project, session_id, last, start, end, runs, statuses, users, agents, models, tools, *rest = row
-    read, wrote, cost, llm_calls, tool_calls, errors, warnings, given, answered = rest
+    read, wrote, cost, llm_calls, tool_calls, errors, warnings, given, answered, _, _ = rest
     return Session(
         project=project,
         session_id=session_id,
