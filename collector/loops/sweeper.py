@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Protocol
 
-from collector.deriver.deriver import Derived, Tell
+from collector.deriver.derived import Derived, Tell
 from collector.loops import Watch
 from collector.loops.ownership import owner
 from collector.telemetry.operations import Operation

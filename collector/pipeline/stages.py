@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from collector.apart.ahead import Ahead
-from collector.deriver.deriver import Derived, Deriver, EventKey, Tell
+from collector.deriver.derived import Derived, Tell
+from collector.deriver.deriver import Deriver
+from collector.deriver.recent import EventKey
 from collector.journal import Record
 from collector.otlp import decode_logs
 from collector.pipeline.batches import Prepared

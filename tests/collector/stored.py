@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 
-from collector.deriver.deriver import Derived
+from collector.deriver.derived import Derived
 from mappers.model import Event, Kind, Run, Warning
 
 _CHANGEABLE = [

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from collector.deriver.compacting import Compacting
-from collector.deriver.deriver import Derived, Deriver
+from collector.deriver.derived import Derived
+from collector.deriver.deriver import Deriver
 from collector.loops import LoopWatch, evaluation, member, sessions
 from mappers.loops.configure import configured
 from mappers.loops.detectors import LOOP, WASTE

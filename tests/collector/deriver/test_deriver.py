@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from collector.deriver import deriver as module
-from collector.deriver.deriver import Derived, Deriver
+from collector.deriver.derived import Derived
+from collector.deriver.deriver import Deriver
 from collector.deriver.pace import Pace
 from collector.loops import LoopWatch
 from mappers.loops.evaluator import Engine
