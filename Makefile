@@ -1,6 +1,5 @@
-# Each target sets up what it needs: a machine with Python 3.11+ and make is enough. Of several Pythons one that is
-# much quicker than `python3` is taken; PYTHON=python3 takes that.
-PYTHON ?= $(shell sh deploy/python.sh)
+# Each target sets up what it needs: a machine with Python 3.11+ and make is enough.
+PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
