@@ -2,7 +2,7 @@
 
 from collector.otlp.check import Checked, NotOtlpError, check
 from collector.otlp.decode import decode_logs, decode_traces, parse_traces, spans_of
-from collector.otlp.json import transcode
+from collector.otlp.json.transcode import transcode
 from collector.otlp.signal import Signal
 
 __all__ = [

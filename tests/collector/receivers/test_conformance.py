@@ -188,7 +188,7 @@ TWICE = b'"name": "\\"first\\": 1", "name": "a \\"key\\": \\u00e9"'
 def test_J13_keys_given_twice_are_counted(
     given: bytes, counted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.otlp.json.LOOKED_THROUGH", 1)
+    monkeypatch.setattr("collector.otlp.json.body.LOOKED_THROUGH", 1)
     body = b'{"resourceSpans": [{"scopeSpans": [{"spans": [{%s, %s}]}]}]}' % (
         json.dumps(IDS).encode()[1:-1],
         given,
@@ -218,7 +218,7 @@ ODD_TEXTS = ['a "key": 1', "\\", '\\"', '":', '"', "é\ud83d", "\x00", "\u2028",
 def test_J13_keys_given_once_are_never_counted(
     indent: int | None, is_ascii: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.otlp.json.LOOKED_THROUGH", 1)
+    monkeypatch.setattr("collector.otlp.json.body.LOOKED_THROUGH", 1)
     document = {
         key: {value: [{value: key, key: 1.0}, 2**63, -0.0, 1e300]} for key in ODD_TEXTS for value in ODD_TEXTS
     }
