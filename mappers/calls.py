@@ -32,15 +32,15 @@ class Call:
 
     @property
     def attempts(self) -> int:
-        """Tries within this call: as reported, or as twins or HTTP requests side by side of which one succeeded at
-        most. The proxy's spans say how many tries were before, which are spans of their own: they are tries of this
-        call only where it is another's span."""
+        """Tries within this call: as reported, or as twins of one instrumentation or HTTP requests side by side of
+        which one succeeded at most. The proxy's spans say how many tries were before, which are spans of their own:
+        they are tries of this call only where it is another's span."""
         says = self.event.scope != PROXY_SCOPE or "attempts" in self.event.filled
         most = max([self.event.attempts if says else 1, *[twin.attempts for twin in self.twins]])
         if len(self.twins) > 1:
-            beside: dict[str, list[Event]] = defaultdict(list)
+            beside: dict[tuple[str, str], list[Event]] = defaultdict(list)
             for twin in self.twins:
-                beside[twin.parent_span_id].append(twin)
+                beside[twin.parent_span_id, twin.scope].append(twin)
             for group in beside.values():
                 if sum(twin.status == OK for twin in group) <= 1:
                     most = max(most, len(group))

@@ -1,11 +1,11 @@
 """One call told in two traces: instrumentations that do not set the context put their span in a trace of its own.
 
 Two events are of one call if they share the provider's response id and overlap in time; where one of them has no id,
-if one lies within the other in time and they are of one process, by two instrumentations; or if one is the mere end
-of the other, told when its stream had been read. A log record is of one call with a span if they share the response
-id or, with nothing that contradicts, if they are of one time and of one session, as a coding agent's are, or of one
-process and one library where the span gives no id. Which of them counts is decided by what they are, not by which
-came first (conventions.md §3 (3)).
+if they are of one time, by two instrumentations, and share the answer, the token counts, the question or the failure
+(`mappers.likeness`), or at least the process; or if one is the mere end of the other, told when its stream had been
+read. A log record is of one call with a span if they share the response id or, with nothing that contradicts, if they
+are of one time and of one session, as a coding agent's are, or of one process and one library where the span gives no
+id. Which of them counts is decided by what they are, not by which came first (conventions.md §3 (3)).
 """
 
 from __future__ import annotations
@@ -16,13 +16,26 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mappers.calls import repeats
-from mappers.filling import guesses_usage
+from mappers.likeness import (
+    CLOCK_NS,
+    alike,
+    answered_otherwise,
+    apart,
+    contradict,
+    differ,
+    own_count,
+    own_id,
+    together,
+)
 from mappers.model import PROXY_SCOPE, Event, Kind, Status
 from mappers.tree import MODEL_KINDS
 from mappers.twins import RECORD_DELAY_NS
 
 LONGEST_PAUSE_NS = 10 * 60 * 1_000_000_000
 """Longest time from the end of a request to the word that its stream has been read."""
+
+NOTHING_ALIKE = 6
+"""Sort of evidence: nothing but process and time."""
 
 K = TypeVar("K")
 Cost = tuple[int, int]
@@ -53,11 +66,6 @@ def earliest_twin_ns(event: Event) -> int:
     return event.start_ns - (LONGEST_PAUSE_NS if event.start_ns == event.end_ns else RECORD_DELAY_NS)
 
 
-def own_id(event: Event) -> str:
-    """The response id that its span gives, not what was filled in from others."""
-    return "" if "response_id" in event.filled else event.response_id
-
-
 def cost(one: Event, other: Event) -> Cost | None:
     """How badly they fit as two tellings of one call; None if they can not be."""
     if one.run_id == other.run_id or one.kind != other.kind:
@@ -74,14 +82,20 @@ def cost(one: Event, other: Event) -> Cost | None:
             return None
         if one.scope == other.scope and not _told_again(one, other):
             return None
-        return 0, _apart(one, other)
-    if not one.instance or one.instance != other.instance or _contradict(one, other):
+        return 0, apart(one, other)
+    if contradict(one, other):
         return None
+    same_process = one.instance == other.instance != ""
     if one.scope == other.scope:
-        return _as_end(one, other) or _as_end(other, one)
-    if not (one.is_root or other.is_root) or not (_within(one, other) or _within(other, one)):
+        return (_as_end(one, other) or _as_end(other, one)) if same_process else None
+    if not (one.is_root or other.is_root):
         return None
-    return 1, _apart(one, other)
+    shared = alike(one, other)
+    if shared is not None and together(one, other) and (same_process or _may_be_told_apart(one, other)):
+        return 1 + shared, apart(one, other)
+    if same_process and not answered_otherwise(one, other) and (_within(one, other) or _within(other, one)):
+        return NOTHING_ALIKE, apart(one, other)
+    return None
 
 
 def akin(one: Event, others: Iterable[tuple[K, Event]]) -> list[tuple[K, Event]]:
@@ -185,16 +199,20 @@ def _rank(event: Event) -> tuple[bool, bool, bool, int, tuple[str, str]]:
     return event.source != "log", not event.is_root, length > 0, length, _key(event)
 
 
+def _may_be_told_apart(one: Event, other: Event) -> bool:
+    """Whether two that are not known to be of one process may tell of one call: most programs do not say which process
+    they are, and the proxy is another one."""
+    if PROXY_SCOPE in (one.scope, other.scope):
+        return True
+    return one.service == other.service and not (one.instance and other.instance)
+
+
 def _overlap(one: Event, other: Event) -> bool:
     return one.start_ns <= other.end_ns and other.start_ns <= one.end_ns
 
 
 def _within(inner: Event, outer: Event) -> bool:
-    return outer.start_ns <= inner.start_ns and inner.end_ns <= outer.end_ns
-
-
-def _apart(one: Event, other: Event) -> int:
-    return abs(one.start_ns - other.start_ns) + abs(one.end_ns - other.end_ns)
+    return outer.start_ns <= inner.start_ns + CLOCK_NS and inner.end_ns <= outer.end_ns + CLOCK_NS
 
 
 def _told_again(one: Event, other: Event) -> bool:
@@ -218,7 +236,7 @@ def _as_end(end: Event, begun: Event) -> Cost | None:
         and end.args_hash
         and end.args_hash == begun.args_hash
         and not own_id(begun)
-        and not _own(begun, "output_tokens")
+        and not own_count(begun, "output_tokens")
     ):
         return 2, pause
     return None
@@ -229,17 +247,17 @@ def _as_record(one: Event, other: Event) -> Cost | None:
     if one.source == other.source or abs(one.end_ns - other.end_ns) > RECORD_DELAY_NS:
         return None
     if own_id(one) and own_id(one) == own_id(other):
-        return 0, _apart(one, other)
-    if _contradict(one, other):
+        return 0, apart(one, other)
+    if contradict(one, other):
         return None
     if not one.session_id or one.session_id != other.session_id:
         record, span = (one, other) if one.source == "log" else (other, one)
-        return (2, _apart(one, other)) if _of_its_library(record, span) else None
+        return (2, apart(one, other)) if _of_its_library(record, span) else None
     if one.kind == Kind.TOOL and (one.tool_call_id != other.tool_call_id or one.tool != other.tool):
         return None
-    if _differ(one, other, "output_tokens"):
+    if differ(one, other, "output_tokens"):
         return None
-    return 1, _apart(one, other)
+    return 1, apart(one, other)
 
 
 def _of_its_library(record: Event, span: Event) -> bool:
@@ -251,52 +269,3 @@ def _of_its_library(record: Event, span: Event) -> bool:
         and record.instance == span.instance != ""
         and span.start_ns <= record.end_ns
     )
-
-
-def _contradict(one: Event, other: Event) -> bool:
-    """Something that both know differs: then two calls only happened at the same time."""
-    if (one.status == "error") != (other.status == "error"):
-        succeeded = other if one.status == "error" else one
-        if _has_answer(succeeded):
-            return True
-    first, second = _model(one), _model(other)
-    if first and second and first not in second and second not in first:
-        return True
-    # One of them may leave the cache out of what it says was read.
-    return (
-        _differ(one, other, "input_tokens")
-        and _uncached(one) != _own(other, "input_tokens")
-        and _uncached(other) != _own(one, "input_tokens")
-    )
-
-
-def _has_answer(event: Event) -> bool:
-    """Whether its span tells an answer: some say nothing of a failure, not even that it was one."""
-    return bool(own_id(event)) or any(
-        getattr(event, name) and name not in event.filled for name in ("output_tokens", "output_bytes")
-    )
-
-
-def _uncached(event: Event) -> int | None:
-    read = _own(event, "input_tokens")
-    cached = (_own(event, "cache_read_tokens") or 0) + (_own(event, "cache_write_tokens") or 0)
-    return read - cached if read is not None else None
-
-
-def _model(event: Event) -> str:
-    return event.request_model if "request_model" not in event.filled else ""
-
-
-def _differ(one: Event, other: Event, name: str) -> bool:
-    first, second = _own(one, name), _own(other, name)
-    return first is not None and second is not None and first != second
-
-
-def _own(event: Event, name: str) -> int | None:
-    """What its own span counted; None where it did not, or only guessed."""
-    if guesses_usage(event):
-        return None
-    if name == "input_tokens" and event.own_input_tokens is not None:
-        return event.own_input_tokens
-    value: int | None = None if name in event.filled else getattr(event, name)
-    return value

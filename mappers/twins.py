@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from itertools import islice, pairwise
 
+from mappers.likeness import Alike, alike, apart, contradict, own_id, together, traits
 from mappers.model import ERROR, LLM, OK, OTHER, PROXY_SCOPE, Event
 from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
 
@@ -14,6 +15,10 @@ BARE_RECORD_NS = 100_000_000
 """Longest time between two records of the end of one answer."""
 RECORD_DELAY_NS = 2_000_000_000
 """Longest time between the end of a call's span and the log record that tells of the same call."""
+MOST_ALIKE = 64
+"""Calls before and after one that are looked at to find which of those like it tells of the same call."""
+MOST_ABOVE = 64
+"""Spans above a call that are looked at to find whether it lies within another."""
 MOST_BESIDE = 1_000
 """Executions of a tool that are looked at for one call that traffic tells."""
 
@@ -24,8 +29,9 @@ def find_twins(tree: Tree) -> dict[str, str]:
     """For each span that is not counted the span id of the one that counts instead.
 
     The rules are conventions.md §3 (2), (4) and (10): a model call directly within a model call is the same
-    call, seen by the framework and by the client; so is a tool within a tool of its name or call id; and of two calls
-    that overlap and share the provider's response id one is a repetition.
+    call, seen by the framework and by the client; so is a tool within a tool of its name or call id; of two calls
+    that overlap and share the provider's response id one is a repetition; and so it is of two that lie beside each
+    other, where one of them gives no id, if two instrumentations told them and they are alike.
     """
     outermost = tree.inherit(None, _call_below)
     twins = {}
@@ -35,6 +41,7 @@ def find_twins(tree: Tree) -> dict[str, str]:
             twins[event.span_id] = outer.span_id
     _count_what_is_wrapped(tree, twins)
     _add_same_response(tree, twins)
+    _add_alike(tree, twins)
     _add_inferred_tools(tree, twins)
     _add_bare_records(tree, twins)
     return {span_id: _counted(counts, twins) for span_id, counts in twins.items()}
@@ -138,6 +145,78 @@ def _add_same_response(tree: Tree, twins: dict[str, str]) -> None:
         kept, dropped = (event, other) if _knows_more(event, other) else (other, event)
         twins[dropped.span_id] = kept.span_id
         newest[identity] = kept
+
+
+def _add_alike(tree: Tree, twins: dict[str, str]) -> None:
+    """An instrumentation that is called back, as those of LangChain are, does not make its span the current one: what
+    the client tells of the same call lies beside it, and gives no id, or hears of none, where the answer is streamed.
+    Each call has one such twin of each instrumentation, the most alike and nearest in time."""
+    calls = [
+        event
+        for event in tree.events
+        if event.kind in MODEL_KINDS and event.span_id not in twins and event.end_ns > event.start_ns
+    ]
+    nameless = [event for event in calls if not own_id(event)]
+    if not nameless or len({event.scope for event in calls}) < 2:
+        return
+    sharing: dict[Hashable, list[Event]] = {}
+    for event in calls:
+        for trait in traits(event):
+            sharing.setdefault((event.kind, trait), []).append(event)
+    fits: dict[tuple[str, str], tuple[Alike, int, Event, Event]] = {}
+    for event in nameless:
+        for trait in traits(event):
+            beside = sharing[event.kind, trait]
+            place = bisect_left(beside, event.start_ns, key=_start)
+            for other in beside[max(0, place - MOST_ALIKE) : place + MOST_ALIKE]:
+                pair = min(event.span_id, other.span_id), max(event.span_id, other.span_id)
+                if pair not in fits and (shared := _tells_the_same(event, other)) is not None:
+                    fits[pair] = shared, apart(event, other), event, other
+    if not fits:
+        return
+    told = _told_by(tree, twins)
+    for _, (_, _, event, other) in sorted(fits.items(), key=lambda fit: (*fit[1][:2], fit[0])):
+        one, two = _counted(event.span_id, twins), _counted(other.span_id, twins)
+        first, second = told[one], told[two]
+        if one == two or not first.isdisjoint(second) or _is_below(tree, event, other):
+            continue
+        longer = (event.end_ns - event.start_ns, event.span_id) > (
+            other.end_ns - other.start_ns,
+            other.span_id,
+        )
+        kept, dropped = (one, two) if longer else (two, one)
+        twins[dropped] = kept
+        told[kept] = first | second
+
+
+def _tells_the_same(event: Event, other: Event) -> Alike | None:
+    if event.scope == other.scope or (own_id(event) and own_id(other)):
+        return None
+    if not together(event, other) or contradict(event, other):
+        return None
+    return alike(event, other)
+
+
+def _told_by(tree: Tree, twins: Mapping[str, str]) -> dict[str, set[str]]:
+    """The instrumentations that told of each call, by the span id of the one that counts."""
+    told: dict[str, set[str]] = {}
+    for event in tree.events:
+        if event.kind in MODEL_KINDS:
+            told.setdefault(_counted(event.span_id, twins), set()).add(event.scope)
+    return told
+
+
+def _is_below(tree: Tree, one: Event, other: Event) -> bool:
+    """Whether one of two calls lies within the other, with something between them that makes them two."""
+    for event, outer in ((one, other), (other, one)):
+        above = tree.parent(event)
+        for _ in range(MOST_ABOVE):
+            if above is None:
+                break
+            if above.span_id == outer.span_id:
+                return True
+            above = tree.parent(above)
+    return False
 
 
 def _add_inferred_tools(tree: Tree, twins: dict[str, str]) -> None:

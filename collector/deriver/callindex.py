@@ -1,11 +1,14 @@
-"""Recent model calls by what twins in other traces share with them: the response id, or process and time."""
+"""Recent model calls by what twins in other traces share with them: the response id, process and time, or time and
+what was said and counted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from mappers.foreign import akin, is_candidate, own_id
+from mappers.foreign import akin, is_candidate
+from mappers.likeness import own_id, traits
 from mappers.model import Event
 from mappers.tree import MODEL_KINDS
 
@@ -13,6 +16,8 @@ SPAN_NS = 1 << 30
 """Calls are kept by the seconds (1.07 s) in which they ran."""
 MOST_SPANS = 32
 """A call that takes longer is found by its first half minute: twins begin together."""
+ENDS_APART = 1
+"""How many of these seconds later a call may end for one instrumentation than for another."""
 CROWD = 64
 """Where more calls than this share a place, neither time nor a repeated id tells which two are one."""
 
@@ -22,17 +27,32 @@ Place = tuple[Hashable, ...]
 """What calls share."""
 
 
-class _Process:
-    """What is held of one process: (tenant, project, instance)."""
+class _Group:
+    """What is held of one process, (tenant, project, instance), or of one project, (tenant, project)."""
 
-    __slots__ = ("calls", "nameless", "waiting")
+    __slots__ = ("calls", "nameless", "scopes", "waiting")
 
     def __init__(self) -> None:
         self.calls = 0
+        self.scopes: Counter[str] = Counter()
+        """How many of its calls each instrumentation told; looked at for projects alone."""
         self.nameless = 0
         """Spans without a response id: only these look for others by time. Mostly there are none."""
         self.waiting: dict[CallKey, _Entry] = {}
-        """Spans with a response id that are not kept by time as long as nobody looks for them there."""
+        """Spans with a response id that are not kept by time, or by likeness, as long as nobody looks for them
+        there."""
+
+    @property
+    def may_be_alike(self) -> bool:
+        """Whether two of its calls may be one by what they share: then two instrumentations told them, and one gives
+        no id."""
+        return self.nameless > 0 and len(self.scopes) > 1
+
+    def leave(self, key: CallKey, entry: _Entry) -> None:
+        """Forgets a call of it."""
+        self.calls -= 1
+        self.nameless -= entry.is_nameless
+        self.waiting.pop(key, None)
 
 
 @dataclass(slots=True)
@@ -55,14 +75,16 @@ class _Entry:
     """Hash of what was asked, of a span without a response id."""
     end: int = 0
     """The same of a span without length."""
-    process: _Process | None = None
-    """None if time tells nothing of it."""
+    process: _Group | None = None
+    """None if its process is not known, or it is no model call."""
+    project_calls: _Group | None = None
+    """None for log records and whatever else is not found by likeness."""
     kept: list[Place] = field(default_factory=list)
     """Where it is kept."""
 
     @property
     def is_nameless(self) -> bool:
-        return self.process is not None and not self.is_record and not self.response_id
+        return not self.is_record and not self.response_id
 
 
 class CallIndex:
@@ -72,7 +94,8 @@ class CallIndex:
     def __init__(self) -> None:
         self._places: dict[Place, dict[CallKey, Event]] = {}
         self._entries: dict[CallKey, _Entry] = {}
-        self._processes: dict[tuple[str, str, str], _Process] = {}
+        self._processes: dict[tuple[str, str, str], _Group] = {}
+        self._projects: dict[tuple[str, str], _Group] = {}
         self._records = 0
         """Log records among the events. Mostly there are none, and no span has to look for one."""
         self._in_sessions: dict[CallKey, _Entry] = {}
@@ -87,6 +110,7 @@ class CallIndex:
             return False
         entry = self._entries[key] = _entry(event)
         self._keep_by_process(key, entry)
+        self._keep_by_project(key, entry)
         if entry.response_id:
             self._keep(key, entry, (entry.tenant, entry.project, "id", entry.response_id))
         if entry.session_id:
@@ -106,7 +130,7 @@ class CallIndex:
         if not entry.instance or event.kind not in MODEL_KINDS:
             return
         name = entry.tenant, entry.project, entry.instance
-        process = entry.process = self._processes.setdefault(name, _Process())
+        process = entry.process = self._processes.setdefault(name, _Group())
         process.calls += 1
         if entry.is_record:
             if entry.response_id:
@@ -130,6 +154,25 @@ class CallIndex:
             elif not entry.response_id:
                 entry.begun = event.args_hash
                 self._keep(key, entry, (*name, "begun", event.args_hash))
+
+    def _keep_by_project(self, key: CallKey, entry: _Entry) -> None:
+        event = entry.event
+        if entry.is_record or event.kind not in MODEL_KINDS or event.start_ns == event.end_ns:
+            return
+        group = entry.project_calls = self._projects.setdefault((entry.tenant, entry.project), _Group())
+        group.calls += 1
+        group.nameless += not entry.response_id
+        group.scopes[event.scope] += 1
+        group.waiting[key] = entry
+        if group.may_be_alike:
+            waiting, group.waiting = group.waiting, {}
+            for other, call in waiting.items():
+                self._keep_by_likeness(other, call)
+
+    def _keep_by_likeness(self, key: CallKey, entry: _Entry) -> None:
+        named = entry.response_id != ""
+        for trait in traits(entry.event):
+            self._keep(key, entry, (entry.tenant, entry.project, "alike", named, trait, entry.ended))
 
     def _keep_by_time(self, key: CallKey, entry: _Entry) -> None:
         named = entry.response_id != ""
@@ -182,6 +225,12 @@ class CallIndex:
         """Where its twins would be."""
         if entry.response_id:
             yield entry.tenant, entry.project, "id", entry.response_id
+        if entry.project_calls is not None and entry.project_calls.may_be_alike:
+            for trait in traits(entry.event):
+                for second in range(entry.ended - ENDS_APART, entry.ended + ENDS_APART + 1):
+                    yield entry.tenant, entry.project, "alike", False, trait, second
+                    if not entry.response_id:
+                        yield entry.tenant, entry.project, "alike", True, trait, second
         process = entry.process
         name = entry.tenant, entry.project, entry.instance
         # The delay between a span and its record is at most two of these seconds.
@@ -215,11 +264,17 @@ class CallIndex:
         self._in_sessions.pop(key, None)
         process = entry.process
         if process is not None:
-            process.calls -= 1
-            process.nameless -= entry.is_nameless
-            process.waiting.pop(key, None)
+            process.leave(key, entry)
             if not process.calls:
                 del self._processes[entry.tenant, entry.project, entry.instance]
+        group = entry.project_calls
+        if group is not None:
+            group.leave(key, entry)
+            group.scopes[entry.event.scope] -= 1
+            if not group.scopes[entry.event.scope]:
+                del group.scopes[entry.event.scope]
+            if not group.calls:
+                del self._projects[entry.tenant, entry.project]
         for place in entry.kept:
             others = self._places[place]
             others.pop(key, None)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from collector.deriver.deriver import Deriver
 from collector.deriver.pace import Pace
-from mappers.model import Event, Kind, LogRecord, Span, Status
+from mappers.model import PROXY_SCOPE, Event, Kind, LogRecord, Span, Status, ToolRequest
 from mappers.normalize import Normalizer
 from mappers.records import RecordReader
 from tests.collector.deriver.test_deriver import Stored
@@ -152,14 +152,14 @@ def test_all_that_was_captured_comes_to_the_same_rows_however_it_is_split(part: 
         assert rows.state() == at_once.state(), scenario.name
 
 
-def call(run: int, span: int, start: int, end: int, **fields: Any) -> Event:
+def call(run: int, span: int, start_ms: int, end_ms: int, **fields: Any) -> Event:
     usual: dict[str, Any] = {"kind": Kind.LLM, "instance": "one", "scope": "openai", "is_root": True}
     return Event(
         run_id=f"{run:032x}",
         trace_id=f"{run:032x}",
         span_id=f"{span:016x}",
-        start_ns=start,
-        end_ns=end,
+        start_ns=start_ms * 1_000_000,
+        end_ns=end_ms * 1_000_000,
         **usual | fields,
     )
 
@@ -235,6 +235,72 @@ def test_calls_without_an_id_are_joined_within_a_process() -> None:
     outer = [call(n, n, 10 + n, 90 + n, scope="langchain") for n in (1, 2)]
     inner = [call(n + 2, n + 2, 12 + n, 88 + n) for n in (1, 2)]
     assert settled(*outer, *inner) == {"1": (1, ""), "2": (1, ""), "3": (0, "1"), "4": (0, "2")}
+
+
+UNKNOWN = {"instance": "", "service": "app"}
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        {"result_hash": 5},
+        {"tool_requests": (ToolRequest("", "weather", 3),)},
+        {"input_tokens": 100, "output_tokens": 20, "usage_source": "reported"},
+        {"args_hash": 9},
+        {"status": Status.ERROR, "error_message": "bad request"},
+    ],
+    ids=["answer", "tools asked for", "counts", "question", "failure"],
+)
+def test_calls_of_a_process_that_does_not_say_which_it_is_are_one_if_they_are_alike(
+    shared: dict[str, Any],
+) -> None:
+    outer = call(1, 1, 12, 90, scope="langchain", is_root=False, parent_span_id="9", **UNKNOWN, **shared)
+    inner = call(2, 2, 10, 88, **UNKNOWN, **shared)
+    assert settled(outer, inner) == {"1": (1, ""), "2": (0, "1")}
+    assert settled(inner, outer) == {"1": (1, ""), "2": (0, "1")}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"result_hash": 6},
+        {"service": "other"},
+        {"instance": "two"},
+        {"start_ms": 60, "end_ms": 150},
+        {"scope": "langchain"},
+        {"request_model": "claude"},
+        {"input_tokens": 101, "output_tokens": 20},
+        {"project": "other"},
+    ],
+    ids=["answer", "service", "process", "time", "one instrumentation", "model", "counts", "project"],
+)
+def test_calls_that_are_not_alike_in_all_that_is_known_are_two(other: dict[str, Any]) -> None:
+    known = {"service": "app", "result_hash": 5, "input_tokens": 100, "request_model": "gpt-4o"}
+    outer = call(1, 1, 10, 90, scope="langchain", **known | {"instance": "one"})
+    times = {"start_ms": 10, "end_ms": 88}
+    inner = call(2, 2, **times | {"instance": ""} | known | other)
+    assert settled(outer, inner) == {"1": (1, ""), "2": (1, "")}
+
+
+@pytest.mark.parametrize("instance", ["", "one"])
+def test_of_calls_that_are_all_alike_each_is_joined_to_one(instance: str) -> None:
+    same = {"instance": instance, "service": "app", "result_hash": 5}
+    outer = [call(n, n, 10 + n, 90 + n, scope="langchain", **same) for n in (1, 2, 3)]
+    inner = [call(n + 3, n + 3, 9 + n, 91 + n, **same) for n in (1, 2, 3)]
+    assert sum(calls for calls, _ in settled(*outer, *inner).values()) == 3
+    assert sum(calls for calls, _ in settled(*outer, *inner, call(7, 7, 9, 91, **same)).values()) == 4
+
+
+def test_the_proxy_tells_of_a_call_of_any_process() -> None:
+    streamed = call(1, 1, 10, 90, result_hash=5, service="app")
+    seen = {"scope": PROXY_SCOPE, "response_id": "r1", "instance": "proxy", "input_tokens": 7}
+    assert settled(streamed, call(2, 2, 12, 88, result_hash=5, **seen)) == {"1": (1, ""), "2": (0, "1")}
+    assert settled(streamed, call(2, 2, 12, 88, result_hash=6, **seen)) == {"1": (1, ""), "2": (1, "")}
+
+
+def test_answers_that_differ_are_of_two_calls_even_of_one_process() -> None:
+    outer = call(1, 1, 10, 90, scope="langchain", response_id="r1", result_hash=5)
+    assert settled(outer, call(2, 2, 20, 80, result_hash=6)) == {"1": (1, ""), "2": (1, "")}
 
 
 def test_what_one_instrumentation_tells_twice_is_one_call() -> None:

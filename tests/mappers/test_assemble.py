@@ -214,6 +214,70 @@ def test_calls_that_overlap_with_one_response_id_are_one_call() -> None:
     assert (run.counts.llm_calls, run.usage.input) == (2, 101)
 
 
+def streamed(span_id: str, scope: str, start: int, parent: str = "r", **more: Any) -> Event:
+    times = {"start_ns": start * 10**6, "end_ns": (start + 100) * 10**6}
+    return event(span_id, parent, **{"kind": Kind.LLM, "scope": scope, "result_hash": 5} | times | more)
+
+
+def test_calls_beside_each_other_that_are_alike_are_one_call() -> None:
+    """A framework's instrumentation that is called back does not make its span the current one."""
+    outer = streamed("a", "langchain", 1, end_ns=150 * 10**6)
+    inner = streamed("b", "openai", 2, input_tokens=100, output_tokens=20, response_id="x")
+    third = streamed("c", "other", 3)
+    run = run_of(event("r", end_ns=10**9), outer, inner, third)
+    assert (outer.duplicate_of, inner.duplicate_of, third.duplicate_of) == ("", "a", "a")
+    assert (run.counts.llm_calls, run.counts.retries, run.usage.total) == (1, 0, 120)
+    assert outer.response_id == "x"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"result_hash": 6},
+        {"start": 120},
+        {"scope": "langchain"},
+        {"request_model": "claude"},
+        {"input_tokens": 99},
+        {"status": Status.ERROR, "result_hash": 0},
+        {"kind": Kind.EMBEDDING},
+        {"parent": "between"},
+    ],
+    ids=["answer", "time", "one instrumentation", "model", "counts", "outcome", "kind", "an agent between"],
+)
+def test_calls_beside_each_other_that_differ_in_anything_are_two(other: dict[str, Any]) -> None:
+    one = streamed("a", "langchain", 1, end_ns=150 * 10**6, request_model="gpt-4o", input_tokens=100)
+    usual = {"span_id": "b", "scope": "openai", "start": 2}
+    inner = streamed(**usual | other)
+    between = event("between", "a", Kind.AGENT, start=10**6)
+    run_of(event("r", end_ns=10**9), one, between, inner)
+    assert (one.duplicate_of, inner.duplicate_of) == ("", "")
+
+
+def test_of_calls_beside_each_other_that_are_all_alike_each_is_joined_to_one() -> None:
+    outer = [streamed(f"o{n}", "langchain", n) for n in range(4)]
+    inner = [streamed(f"i{n}", "openai", n) for n in range(4)]
+    root = event("r", end_ns=10**9)
+    assert run_of(root, *outer, *inner).counts.llm_calls == 4
+    assert run_of(root, *outer, *inner, streamed("alone", "openai", 2)).counts.llm_calls == 5
+    # One that has told of the call below its span has no part in another.
+    within = [streamed(f"w{n}", "openai", n, f"o{n}") for n in range(4)]
+    assert run_of(root, *outer, *within, streamed("alone", "openai", 2)).counts.llm_calls == 5
+
+
+def test_a_failure_that_two_instrumentations_tell_in_the_same_words_is_one() -> None:
+    failed = {"status": Status.ERROR, "result_hash": 0}
+    one = streamed("a", "langchain", 1, error_message="BadRequestError: 400 bad request\nTraceback", **failed)
+    same = streamed("b", "openai", 1, error_message="400 bad request", **failed)
+    other = streamed("c", "openai", 1, error_message="too many requests", **failed)
+    run = run_of(event("r", end_ns=10**9), one, same, other)
+    assert (run.counts.llm_calls, run.counts.llm_errors) == (2, 2)
+
+
+def test_who_breaks_a_stream_off_may_tell_that_as_a_failure() -> None:
+    broken = streamed("a", "langchain", 1, status=Status.ERROR)
+    assert run_of(event("r"), broken, streamed("b", "openai", 1, response_id="x")).counts.llm_calls == 1
+
+
 def test_a_tool_within_a_tool_of_its_name_is_the_same_execution() -> None:
     events = [
         event("r"),

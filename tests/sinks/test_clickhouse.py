@@ -445,7 +445,7 @@ def test_only_runs_in_which_a_call_may_be_told_again_are_read_back(
         times = {"start_ns": START + start * 10**9, "end_ns": START + end * 10**9}
         return replace(full_event(run_id), **{
             "kind": Kind.LLM, "scope": scope, "response_id": response_id, "instance": process,
-            "session_id": "", "source": "span", "part": "", **times, **more,
+            "session_id": "", "source": "span", "part": "", "result_hash": 0, "input_tokens": None, **times, **more,
         })  # fmt: skip
 
     named, again = f"id-{trace_id}", f"again-{trace_id}"
@@ -468,6 +468,38 @@ def test_only_runs_in_which_a_call_may_be_told_again_are_read_back(
     assert found(call(50, "sdk", "", 1, 3)) == [2, 4, 5, 7]
     assert found(call(50, "sdk", "", 6, 6)) == [1, 2, 3, 4, 5, 6, 7]
     assert found(call(50, "sdk", named, 2, 4), call(51, "wrapper", named, 2, 4)) == [1, 2, 3, 4, 5, 7]
+
+
+def test_runs_with_calls_that_are_alike_are_read_back_where_one_of_them_has_no_id(
+    sink: ClickHouseSink, reader: Reader, trace_id: str
+) -> None:
+    answer = int(trace_id[-15:], 16)
+
+    def call(number: int, scope: str, response_id: str, said: int, counts: tuple[int | None, int]) -> Event:
+        times = {"start_ns": START, "end_ns": START + 10**9}
+        return replace(full_event(f"{trace_id[:-2]}{number:02d}"), **{
+            "kind": Kind.LLM, "scope": scope, "response_id": response_id, "instance": "", "session_id": "",
+            "source": "span", "part": "", "result_hash": said, "input_tokens": counts[0],
+            "output_tokens": counts[1], **times,
+        })  # fmt: skip
+
+    unlike, unknown = (7, answer % 10**9), (None, 1)
+    stored = [
+        call(1, "sdk", "", answer, unknown),
+        call(2, "sdk", f"id-{trace_id}", answer, unknown),
+        call(3, "sdk", "", answer + 1, (8, answer % 10**9)),
+        call(4, "sdk", f"id-{trace_id}", answer + 1, (8, answer % 10**9)),
+        call(5, "wrapper", "", answer, unknown),
+    ]
+    sink.write(Batch(events=stored))
+
+    def found(*calls: Event) -> list[int]:
+        return sorted(int(run_id[-2:]) for run_id in reader.runs_with_twins(stored[0].tenant, calls))
+
+    assert found(call(50, "wrapper", f"other-{trace_id}", answer, unlike)) == [1]
+    assert found(call(50, "wrapper", "", answer, unknown)) == [1, 2]
+    assert found(call(50, "wrapper", "", 0, (8, answer % 10**9))) == [3, 4]
+    assert found(call(50, "wrapper", f"other-{trace_id}", 0, (8, answer % 10**9))) == [3]
 
 
 def test_a_tenant_sees_its_own_rows_alone(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:

@@ -104,11 +104,14 @@ class EventQueries(Queries):
 
     def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> list[str]:
         """Ids of runs in which twins of these calls may be: calls of the same time that have the response id of one
-        of them, that ran in its process where one of the two has no id, or that are a log record of its session or
-        what such a record tells of. What one instrumentation told is told once, unless it began at the same time or
-        is a mere end (`mappers.foreign`): of a busy process nothing has to be read back for its own calls."""
+        of them, that ran in its process or have its answer or token counts where one of the two has no id, or that
+        are a log record of its session or what such a record tells of. What one instrumentation told is told once,
+        unless it began at the same time or is a mere end (`mappers.foreign`): of a busy process nothing has to be
+        read back for its own calls."""
         ids = {call.response_id for call in calls if call.response_id}
         nameless = {call.instance for call in calls if call.instance and not call.response_id}
+        spans = [call for call in calls if call.source != "log" and call.kind in MODEL_KINDS]
+        without_id = [call for call in spans if not call.response_id]
         scopes = {call.scope if _has_length(call) else None for call in calls}
         only = [scope for scope in scopes if scope is not None] if len(scopes) == 1 else []
         by_id = [] if only else _one_scope((call.response_id, call) for call in calls)
@@ -145,6 +148,23 @@ class EventQueries(Queries):
                             OR StartTime = EndTime
                         )
                     )
+                    OR
+                    (
+                        Source != 'log' AND Scope NOT IN {{only:Array(String)}}
+                        AND
+                        (
+                            (
+                                ResponseId = ''
+                                AND
+                                (
+                                    ResultHash IN {{answers:Array(UInt64)}}
+                                    OR (InputTokens, OutputTokens) IN {{counts:Array(Tuple(Int64, Int64))}}
+                                )
+                            )
+                            OR ResultHash IN {{nameless_answers:Array(UInt64)}}
+                            OR (InputTokens, OutputTokens) IN {{nameless_counts:Array(Tuple(Int64, Int64))}}
+                        )
+                    )
                     OR (Source = 'log' AND SessionId IN {{sessions:Array(String)}})
                     OR SessionId IN {{recorded:Array(String)}}
                 )
@@ -154,6 +174,10 @@ class EventQueries(Queries):
                 "tenant": tenant,
                 "ids": sorted(ids),
                 "nameless": sorted(nameless),
+                "answers": _answers(spans),
+                "counts": _counts(spans),
+                "nameless_answers": _answers(without_id),
+                "nameless_counts": _counts(without_id),
                 "sessions": sorted({call.session_id for call in calls if call.session_id}),
                 "only": only,
                 "by_id": by_id,
@@ -221,6 +245,21 @@ def _one_scope(calls: Iterable[tuple[str, Event]]) -> list[str]:
                 known.add(None)  # looks for what its own instrumentation told, too
     return sorted(
         f"{shared} {scope}" for shared, known in scopes.items() if len(known) == 1 for scope in known
+    )
+
+
+def _answers(calls: Iterable[Event]) -> list[int]:
+    return sorted({call.result_hash for call in calls if call.result_hash})
+
+
+def _counts(calls: Iterable[Event]) -> list[tuple[int, int]]:
+    """Where both are known. Embeddings write nothing: they are looked for in memory alone."""
+    return sorted(
+        {
+            (call.input_tokens, call.output_tokens)
+            for call in calls
+            if call.input_tokens is not None and call.output_tokens is not None
+        }
     )
 
 
