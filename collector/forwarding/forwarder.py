@@ -41,7 +41,6 @@ class Told:
     """More was waiting than may."""
     retries: int = 0
     last_error: str = ""
-    sent_at_ns: int = 0
 
 
 class Forwarder:
@@ -215,7 +214,6 @@ class Forwarder:
             self._failing_since = 0.0
             self.told.sent += parcel.items
             self.told.rejected += rejected.items
-            self.told.sent_at_ns = time.time_ns()
             self.told.last_error = rejected.why if rejected.items else ""
             return True
         return False

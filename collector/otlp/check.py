@@ -123,11 +123,6 @@ def sent_as(signal: Signal, other: Signal) -> NotOtlpError:
 _SERVICES = {Signal.TRACES: "TraceService", Signal.LOGS: "LogsService", Signal.METRICS: "MetricsService"}
 
 
-def signal_suffix(signal: Signal) -> str:
-    """How OTLP names a signal's parts: `resource_spans`, `resource_logs`."""
-    return "spans" if signal is Signal.TRACES else signal.value
-
-
 def wrong_span(span: Any) -> str:
     """Why a span can not be stored; "" if it can."""
     trace_id, span_id = span.trace_id, span.span_id

@@ -18,5 +18,3 @@ class Flow:
     dead_lettered: int = 0
     damaged: int = 0
     """In records of the journal that can not be read, or are gone."""
-    stored_at_ns: int = 0
-    """When the newest batch was stored."""

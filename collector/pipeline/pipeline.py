@@ -227,7 +227,6 @@ class Pipeline(Generic[Item]):
             self.flow.stored -= set_aside
             self.flow.dead_lettered += set_aside + sum(gathered.left_out.values())
             self.flow.damaged += gathered.damaged
-            self.flow.stored_at_ns = time.time_ns()
             position, ahead = gathered.after
             self.settled_items = position.items + (ahead.items if ahead else 0)
             self._journal.settled(gathered.begin.sequence, gathered.end.sequence)

@@ -24,7 +24,7 @@ from collector.pipeline.redaction import ProjectRules
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange, Outcome
 from collector.proxy.headers import kept
-from collector.proxy.sessions import Resolved
+from collector.proxy.session import Resolved
 from collector.proxy.spool import Spool
 from mappers.redact import Mask
 from sinks.base import PermanentError, RetryableError

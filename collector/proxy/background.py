@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from collector.proxy.exchange import Exchange, read_exchange
-from collector.proxy.sessions import Resolved
+from collector.proxy.session import Resolved
 from collector.proxy.tape import Tape
 
 MAX_WAITING = 200

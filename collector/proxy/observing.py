@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import Exchange
 from collector.proxy.formats import Message, Usage
-from collector.proxy.sessions import Resolved
+from collector.proxy.session import Resolved
 from collector.telemetry.telemetry import about
 from collector.understanding.plugins import load_observers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from collector.proxy.sessions import Open, Session
+from collector.proxy.session import Open, Session
 
 MAX_CALLS = 100_000
 """Calls that are watched; the oldest is watched no longer."""

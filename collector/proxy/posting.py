@@ -27,7 +27,7 @@ READ_BYTES = 64 << 10
 KEEP_ALIVE_S = 30
 """Shorter than what providers keep, so that it is us who close an idle connection."""
 NO_BODY = frozenset({204, 304})
-CONTINUE, SWITCHING, FINAL = 100, 101, 200
+SWITCHING, FINAL = 101, 200
 
 Read = Callable[[], Coroutine[Any, Any, bytes]]
 """Gives what has come of a body, as soon as there is any; b"" at its end."""

@@ -16,6 +16,9 @@ from typing import Any
 
 import orjson
 
+from collector.proxy.exchange import Call
+from collector.proxy.session import Open, Session
+
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 32 << 20
@@ -82,3 +85,46 @@ class SessionFile:
             os.close(self._descriptor)
             self._descriptor = -1
             self._failed = True
+
+
+def written(session: Session, marks: list[str]) -> dict[str, Any]:
+    """A session as a line of the file, without what was said in it."""
+    return {
+        "id": session.id,
+        "tenant": session.tenant,
+        "trace": session.trace_id,
+        "root": session.root_id,
+        "name": session.name,
+        "inferred": session.is_inferred,
+        "seen": session.seen_ns,
+        "whole": session.whole.trace_id if session.whole else None,
+        "marks": marks,
+    }
+
+
+def read_into(sessions: dict[tuple[str, str], Session], noted: dict[str, Any]) -> Session:
+    """The session of a line, by tenant and trace id among the `sessions` so far, with what the line adds to it.
+
+    Raises:
+        KeyError, TypeError, ValueError: the line is nothing of ours.
+    """
+    tenant, trace_id = noted["tenant"], noted["trace"]
+    session = sessions.get((tenant, trace_id))
+    if session is None:
+        seen = int(noted["seen"])
+        session = Session(noted["id"], trace_id, noted["root"], seen, seen, tenant=tenant, restored=True)
+        sessions[tenant, trace_id] = session
+        if noted["whole"] and (whole := sessions.get((tenant, noted["whole"]))):
+            session.whole = whole
+            session.open_calls, session.seen_results = whole.open_calls, whole.seen_results
+    session.seen_ns, session.name = int(noted["seen"]), noted["name"]
+    session.is_inferred, session.root_id = bool(noted["inferred"]), noted["root"]
+    if session.whole is not None:
+        session.whole.newest = session
+    for key, call_id, name, of_trace, span_id, at_ns in noted.get("made", ()):
+        session.open_call(key, Open(Call(call_id, name, None, 0), of_trace, span_id, int(at_ns)))
+    for call_id in noted.get("answered", ()):
+        session.note_result(call_id)
+        session.open_calls.pop(call_id, None)
+    session.answered.clear()
+    return session

@@ -17,7 +17,7 @@ from collector.otlp import messages
 from collector.proxy.capture import Policy
 from collector.proxy.exchange import Call, Exchange, Outcome
 from collector.proxy.formats import Message, Part
-from collector.proxy.sessions import Open, Resolved, Session
+from collector.proxy.session import Open, Resolved, Session
 from collector.proxy.span import Attributes, Span, SpanEvent
 from mappers.model import PROXY_SCOPE
 
