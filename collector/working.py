@@ -362,7 +362,7 @@ def _open_store(settings: Settings) -> Store:
 def _keep_aside(dead_letters: DeadLetters, intake: Intake, request: Submission, reason: str) -> None:
     """Keeps a request that can not be read.
 
-    Raises: DeadLettersFullError, OSError.
+    Raises: OSError: it is not kept.
     """
     body = intake.inflated(request)
     header = Header(time.time_ns(), request.tenant, request.project, request.transport)

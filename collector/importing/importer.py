@@ -14,7 +14,8 @@ import orjson
 from collector.importing.calls import Calls, is_call, is_record
 from collector.importing.documents import READINGS, NotImportableError, is_trailer, why_not
 from collector.importing.looplens import LoopLens, is_event
-from collector.intake.intake import Outcome, Submission, Verdict
+from collector.intake.intake import Submission
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
 from collector.otlp.limits import Limits, TooManyError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from collector.intake.intake import Intake, IntakeStats
+from collector.intake.counted import IntakeStats
+from collector.intake.intake import Intake
 from collector.intake.memory import peak_bytes
 from collector.process.interpreter import cpu_seconds
 

@@ -17,21 +17,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from enum import Enum
+from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any
 
 from collector.doors.gate import Caller, Gate
 from collector.doors.keys import Scope
+from collector.intake import inflate
+from collector.intake.counted import IntakeStats
 from collector.intake.memory import SMALLEST_BUDGET, Budget, Reservation
-from collector.intake.quota import LONGEST_PROJECT, Account, Quotas
+from collector.intake.outcome import Outcome, Verdict
+from collector.intake.quota import Account, Quotas
 from collector.intake.resends import Resends
 from collector.journal import Header, Journal, JournalError
 from collector.otlp import Checked, NotOtlpError, Signal, check, transcode
 from collector.otlp.limits import DEFAULT, Limits, TooManyError
-from collector.pipeline.deadletter import DeadLettersFullError
-from collector.receivers import inflate
 from collector.telemetry.operations import Kind, Operation, Operations
 from collector.telemetry.telemetry import about, harmless
 
@@ -58,122 +57,8 @@ decided to."""
 
 FAULT_TRIES = 3
 MAX_FAULTS = 1000
-MOST_CLIENTS = 200
-MOST_PROJECTS = 200
-OTHERS = ("", "(others)")
-"""Whose requests are counted that were refused to more projects than these."""
 WARN_EVERY_S = 600.0
 MAX_WARNED = 10_000
-
-
-class Verdict(Enum):
-    """How a request ended."""
-
-    ACCEPTED = "accepted"
-    """It is safe, but for `rejected` items that never will be."""
-    BAD = "bad"
-    """It is no OTLP request; sending it again is no use."""
-    TOO_LARGE = "too_large"
-    """It has more bytes or parts than may be; it must be cut."""
-    UNKNOWN_ENCODING = "unknown_encoding"
-    """Its Content-Encoding is not taken."""
-    REFUSED = "refused"
-    """Not now; the same request may be taken in a moment."""
-    OVER_QUOTA = "over_quota"
-    """Not now, as its project has sent more than it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    verdict: Verdict
-    rejected: int = 0
-    message: str = ""
-    """Why it was not accepted, or why the rejected items were not."""
-    warning: str = ""
-    """What its sender should know although all is well."""
-    rejections: Mapping[str, int] = field(default_factory=dict)
-    """Of the rejected items, by the reason."""
-    changes: Mapping[str, int] = field(default_factory=dict)
-    """What was done to items that are kept, or passed over in them, how often."""
-    rejected_trace_id: str = ""
-    """Trace of the first of them, if it is known."""
-    tenant: str = ""
-    """Whose request was accepted."""
-    retry_after_s: int = 0
-    """When the project may send again, if it is over its quota."""
-
-
-@dataclass(slots=True)
-class Counted:
-    """What one transport has seen of one signal: spans, log records or data points, and requests."""
-
-    requests: int = 0
-    accepted: int = 0
-    rejected: int = 0
-    refused: int = 0
-    """In requests that were asked to come back, also of projects over their quota, as far as these were looked into."""
-    resent: int = 0
-    """Accepted without being stored again, because the same request was taken a moment ago."""
-    resent_requests: int = 0
-    bad_requests: int = 0
-    refused_requests: int = 0
-    over_quota_requests: int = 0
-    """Not among those that were refused."""
-    unread_requests: int = 0
-    """Over gRPC, that ended before their message was there: it is too large for gRPC, or its client gave up."""
-
-
-@dataclass(slots=True)
-class IntakeStats:
-    by_door: dict[tuple[str, Signal], Counted] = field(default_factory=dict)
-    clients: Counter[str] = field(default_factory=Counter)
-    """Requests by what their senders call themselves."""
-    rejections: Counter[tuple[Signal, str]] = field(default_factory=Counter)
-    """Rejected items by the reason."""
-    changes: Counter[tuple[Signal, str]] = field(default_factory=Counter)
-    """What was done to items that are kept, or passed over in them, of which their senders are warned."""
-
-    over_quota: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """Requests that were refused as their project was over its quota, by tenant and project."""
-
-    def saw_over_quota(self, tenant: str, project: str) -> None:
-        """Counts such a request; bounded as clients are."""
-        whose = tenant, project[:LONGEST_PROJECT]
-        self.over_quota[
-            whose if whose in self.over_quota or len(self.over_quota) < MOST_PROJECTS else OTHERS
-        ] += 1
-
-    def saw_client(self, agent: str) -> None:
-        """Counts a request of who calls itself so. Bounded: a label of a metric is not for everybody to make up."""
-        self.clients[agent if agent in self.clients or len(self.clients) < MOST_CLIENTS else ""] += 1
-
-    def of(self, transport: str, signal: Signal) -> Counted:
-        return self.by_door.setdefault((transport, signal), Counted())
-
-    def accepted(self, signal: str) -> tuple[int, int]:
-        """Items accepted by all doors, and how many of these were resent."""
-        counted = [counted for (_, of), counted in list(self.by_door.items()) if of == signal]
-        return sum(each.accepted for each in counted), sum(each.resent for each in counted)
-
-    def add(self, others: IntakeStats) -> None:
-        """Adds what others have counted."""
-        for door, counted in others.by_door.items():
-            mine = self.of(*door)
-            for name in Counted.__dataclass_fields__:
-                setattr(mine, name, getattr(mine, name) + getattr(counted, name))
-        self.clients.update(others.clients)
-        self.rejections.update(others.rejections)
-        self.changes.update(others.changes)
-        self.over_quota.update(others.over_quota)
-
-    def document(self) -> dict[str, Any]:
-        """`{transport: {signal: counts}}` for the status."""
-        document: dict[str, Any] = {}
-        for (transport, signal), counted in sorted(self.by_door.items()):
-            document.setdefault(transport, {})[signal.value] = {
-                name: getattr(counted, name) for name in Counted.__dataclass_fields__
-            }
-        return document
 
 
 class OverQuotaError(Exception):
@@ -260,7 +145,7 @@ class Intake:
         self.given_up: Callable[[Submission, str], None] = _not_kept
         """Keeps a request that a fault of ours keeps us from reading, before its client is told so.
 
-        Raises: DeadLettersFullError, OSError: it is not kept; the client is asked to come back.
+        Raises: OSError: it is not kept; the client is asked to come back.
         """
 
     def authenticate(self, authorization: str, api_key: str, peer: str, tenant: str | None = None) -> Caller:
@@ -348,9 +233,10 @@ class Intake:
 
     def take(self, request: Submission, done: Callable[[Outcome], None]) -> None:
         """Inflates, judges and journals a request. `done` is called once, now or from the journal's thread."""
-
         began = time.monotonic()
         known = None if request.encoding or request.json else request.body
+        account = self._account(request.signal, request.tenant, request.project)
+        items = charged = 0
 
         def end(outcome: Outcome, accepted: int = 0, *, resent: bool = False, refused: int = 0) -> None:
             if request.reservation is not None:
@@ -359,71 +245,61 @@ class Intake:
             self._count(request.signal, request.transport, outcome, accepted, resent=resent, refused=refused)
             done(outcome)
 
+        def fail(error: Exception) -> None:
+            if account is not None and charged:
+                account.add(-items, -charged)
+            end(self._not_taken(request, error), refused=items)
+
+        form = "json" if request.json else "protobuf"
         key = Resends.key(
-            request.body,
-            request.signal,
-            request.tenant,
-            request.project,
-            request.encoding,
-            "json" if request.json else "protobuf",
+            request.body, request.signal, request.tenant, request.project, request.encoding, form
         )
         if (before := self._resends.answer(key)) is not None:
             end(*before, resent=True)
             return
-        items = 0
-        account, spent = self._account(request.signal, request.tenant, request.project), 0
         try:
             checked, size = self._judge(request)
-            known = checked.body
-            items = checked.accepted
+            known, items = checked.body, checked.accepted
             if account is not None and items:
                 _charge(account, request, items, size)
-                spent = size
-            accepted = Outcome(
-                Verdict.ACCEPTED,
-                checked.rejected,
-                checked.reasons,
-                checked.warnings,
-                checked.rejections,
-                checked.changes,
-                checked.rejected_trace_id,
-                request.tenant,
-            )
+                charged = size
+            accepted = _accepted(request, checked)
             journal = self._journals.get(request.signal)
-            if journal is None or not checked.accepted:
-                end(accepted, checked.accepted)
+            if journal is None or not items:
+                end(accepted, items)
                 return
+            header = Header(time.time_ns(), request.tenant, request.project, request.transport, items)
 
             def journalled(error: Exception | None) -> None:
-                if error is None:
-                    self._resends.remember(key, (accepted, checked.accepted))
-                    self.taken(request.signal, header, checked.body)
-                    end(accepted, checked.accepted)
-                else:
-                    if account is not None:
-                        account.add(-items, -spent)
-                    end(Outcome(Verdict.REFUSED, message=str(error)), refused=items)
+                if error is not None:
+                    fail(error)
+                    return
+                self._resends.remember(key, (accepted, items))
+                self.taken(request.signal, header, checked.body)
+                end(accepted, items)
 
-            header = Header(
-                time.time_ns(), request.tenant, request.project, request.transport, checked.accepted
-            )
             journal.append(header, checked.body, journalled)
-        except (NotOtlpError, inflate.CorruptBodyError) as error:
-            end(Outcome(Verdict.BAD, message=str(error)))
-        except (TooManyError, inflate.TooLargeError) as error:
-            end(Outcome(Verdict.TOO_LARGE, message=str(error)))
-        except inflate.UnknownEncodingError as error:
-            end(Outcome(Verdict.UNKNOWN_ENCODING, message=str(error)))
-        except OverQuotaError as error:
-            self._tell_over_quota(request.tenant, request.project)
-            end(_over_quota(error.wait_s), refused=items)
-        except (NoRoomError, JournalError) as error:
-            if account is not None and spent:
-                account.add(-items, -spent)
-            end(Outcome(Verdict.REFUSED, message=str(error)), refused=items)
-        except Exception:
-            log.exception("a %s request could not be judged", request.signal, extra=about(request.tenant))
-            end(self._faulty(request))
+        except Exception as error:
+            fail(error)
+
+    def _not_taken(self, request: Submission, error: Exception) -> Outcome:
+        """How a request ended of which nothing could be taken."""
+        match error:
+            case NotOtlpError() | inflate.CorruptBodyError():
+                return Outcome(Verdict.BAD, message=str(error))
+            case TooManyError() | inflate.TooLargeError():
+                return Outcome(Verdict.TOO_LARGE, message=str(error))
+            case inflate.UnknownEncodingError():
+                return Outcome(Verdict.UNKNOWN_ENCODING, message=str(error))
+            case OverQuotaError(wait_s=wait_s):
+                self._tell_over_quota(request.tenant, request.project)
+                return _over_quota(wait_s)
+            case NoRoomError() | JournalError():
+                return Outcome(Verdict.REFUSED, message=str(error))
+        log.error(
+            "a %s request could not be judged", request.signal, extra=about(request.tenant), exc_info=error
+        )
+        return self._faulty(request)
 
     def inflated(self, request: Submission) -> bytes:
         """The request's body without its Content-Encoding.
@@ -454,7 +330,7 @@ class Intake:
                 return Outcome(Verdict.REFUSED, message="internal error")
         try:
             self.given_up(request, "a fault of the collector, each time that it was sent")
-        except (DeadLettersFullError, OSError) as error:
+        except OSError as error:
             log.error("a request that can not be read is not kept: %s", error, extra=about(request.tenant))
             return Outcome(Verdict.REFUSED, message="internal error")
         said = "internal error, each time: this request can not be read here; it is kept as a dead letter"
@@ -518,6 +394,19 @@ class Intake:
 
 
 _NOT_BAD = (Verdict.ACCEPTED, Verdict.REFUSED, Verdict.OVER_QUOTA)
+
+
+def _accepted(request: Submission, checked: Checked) -> Outcome:
+    return Outcome(
+        Verdict.ACCEPTED,
+        checked.rejected,
+        checked.reasons,
+        checked.warnings,
+        checked.rejections,
+        checked.changes,
+        checked.rejected_trace_id,
+        request.tenant,
+    )
 
 
 def _over_quota(wait_s: float) -> Outcome:

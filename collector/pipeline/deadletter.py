@@ -26,7 +26,7 @@ Kind = Literal["undecodable", "unstorable", "deadly", "fault"]
 """It can not be decoded; the store will never take it; the collector died of it; a fault of ours, each time."""
 
 
-class DeadLettersFullError(Exception):
+class DeadLettersFullError(OSError):
     """There is no room for another one. Somebody must look into them: `eddyline dead-letter`."""
 
 

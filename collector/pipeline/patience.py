@@ -13,7 +13,6 @@ from typing import TypeVar
 
 from collector.journal import Cursor
 from collector.pipeline.breaker import Breaker
-from collector.pipeline.deadletter import DeadLettersFullError
 from sinks.base import SinkError
 
 log = logging.getLogger(__name__)
@@ -61,7 +60,7 @@ class Patience:
                 continue
             try:
                 result = attempt()
-            except (SinkError, DeadLettersFullError, OSError) as error:
+            except (SinkError, OSError) as error:
                 self._failed(error, str(error))
             except Exception as error:
                 log.exception("%s failed", self._signal)

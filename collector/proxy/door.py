@@ -15,7 +15,8 @@ from collector.config import ProxySettings, Settings
 from collector.doors.gate import Gate
 from collector.doors.guarded import HeadLimits, guarded
 from collector.doors.listening import ListenError, listen
-from collector.intake.intake import Intake, Outcome, Verdict
+from collector.intake.intake import Intake
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import Signal
 from collector.pipeline.redaction import ProjectRules
 from collector.proxy.app import Proxy, Recorder

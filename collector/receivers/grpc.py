@@ -14,12 +14,13 @@ from urllib.parse import unquote
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from collector.doors.gate import Caller, ForbiddenError, UnauthenticatedError, key_in
+from collector.doors.gate import Caller, ForbiddenError, UnauthenticatedError
 from collector.doors.listening import UNIX, clear_socket
-from collector.intake.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Outcome, Submission, Verdict
+from collector.intake.intake import ADMISSION_S, COMMIT_S, RETRY_AFTER_S, Intake, Submission
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import Signal
 from collector.otlp.status import PROTOBUF, Code, export_response, retry_trailers
-from collector.receivers.clients import client_name
+from collector.receivers.senders import Senders
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,6 @@ _METHODS = {
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": Signal.METRICS,
 }
 _SERVICES = [method.split("/")[1] for method in _METHODS]
-PROJECT_KEYS = ("x-eddyline-project", "x-loop-project", "langsmith-project", "projectname")
-TENANT_KEY = "x-eddyline-tenant"
 IDENTITY_AND_GZIP = 0b101
 """Of `grpc_compression_algorithm`: what OTLP says a server takes. gRPC by itself takes deflate too, and
 ends calls in anything else, as in what is not among these, as unimplemented."""
@@ -155,7 +154,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         reflection: bool = False,
     ) -> None:
         self._intake = intake
-        self._client_projects = client_projects or {}
+        self._senders = Senders(intake, str, _text, client_projects)
         self._handlers = {
             method: grpc.unary_unary_rpc_method_handler(self._exporter(signal))
             for method, signal in _METHODS.items()
@@ -224,8 +223,7 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
     def _exporter(self, signal: Signal) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         def export(body: bytes, context: grpc.ServicerContext) -> bytes:
             self._pool.note_read()
-            metadata = {key: _text(value) for key, value in context.invocation_metadata()}
-            self._intake.stats.saw_client(client_name(metadata.get("user-agent", "")))
+            metadata = dict(context.invocation_metadata())
             caller = self._caller(metadata, context)
             outcome = self._take(signal, body, metadata, caller, context)
             self._end_unless_accepted(outcome, context)
@@ -263,16 +261,11 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         if outcome.verdict is not Verdict.ACCEPTED:
             context.abort(_CODES[outcome.verdict], outcome.message)
 
-    def _caller(self, metadata: dict[str, str], context: grpc.ServicerContext) -> Caller:
+    def _caller(self, metadata: dict[str, str | bytes], context: grpc.ServicerContext) -> Caller:
         """Whom the call comes from; ends the call if they may not send."""
         peer = _peer(context)
         try:
-            return self._intake.authenticate(
-                metadata.get("authorization", ""),
-                key_in(lambda name: metadata.get(name, "")),
-                peer,
-                metadata.get(TENANT_KEY),
-            )
+            return self._senders.admit(metadata, peer)
         except UnauthenticatedError as error:
             if (pause := self._intake.gate.pause_s(peer)) and self._held_back.acquire(blocking=False):
                 time.sleep(pause)
@@ -286,15 +279,11 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
         self,
         signal: Signal,
         body: bytes,
-        metadata: dict[str, str],
+        metadata: dict[str, str | bytes],
         caller: Caller,
         context: grpc.ServicerContext,
     ) -> Outcome:
-        project = (
-            caller.project
-            or self._project_of_client(context)
-            or next((text for key in PROJECT_KEYS if (text := metadata.get(key))), "")
-        )
+        project = self._senders.project(caller, metadata, lambda: _certificate_names(context))
         if over := self._intake.over_quota(signal, "grpc", caller.tenant, project, len(body)):
             return over
         left = context.time_remaining()
@@ -320,13 +309,6 @@ class GrpcReceiver(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships 
             return Outcome(Verdict.REFUSED, message="the journal did not answer in time")
         return outcomes[0]
 
-    def _project_of_client(self, context: grpc.ServicerContext) -> str:
-        """The project of the client's certificate; "" if it has none."""
-        if not self._client_projects:
-            return ""
-        names = map(_text, context.auth_context().get("x509_subject_alternative_name", ()))
-        return next((project for name in names if (project := self._client_projects.get(name))), "")
-
 
 def _reflect(server: Any) -> None:
     """Answers which services there are, and with what messages."""
@@ -344,6 +326,11 @@ def _peer(context: grpc.ServicerContext) -> str:
     """The client's address as the other transport has it; gRPC says `ipv4:127.0.0.1:4711` and `ipv6:%5B::1%5D:4711`."""
     scheme, _, address = context.peer().partition(":")
     return unquote(address).rpartition(":")[0].strip("[]") if scheme != "unix" else ""
+
+
+def _certificate_names(context: grpc.ServicerContext) -> Iterator[str]:
+    """The names in the client's certificate, if it has one."""
+    return map(_text, context.auth_context().get("x509_subject_alternative_name", ()))
 
 
 def _text(value: str | bytes) -> str:

@@ -19,29 +19,24 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from collector.doors.deadlines import Deadlines
-from collector.doors.gate import KEY_HEADERS, Caller, ForbiddenError, UnauthenticatedError
+from collector.doors.gate import Caller, ForbiddenError, UnauthenticatedError
+from collector.intake import inflate
 from collector.intake.intake import (
     ADMISSION_S,
     COMMIT_S,
     COMPRESSED_WEIGHT,
     RETRY_AFTER_S,
     Intake,
-    Outcome,
     Submission,
-    Verdict,
 )
 from collector.intake.memory import Reservation
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import Signal
 from collector.otlp.status import JSON, PROTOBUF, Code, error_status, export_response
-from collector.receivers import inflate
-from collector.receivers.clients import client_name
+from collector.receivers.senders import Senders
 
 log = logging.getLogger(__name__)
 
-PROJECT_HEADERS = (b"x-eddyline-project", b"x-loop-project", b"langsmith-project", b"projectname")
-"""Ours, Lens Loop's, and those of exporters for LangSmith and Opik."""
-TENANT_HEADER = b"x-eddyline-tenant"
-_KEY_HEADERS = [name.encode() for name in KEY_HEADERS]
 _CONTENT_TYPES = {
     "application/x-protobuf": PROTOBUF,
     "application/protobuf": PROTOBUF,
@@ -122,7 +117,7 @@ class HttpReceiver:
     ) -> None:
         self._intake = intake
         self._paths = paths or {}
-        self._client_projects = client_projects or {}
+        self._senders = Senders(intake, str.encode, _text, client_projects)
         self.limits = body_limits or BodyLimits()
         self._hinted: set[str] = set()
         self._silent = Deadlines(self.limits.idle_s)
@@ -153,7 +148,6 @@ class HttpReceiver:
         self, signal: Signal, headers: dict[bytes, bytes], content_type: str, scope: Scope, receive: Receive
     ) -> Outcome:
         """Raises: _RefusalError."""
-        self._intake.stats.saw_client(client_name(_text(headers.get(b"user-agent", b""))))
         caller = await self._caller(headers, _peer(scope))
         if not content_type:
             given = headers.get(b"content-type", b"").decode("latin-1")[:64]
@@ -164,7 +158,7 @@ class HttpReceiver:
         declared = _declared_length(headers)
         if declared > self.limits.max_bytes:
             raise self._too_large()
-        project = caller.project or self._project_of_client(scope) or _project(headers)
+        project = self._senders.project(caller, headers, lambda: scope.get("client_names", ()))
         if over := self._intake.over_quota(signal, "http", caller.tenant, project, declared):
             raise _come_back(over)
         encoding = headers.get(b"content-encoding", b"").decode("latin-1")
@@ -188,13 +182,6 @@ class HttpReceiver:
             reservation.release()
             raise
         return await self._take(request, in_thread=len(body) * weight >= THREAD_FROM_BYTES)
-
-    def _project_of_client(self, scope: Scope) -> str:
-        """The project of the client's certificate; "" if it has none."""
-        if not self._client_projects:
-            return ""
-        names = scope.get("client_names", ())
-        return next((project for name in names if (project := self._client_projects.get(name))), "")
 
     def _route(self, scope: Scope) -> Signal:
         path: str = scope["path"]
@@ -228,14 +215,8 @@ class HttpReceiver:
 
     async def _caller(self, headers: dict[bytes, bytes], peer: str) -> Caller:
         """Raises: _RefusalError."""
-        authorization = headers.get(b"authorization", b"").decode("latin-1")
-        api_key = next((value for name in _KEY_HEADERS if (value := headers.get(name))), b"").decode(
-            "latin-1"
-        )
         try:
-            tenant = headers.get(TENANT_HEADER)
-            named = None if tenant is None else _text(tenant)
-            return self._intake.authenticate(authorization, api_key, peer, named)
+            return self._senders.admit(headers, peer)
         except UnauthenticatedError as error:
             await asyncio.sleep(self._intake.gate.pause_s(peer))
             raise _RefusalError(
@@ -377,13 +358,6 @@ def _signal(path: str) -> Signal | None:
 
 def _media_type(headers: dict[bytes, bytes]) -> str:
     return headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-
-
-def _project(headers: dict[bytes, bytes]) -> str:
-    for name in PROJECT_HEADERS:
-        if value := headers.get(name):
-            return _text(value)
-    return ""
 
 
 def _text(value: bytes) -> str:

@@ -21,9 +21,9 @@ from collector.config import Settings
 from collector.doors.accepting import Shares
 from collector.doors.keys import Keys
 from collector.doors.listening import REQUEST_GRACE_S, UNIX, ListenError, bound, host_of, url_of
-from collector.intake.intake import IntakeStats, Submission
+from collector.intake.counted import IntakeStats
+from collector.intake.intake import Submission
 from collector.journal import Followed, Reached
-from collector.pipeline.deadletter import DeadLettersFullError
 from collector.pipeline.redaction import masking
 from collector.process.exits import EX_UNAVAILABLE, ServiceError
 from collector.process.spawning import spawned
@@ -71,7 +71,7 @@ class Hand:
         listener: the socket that it takes connections from; None if that door is off.
         shares: how many connections each has, see `Shares`.
         first: gives what a new process is told first.
-        keep: keeps a request that can not be read. Raises: DeadLettersFullError, OSError.
+        keep: keeps a request that can not be read. Raises: OSError: it is not kept.
         keys: are told when they were used.
         follow: opens the journal of a signal that it writes, given what is to be told of what is stored.
     """
@@ -299,7 +299,7 @@ class Hand:
             case GivenUp(number, request, reason):
                 try:
                     self._keep(request, reason)
-                except (DeadLettersFullError, OSError) as error:
+                except OSError as error:
                     line.say(Kept(number, str(error) or type(error).__name__))
                 else:
                     line.say(Kept(number))

@@ -10,7 +10,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from collector.config import Settings
-from collector.intake.intake import IntakeStats, Submission
+from collector.intake.counted import IntakeStats
+from collector.intake.intake import Submission
 from collector.journal import Opening, Progress, Reached
 from collector.telemetry.tracing import Counted
 

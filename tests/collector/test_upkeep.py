@@ -16,7 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.cli import main
 from collector.doors.keys import Keys, Scope, keys_file
-from collector.intake.intake import Intake, Outcome, Submission, Verdict
+from collector.intake.intake import Intake, Submission
+from collector.intake.outcome import Outcome, Verdict
 from collector.journal import Header, Journal, Record, Stretch
 from collector.journal.atrest import Single
 from collector.otlp import Signal, decode_traces

@@ -10,10 +10,10 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from collector.intake.inflate import inflate
 from collector.otlp import Signal
 from collector.otlp.status import JSON, PROTOBUF
 from collector.otlp.wire import LENGTH_DELIMITED, WireError, fields, nested, varint
-from collector.receivers.inflate import inflate
 from tests.fuzz.cases import GRPC, PACKERS, Case
 
 CONTENT_TYPES = [PROTOBUF, JSON, GRPC, f"{JSON}; charset=utf-8", "Application/X-Protobuf", "text/plain", ""]

@@ -30,7 +30,8 @@ from collector.api.render import rfc3339
 from collector.doors.keys import Scope
 from collector.importing.documents import NotImportableError
 from collector.importing.looplens import trace_id_of
-from collector.intake.intake import Outcome, Submission, Verdict
+from collector.intake.intake import Submission
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import NotOtlpError, Signal, transcode
 from collector.otlp.limits import TooManyError
 from mappers.assemble import settle

@@ -21,7 +21,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pydantic import ValidationError
 
 from collector.config import QuotaRules, QuotaSettings
-from collector.intake.intake import Intake, Outcome, Submission, Verdict
+from collector.intake.intake import Intake, Submission
+from collector.intake.outcome import Outcome, Verdict
 from collector.intake.quota import Debts, Quota, Quotas
 from collector.journal import JournalFullError
 from collector.otlp import Signal

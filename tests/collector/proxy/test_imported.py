@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from collector.importing import Importer
-from collector.intake.intake import Outcome, Submission, Verdict
+from collector.intake.intake import Submission
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import decode_traces
 from collector.otlp.limits import Limits
 from mappers.model import Span

@@ -31,7 +31,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from collector.cli import main
 from collector.config import HttpProtocol, JournalSettings, TlsSettings
-from collector.intake.intake import WARN_EVERY_S, Intake, Outcome, Submission, Verdict
+from collector.intake.intake import WARN_EVERY_S, Intake, Submission
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import Signal, check, transcode
 from collector.otlp.check import WHOLE_BYTES
 from collector.otlp.limits import Limits

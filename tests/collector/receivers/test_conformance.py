@@ -24,8 +24,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 
 import collector.receivers.grpc as grpc_receiver
-from collector.intake.intake import ADMISSION_S, COMMIT_S, Intake, Outcome, Submission, Verdict
+from collector.intake.intake import ADMISSION_S, COMMIT_S, Intake, Submission
 from collector.intake.memory import Budget
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.status import JSON, PROTOBUF
 from collector.otlp.wire import nested

@@ -12,7 +12,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collector.intake.intake import Intake, Outcome, Submission
+from collector.intake.intake import Intake, Submission
+from collector.intake.outcome import Outcome
 from collector.otlp import Signal
 from collector.receivers.grpc import GrpcReceiver
 from tests.collector.receivers.test_http import broken, request

@@ -27,14 +27,15 @@ from collector.config import load
 from collector.doors.gate import Gate
 from collector.doors.guarded import Connections as OpenConnections
 from collector.doors.guarded import HeadLimits
-from collector.intake.intake import Intake, Outcome, Submission, Verdict
+from collector.intake import inflate
+from collector.intake.intake import Intake, Submission
 from collector.intake.memory import Budget, available_bytes
+from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import Checked, NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from collector.otlp.decode import keep_levels
 from collector.otlp.limits import Limits, TooManyError
 from collector.otlp.status import PROTOBUF
 from collector.otlp.wire import varint
-from collector.receivers import inflate
 from collector.receivers.grpc import Connections, GrpcReceiver
 from collector.receivers.http import BodyLimits, HttpReceiver
 from collector.receivers.opening import open_intake

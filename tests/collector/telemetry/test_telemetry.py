@@ -12,7 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.demo import captured
-from collector.intake.intake import MOST_CLIENTS, Intake, IntakeStats, Outcome, Submission
+from collector.intake.counted import MOST_CLIENTS, IntakeStats
+from collector.intake.intake import Intake, Submission
+from collector.intake.outcome import Outcome
 from collector.otlp import Signal, decode_traces
 from collector.receivers.clients import client_name
 from collector.telemetry.telemetry import (

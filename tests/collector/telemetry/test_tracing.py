@@ -20,7 +20,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.config import ConfigError, Settings, load
 from collector.config.meaning import not_understood
-from collector.intake.intake import Intake, Submission, Verdict
+from collector.intake.intake import Intake, Submission
+from collector.intake.outcome import Verdict
 from collector.otlp import Signal
 from collector.telemetry import tracing
 from collector.telemetry.operations import OWN_SCOPE, Doing, Kind, Operations, is_among
