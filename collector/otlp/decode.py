@@ -78,7 +78,7 @@ def value(found: Any, depth: int = 0) -> AttributeValue:
     if which == "array_value":
         inner = [value(item, depth + 1) for item in found.array_value.values]
     else:
-        inner = {key: value(item, depth + 1) for key, item in found.kvlist_value.values.items()}
+        inner = {pair.key: value(pair.value, depth + 1) for pair in found.kvlist_value.values}
     return json.dumps(inner, ensure_ascii=False, default=_plain) if depth == _levels else inner
 
 

@@ -84,7 +84,9 @@ def _set(message: Any, value: AttributeValue) -> None:
     elif isinstance(value, Mapping):
         message.kvlist_value.SetInParent()
         for key, item in value.items():
-            _set(message.kvlist_value.values[key], item)
+            pair = message.kvlist_value.values.add(key=key)
+            pair.value.SetInParent()
+            _set(pair.value, item)
     else:
         message.array_value.SetInParent()
         for item in value:

@@ -45,9 +45,8 @@ def _cut(value: Any, limit: int) -> bool:
         for item in value.array_value.values:
             cut |= _cut(item, limit)
     elif which == "kvlist_value":
-        entries = value.kvlist_value.values
-        for key in entries:
-            cut |= _cut(entries[key], limit)
+        for pair in value.kvlist_value.values:
+            cut |= _cut(pair.value, limit)
     return cut
 
 

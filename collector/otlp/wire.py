@@ -13,6 +13,7 @@ from collector.otlp.limits import MAX_ELEMENTS, Limits, TooManyError
 from collector.otlp.signal import Signal
 
 LENGTH_DELIMITED = 2
+_GROUP, _END_OF_GROUP = 3, 4
 _FIXED_SIZES = {1: 8, 5: 4}
 Field = tuple[int, int, int, int, int]
 """(number, wire type, where its tag begins, where its value begins, where it ends)"""
@@ -49,7 +50,9 @@ def fields(data: bytes, start: int, end: int) -> Iterator[Field]:
                 _, at = _varint(data, at)
             else:
                 value_at = at
-                at += _FIXED_SIZES[wire_type]
+                at = (
+                    _end_of_group(data, at, tag >> 3) if wire_type == _GROUP else at + _FIXED_SIZES[wire_type]
+                )
             if at > end:
                 raise WireError("a field is cut off")
             yield tag >> 3, wire_type, tag_at, value_at, at
@@ -68,6 +71,27 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             return number, at
         shift += 7
     raise WireError("a number is too long")
+
+
+def _end_of_group(data: bytes, at: int, number: int) -> int:
+    """Behind the end of the group that begins before `at`. OTLP has no groups, so nobody looks into them."""
+    open_groups = [number]
+    while open_groups:
+        tag, at = _varint(data, at)
+        wire_type = tag & 7
+        if wire_type == _GROUP:
+            open_groups.append(tag >> 3)
+        elif wire_type == _END_OF_GROUP:
+            if open_groups.pop() != tag >> 3:
+                raise WireError("a group ends that did not begin")
+        elif wire_type == LENGTH_DELIMITED:
+            length, at = _varint(data, at)
+            at += length
+        elif wire_type == 0:
+            _, at = _varint(data, at)
+        else:
+            at += _FIXED_SIZES[wire_type]
+    return at
 
 
 def varint(number: int) -> bytes:
@@ -367,7 +391,7 @@ def known_pairs(name: str, data: bytes) -> bytes:
     submessages = _SUBMESSAGES[name]
     kept: list[bytes] = []
     for number, wire_type, tag_at, value_at, field_end in fields(data, 0, len(data)):
-        if name == "pair" and number not in (1, 2):
+        if name == "pair" and (number not in (1, 2) or wire_type != LENGTH_DELIMITED):
             continue
         inner = submessages.get(number) if wire_type == LENGTH_DELIMITED else None
         if inner is None:

@@ -33,17 +33,27 @@ from tests.fuzz.cases import Case, found, seeds
 from tests.fuzz.engine import BothWays
 from tests.fuzz.mutation import mutated
 
+JUDGED = 10
+"""Requests that are only judged, made of each that goes the whole way: what is rare is rarely met otherwise."""
+
+
+def look_at(findings: Findings, case: Case, pool: Sequence[Case], chance: Random) -> None:
+    findings.send(case)
+    for _ in range(JUDGED):
+        findings.judge(mutated(case, pool, chance))
+
 
 def at_random(findings: Findings, pool: Sequence[Case], seed: int, until: float) -> None:
     chance = Random(seed)
     while time.monotonic() < until:
-        findings.send(mutated(chance.choice(pool), pool, chance))
+        look_at(findings, mutated(chance.choice(pool), pool, chance), pool, chance)
 
 
 def guided(findings: Findings, pool: Sequence[Case], seed: int, until: float, folder: Path) -> None:
     """Ends the process: the fuzzer does not return. Of what it writes nothing is left in the folder."""
     cases = folder / "cases"
     cases.mkdir()
+    chance = Random(seed)
     for number, case in enumerate(pool):
         (cases / str(number)).write_bytes(case.data)
 
@@ -54,7 +64,7 @@ def guided(findings: Findings, pool: Sequence[Case], seed: int, until: float, fo
             print(findings, flush=True)
             os._exit(bool(findings))
         if data:  # the fuzzer begins with nothing
-            findings.send(Case.of(data))
+            look_at(findings, Case.of(data), pool, chance)
 
     def mutate(data: bytes, most_bytes: int, seed: int) -> bytes:
         chance = Random(seed)

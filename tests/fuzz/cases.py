@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 
 from collector.otlp import Signal, transcode
 from collector.otlp.cut import count, cut
@@ -70,8 +72,8 @@ def found() -> dict[str, Case]:
 
 
 def seeds(every: int = 1) -> Iterator[Case]:
-    """A request of each instrumentation that was captured, or of `every` so many, by each transport; and one of
-    metrics."""
+    """A request of each instrumentation that was captured, or of `every` so many, by each transport; and one of each
+    signal that has all there is."""
     captures: dict[tuple[Path, Signal], Path] = {}
     for scenario in (*scenarios(), *captured()):
         for signal, files in ((Signal.TRACES, scenario.traces), (Signal.LOGS, scenario.logs)):
@@ -80,7 +82,8 @@ def seeds(every: int = 1) -> Iterator[Case]:
     for (_, signal), file in islice(captures.items(), 0, None, every):
         body = file.read_bytes()
         yield from _sent(signal, transcode(signal, body).body if file.suffix == ".json" else body)
-    yield from _sent(Signal.METRICS, _metrics())
+    for signal, made in ((Signal.TRACES, _traces()), (Signal.LOGS, _logs()), (Signal.METRICS, _metrics())):
+        yield from _sent(signal, made.SerializeToString())
 
 
 def _sent(signal: Signal, body: bytes) -> Iterator[Case]:
@@ -98,11 +101,115 @@ def _sent(signal: Signal, body: bytes) -> Iterator[Case]:
         yield Case(signal, content_type, "", sent)
 
 
-def _metrics() -> bytes:
+def _attributes(owner: Any) -> None:
+    """An attribute of each type, and a list and a map of each, down to a map in a list in a map."""
+    values: list[AnyValue] = [
+        AnyValue(),
+        AnyValue(string_value="text"),
+        AnyValue(bool_value=True),
+        AnyValue(int_value=-5),
+        AnyValue(double_value=0.5),
+        AnyValue(bytes_value=b"\0\xff"),
+    ]
+    for _ in range(3):
+        values = [
+            *values,
+            AnyValue(array_value=ArrayValue(values=values)),
+            AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key="key", value=values[-1])])),
+        ]
+    for value in values:
+        owner.attributes.add(key=f"{value.WhichOneof('value')} {len(owner.attributes)}", value=value)
+
+
+def _shared(owner: Any) -> None:
+    """A resource and its scope, with all they may have."""
+    owner.schema_url = "https://opentelemetry.io/schemas/1.30.0"
+    _attributes(owner.resource)
+    owner.resource.dropped_attributes_count = 1
+
+
+def _scope(scoped: Any) -> Any:
+    scoped.schema_url = "https://opentelemetry.io/schemas/1.31.0"
+    scoped.scope.name, scoped.scope.version = "a.scope", "1.0"
+    scoped.scope.dropped_attributes_count = 1
+    _attributes(scoped.scope)
+    return scoped
+
+
+def _traces() -> ExportTraceServiceRequest:
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    _shared(resource)
+    scope = _scope(resource.scope_spans.add())
+    for number in range(2):
+        span = scope.spans.add(
+            trace_id=b"0123456789abcdef",
+            span_id=b"span-%03d" % number,
+            parent_span_id=b"span-000" if number else b"",
+            trace_state="a=b",
+            name="a name",
+            kind=3,
+            start_time_unix_nano=1_790_000_000 * 10**9,
+            end_time_unix_nano=1_790_000_001 * 10**9,
+            dropped_attributes_count=1,
+            dropped_events_count=2,
+            dropped_links_count=3,
+            flags=0x101,
+        )
+        span.status.code, span.status.message = 2, "what went wrong"
+        event = span.events.add(
+            time_unix_nano=1_790_000_000_500_000_000, name="exception", dropped_attributes_count=1
+        )
+        link = span.links.add(
+            trace_id=b"another trace id",
+            span_id=b"another1",
+            trace_state="c=d",
+            dropped_attributes_count=1,
+            flags=1,
+        )
+        for owner in (span, event, link):
+            _attributes(owner)
+    return request
+
+
+def _logs() -> ExportLogsServiceRequest:
+    request = ExportLogsServiceRequest()
+    resource = request.resource_logs.add()
+    _shared(resource)
+    scope = _scope(resource.scope_logs.add())
+    for number in range(2):
+        record = scope.log_records.add(
+            time_unix_nano=1_790_000_000 * 10**9,
+            observed_time_unix_nano=1_790_000_001 * 10**9,
+            severity_number=9,
+            severity_text="INFO",
+            event_name="gen_ai.user.message",
+            dropped_attributes_count=1,
+            flags=1,
+            trace_id=b"0123456789abcdef",
+            span_id=b"span-%03d" % number,
+        )
+        _attributes(record)
+        record.body.CopyFrom(record.attributes[-1].value)
+    return request
+
+
+def _metrics() -> ExportMetricsServiceRequest:
     request = ExportMetricsServiceRequest()
-    scope = request.resource_metrics.add().scope_metrics.add()
-    scope.metrics.add(name="gen_ai.client.token.usage").histogram.data_points.add(count=2, sum=3.5)
-    scope.metrics.add(name="gauge").gauge.data_points.add(as_int=5)
-    scope.metrics.add(name="sum").sum.data_points.add(as_double=0.5)
-    serialized: bytes = request.SerializeToString()
-    return serialized
+    resource = request.resource_metrics.add()
+    _shared(resource)
+    scope = _scope(resource.scope_metrics.add())
+    of_each = [scope.metrics.add(name=name, description="what it is", unit="{token}") for name in "abcde"]
+    of_each[0].gauge.data_points.add(as_int=5).exemplars.add(
+        as_double=0.5, span_id=b"span-000", trace_id=b"0123456789abcdef"
+    )
+    of_each[1].sum.data_points.add(as_double=0.5)
+    of_each[2].histogram.data_points.add(count=2, sum=3.5, bucket_counts=[1, 1], explicit_bounds=[2.0])
+    buckets = of_each[3].exponential_histogram.data_points.add(count=2, scale=1, zero_count=1)
+    buckets.positive.bucket_counts.append(1)
+    of_each[4].summary.data_points.add(count=1, sum=2.0).quantile_values.add(quantile=0.5, value=2.0)
+    for metric, data in zip(
+        of_each, ("gauge", "sum", "histogram", "exponential_histogram", "summary"), strict=True
+    ):
+        _attributes(getattr(metric, data).data_points[0])
+    return request

@@ -21,6 +21,10 @@ ENCODINGS = [*PACKERS, "x-gzip", "none", "br", "gzip, gzip", "\x7f"]
 MOST_BYTES = 200_000
 """Larger than this is not made: it would only be slow."""
 
+FIELDS = [*range(1, 17), 19, 100, 1000, 1004, 1005, 2**29 - 1]
+"""Declared ones, the two that a journal's requests have, and such as nobody declares."""
+COUNTS = [2, 3, 4, 6, 7, 20, 21, 50]
+"""Among them the limits that `TIGHT` sets, and one more."""
 NUMBERS = [0, 1, 2, 3, 127, 128, 255, 2**31 - 1, 2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1]
 TEXTS = [
     *(
@@ -40,6 +44,7 @@ TEXTS = [
         "[[[[",
     ),
     *('{"a":', '"', "\\ud83d", "\0", "\u2028", "\ufeff", "é" * 200, "9" * 30, "9" * 5000, "x" * 3000),
+    *("k" * size for size in (63, 64, 65, 255, 256, 257, 899, 900, 901)),
     *(
         "LLM",
         "TOOL",
@@ -89,7 +94,8 @@ def mutated(case: Case, others: Sequence[Case], chance: Random) -> Case:
         if chance.random() < 0.5:
             return case.packed(case.body)
     if chance.random() < 0.05:  # in its encoding, where there is one
-        return replace(case, body=_bytes_changed(case.body, chance))
+        more = chance.choice((case.body, bytes(8), b""))  # such as another member of gzip
+        return replace(case, body=case.body + more if more else _bytes_changed(case.body, chance))
     try:
         body = inflate(case.encoding, case.body, MOST_BYTES)
     except ValueError:
@@ -130,6 +136,9 @@ def _protobuf_changed(body: bytes, other: bytes, chance: Random) -> bytes:
     place = chance.randrange(len(parts))
     number, wire_type, tag_at, value_at, end = parts[place]
     inner = body[value_at:end]
+    if chance.random() < 0.02:
+        chance.shuffle(parts)
+        return b"".join(body[tag_at:end] for _, _, tag_at, _, end in parts)
     if wire_type == LENGTH_DELIMITED and inner and chance.random() < 0.85:
         changed = nested(number, _inside(inner, other, chance))
     else:
@@ -166,7 +175,7 @@ def _field_changed(
     neighbour = parts[chance.randrange(len(parts))]
     choices: list[Callable[[], bytes]] = [
         lambda: b"",
-        lambda: whole * chance.choice((2, 3, 50)),
+        lambda: whole * chance.choice(COUNTS),
         lambda: whole + body[neighbour[2] : neighbour[4]],
         lambda: whole + _any_field(chance, other),
         lambda: varint(chance.randrange(1, 20) << 3 | wire_type) + body[tag_at + 1 : end],
@@ -174,13 +183,47 @@ def _field_changed(
         lambda: nested(number, _any_value(chance)),
         lambda: nested(number, value, value),
         lambda: nested(number, whole),
+        lambda: nested(number, value, _any_value(chance)),
+        lambda: _in_two(number, value, chance),
+        lambda: _as_group(number, chance.choice((b"", value, whole)), chance),
+        lambda: nested(number, *(varint(chance.choice(NUMBERS)) for _ in range(3))),
+        lambda: (
+            _longer(number << 3 | wire_type)
+            + (varint(len(value)) if wire_type == LENGTH_DELIMITED else b"")
+            + value
+        ),
+        lambda: varint(number << 3 | LENGTH_DELIMITED) + _longer(len(value)) + value,
         lambda: varint(number << 3 | LENGTH_DELIMITED) + varint(chance.choice(NUMBERS)) + value,
     ]
     return chance.choice(choices)()
 
 
+def _in_two(number: int, value: bytes, chance: Random) -> bytes:
+    """A field given twice, which protobuf merges: between two parts of it, or anywhere."""
+    try:
+        ends = [0, *(end for *_, end in fields(value, 0, len(value)))]
+    except WireError:
+        ends = [0]
+    at = chance.choice(ends) if chance.random() < 0.7 else chance.randint(0, len(value))
+    return nested(number, value[:at]) + nested(number, value[at:])
+
+
+def _as_group(number: int, value: bytes, chance: Random) -> bytes:
+    """As protobuf's first version wrote messages: between two tags."""
+    end = number if chance.random() < 0.9 else number + 1
+    return varint(number << 3 | 3) + value + varint(end << 3 | 4)
+
+
+def _longer(number: int) -> bytes:
+    """A number with a byte more than it needs."""
+    encoded = varint(number)
+    return encoded[:-1] + bytes((encoded[-1] | 128, 0))
+
+
 def _with_value(number: int, chance: Random) -> bytes:
-    wire_type = chance.choice((0, 1, 2, 5))
+    wire_type = chance.choice((0, 1, 2, 3, 5))
+    if wire_type == 3:
+        return _as_group(number, chance.choice((b"", b"\x08\x01", nested(1, b"text"))), chance)
     if wire_type == 0:
         return varint(number << 3) + varint(chance.choice(NUMBERS))
     if wire_type == LENGTH_DELIMITED:
@@ -205,7 +248,7 @@ def _any_field(chance: Random, other: bytes) -> bytes:
             return field
         except (WireError, ValueError, UnboundLocalError):
             pass
-    return _with_value(chance.choice((1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 13, 15, 16, 19, 1004, 1005)), chance)
+    return _with_value(chance.choice(FIELDS), chance)
 
 
 def _any_value(chance: Random, depth: int = 0) -> bytes:

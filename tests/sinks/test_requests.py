@@ -238,7 +238,7 @@ def test_values_within_values_do_not_come_this_way(place: str) -> None:
         value = span_of(made).events.add().attributes["x"]
     else:
         value = made.resource_spans[0].resource.attributes["x"]
-    value.kvlist_value.values["k"].string_value = "v"
+    value.kvlist_value.values.add(key="k").value.string_value = "v"
     spans, sent = received([messages.serialized(made), messages.serialized(request())], "nested")
     assert sent.rest == spans[:1]
     assert len(sent.requests) == 1
@@ -282,7 +282,7 @@ def test_a_list_of_lists_does_not_come_this_way() -> None:
 def test_a_batch_under_a_known_token_leaves_no_second_row(sink: ClickHouseSink, store: Store) -> None:
     owner = f"token-{next(NUMBERS)}"
     nested = request(name="nested")
-    span_of(nested).attributes["x"].kvlist_value.values["k"].int_value = 1
+    span_of(nested).attributes["x"].kvlist_value.values.add(key="k").value.int_value = 1
     bodies = [messages.serialized(made) for made in (request(name="plain"), nested)]
     spans, sent = received(bodies, owner)
     for _ in range(3):

@@ -102,10 +102,9 @@ def _set_map(found: Any, message: Any, levels: int) -> None:
     target = message.kvlist_value
     target.SetInParent()
     for pair in list_of(as_object(found), "values", ItemError):
-        entry = target.values[text(pair, "key")]
-        entry.Clear()
+        entry = target.values.add(key=text(pair, "key"))
         if pair.get("value") is not None:
-            fill_value(pair["value"], entry, levels - 1)
+            fill_value(pair["value"], entry.value, levels - 1)
 
 
 _VALUES: dict[str, Callable[[Any, Any, int], None]] = {

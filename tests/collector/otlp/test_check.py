@@ -81,3 +81,37 @@ def test_P10_what_is_no_log_record_is_found_among_records() -> None:
     checked = check(Signal.LOGS, nested(1, nested(2, records)))
     assert (checked.accepted, dict(checked.rejections)) == (1, {"is no log record": 1})
     assert len(decode_logs(checked.body)) == 1
+
+
+UNDECLARED = {
+    "another field": b"\x28\x01",
+    "a key that is a number": b"\x09" + bytes(8),
+    "a value that is a number": b"\x10\x01",
+    "a group": b"\x2b\x08\x01\x2c",
+}
+
+
+@pytest.mark.parametrize("more", UNDECLARED)
+@pytest.mark.parametrize("owner", ["span", "event", "link", "resource", "scope", "map"])
+def test_P1_an_attribute_with_more_than_a_key_and_a_value_is_kept(owner: str, more: str) -> None:
+    pair = nested(1, b"key") + UNDECLARED[more] + nested(2, nested(1, b"text"))
+    parts = {
+        "span": nested(9, pair),
+        "event": nested(11, nested(3, pair)),
+        "link": nested(13, nested(4, pair)),
+        "map": nested(9, nested(1, b"map"), nested(2, nested(6, nested(1, pair)))),
+    }
+    spans = nested(2, IDS, parts.get(owner, b""), nested(5, b"a name"))
+    shared = nested(OWNERS.get(owner, 1), pair)
+    body = request(owner, shared, spans=spans) if owner in OWNERS else nested(1, nested(2, spans))
+    checked = check(Signal.TRACES, body)
+    [span] = decode_traces(checked.body)
+    found = {
+        "span": span.attributes,
+        "event": span.events[0].attributes if span.events else {},
+        "link": span.links[0].attributes if span.links else {},
+        "resource": span.resource.attributes,
+        "scope": span.scope.attributes,
+        "map": span.attributes.get("map"),
+    }[owner]
+    assert dict(found) == {"key": "text"}
