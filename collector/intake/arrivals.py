@@ -31,6 +31,13 @@ class Arrivals:
         """For the status."""
         return self.stats().document()
 
+    def over_quota(self) -> list[dict[str, Any]]:
+        """Whose requests were refused as they were over their quota, for the status: the most first."""
+        return [
+            {"tenant": tenant, "project": project, "requests": requests}
+            for (tenant, project), requests in self.stats().over_quota.most_common()
+        ]
+
     @property
     def auth_failures(self) -> int:
         """Requests that needed a key and had none that holds."""

@@ -48,6 +48,7 @@ def status_of(
             "endpoints": lambda: asdict(here) if (here := find(directory)) else None,
             "stored": lambda: {"spans": totals.spans, "events": totals.events, "runs": totals.runs},
             "receivers": arrivals.document,
+            "over_quota": arrivals.over_quota,
             "mappers": lambda: understanding.mappers() | {"unmapped": metrics.unmapped},
             "mapping": processing.mapping.document,
             "redaction": understanding.masked,

@@ -79,7 +79,8 @@ def expanded(sql: str, project: str | None) -> str:
 
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, Server]]:
-    """A ClickHouse server, and a collector that stored captured payloads in it and met a fault of it."""
+    """A ClickHouse server, and a collector that stored captured payloads in it, met a fault of it, and refused what was
+    over a quota."""
     folder = tmp_path_factory.mktemp("deployed")
     with_schema(folder / "store")
     front = Front(folder / "store", users=USERS).start()
@@ -87,6 +88,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, 
         "EDDYLINE_SINKS__CLICKHOUSE__URL": front.url,
         "EDDYLINE_SINKS__CLICKHOUSE__USERNAME": "eddyline",
         "EDDYLINE_SINKS__CLICKHOUSE__PASSWORD": USERS["eddyline"],
+        "EDDYLINE_QUOTAS__PROJECTS": '{"demo": {"items_per_second": 0.001}}',
     }
     server = Server(folder / "data", environ=environ).start()
     front.fault("INSERT INTO otel", status=503, body="too busy")
@@ -103,6 +105,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front, 
         trace_id=b"t" * 16, span_id=b"s" * 8, name="unknown", start_time_unix_nano=1, end_time_unix_nano=2
     )
     http_protobuf(server, unknown.SerializeToString(), "corpus")
+    greedy = {"Content-Type": "application/x-protobuf", "X-Loop-Project": "demo"}
+    url = f"{server.endpoints['http']}/v1/traces"
+    assert httpx.post(url, content=unknown.SerializeToString(), headers=greedy).status_code == 429
     server.settled()
     yield front, server
     assert server.stop() == 0

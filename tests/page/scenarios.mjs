@@ -464,6 +464,16 @@ const scenarios = {
     await page.getByLabel("Where is my trace?").fill(run.id);
     await page.getByRole("button", { name: "Look" }).click();
     await page.getByRole("link", { name: "looked for" }).waitFor();
+    // What only other configurations tell of.
+    await page.route("**/api/v1/status", async (route) => {
+      const told = await (await route.fetch()).json();
+      const own_traces = { sent: 7, lost: 2, waiting: 1, last_error: "nobody listens there" };
+      const forwards = { "otlp/jaeger": { traces: { sent: 1234, rejected: 1, failed: 0, given_up: 0, waiting: 5, last_error: null } } };
+      await route.fulfill({ json: { ...told, over_quota: [{ tenant: "default", project: "shop", requests: 3 }], own_traces, forwards } });
+    });
+    await page.getByText("3 requests refused: the project shop is over its quota.").waitFor();
+    await page.getByText("The collector's own traces are not taken: nobody listens there").waitFor();
+    await page.getByRole("row", { name: "otlp/jaeger traces 1,234 1 0 5" }).waitFor();
     assert.deepEqual(errors, []);
   },
 

@@ -344,6 +344,7 @@ def test_workers_share_the_quota(limited: Server) -> None:
     assert 'eddyline_quota_refused_requests_total{project="exact",tenant=""} 20.0' in shown
     assert 'outcome="quota",receiver="otlp",signal="traces",transport="http"} 2' in shown
     assert "project 'exact' is over its quota" in limited.log.read_text()
+    assert {"tenant": "", "project": "exact", "requests": 20} in limited.settled()["over_quota"]
 
 
 def test_other_quotas_hold_on_sighup(limited: Server) -> None:

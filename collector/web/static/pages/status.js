@@ -36,6 +36,7 @@ export function StatusPage() {
           const flow = signal === "traces" ? status.pipeline : status.pipeline.logs;
           return html`<tr><th scope="row">${signal}</th><td class="number">${whole(flow.accepted)}</td><td class="number">${whole(flow.stored)}</td><td class="number">${whole(flow.queued)}</td><td class="number">${whole(flow.duplicates)}</td><td class="number">${whole(flow.filtered)}</td><td class="number">${whole(flow.dead_lettered)}</td><td class="number">${size(status.journal[signal].waiting_bytes)}</td><td class="number">${status.sink[signal].lag_s.toFixed(1)} s</td><td>${status.sink[signal].last_error ?? ""}</td></tr>`;
         })}</tbody></table></div>`}
+      <${PassedOn} status=${status} />
       ${unmapped.length > 0 && html`
         <h2>Not understood</h2>
         <p class="dim">No convention knows these spans. They are stored and shown as received, but no model or tool call is read from them. <code>eddyline map</code> says why.</p>
@@ -43,6 +44,19 @@ export function StatusPage() {
         <tbody>${unmapped.map(([scope, spans]) => html`<tr><th scope="row">${line(scope, 100) || "without a name"}</th><td class="number">${whole(spans)}</td></tr>`)}</tbody></table>`}
       <details><summary>All of it, as JSON</summary><${Content} value=${JSON.stringify(status)} /></details>
     </main>`;
+}
+
+/** What went on to other places: sinks beside the store, and what the collector tells of itself. @param {{ status: any }} props */
+function PassedOn({ status }) {
+  /** @type {[string, string, any][]} */
+  const rows = Object.entries(status.forwards ?? {}).flatMap(([name, signals]) =>
+    Object.entries(signals).map(([signal, told]) => /** @type {[string, string, any]} */ ([name, signal, told])));
+  const own = status.own_traces;
+  if (own) rows.push(["service.telemetry.traces", "own traces", { ...own, failed: own.lost }]);
+  return rows.length > 0 && html`
+    <h2>Passed on</h2>
+    <div class="wide"><table class="plain"><thead><tr><th scope="col">To</th><th scope="col">Signal</th><th scope="col">Sent</th><th scope="col">Refused</th><th scope="col">Lost</th><th scope="col">Waiting</th><th scope="col">Last error</th></tr></thead>
+    <tbody>${rows.map(([name, signal, told]) => html`<tr><th scope="row">${line(name, 60)}</th><td>${signal}</td><td class="number">${whole(told.sent)}</td><td class="number">${told.rejected === undefined ? "" : whole(told.rejected)}</td><td class="number">${whole(told.failed + (told.given_up ?? 0))}</td><td class="number">${whole(told.waiting)}</td><td class="message">${line(told.last_error ?? "", 200)}</td></tr>`)}</tbody></table></div>`;
 }
 
 /** Where one trace is. @param {{ status: any }} props */
@@ -78,8 +92,11 @@ function troublesOf(status) {
     for (const [signal, seen] of Object.entries(/** @type {any} */ (signals))) {
       if (seen.bad_requests) found.push(`${plural(seen.bad_requests, "request")} of ${signal} at ${door} could not be read: is something else than OTLP sent there?`);
       if (seen.refused_requests) found.push(`${plural(seen.refused_requests, "request")} of ${signal} at ${door} refused: too much at once, or a key is missing.`);
-      if (seen.over_quota_requests) found.push(`${plural(seen.over_quota_requests, "request")} of ${signal} at ${door} refused: the project is over its quota.`);
     }
+  for (const over of status.over_quota ?? []) found.push(`${plural(over.requests, "request")} refused: the project ${line(over.project, 60)} is over its quota.`);
+  for (const [name, signals] of Object.entries(status.forwards ?? {}))
+    for (const [signal, told] of Object.entries(/** @type {any} */ (signals))) if (told.last_error) found.push(`${name} does not take ${signal}: ${told.last_error}`);
+  if (status.own_traces?.last_error) found.push(`The collector's own traces are not taken: ${status.own_traces.last_error}`);
   if (status.pipeline?.dead_lettered) found.push(`${plural(status.pipeline.dead_lettered, "span")} can not be stored: eddyline dead-letter ls says why.`);
   const faults = Object.entries(status.mappers?.faults ?? {});
   for (const [convention, times] of faults) found.push(`The mapping of ${convention || "a span"} failed ${times} times.`);
