@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pytest
 from pydantic import BaseModel, ByteSize
 
 from collector.api.aggregation import INTERVALS
@@ -102,15 +103,17 @@ def parts_of(folder: Path) -> set[str]:
     return modules | {f"{path.parent.name}/" for path in folder.glob("*/*") if path.suffix in (".py", ".md")}
 
 
-def test_every_part_of_the_collector_has_its_place_in_the_readme() -> None:
-    text = (ROOT / "collector/README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["collector", "collector/proxy", "sinks", "mappers"])
+def test_every_part_has_its_place_in_the_readme(name: str) -> None:
+    folder = ROOT / name
+    text = (folder / "README.md").read_text(encoding="utf-8")
     section = text.split("## Where things are\n")[1].split("\n## ")[0]
-    listed = re.findall(r"^\| `([\w/]+)` \|", section, re.MULTILINE)
-    folder = ROOT / "collector"
+    rows = re.findall(r"^\| (`[\w/`, ]+`) \|", section, re.MULTILINE)
+    listed = [part for row in rows for part in re.findall(r"[\w/]+", row)]
     opened = {part.split("/")[0] for part in listed if not part.endswith("/") and "/" in part}
-    parts = parts_of(folder) - {f"{name}/" for name in opened}
-    for name in opened:
-        parts |= {f"{name}/{module}" for module in parts_of(folder / name)}
+    parts = parts_of(folder) - {f"{each}/" for each in opened}
+    for each in opened:
+        parts |= {f"{each}/{module}" for module in parts_of(folder / each)}
     assert sorted(listed) == sorted(parts)
 
 

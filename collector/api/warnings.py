@@ -17,7 +17,7 @@ from collector.api.parameters import CURSOR, LIMIT, SINCE, UNTIL, Parameter, Par
 from collector.api.problems import invalid
 from collector.api.render import warning_document
 from collector.doors.gate import Caller
-from sinks.clickhouse.warnings import WarningFilter
+from sinks.clickhouse.queries.warnings import WarningFilter
 
 CATEGORIES = ("loop", "waste")
 SEVERITIES = ("info", "warning", "critical")

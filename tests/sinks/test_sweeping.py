@@ -24,7 +24,7 @@ from sinks.base import Batch, RetryableError
 from sinks.clickhouse import ClickHouseSink, Reader, Store
 from sinks.clickhouse.instances import DEAD_AFTER_S, Instance, Instances
 from sinks.clickhouse.queries.sweeping import Touched
-from sinks.clickhouse.warnings import WarningFilter
+from sinks.clickhouse.queries.warnings import WarningFilter
 from tests.collector.test_loops import looping_run, taken, turn
 from tests.corpus import scenarios
 from tests.mappers.spans import captured_spans
