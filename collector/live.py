@@ -19,8 +19,8 @@ from typing import Any
 
 import orjson
 
-from collector.api import models
-from collector.api.render import entry_document, run_document, warning_document
+from collector.documents import models
+from collector.documents.render import entry_document, run_document, warning_document
 from mappers.model import Run, RunStatus, Warning
 from mappers.timeline import entries_of
 from sinks.base import Batch

@@ -26,8 +26,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from collector.api.render import warning_document
 from collector.config import Webhook
+from collector.documents.render import warning_document
 from collector.loops import WarningKey
 from collector.telemetry.telemetry import about
 from mappers.model import Run, Warning

@@ -8,11 +8,11 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from collector.api.models import Time, described
 from collector.api.parameters import Parameter, Parameters
 from collector.api.problems import invalid
 from collector.api.queries import FILTERS
-from collector.api.render import rfc3339
+from collector.documents.models import Time, described
+from collector.documents.render import rfc3339
 from collector.exporting.formats import Csv
 from collector.exporting.tables import REAL, TEXT
 from sinks import aggregates

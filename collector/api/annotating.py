@@ -9,13 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route
-from collector.api.models import Time, described
 from collector.api.problems import invalid
 from collector.api.queries import read_json
-from collector.api.render import run_document
+from collector.documents import models
+from collector.documents.models import Time, described
+from collector.documents.render import run_document
 from collector.doors.keys import Scope
 from sinks.clickhouse.annotations import Annotation as KeptAnnotation
 

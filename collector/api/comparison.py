@@ -11,14 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route, parameters_of
-from collector.api.models import described
 from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
-from collector.api.render import run_document
 from collector.content import ContentReader
+from collector.documents import models
+from collector.documents.models import described
+from collector.documents.render import run_document
 from collector.doors.keys import Scope
 from mappers.compare import Pair, Step, aligned, changes, steps_of
 from mappers.messages import read_messages

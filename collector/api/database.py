@@ -14,7 +14,7 @@ from collector.api.declaring import Answer, Route, parameters_of
 from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import read_json
-from collector.api.render import rfc3339
+from collector.documents.render import rfc3339
 from collector.doors.keys import Scope
 from collector.upkeep.jobs import BusyError, Jobs
 from collector.upkeep.retention import Policy, PolicyError, Retention

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from collector.api.models import Time, described
-from collector.api.render import rfc3339
+from collector.documents.models import Time, described
+from collector.documents.render import rfc3339
 from collector.upkeep import jobs
 
 

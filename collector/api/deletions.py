@@ -12,11 +12,11 @@ from typing_extensions import TypedDict
 
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, within_project
 from collector.api.declaring import Answer, Route
-from collector.api.models import described
 from collector.api.parameters import Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import MAX_IDS, read_json
-from collector.api.render import rfc3339
+from collector.documents.models import described
+from collector.documents.render import rfc3339
 from collector.doors.keys import Scope
 from collector.upkeep.erasure import Asked, Erasures, State
 from sinks.clickhouse import RunFilter, erasing

@@ -9,15 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from collector.api import cursors, models
+from collector.api import cursors
 from collector.api.base import RUN, Routes, RouteTable, json_response
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
 from collector.api.grouping import EVENT_FIELDS, event_groups
 from collector.api.listing import list_response
-from collector.api.models import ListMeta, Paging
 from collector.api.parameters import CURSOR, Parameter, Parameters, Type
 from collector.api.problems import Problem, invalid
-from collector.api.render import entry_document
+from collector.documents import models
+from collector.documents.models import ListMeta, Paging
+from collector.documents.render import entry_document
 from collector.doors.keys import Scope
 from mappers.model import Event, Kind, Run
 from mappers.timeline import TYPES, TimelineEntry, entries_of, timeline

@@ -7,9 +7,9 @@ from typing import Any, NotRequired
 import orjson
 from typing_extensions import TypedDict
 
-from collector.api import models
-from collector.api.models import Paging, Time, described
-from collector.api.render import rfc3339
+from collector.documents import models
+from collector.documents.models import Paging, Time, described
+from collector.documents.render import rfc3339
 from collector.proxy.archive import MUTATED
 from collector.proxy.framing import FRAMINGS, json_array
 from sinks.clickhouse import exchanges

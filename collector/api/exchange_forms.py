@@ -11,7 +11,7 @@ import orjson
 from typing_extensions import TypedDict
 
 from collector.api.exchange_documents import BASE64
-from collector.api.render import rfc3339
+from collector.documents.render import rfc3339
 from sinks.clickhouse.exchanges import StoredExchange
 
 MASKED = "[redacted"

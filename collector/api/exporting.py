@@ -16,10 +16,10 @@ from collector import exporting
 from collector.api import cursors
 from collector.api.base import Api, Routes, RouteTable, caller_of, json_response, need_content, within_project
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
-from collector.api.models import described
 from collector.api.parameters import CURSOR, Parameter, Type
 from collector.api.problems import Problem, invalid
 from collector.api.queries import FILTERS, read_filter
+from collector.documents.models import described
 from collector.doors.keys import Scope
 from collector.exporting import WITH_CONTENT, Format, Rows, Shape, Summary, refusal
 from collector.exporting.formats import Csv, OtlpJson, OtlpProtobuf, Parquet

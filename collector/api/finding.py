@@ -13,10 +13,10 @@ from typing_extensions import TypedDict
 
 from collector.api.base import RUN, Routes, RouteTable, json_response
 from collector.api.declaring import Route, parameters_of
-from collector.api.models import described
 from collector.api.parameters import Parameter
 from collector.api.problems import invalid
 from collector.content import ContentReader
+from collector.documents.models import described
 from collector.doors.keys import Scope
 from mappers.conversation import conversation
 from mappers.messages import Part

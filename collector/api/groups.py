@@ -9,15 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from collector.api import cursors, models
+from collector.api import cursors
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
 from collector.api.listing import list_response
-from collector.api.models import Paging, Time, described
 from collector.api.parameters import CURSOR, LIMIT, Parameter, Parameters
 from collector.api.problems import Problem
 from collector.api.queries import FILTERS, run_filter
-from collector.api.render import milliseconds, money, rfc3339, run_document
+from collector.documents import models
+from collector.documents.models import Paging, Time, described
+from collector.documents.render import milliseconds, money, rfc3339, run_document
 from collector.doors.keys import Scope
 from sinks.clickhouse import RunFilter
 from sinks.clickhouse.queries.groups import SessionCursor

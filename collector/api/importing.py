@@ -8,9 +8,9 @@ from typing_extensions import TypedDict
 
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route, parameters_of
-from collector.api.models import described
 from collector.api.parameters import Parameter, Type
 from collector.api.problems import Problem
+from collector.documents.models import described
 from collector.doors.keys import Scope
 from collector.importing import FORMATS, Importer, RefusedError
 

@@ -13,10 +13,10 @@ from collector.api import cursors
 from collector.api.base import RUN, Routes, RouteTable
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
 from collector.api.listing import list_response
-from collector.api.models import Paging, Time, described
 from collector.api.parameters import CURSOR, Parameter, Parameters, Type
-from collector.api.render import rfc3339
 from collector.content import ContentReader, affordable
+from collector.documents.models import Paging, Time, described
+from collector.documents.render import rfc3339
 from collector.doors.keys import Scope
 from mappers.conversation import Said, conversation
 from mappers.messages import Part

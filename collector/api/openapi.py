@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from collector.api import models
 from collector.api.declaring import JSON, PATH_PARAMETERS, PROBLEM, Answer, Route
 from collector.api.parameters import ATTRIBUTES, Parameter, Type
+from collector.documents import models
 
 REFERENCE = "#/components/schemas/{model}"
 SECURITY = {

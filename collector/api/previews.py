@@ -10,9 +10,9 @@ from typing_extensions import TypedDict
 
 from collector.api.base import RUN, Routes, RouteTable, json_response
 from collector.api.declaring import Route, parameters_of
-from collector.api.models import Error, described
 from collector.api.parameters import Parameter
 from collector.api.problems import invalid
+from collector.documents.models import Error, described
 from collector.doors.keys import Scope
 from mappers.model import Event
 from mappers.outline import node_id

@@ -13,10 +13,10 @@ from typing_extensions import TypedDict
 from collector.api.base import RUN, Routes, RouteTable, json_response
 from collector.api.declaring import Route, parameters_of
 from collector.api.messages import MAX_CHARS, MessagePart, part_document
-from collector.api.models import Time, described
 from collector.api.problems import Problem
-from collector.api.render import rfc3339
 from collector.content import ContentReader, Whole
+from collector.documents.models import Time, described
+from collector.documents.render import rfc3339
 from collector.doors.keys import Scope
 from mappers.messages import Message, read_messages
 from mappers.model import Run

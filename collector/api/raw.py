@@ -16,8 +16,8 @@ from collector.api.exchange_forms import Har, as_curl, as_har
 from collector.api.exchanges import PACE, played
 from collector.api.parameters import Parameter
 from collector.api.problems import Problem
-from collector.api.render import record_document, span_document
 from collector.api.spans import Mapping, explained
+from collector.documents.render import record_document, span_document
 from collector.doors.keys import Scope
 from collector.exporting.otlp import requests
 from collector.understanding.mapping import stored_record

@@ -9,12 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from collector.api import cursors, models
+from collector.api import cursors
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response, within_project
 from collector.api.declaring import MARKDOWN, NDJSON, Answer, Route, parameters_of
 from collector.api.grouping import RUN_FIELDS, run_groups
 from collector.api.listing import list_response, prefers
-from collector.api.models import Paging, described
 from collector.api.parameters import Parameters
 from collector.api.queries import (
     BODY_PARAMETERS,
@@ -25,8 +24,10 @@ from collector.api.queries import (
     read_ids,
     read_json,
 )
-from collector.api.render import run_document
 from collector.content import ContentReader, affordable
+from collector.documents import models
+from collector.documents.models import Paging, described
+from collector.documents.render import run_document
 from collector.doors.keys import Scope
 from mappers.assemble import settle
 from mappers.conversation import conversation

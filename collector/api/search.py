@@ -14,11 +14,11 @@ from collector.api import cursors
 from collector.api.base import Routes, RouteTable
 from collector.api.declaring import NDJSON, Answer, Route, parameters_of
 from collector.api.listing import list_response
-from collector.api.models import Paging, Time, described
 from collector.api.parameters import CURSOR, LIMIT, Parameter
 from collector.api.problems import invalid
 from collector.api.queries import FILTERS, Q, run_filter
-from collector.api.render import rfc3339
+from collector.documents.models import Paging, Time, described
+from collector.documents.render import rfc3339
 from collector.doors.keys import Scope
 from mappers.model import Event, Kind, Status
 from mappers.normalize import PREVIEW, TOOL_TEXT

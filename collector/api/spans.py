@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from collector.api import models
 from collector.api.base import RUN, Api, Routes, RouteTable, json_response
 from collector.api.declaring import Route
-from collector.api.models import ListMeta, Paging, described
 from collector.api.problems import Problem
-from collector.api.render import span_document
+from collector.documents import models
+from collector.documents.models import ListMeta, Paging, described
+from collector.documents.render import span_document
 from collector.doors.keys import Scope
 from collector.understanding.mapping import explanation_document, stored_span
 from mappers.model import Run

@@ -11,10 +11,10 @@ from typing_extensions import TypedDict
 
 from collector.api.base import RUN, Routes, RouteTable, json_response
 from collector.api.declaring import Route, parameters_of
-from collector.api.models import Time, described
 from collector.api.parameters import Parameter, Type
 from collector.api.problems import Problem, invalid
-from collector.api.render import milliseconds, money, rfc3339
+from collector.documents.models import Time, described
+from collector.documents.render import milliseconds, money, rfc3339
 from mappers import graph as graphs
 from mappers.model import Run, Status
 from mappers.outline import Node, Outline, outline

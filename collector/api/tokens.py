@@ -11,9 +11,9 @@ from typing_extensions import TypedDict
 
 from collector.api.base import Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Answer, Route
-from collector.api.models import described
 from collector.api.problems import Problem
 from collector.api.queries import read_json
+from collector.documents.models import described
 from collector.doors.gate import Caller
 from collector.doors.keys import Key, Keys, Scope
 

@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from collector.api import cursors, models
+from collector.api import cursors
 from collector.api.base import RUN, Routes, RouteTable, caller_of, json_response
 from collector.api.declaring import Route, parameters_of
-from collector.api.models import ListMeta, Paging
 from collector.api.parameters import CURSOR, LIMIT, SINCE, UNTIL, Parameter, Parameters, Type
 from collector.api.problems import invalid
-from collector.api.render import warning_document
+from collector.documents import models
+from collector.documents.models import ListMeta, Paging
+from collector.documents.render import warning_document
 from collector.doors.gate import Caller
 from sinks.clickhouse.queries.warnings import WarningFilter
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
-from collector.api.render import (
+from collector.content import ContentReader
+from collector.documents.render import (
     entry_document,
     record_document,
     rfc3339,
@@ -14,7 +15,6 @@ from collector.api.render import (
     span_document,
     warning_document,
 )
-from collector.content import ContentReader
 from collector.exporting.finetuning import examples
 from mappers.conversation import Said, conversation
 from mappers.model import Run

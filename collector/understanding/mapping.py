@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from collector.api.render import entry_document, run_document
 from collector.deriver.callindex import CallIndex
+from collector.documents.render import entry_document, run_document
 from collector.otlp import NotOtlpError, Signal, check, decode_logs, decode_traces, transcode
 from mappers.assemble import assemble
 from mappers.explain import Explanation, FieldReading, Found

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from collector.api.render import entry_document
+from collector.documents.render import entry_document
 from collector.query import read_text
 from mappers.model import Run
 from mappers.timeline import timeline

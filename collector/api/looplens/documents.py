@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from collector.api.render import money, rfc3339
+from collector.documents.render import money, rfc3339
 from mappers.messages.document import parse
 from mappers.model import Run, Warning
 from mappers.timeline import TimelineEntry

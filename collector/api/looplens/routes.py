@@ -26,7 +26,7 @@ from collector.api.looplens.documents import (
 from collector.api.looplens.taking import Owner, Taking
 from collector.api.problems import Problem
 from collector.api.queries import read_json
-from collector.api.render import rfc3339
+from collector.documents.render import rfc3339
 from collector.doors.keys import Scope
 from collector.importing.documents import NotImportableError
 from collector.importing.looplens import trace_id_of

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from collector.api import models
 from collector.api.grouping import EVENT_GROUPS, RUN_GROUPS
 from collector.demo import captured
+from collector.documents import models
 from collector.doors.keys import Keys, Scope, keys_file
 from tests.sending import http_protobuf
 from tests.server import Server

@@ -6,7 +6,7 @@ import time
 from decimal import Decimal
 from typing import Any, cast
 
-from collector.api import models
+from collector.documents import models
 from mappers.assemble import settle
 from mappers.model import Run, RunStatus, Usage, Warning
 from mappers.timeline import TimelineEntry
