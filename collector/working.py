@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from collector.api.base import Api
 from collector.config import ConfigError, Settings
 from collector.config.reload import Reloadable
-from collector.doors.doors import open_others
 from collector.doors.exposure import proxy_needs_key
 from collector.doors.listening import ListenError
 from collector.forwarding.opening import Forwards
@@ -28,13 +27,14 @@ from collector.intake.intake import Intake, Submission
 from collector.journal import Header, Journal, Readable, Record
 from collector.live import Live
 from collector.notify import Notifier
+from collector.otherdoors import open_others
 from collector.pipeline.deadletter import DEAD_LETTERS, DeadLetters, Letter
 from collector.pipeline.lanes import Lanes
-from collector.pipeline.processing import Processing
 from collector.pipeline.store import EMBEDDED, server_of
 from collector.process.endpoints import Endpoints, publish
 from collector.process.exits import EX_CONFIG, EX_UNAVAILABLE, ServiceError, making
 from collector.process.repeating import Repeating
+from collector.processing import Processing
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, session_file, wire_capture
 from collector.receiving import Receiving

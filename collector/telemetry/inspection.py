@@ -17,9 +17,9 @@ from collector.intake.arrivals import Arrivals
 from collector.journal import Readable
 from collector.pipeline.lanes import Lanes
 from collector.pipeline.pipeline import Pipeline
-from collector.pipeline.processing import Processing
 from collector.process.endpoints import find
 from collector.process.stacks import stacks
+from collector.processing import Processing
 from collector.telemetry.operations import Operations
 from collector.workers.places import SIGNALS
 

@@ -15,8 +15,8 @@ from collector.notify import Notifier
 from collector.pipeline.deadletter import DeadLetters
 from collector.pipeline.lanes import Lanes
 from collector.pipeline.pipeline import Pipeline
-from collector.pipeline.processing import Processing
 from collector.process.endpoints import find
+from collector.processing import Processing
 from collector.proxy.door import ProxyDoor
 from collector.telemetry.metrics import Metrics
 from collector.telemetry.telemetry import Status
