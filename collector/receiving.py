@@ -34,6 +34,7 @@ from collector.intake.intake import Intake
 from collector.intake.memory import resident_bytes
 from collector.intake.quota import Debts
 from collector.journal import SINK_CURSOR, Journal, JournalLockedError, Readable
+from collector.journal.places import JOURNAL, SIGNALS, directory_of, lane, share_of, workers_in
 from collector.otlp.decode import keep_levels
 from collector.pipeline.redaction import masking
 from collector.process.endpoints import api_token, withdraw
@@ -49,7 +50,6 @@ from collector.receivers.opening import (
 from collector.telemetry.operations import Doing, Operations
 from collector.telemetry.telemetry import Health
 from collector.telemetry.tracing import Tracer
-from collector.workers.places import JOURNAL, SIGNALS, directory_of, lane, share_of, workers_in
 
 if TYPE_CHECKING:
     from collector.workers.crew import Crew

@@ -38,12 +38,12 @@ from collector.processing import Processing
 from collector.proxy.capture import installation_salt
 from collector.proxy.door import ProxyDoor, archive_in, into, plugin_control, session_file, wire_capture
 from collector.receiving import Receiving
+from collector.status.document import status_of
+from collector.status.inspection import Inspection
+from collector.status.metrics import Metrics, Sources
+from collector.status.states import States
 from collector.tap import Taps
-from collector.telemetry.inspection import Inspection
-from collector.telemetry.metrics import Metrics, Sources
 from collector.telemetry.pushing import Pusher
-from collector.telemetry.states import States
-from collector.telemetry.status import status_of
 from collector.understanding.understanding import Understanding
 from collector.upkeep.erasure import Erasures, Places
 from collector.upkeep.following import Following

@@ -38,7 +38,7 @@ from sinks.clickhouse import Exchanges, Reader
 from sinks.filter import ATTRIBUTE_PREFIX, Compare, Condition, Every, fields_of
 
 if TYPE_CHECKING:
-    from collector.telemetry.inspection import Inspection
+    from collector.status.inspection import Inspection
 
 Result = TypeVar("Result")
 RouteTable = list[Route]

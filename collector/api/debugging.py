@@ -18,7 +18,7 @@ from collector.api.declaring import TEXT, Answer, Route
 from collector.api.problems import Problem
 from collector.doors.gate import Gate
 from collector.doors.keys import Scope
-from collector.telemetry.inspection import Inspection
+from collector.status.inspection import Inspection
 
 DEBUG = "/debug/"
 

@@ -19,7 +19,7 @@ import click
 from collector.commands.config import CONFIG, SETS
 from collector.commands.failing import EX_DATAERR, EX_TEMPFAIL, NO_CONNECTION, NOT_FOUND, fail
 from collector.commands.options import data_dir_option
-from collector.workers.places import SIGNALS, directory_of, lane, workers_in
+from collector.journal.places import SIGNALS, directory_of, lane, workers_in
 
 if TYPE_CHECKING:
     from collector.journal import Header, Record

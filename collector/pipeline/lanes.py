@@ -13,8 +13,8 @@ from typing import Any
 
 from collector.intake.intake import Intake
 from collector.journal import Readable
+from collector.journal.places import SIGNALS
 from collector.pipeline.pipeline import Pipeline
-from collector.workers.places import SIGNALS
 
 
 class Lanes:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Generic, TypeVar
 
 from collector.doors.gate import KEY_HEADERS, Caller
+from collector.intake.clients import client_name
 from collector.intake.intake import Intake
-from collector.receivers.clients import client_name
 
 PROJECT_HEADERS = ("x-eddyline-project", "x-loop-project", "langsmith-project", "projectname")
 """Ours, Lens Loop's, and those of exporters for LangSmith and Opik."""

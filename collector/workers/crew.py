@@ -24,6 +24,7 @@ from collector.doors.listening import REQUEST_GRACE_S, UNIX, ListenError, bound,
 from collector.intake.counted import IntakeStats
 from collector.intake.intake import Submission
 from collector.journal import Followed, Reached
+from collector.journal.places import SIGNALS, directory_of, lane
 from collector.pipeline.redaction import masking
 from collector.process.exits import EX_UNAVAILABLE, ServiceError
 from collector.process.spawning import spawned
@@ -45,7 +46,6 @@ from collector.workers.messages import (
     Stored,
     Told,
 )
-from collector.workers.places import SIGNALS, directory_of, lane
 
 log = logging.getLogger(__name__)
 

@@ -29,6 +29,7 @@ from collector.doors.listening import ListenError
 from collector.intake.intake import Intake, Submission
 from collector.intake.memory import resident_bytes
 from collector.journal import Journal, Teller
+from collector.journal.places import SIGNALS, directory_of, share_of
 from collector.process.exits import EX_UNAVAILABLE, ServiceError
 from collector.process.interpreter import (
     calm_garbage_collection,
@@ -60,7 +61,6 @@ from collector.workers.messages import (
     Stored,
     Told,
 )
-from collector.workers.places import SIGNALS, directory_of, share_of
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,10 @@ from collector.config import ConfigError, load
 from collector.doors.keys import Keys
 from collector.doors.listening import ListenError
 from collector.journal import SINK_CURSOR, Files, Journal
+from collector.journal.places import SIGNALS, directory_of
 from collector.process.interpreter import LOOK_AT_LOOP_S
 from collector.receiving import left_behind
 from collector.workers.crew import Crew
-from collector.workers.places import SIGNALS, directory_of
 from tests import forked
 from tests.collector.journal.test_journal import append
 from tests.collector.receivers.test_http import request

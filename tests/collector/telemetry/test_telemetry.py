@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector.demo import captured
+from collector.intake.clients import client_name
 from collector.intake.counted import MOST_CLIENTS, IntakeStats
 from collector.intake.intake import Intake, Submission
 from collector.intake.outcome import Outcome
 from collector.otlp import Signal, decode_traces
-from collector.receivers.clients import client_name
 from collector.telemetry.telemetry import (
     Health,
     _JsonLines,

@@ -24,7 +24,7 @@ from collector.doors.gate import Gate
 from collector.doors.keys import Keys, Scope, keys_file
 from collector.intake.intake import Intake
 from collector.otlp import Signal
-from collector.telemetry.inspection import Inspection
+from collector.status.inspection import Inspection
 from collector.telemetry.operations import FAILURES, SAMPLES, Operations
 from collector.telemetry.telemetry import Health
 from tests.collector.receivers.test_http import PROTOBUF, broken, request

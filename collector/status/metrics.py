@@ -20,14 +20,14 @@ from collector.apart.processes import Processes
 from collector.config.reload import Reloadable
 from collector.forwarding.opening import Forwards
 from collector.intake.arrivals import Arrivals
+from collector.intake.clients import OTHER
+from collector.journal.places import SIGNALS
 from collector.pipeline.breaker import Breaker
 from collector.pipeline.deadletter import DeadLetters
 from collector.pipeline.lanes import Lanes
 from collector.pipeline.stages import LogStage, Totals, TraceStage
 from collector.process.interpreter import watch_loop
-from collector.receivers.clients import OTHER
 from collector.telemetry.tracing import Tracer
-from collector.workers.places import SIGNALS
 from mappers.model import Event
 from sinks.base import Batch
 

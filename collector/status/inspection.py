@@ -15,13 +15,13 @@ from collector.config.reload import Reloadable
 from collector.forwarding.opening import Forwards
 from collector.intake.arrivals import Arrivals
 from collector.journal import Readable
+from collector.journal.places import SIGNALS
 from collector.pipeline.lanes import Lanes
 from collector.pipeline.pipeline import Pipeline
 from collector.process.endpoints import find
 from collector.process.stacks import stacks
 from collector.processing import Processing
 from collector.telemetry.operations import Operations
-from collector.workers.places import SIGNALS
 
 if TYPE_CHECKING:
     from collector.workers.crew import Crew

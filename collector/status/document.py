@@ -11,6 +11,7 @@ from typing import Any
 from collector.forwarding.opening import Forwards
 from collector.intake.arrivals import Arrivals
 from collector.journal import Readable
+from collector.journal.places import SIGNALS
 from collector.notify import Notifier
 from collector.pipeline.deadletter import DeadLetters
 from collector.pipeline.lanes import Lanes
@@ -18,11 +19,10 @@ from collector.pipeline.pipeline import Pipeline
 from collector.process.endpoints import find
 from collector.processing import Processing
 from collector.proxy.door import ProxyDoor
-from collector.telemetry.metrics import Metrics
+from collector.status.metrics import Metrics
 from collector.telemetry.telemetry import Status
 from collector.telemetry.tracing import Tracer
 from collector.understanding.understanding import Understanding
-from collector.workers.places import SIGNALS
 
 
 def status_of(

@@ -1,0 +1,1 @@
+"""How the collector is, of all its parts: for people, for Prometheus, for who looks inside."""
