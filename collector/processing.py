@@ -17,9 +17,6 @@ from collector.deriver.pace import Pace
 from collector.journal import Followed, Readable
 from collector.live import Live
 from collector.loops import LoopWatch
-from collector.loops.judging import Judges
-from collector.loops.sharing import SharedTotals
-from collector.loops.sweeper import Sweeper, instance_name
 from collector.notify import Notifier
 from collector.pipeline.breaker import Breaker
 from collector.pipeline.deadletter import DeadLetters
@@ -28,11 +25,14 @@ from collector.pipeline.mapped import SpanMapper
 from collector.pipeline.order import WriteOrder
 from collector.pipeline.pipeline import Pipeline
 from collector.pipeline.stages import Derivation, LogStage, Totals, TraceStage
+from collector.pipeline.tombstones import Refusing, Tombstones
+from collector.replicas.judging import Judges
+from collector.replicas.sharing import SharedTotals
+from collector.replicas.sweeper import Sweeper, instance_name
 from collector.tap import Taps
 from collector.telemetry.operations import Kind, Operations
 from collector.understanding.understanding import Understanding
 from collector.upkeep.rewriting import Rewriter
-from collector.upkeep.tombstones import Refusing, Tombstones
 from mappers.loops.evaluator import Engine
 from sinks.clickhouse import ClickHouseSink, Reader, Store
 from sinks.clickhouse.erasing import Eraser

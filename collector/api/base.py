@@ -24,6 +24,7 @@ from collector.doors.keys import Keys, Scope
 from collector.intake.intake import Intake
 from collector.live import Live
 from collector.pipeline.redaction import ProjectRules, Redaction
+from collector.pipeline.tombstones import Tombstones
 from collector.proxy.plugins import PluginControl
 from collector.tap import Taps
 from collector.telemetry.operations import Operations
@@ -31,7 +32,6 @@ from collector.telemetry.telemetry import Health, Status
 from collector.upkeep.erasure import Erasures
 from collector.upkeep.jobs import Jobs
 from collector.upkeep.retention import Retention
-from collector.upkeep.tombstones import Tombstones
 from mappers.model import Run, RunStatus
 from mappers.normalize import Normalizer
 from sinks.clickhouse import Exchanges, Reader

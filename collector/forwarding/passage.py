@@ -15,7 +15,7 @@ from collector.otlp.encode import with_records, with_spans
 from collector.pipeline.mapped import label
 from collector.pipeline.marks import marked
 from collector.pipeline.redaction import Redaction
-from collector.upkeep.tombstones import Tombstones
+from collector.pipeline.tombstones import Tombstones
 from mappers.model import LogRecord, Span
 from mappers.normalize import Normalizer
 from mappers.semconv import gen_ai_attributes

@@ -7,17 +7,16 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from collector.apart.ahead import Ahead
 from collector.deriver.derived import Derived, Tell
 from collector.deriver.deriver import Deriver
 from collector.deriver.recent import EventKey
 from collector.journal import Record
 from collector.otlp import decode_logs
-from collector.pipeline.batches import Prepared
+from collector.pipeline.batches import Ahead, Prepared
 from collector.pipeline.flow import Flow
 from collector.pipeline.mapped import Mapped, SpanMapper, label
 from collector.pipeline.redaction import Redaction
-from collector.upkeep.tombstones import Tombstones, record_key, span_keys
+from collector.pipeline.tombstones import Tombstones, record_key, span_keys
 from mappers.model import Event, LogRecord, Span
 from mappers.records import RecordReader
 from sinks.base import Batch, RunKey
@@ -143,7 +142,7 @@ class TraceStage:
     """
 
     def __init__(
-        self, mapper: SpanMapper, derivation: Derivation, flow: Flow, ahead: Ahead | None = None
+        self, mapper: SpanMapper, derivation: Derivation, flow: Flow, ahead: Ahead[Span] | None = None
     ) -> None:
         self._derivation = derivation
         self._flow = flow

@@ -19,6 +19,7 @@ from collector.intake.intake import Intake
 from collector.intake.outcome import Outcome, Verdict
 from collector.otlp import Signal
 from collector.pipeline.redaction import ProjectRules
+from collector.pipeline.tombstones import Tombstones
 from collector.proxy.app import Proxy, Recorder
 from collector.proxy.archive import Archive
 from collector.proxy.plugins import SETTING, PluginControl, Plugins
@@ -27,7 +28,6 @@ from collector.proxy.relay import quiet_cut_responses
 from collector.proxy.session_file import SessionFile
 from collector.proxy.spool import Spool
 from collector.proxy.wire import WireCapture
-from collector.upkeep.tombstones import Tombstones
 from sinks.clickhouse import Exchanges, Store, StoredSettings
 from sinks.clickhouse.exchanges import StoredExchange
 

@@ -28,10 +28,10 @@ from collector.pipeline import deadletter
 from collector.pipeline.deadletter import Letter
 from collector.pipeline.mapped import label
 from collector.pipeline.stages import Derivation
+from collector.pipeline.tombstones import Tombstones, record_key, span_key
 from collector.telemetry.operations import Operations
 from collector.telemetry.telemetry import about
 from collector.upkeep.rewriting import Rewriter, StoppedError
-from collector.upkeep.tombstones import Tombstones, record_key, span_key
 from mappers.foreign import is_candidate
 from mappers.model import LogRecord
 from sinks.base import RunKey, SinkError

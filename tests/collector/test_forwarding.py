@@ -30,10 +30,10 @@ from collector.forwarding.opening import Forwards
 from collector.forwarding.passage import Passage
 from collector.journal import SINK_CURSOR, Header, Journal
 from collector.pipeline.redaction import ProjectRules, Redaction
+from collector.pipeline.tombstones import Tombstones
 from collector.process.environment import problems
 from collector.telemetry.operations import Operation
 from collector.understanding.mapping import mapping_document, read_items
-from collector.upkeep.tombstones import Tombstones
 from mappers.conventions import BUILTIN
 from mappers.normalize import Normalizer
 from sinks.base import BusyError, Outlet, PermanentError, RetryableError

@@ -10,11 +10,11 @@ import pytest
 
 from collector.config import ProxyPlugin
 from collector.pipeline.stages import Derivation
+from collector.pipeline.tombstones import Refusing, Tombstones
 from collector.proxy.plugins import SETTING, PluginControl, Plugins
 from collector.telemetry.operations import Operations
 from collector.upkeep.erasure import Asked, Erasures, Places
 from collector.upkeep.following import Following
-from collector.upkeep.tombstones import Refusing, Tombstones
 from sinks.base import Batch, RetryableError, RunKey
 from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store, StoredSettings
 from sinks.clickhouse.erasing import Eraser

@@ -13,10 +13,10 @@ import pytest
 
 from collector.deriver.deriver import Deriver
 from collector.loops import LoopWatch
-from collector.loops.judging import Judges
-from collector.loops.ownership import owner
-from collector.loops.sweeper import Sweeper
 from collector.pipeline.stages import Derivation, Totals
+from collector.replicas.judging import Judges
+from collector.replicas.ownership import owner
+from collector.replicas.sweeper import Sweeper
 from mappers.loops.evaluator import Engine, Evaluator
 from mappers.model import Run, Span, Warning
 from mappers.normalize import Normalizer
@@ -212,7 +212,7 @@ def test_a_session_is_looked_at_by_one_collector(store: Store, clock: Clock) -> 
 def test_collectors_that_come_and_go_lose_no_part_of_a_session(
     store: Store, clock: Clock, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.loops.sweeper.OVERLAP_NS", 0)
+    monkeypatch.setattr("collector.replicas.sweeper.OVERLAP_NS", 0)
     several = replicas(store, clock, "a", "b", "c")
     chooser = random.Random(seed)
     first = 0x7100 + 0x40 * seed

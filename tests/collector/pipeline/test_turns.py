@@ -21,8 +21,8 @@ import collector.pipeline.patience
 import collector.pipeline.pipeline
 import collector.pipeline.turns
 from collector.journal import SINK_CURSOR, Header, Journal, Stretch
+from collector.pipeline.tombstones import Refusing, Tombstones
 from collector.pipeline.turns import BACKLOG_BATCHES, NEW_SHARE
-from collector.upkeep.tombstones import Refusing, Tombstones
 from sinks.base import Batch, RetryableError
 from tests.collector.pipeline.test_pipeline import Rows, started
 from tests.waiting import PATIENCE_S, until

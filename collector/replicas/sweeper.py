@@ -21,7 +21,7 @@ from typing import Protocol
 
 from collector.deriver.derived import Derived, Tell
 from collector.loops import Watch
-from collector.loops.ownership import owner
+from collector.replicas.ownership import owner
 from collector.telemetry.operations import Operation
 from mappers.model import Event, Run
 from sinks.base import Batch, RunKey, Sink, SinkError
