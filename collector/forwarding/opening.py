@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collector.config import ForwardSettings, JsonlSink, OtlpSink, OtlpTarget, Sinks
+from collector.config import ForwardSettings, JsonlSink, Sinks
 from collector.forwarding.forwarder import Forwarder
 from collector.forwarding.naming import SEGMENTS_WAITING, cursor_name, forwards_of
 from collector.forwarding.passage import Prepare
 from collector.journal import Cursor, Readable
+from collector.outlets import outlet_of
 from collector.telemetry.operations import Operations
 from sinks.base import Outlet
-from sinks.jsonl import JsonLines
-from sinks.otlp import OtlpGrpc, OtlpHttp, Target
 
 log = logging.getLogger(__name__)
 
@@ -194,27 +193,6 @@ class Forwards:
     def _outlets(self, settings: ForwardSettings) -> dict[str, Outlet]:
         """One for each lane; but a signal has one file, whichever journal it comes from."""
         if isinstance(settings, JsonlSink):
-            files: dict[str, Outlet] = {signal: _outlet(settings) for signal in settings.signals}
+            files: dict[str, Outlet] = {signal: outlet_of(settings) for signal in settings.signals}
             return {lane: files[self._journals[lane].signal] for lane in self._lanes(settings)}
-        return {lane: _outlet(settings) for lane in self._lanes(settings)}
-
-
-def _outlet(settings: ForwardSettings) -> Outlet:
-    if isinstance(settings, JsonlSink):
-        return JsonLines(settings.path, max_bytes=settings.max_bytes, max_files=settings.max_files)
-    assert isinstance(settings, OtlpSink)
-    return otlp_outlet(settings)
-
-
-def otlp_outlet(settings: OtlpTarget) -> Outlet:
-    """The client of who takes OTLP."""
-    target = Target(
-        settings.endpoint,
-        settings.headers,
-        settings.compression,
-        settings.timeout,
-        settings.tls.ca_file,
-        settings.tls.cert_file,
-        settings.tls.key_file,
-    )
-    return OtlpGrpc(target) if settings.protocol == "grpc" else OtlpHttp(target)
+        return {lane: outlet_of(settings) for lane in self._lanes(settings)}

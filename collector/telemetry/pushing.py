@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from collector.config import ConfigError, OtlpTarget, PushedMetrics, Settings
 from collector.doors.circles import own_door_of
-from collector.forwarding.opening import otlp_outlet
+from collector.outlets import otlp_outlet
 from collector.telemetry.otelvariables import OwnSignal, named_target, resource_attributes
 from sinks.base import Outlet, SinkError
 

@@ -157,7 +157,7 @@ class _Sending(threading.Thread):
 
     def __init__(self, plan: Plan, resource: Mapping[str, Any], counted: Counted) -> None:
         super().__init__(name="traces-push", daemon=True)
-        from collector.forwarding.opening import otlp_outlet
+        from collector.outlets import otlp_outlet
 
         self._outlet: Outlet = otlp_outlet(plan.target)
         self._interval_s = plan.interval_s
