@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Without bytecode every start compiles all modules again, which takes half a second of the processor.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run demo test test-js test-page test-install test-clients chaos soak fuzz test-exporters reference test-api test-deploy pins check-pins audit sbom lint types format check clean
+.PHONY: run demo test test-js test-page pictures test-install test-clients chaos soak fuzz test-exporters reference test-api test-deploy pins check-pins audit sbom lint types format check clean
 
 run: $(VENV)/.run
 	$(BIN)/eddyline serve
@@ -26,6 +26,11 @@ test-js: $(VENV)/.dev
 test-page: $(VENV)/.dev
 	cd tests/page && npm install --no-package-lock --no-audit --no-fund --silent
 	$(BIN)/python -m pytest -o addopts=-q tests/page
+
+# The pictures of the page in the README, made anew of captured runs.
+pictures: $(VENV)/.dev
+	cd tests/page && npm install --no-package-lock --no-audit --no-fund --silent
+	$(BIN)/python -m tests.page.readme
 
 # A wheel, installed elsewhere, serves the page; needs the registry.
 test-install: $(VENV)/.dev

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -46,6 +47,7 @@ RouteTable = list[Route]
 RUN = "/api/v1/runs/{run_id}"
 READERS = 4
 """Queries answered at a time."""
+_BEGINS_ID = re.compile(r"[0-9a-f]{4,31}", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -116,7 +118,15 @@ class Routes(ABC):
         if (caller.tenant, run_id) in self.api.tombstones:
             raise Problem(410, f"The run {run_id} was deleted.")
         if run is None or caller.project not in ("", run.project):
-            raise Problem(404, f"There is no run {run_id!r}. A run's id is its trace id, 32 hex digits.")
+            written = request.path_params["run_id"]
+            part = (
+                f"; `/api/v1/runs?id={written}*` finds what begins so"
+                if _BEGINS_ID.fullmatch(written)
+                else ""
+            )
+            raise Problem(
+                404, f"There is no run {written!r}. A run's id is its trace id, 32 hex digits{part}."
+            )
         request.scope[FINAL] = run.status in (RunStatus.COMPLETED, RunStatus.FAILED)
         return run
 

@@ -89,7 +89,7 @@ def show(run_id: str, as_json: bool, client: Client) -> None:
 
     from collector.commands.run_view import print_run
 
-    print_run(Console(), run, events, warnings, client.address + "/api/v1" + path)
+    print_run(Console(), run, events, warnings, client.address + path)
 
 
 @runs.command("open")

@@ -62,7 +62,7 @@ def demo(data_dir: Path | None) -> None:
             raise DemoError(f"the collector that runs here can not be asked: {error}") from None
         page = f"eddyline runs open {trace_id}"
         where = (
-            f"{run_url}\non the page: {page}"
+            f"{endpoints.api}/runs/{trace_id}\nsigned in on the page: {page}"
             if stays
             else f"kept in {directory}; on the page: eddyline serve, {page}"
         )

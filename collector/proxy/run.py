@@ -56,7 +56,7 @@ def run(command: Sequence[str], endpoints: Endpoints, tell: Callable[[str], None
             f"{name} is set to a server elsewhere and stays as it is; name it in proxy.upstreams to see its calls"
         )
     if endpoints.api:
-        tell(f"run {endpoints.api}/api/v1/runs/{trace_id}")
+        tell(f"its calls will be at {endpoints.api}/runs/{trace_id}")
     try:
         process = subprocess.Popen(list(command), env=os.environ | environment)
     except OSError as error:

@@ -304,7 +304,7 @@ def test_the_demo_shows_a_looping_run(server: Server) -> None:
     assert loop
     assert warning.startswith("exact_repeat")
     assert "`get_weather` was called 6 times" in warning
-    assert f"{server.endpoints['api']}/api/v1/runs/" in shown.stdout
+    assert f"{server.endpoints['api']}/runs/" in shown.stdout
     assert "on the page: eddyline runs open " in shown.stdout
 
 

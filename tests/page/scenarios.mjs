@@ -65,6 +65,37 @@ const scenarios = {
     assert.deepEqual(errors, []);
   },
 
+  /** The pictures of the README, of the runs of `readme.py`. */
+  async readme(browser) {
+    const { page, errors } = await opened(browser, { viewport: { width: 1280, height: 760 }, colorScheme: "light" });
+    const [stuck] = (await api("/runs?warning=exact_repeat&convention=openinference&service=weather-langchain&limit=1")).data;
+    const [bounced] = (await api("/runs?warning=handoff_loop&limit=1")).data;
+    const [other] = (await api("/runs?convention=openinference&service=weather-langchain&status=completed&min_tool_calls=2&max_warnings=0&limit=1")).data;
+    const [session] = (await api("/sessions?limit=50")).data.sort((a, b) => b.counts.runs - a.counts.runs);
+    const calls = (await api(`/runs/${stuck.run_id}/events?type=llm_call_completed`)).data;
+    for (const [name, path, sign] of [
+      ["runs", "/", ".histogram button"],
+      ["run", `/runs/${stuck.run_id}`, ".windowed .row"],
+      ["timeline", `/runs/${bounced.run_id}?tab=timeline`, "#view"],
+      ["prompt", `/runs/${stuck.run_id}?find=Paris&event=${calls[2].event_id}`, ".panel .prompt, .panel pre, .panel mark"],
+      ["events", `/runs/${stuck.run_id}?tab=events&event=${calls[2].event_id}&panel=mapping`, ".panel table"],
+      ["graph", `/runs/${bounced.run_id}?tab=graph`, "#view svg"],
+      ["compare", `/compare?a=${stuck.run_id}&b=${other.run_id}`, "table"],
+      ["session", `/sessions/${encodeURIComponent(session.session_id)}?project=${session.project}`, ".turns li"],
+      ["warnings", "/warnings", "tbody tr"],
+      ["overview", "/overview?since=-24h", "canvas"],
+      ["status", "/status", "table"],
+      ["settings", "/settings", "main"],
+    ]) {
+      await page.goto(`${API}${path}`);
+      await page.locator(sign).first().waitFor();
+      await until(async () => !(await page.getByText("Loading…").count()), `all of ${name}`, 60_000);
+      await pause(1000);
+      await shot(page, name);
+    }
+    assert.deepEqual(errors, []);
+  },
+
   /** A stranger sees nothing but what to do. */
   async signIn(browser) {
     const page = await (await browser.newContext()).newPage();

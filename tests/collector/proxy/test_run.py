@@ -57,7 +57,7 @@ def test_a_program_is_one_run_and_its_exit_code_is_ours(server: Server, provider
     result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout) == (7, "chatcmpl-1\nchatcmpl-1\n"), result.stderr
     run = run_of(server, "proxy-run", llm_calls=2)
-    assert f"/api/v1/runs/{run['run_id']}" in result.stderr
+    assert f"{server.endpoints['api']}/runs/{run['run_id']}\n" in result.stderr
 
 
 def test_without_a_collector_it_says_so(tmp_path: object) -> None:
