@@ -17,7 +17,7 @@ from collector.api.base import Api, Routes, RouteTable
 from collector.api.declaring import JSON, SSE, Answer, Route
 from collector.api.problems import Problem
 from collector.doors.gate import KEY_HEADERS
-from collector.mcp.server import is_installed, server_of
+from collector.mcp.server import HOW_TO_INSTALL, is_installed, server_of
 from collector.mcp.tools import Ask, Query, RefusedError
 
 MAX_BODY_BYTES = 1 << 20
@@ -58,7 +58,7 @@ class AssistantRoutes(Routes):
         """The Model Context Protocol, stateless, for assistants; read-only."""
         # To load the library takes a second and more, in which nobody else would be answered.
         if self._handle is None and not await asyncio.to_thread(is_installed):
-            raise Problem(501, "The package mcp is missing: pip install 'eddyline[mcp]'.")
+            raise Problem(501, f"The package mcp is missing: {HOW_TO_INSTALL}.")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
             raise Problem(415, f"The body must be {JSON}.")
         return _Handed(await self._started())

@@ -21,9 +21,9 @@ def mcp(client: Client) -> None:
 
     Asks the collector that runs here, or the one at --url. A collector serves the same over HTTP at /mcp.
     """
-    from collector.mcp.server import is_installed
+    from collector.mcp.server import HOW_TO_INSTALL, is_installed
     from collector.mcp.stdio import serve_stdio
 
     if not is_installed():
-        fail("the package mcp is missing: pip install 'eddyline[mcp]'", EX_UNAVAILABLE)
+        fail(f"the package mcp is missing: {HOW_TO_INSTALL}", EX_UNAVAILABLE)
     asyncio.run(serve_stdio(client.address, client.token))

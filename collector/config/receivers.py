@@ -135,7 +135,7 @@ class OtlpLimits(Section):
     """Links kept of a span."""
     attribute_key_bytes: Annotated[int, Field(ge=128)] = 256
     """Longest key stored of an attribute of a span or log record; the rest is cut off, and a marker says how long it \
-was."""
+was. Keys as long as each other that differ in the rest alone become one."""
     attribute_value_bytes: ByteSize = ByteSize(1 << 20)
     """Longest value stored; the rest is cut off, and a marker says how long it was."""
     attribute_value_depth: Annotated[int, Field(ge=1, le=30)] = 16
