@@ -40,8 +40,10 @@ from collector.telemetry.telemetry import about
 log = logging.getLogger(__name__)
 
 OWN = "/-/"
+NAME = b"x-loop-run-name"
 RUN = "/-/run/"
-"""`/-/run/{trace id}/…` is `/…` with that trace, for programs that can be given a base URL and no header."""
+"""`/-/run/{trace id}/…` is `/…` with that trace, for programs that can be given a base URL and no header; after the
+trace id may stand `~` and the name of the run."""
 
 
 class Recorder(ABC):
@@ -135,7 +137,9 @@ class Proxy:
         try:
             self._guard.check(scope["headers"])
             caller, path, key = self._admission.admit(scope, path)
-            trace_id, path = _split_run(path)
+            trace_id, name, path = _split_run(path)
+            if name and not any(given == NAME for given, _ in scope["headers"]):
+                scope = {**scope, "headers": [*scope["headers"], (NAME, name.encode("latin-1"))]}
             if path.startswith(OWN) or (
                 path == "/" and scope.get("method") == "GET" and not self._settings.upstream
             ):
@@ -352,14 +356,15 @@ def _for_who_has_a_key(route: Route, injected: Injected, caller: Caller) -> Rout
     return replace(route, url=injected.without_placeholder(route.url))
 
 
-def _split_run(path: str) -> tuple[str, str]:
-    """(trace id, the path below); the trace id is "" unless the path begins with one."""
+def _split_run(path: str) -> tuple[str, str, str]:
+    """(trace id, name of the run, the path below); both are "" unless the path begins with them."""
     if not path.startswith(RUN):
-        return "", path
-    trace_id, _, rest = path[len(RUN) :].partition("/")
+        return "", "", path
+    run, _, rest = path[len(RUN) :].partition("/")
+    trace_id, _, name = run.partition("~")
     if len(trace_id) != 32 or not set(trace_id) <= set("0123456789abcdef"):
         raise RelayError(Error.ROUTE, f"after {RUN} comes a trace id of 32 hex digits")
-    return trace_id, "/" + rest
+    return trace_id, name, "/" + rest
 
 
 def family_by_path(path: str) -> str:

@@ -12,6 +12,7 @@ import secrets
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from urllib.parse import urlsplit
 
 from collector.process.endpoints import Endpoints, for_exporters
@@ -34,6 +35,7 @@ BASE_URLS = {
 """Variables that SDKs read, and where they lead."""
 AZURE = ("AZURE_OPENAI_ENDPOINT", "AZURE_API_BASE")
 _RESOURCE = re.compile(r"https://([a-z0-9-]+)\.openai\.azure\.com/?", re.IGNORECASE)
+LONGEST_NAME = 80
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -50,7 +52,7 @@ def run(command: Sequence[str], endpoints: Endpoints, tell: Callable[[str], None
     if endpoints.proxy is None:
         raise RunError("the collector that runs here has its proxy switched off")
     trace_id = secrets.token_hex(16)
-    environment, kept = environment_for(os.environ, endpoints, trace_id)
+    environment, kept = environment_for(os.environ, endpoints, trace_id, name_of(command))
     for name in kept:
         tell(
             f"{name} is set to a server elsewhere and stays as it is; name it in proxy.upstreams to see its calls"
@@ -70,14 +72,27 @@ def run(command: Sequence[str], endpoints: Endpoints, tell: Callable[[str], None
     return 128 - code if code < 0 else code
 
 
+def name_of(command: Sequence[str]) -> str:
+    """What the run is called: the program, or the script or module that an interpreter is given; without what can not
+    stand in a path."""
+    program, *arguments = command
+    called = PurePath(program).name
+    if re.fullmatch(r"(python|pypy)[\d.]*|node|bun|deno|ruby|uv|npx|tsx", called):
+        words = [word for word in arguments if word != "run"]
+        script = next((word for word in words if not word.startswith("-")), "")
+        if script and "-c" not in words[: words.index(script)] and "-e" not in words[: words.index(script)]:
+            called = PurePath(script).name
+    return re.sub(r"[^\w.-]", "_", called, flags=re.ASCII)[:LONGEST_NAME]
+
+
 def environment_for(
-    environ: Mapping[str, str], endpoints: Endpoints, trace_id: str
+    environ: Mapping[str, str], endpoints: Endpoints, trace_id: str, name: str = ""
 ) -> tuple[dict[str, str], list[str]]:
     """Variables to set, and the names of those that lead to servers the proxy may not reach by itself.
 
     A base URL that is set already is kept in mind: one of this machine leads there through the proxy.
     """
-    base = f"{endpoints.proxy}{RUN}{trace_id}"
+    base = f"{endpoints.proxy}{RUN}{trace_id}" + (f"~{name}" if name else "")
     found: dict[str, str] = {}
     kept = []
     for name, path in BASE_URLS.items():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import PurePath
+
+import pytest
 
 from collector.process.endpoints import Endpoints
-from collector.proxy.run import environment_for
+from collector.proxy.run import environment_for, name_of
 from tests.collector.proxy.test_stored import run_of
 from tests.provider import Provider
 from tests.server import COMMAND, Server
@@ -51,12 +54,29 @@ def test_what_is_set_already_is_kept_in_mind() -> None:
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" not in found
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["python3.11", "/srv/agent.py", "--fast"], "agent.py"),
+        (["/usr/bin/python", "-u", "-m", "shop.agent"], "shop.agent"),
+        (["python", "-c", "print(1)"], "python"),
+        (["uv", "run", "agent.py"], "agent.py"),
+        (["node", "dist/index.js"], "index.js"),
+        (["/opt/my tool/agent~1"], "agent_1"),
+    ],
+)
+def test_a_run_is_called_as_its_program_is(command: list[str], name: str) -> None:
+    assert name_of(command) == name
+    assert environment_for({}, ENDPOINTS, TRACE, name)[0]["OPENAI_BASE_URL"] == f"{BASE}~{name}/openai/v1"
+
+
 def test_a_program_is_one_run_and_its_exit_code_is_ours(server: Server, provider: Provider) -> None:
     environ = {"OPENAI_BASE_URL": f"{provider.url}/v1", "PATH": "/usr/bin:/bin"}
     command = [*COMMAND, "run", "--data-dir", str(server.data_dir), "--", sys.executable, "-c", PROGRAM]
     result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stdout) == (7, "chatcmpl-1\nchatcmpl-1\n"), result.stderr
     run = run_of(server, "proxy-run", llm_calls=2)
+    assert run["name"] == PurePath(sys.executable).name
     assert f"{server.endpoints['api']}/runs/{run['run_id']}\n" in result.stderr
 
 
