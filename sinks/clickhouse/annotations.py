@@ -71,7 +71,7 @@ class Annotations:
 
     def put(self, key: RunKey, annotation: Annotation) -> Annotation:
         """Says it; what was said before is replaced."""
-        self._store.insert_columns(
+        self._store.insert_latest(
             "annotations",
             {
                 "Tenant": arrow_array(TEXT, [key[0]]),
@@ -81,6 +81,7 @@ class Annotations:
                 "Pinned": arrow_array(FLAG, [annotation.pinned]),
                 "UpdatedBy": arrow_array(TEXT, [annotation.updated_by]),
             },
+            "UpdatedAt",
         )
         self._look()
         return self._known[key]

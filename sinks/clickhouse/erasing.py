@@ -130,6 +130,7 @@ class Eraser:
         self._insert(
             "tombstones",
             {"Tenant": [tenant] * count, "RunId": list(run_ids), "DeletionId": [deletion_id] * count},
+            "DeletedAt",
         )
 
     def buried(self) -> list[RunKey]:
@@ -166,6 +167,7 @@ class Eraser:
                 "Document": [json.dumps(deletion.document)],
                 "State": [deletion.state],
             },
+            "UpdatedAt",
         )
 
     def deletion(self, tenant: str, deletion_id: str) -> Deletion | None:
@@ -197,8 +199,9 @@ class Eraser:
             for deletion_id, tenant, project, state, document in rows
         ]
 
-    def _insert(self, table: str, columns: Mapping[str, list[str]]) -> None:
-        self._store.insert_columns(table, {name: arrow_array(TEXT, texts) for name, texts in columns.items()})
+    def _insert(self, table: str, columns: Mapping[str, list[str]], time: str) -> None:
+        arrays = {name: arrow_array(TEXT, texts) for name, texts in columns.items()}
+        self._store.insert_latest(table, arrays, time)
 
     # ------------------------------------------------------------------- rows
 

@@ -43,6 +43,8 @@ SLICE = 100_000
 MOST_FRESH = 50_000
 """With more rows that were written since, nobody asks the tables."""
 LOOK_EVERY_S = 5.0
+STEP_US = 1_000_000
+"""A clock that is so much behind what has passed was set back."""
 _BOUNDED = {"max_threads": 1, "max_block_size": 8192, "min_insert_block_size_bytes": 32 << 20}
 """Filling takes its time and little memory."""
 
@@ -83,6 +85,8 @@ class RunIndex:
         self._until_us: int | None = None
         self._looked_at = float("-inf")
         self._lock = threading.Lock()
+        self._clock: tuple[int, float] | None = None
+        """What the store's clock showed when this filled last, in microseconds, and when that was, in seconds."""
 
     def until_us(self) -> int | None:
         """All rows of `otel.runs` that were written before then are in the tables; None: too few are."""
@@ -100,6 +104,7 @@ class RunIndex:
     def fill(self, stop: Callable[[], bool], lag_s: float = LAG_S) -> None:
         """Adds what was written until `lag_s` ago, unless `stop` says so before. Several may do it at one time: the
         same rows replace each other."""
+        self._heed_clock()
         while not stop():
             since_us = self._filled_until_us()
             until_us = self._slice_end_us(since_us, lag_s)
@@ -108,6 +113,20 @@ class RunIndex:
             for table in TABLES:
                 self._fill(table, since_us, until_us)
             self._settings.put(SETTING, until_us)
+
+    def _heed_clock(self) -> None:
+        """After the store's clock was set back, rows are written at times that the tables have already: goes back as
+        far."""
+        now_us = int(self._store.query("SELECT toUnixTimestamp64Micro(now64(6))")[0][0])
+        looked_at = time.monotonic()
+        before, self._clock = self._clock, (now_us, looked_at)
+        earliest_us = now_us
+        if before is not None:
+            passed_us = int((looked_at - before[1]) * 1e6)
+            if before[0] + passed_us - now_us > STEP_US:
+                earliest_us -= passed_us
+        if self._filled_until_us() > earliest_us:
+            self._settings.put(SETTING, earliest_us - LAG_S * 10**6)
 
     def _filled_until_us(self) -> int:
         kept = self._settings.get(SETTING)

@@ -57,6 +57,5 @@ class StoredSettings:
     def put(self, name: str, value: Any, by: str = "", tenant: str = DEFAULT_TENANT) -> None:
         """Sets it, or with None takes it back. It holds once this returns."""
         row = {"Tenant": tenant, "Name": name, "Value": json.dumps(value, sort_keys=True), "UpdatedBy": by}
-        self._store.insert_columns(
-            "settings", {column: arrow_array(TEXT, [text]) for column, text in row.items()}
-        )
+        columns = {column: arrow_array(TEXT, [text]) for column, text in row.items()}
+        self._store.insert_latest("settings", columns, "UpdatedAt")

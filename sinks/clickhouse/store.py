@@ -94,6 +94,8 @@ class Store:
         self._open: list[Any] = []
         self._idle_readers: list[Any] = []
         self._commanding = threading.Lock()
+        self._latest = threading.Lock()
+        """Held from reading what is latest until something is later."""
         self._commander: Any = None
 
     @classmethod
@@ -259,6 +261,22 @@ class Store:
         rows = stream.getvalue().to_pybytes()
         self.insert_arrow(table, list(columns), rows, token, query_id=query_id)
         return len(rows)
+
+    def insert_latest(self, table: str, columns: Mapping[str, Any], time: str) -> None:
+        """Inserts Arrow arrays as the rows that hold from now on, of a table in which the latest by its column `time`
+        does. Whatever clocks say: one that was ahead is set back some day. For tables with few rows.
+
+        Raises:
+            RetryableError, PermanentError: as `translated` says.
+        """
+        import pyarrow as pa
+
+        with self._latest:
+            latest = f"greatest(now64(6), max({time}) + toIntervalMicrosecond(1))"
+            at_us = self.query(f"SELECT toUnixTimestamp64Micro({latest}) FROM otel.{table}")[0][0]
+            rows = len(next(iter(columns.values())))
+            times = pa.array([at_us] * rows, pa.int64()).view(pa.timestamp("us", "UTC"))
+            self.insert_columns(table, {**columns, time: times})
 
     def insert_arrow(
         self, table: str, columns: Sequence[str], stream: bytes, token: str = "", *, query_id: str = ""

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -184,6 +185,46 @@ def test_what_was_deleted_is_not_put_under_its_values(store: Store) -> None:
     for table in TABLES:
         rows = store.query(f"SELECT DISTINCT RunId FROM otel.{table} WHERE Tenant = 'buried'")
         assert {run_id for (run_id,) in rows} == {run.run_id for run in made[:2]}
+
+
+def test_runs_are_found_although_the_clock_was_set_back(store: Store) -> None:
+    hour_us = 3600 * 10**6
+    StoredSettings(store).put(SETTING, time.time_ns() // 1000 + hour_us)
+    ClickHouseSink(store).write(Batch(runs=[Run(run_id="c1" * 16, tenant="clock", project="p", tools=["t"])]))
+    RunIndex(store).fill(lambda: False, lag_s=0.0)
+    assert under_values(store, "clock") == {"c1" * 16}
+
+
+def test_runs_are_found_although_the_clock_was_set_back_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = RunIndex(store)
+    index.fill(lambda: False, lag_s=0.0)
+    ClickHouseSink(store).write(Batch(runs=[Run(run_id="c2" * 16, tenant="back", project="p", tools=["t"])]))
+    # As if an hour had passed, and the clock were where it was; what came meanwhile came earlier by the clock.
+    store.command(
+        "INSERT INTO otel.runs (Tenant, Project, RunId, Start, End, Tools, DerivedAt)"
+        " SELECT 'back', 'p', repeat('c3', 16), now64(9), now64(9), ['t'], now64(6) - toIntervalMinute(30)"
+    )
+    monkeypatch.setattr(runindex, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + 3600))
+    index.fill(lambda: False, lag_s=0.0)
+    assert under_values(store, "back") == {"c2" * 16, "c3" * 16}
+
+
+def under_values(store: Store, tenant: str) -> set[str]:
+    """Ids of the tenant's runs that all the tables have."""
+    return set.intersection(
+        *(
+            {
+                run_id
+                for (run_id,) in store.query(
+                    f"SELECT DISTINCT RunId FROM otel.{table} WHERE Tenant = {{tenant:String}}",
+                    {"tenant": tenant},
+                )
+            }
+            for table in TABLES
+        )
+    )
 
 
 def test_an_old_store_is_worked_through_before_its_tables_are_asked(

@@ -39,6 +39,16 @@ def test_a_purge_that_takes_too_long_says_what_is_left_and_may_be_done_again(
     assert eraser.rows(deletion)["events"] == 0
 
 
+def test_what_was_noted_last_holds_although_the_clock_was_set_back(store: Store) -> None:
+    eraser = Eraser(store)
+    store.command(
+        "INSERT INTO otel.deletions (Tenant, DeletionId, Document, State, UpdatedAt)"
+        " SELECT 'clock', 'del_clock', '{}', 'accepted', now64(6) + toIntervalHour(1)"
+    )
+    eraser.note(Deletion("del_clock", "clock", "", "purged", {}))
+    assert all(deletion.deletion_id != "del_clock" for deletion in eraser.unfinished("purged"))
+
+
 def _wait(seconds: float) -> bool:
     time.sleep(seconds)
     return False

@@ -101,3 +101,15 @@ def test_a_policy_that_is_not_understood_is_refused(document: dict[str, object])
 
 def test_the_derivation_is_what_stands_for_it() -> None:
     assert Totals.deleted.__code__.co_varnames[1:5] == Derivation.deleted.__code__.co_varnames[1:5]
+
+
+def test_what_people_say_holds_although_the_clock_was_set_back(store: Store) -> None:
+    store.command(
+        "INSERT INTO otel.annotations (Tenant, RunId, Note, UpdatedAt)"
+        " SELECT 'clock', 'run', 'earlier', now64(6) + toIntervalHour(1)"
+    )
+    annotations = Reader(store).annotations
+    assert annotations.of(("clock", "run")).note == "earlier"
+    assert annotations.put(("clock", "run"), Annotation(note="later")).note == "later"
+    assert annotations.put(("clock", "other"), Annotation(pinned=True)).pinned
+    assert Reader(store).annotations.of(("clock", "run")).note == "later"

@@ -34,6 +34,22 @@ def test_the_latest_word_holds_before_and_after_a_merge(settings: StoredSettings
     assert list(rows) == [('{"days": 5}',)]
 
 
+def test_the_latest_word_holds_although_the_clock_was_set_back(
+    settings: StoredSettings, store: Store
+) -> None:
+    store.command(
+        "INSERT INTO otel.settings (Name, Value, UpdatedAt)"
+        """ SELECT 'clock', '{"days": 1}', now64(6) + toIntervalHour(2)"""
+    )
+    for days in (2, 3):
+        settings.put("clock", {"days": days})
+        found = settings.get("clock")
+        assert found is not None
+        assert found.value == {"days": days}
+    settings.put("clock", None)
+    assert settings.get("clock") is None
+
+
 def test_a_document_without_content_is_one(settings: StoredSettings) -> None:
     settings.put("empty", {})
     settings.put("none", [])
