@@ -31,6 +31,9 @@ RESET = "reset"
 """In the scope of requests whose answers end with their connection: what resets it."""
 LOOPBACK_PEERS = ("127.", "::1", "unix")
 MAX_HINTED_PEERS = 1000
+MOST_AHEAD = 100
+"""Requests of a connection that wait for the answer to the one before. They are parsed at once, while nobody else is
+served, and each takes a few kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,13 +237,25 @@ class GuardedProtocol(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_AHEAD:
+            self._take_no_more()
+        if self._refused:
+            return
         self._in_head = True
         self._head_bytes = self._head_bytes if self.cycle is None else 1
         super().on_message_begin()
         if self._names:
             self.scope["client_names"] = self._names  # type: ignore[typeddict-unknown-key]  # an ASGI extension of our own
 
+    def _take_no_more(self) -> None:
+        """Answers what was sent, and closes; clients send again what was not answered."""
+        self._refused = True
+        self._cancel_timer()
+        self.cycle.keep_alive = False  # the newest request's, and so the last answer's
+
     def on_headers_complete(self) -> None:
+        if self._refused:
+            return
         self._in_head = False
         self._head_bytes = 0
         size = len(self.parser.get_method()) + len(self.url) + LINE_BYTES
@@ -279,16 +294,18 @@ class GuardedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """What uvicorn's own does, but with one timer for all connections."""
+        """What uvicorn's own does, but with one timer for all connections, and no more is read while requests wait: of
+        those that are sent ahead more would be read than are answered."""
         self.idle_since = self.loop.time()
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         self._unset_keepalive_if_required()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif self.table.idle is not None:
+            return
+        self.flow.resume_reading()
+        if self.table.idle is not None:
             wait = self.table.idle.begin(self.loop, self.timeout_keep_alive_handler)
             self.timeout_keep_alive_task = wait  # type: ignore[assignment]  # all that is done with it is to cancel it
 

@@ -26,17 +26,21 @@ class JoinedTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._held:
             held, self._held = self._held, b""
-            self._under.write(held + data)
+            self._write(held + data)
         elif data[: len(HEAD)] == HEAD:
             self._held = bytes(data)
             self._loop.call_soon(self._flush)
         else:
-            self._under.write(data)
+            self._write(data)
 
     def _flush(self) -> None:
         if self._held:
             held, self._held = self._held, b""
-            self._under.write(held)
+            self._write(held)
+
+    def _write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._under.is_closing():  # else the client has gone, and uvicorn does not know yet
+            self._under.write(data)
 
     def close(self) -> None:
         self._flush()

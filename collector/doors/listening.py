@@ -123,7 +123,10 @@ async def listen(
         freshness = asyncio.create_task(keep_fresh(config.ssl, tls), name=f"certificates-{name}")
         parts.callback(freshness.cancel)
     server = _Server(config)
-    handles = [] if shares else [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
+    try:
+        handles = [] if shares else [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
+    except OSError as error:
+        raise ListenError(f"{name}: {error.strerror}; `ulimit -n` says how many a process may have") from None
     task = asyncio.create_task(server.serve(sockets=handles), name=f"door-{name}")
 
     async def close() -> None:

@@ -37,7 +37,7 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
     context.sslobject_class = _Telling
     _stamp(settings)
     try:
-        context.load_cert_chain(settings.cert_file, settings.key_file)
+        context.load_cert_chain(settings.cert_file, settings.key_file, _nobody_to_ask)
         if settings.client_ca_file:
             context.load_verify_locations(settings.client_ca_file)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -47,6 +47,14 @@ def server_context(settings: TlsSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise TlsError(f"{settings.cert_file} can not be used: {error}") from None
     return context
+
+
+def _nobody_to_ask() -> str:
+    """OpenSSL would ask at the terminal for the passphrase of a key, and everybody would wait meanwhile.
+
+    Raises: TlsError.
+    """
+    raise TlsError("the key has a passphrase, for which a collector has nobody to ask")
 
 
 class _Telling(ssl.SSLObject):

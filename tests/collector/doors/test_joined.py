@@ -16,6 +16,10 @@ class Written(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.pieces: list[bytes] = []
+        self.is_gone = False
+
+    def is_closing(self) -> bool:
+        return self.is_gone
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.pieces.append(bytes(data))
@@ -64,6 +68,20 @@ def test_a_head_without_a_body_is_not_lost_when_the_connection_is_closed() -> No
         await asyncio.sleep(0)
 
     assert written(answer) == [HEAD, b""]
+
+
+def test_nothing_is_written_to_who_has_gone() -> None:
+    async def answer() -> list[bytes]:
+        under = Written()
+        transport = JoinedTransport(under, asyncio.get_running_loop())
+        transport.write(HEAD)
+        under.is_gone = True
+        transport.write(b"ok")
+        transport.write(HEAD)
+        await asyncio.sleep(0)
+        return under.pieces
+
+    assert asyncio.run(answer()) == []
 
 
 def test_an_aborted_connection_sends_no_more() -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from collector.doors.guarded import HeadLimits, guarded
+from collector.doors.guarded import MOST_AHEAD, HeadLimits, guarded
 from collector.intake.intake import Intake
 from collector.receivers.http import BodyLimits, HttpReceiver
 from tests.listening import serving
@@ -184,6 +184,32 @@ def test_H20_requests_may_be_sent_ahead_and_over_http_1_0(door: str) -> None:
 
 
 ONE = HEAD + b"Content-Length: 0\r\n\r\n"
+
+
+def test_T12_requests_are_sent_ahead_without_end_in_vain(door: str) -> None:
+    with connected(door) as connection:
+        connection.sendall(ONE * MOST_AHEAD)
+        assert take(connection, MOST_AHEAD) == MOST_AHEAD
+        connection.sendall(ONE * (3 * MOST_AHEAD))
+        answers = answered(connection)
+    assert MOST_AHEAD < answers.count(b"HTTP/1.1 200") < 2 * MOST_AHEAD
+    assert answers.endswith(b"\r\n\r\n"), "the last of them is whole"
+
+
+def test_H20_a_body_that_is_sent_ahead_is_read_when_it_is_its_turn(door: str) -> None:
+    body = b"\xba\x3e\x00" * 30_000  # unknown fields
+    large = HEAD + b"Content-Length: 90000\r\nConnection: close\r\n\r\n" + body
+    with connected(door) as connection:
+        connection.sendall(ONE * 3 + large)
+        assert answered(connection).count(b"HTTP/1.1 200") == 4
+
+
+def take(connection: socket.socket, answers: int) -> int:
+    """Reads so many answers; returns how many came."""
+    read = b""
+    while read.count(b"\r\n\r\n") < answers and (more := connection.recv(1 << 16)):
+        read += more
+    return read.count(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,12 @@ import grpc
 import httpx
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from collector.config import GrpcProtocol, TlsSettings
 from collector.doors import tls
@@ -228,6 +234,17 @@ def test_certificates_that_can_not_be_used_are_named(authority: trustme.CA, tmp_
         tls.grpc_credentials(settings)
     with pytest.raises(ValueError, match="belong together"):
         TlsSettings(cert_file="cert.pem")
+
+
+def test_nobody_is_asked_for_the_passphrase_of_a_key(authority: trustme.CA, tmp_path: Path) -> None:
+    settings = written(authority, tmp_path)
+    key = load_pem_private_key((tmp_path / "key.pem").read_bytes(), None)
+    locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (tmp_path / "key.pem").write_bytes(locked)
+    with pytest.raises(tls.TlsError, match="has a passphrase"):
+        tls.server_context(settings)
+    with pytest.raises(tls.TlsError, match="has a passphrase"):
+        tls.grpc_credentials(settings)
 
 
 # --------------------------------------------------------------------------- pages
