@@ -83,7 +83,7 @@ class Server:
         file = self.data_dir / "endpoints.json"
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            with suppress(FileNotFoundError):  # of one that was killed: who starts takes it away
+            with suppress(FileNotFoundError, ValueError):  # of one that was killed: who starts takes it away
                 self.endpoints = json.loads(file.read_text())
                 if self.endpoints["pid"] == self.process.pid:
                     break

@@ -15,7 +15,7 @@ from collector.otlp import Signal, check, messages, parse_traces, spans_of, tran
 from collector.otlp.wire import nested, varint
 from collector.pipeline.sent import Received
 from mappers.model import Span
-from sinks.base import Batch, PermanentError, Sent
+from sinks.base import Batch, PermanentError, RetryableError, Sent
 from sinks.clickhouse import ClickHouseSink, Store
 from sinks.clickhouse.columns import LATEST_NS
 from tests.corpus import captured, scenarios
@@ -292,6 +292,23 @@ def test_a_batch_under_a_known_token_leaves_no_second_row(sink: ClickHouseSink, 
     spans, sent = received([messages.serialized(request(name="other"))], owner)
     sink.write(Batch(spans=spans, sent=sent, token=f"{owner}-b"))
     assert len(rows(store, owner)) == 3
+
+
+@pytest.mark.parametrize("way", ["decoded", "sent"])
+def test_T6_what_the_engine_can_not_write_is_told(sink: ClickHouseSink, store: Store, way: str) -> None:
+    spans, sent = received([request().SerializeToString()], f"refused-{way}")
+    batch = Batch(spans=spans, sent=sent if way == "sent" else None, token=f"refused-{way}")
+    sink.write(Batch(spans=received([request().SerializeToString()], "before")[0]))  # so that there is a part
+    store.command("ALTER TABLE otel.otel_traces MODIFY SETTING max_parts_in_total = 1")
+    try:
+        with pytest.raises(RetryableError, match="Too many parts"):
+            sink.write(batch)
+    finally:
+        store.command("ALTER TABLE otel.otel_traces RESET SETTING max_parts_in_total")
+    assert not rows(store, f"refused-{way}")
+    batch.again = True
+    sink.write(batch)
+    assert len(rows(store, f"refused-{way}")) == 1
 
 
 def test_a_request_that_the_engine_does_not_read_is_stored_all_the_same(
