@@ -5,7 +5,9 @@ if they are of one time, by two instrumentations, and share the answer, the toke
 (`mappers.likeness`), or at least the process; or if one is the mere end of the other, told when its stream had been
 read. A log record is of one call with a span if they share the response id or, with nothing that contradicts, if they
 are of one time and of one session, as a coding agent's are, or of one process and one library where the span gives no
-id. Which of them counts is decided by what they are, not by which came first (conventions.md §3 (3)).
+id. A tool call that the proxy tells from its result is the execution of that tool which another trace tells, if the
+result is the same and the times fit. Which of them counts is decided by what they are, not by which came first
+(conventions.md §3 (3)).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from mappers.likeness import (
 )
 from mappers.model import PROXY_SCOPE, Event, Kind, Status
 from mappers.tree import MODEL_KINDS
-from mappers.twins import RECORD_DELAY_NS
+from mappers.twins import RECORD_DELAY_NS, same_tool
 
 LONGEST_PAUSE_NS = 10 * 60 * 1_000_000_000
 """Longest time from the end of a request to the word that its stream has been read."""
@@ -58,7 +60,9 @@ def is_candidate(event: Event) -> bool:
     """Whether another trace may tell of it too."""
     if event.part or event.end_ns <= 0:
         return False
-    return event.kind in MODEL_KINDS or (event.kind == Kind.TOOL and event.tool_call_id != "")
+    if event.kind in MODEL_KINDS:
+        return True
+    return event.kind == Kind.TOOL and (event.tool_call_id != "" or event.result_hash != 0)
 
 
 def earliest_twin_ns(event: Event) -> int:
@@ -75,7 +79,7 @@ def cost(one: Event, other: Event) -> Cost | None:
     if one.source == "log" or other.source == "log":
         return _as_record(one, other)
     if one.kind not in MODEL_KINDS:
-        return None
+        return _as_execution(one, other) if one.scope == PROXY_SCOPE else _as_execution(other, one)
     first_id, second_id = own_id(one), own_id(other)
     if first_id and second_id:
         if first_id != second_id or not _overlap(one, other):
@@ -88,7 +92,7 @@ def cost(one: Event, other: Event) -> Cost | None:
     same_process = one.instance == other.instance != ""
     if one.scope == other.scope:
         return (_as_end(one, other) or _as_end(other, one)) if same_process else None
-    if not (one.is_root or other.is_root):
+    if not (one.is_root or other.is_root or PROXY_SCOPE in (one.scope, other.scope)):
         return None
     shared = alike(one, other)
     if shared is not None and together(one, other) and (same_process or _may_be_told_apart(one, other)):
@@ -193,10 +197,12 @@ def _key(event: Event) -> tuple[str, str]:
     return event.run_id, event.span_id
 
 
-def _rank(event: Event) -> tuple[bool, bool, bool, int, tuple[str, str]]:
-    """The greatest counts: what is a span, lies in a larger trace, is more than an end, and spans the others."""
+def _rank(event: Event) -> tuple[bool, bool, bool, bool, int, tuple[str, str]]:
+    """The greatest counts: what is a span, lies in a larger trace, was told by the program itself, is more than an
+    end, and spans the others."""
     length = event.end_ns - event.start_ns
-    return event.source != "log", not event.is_root, length > 0, length, _key(event)
+    own = event.scope != PROXY_SCOPE
+    return event.source != "log", not event.is_root, own, length > 0, length, _key(event)
 
 
 def _may_be_told_apart(one: Event, other: Event) -> bool:
@@ -205,6 +211,31 @@ def _may_be_told_apart(one: Event, other: Event) -> bool:
     if PROXY_SCOPE in (one.scope, other.scope):
         return True
     return one.service == other.service and not (one.instance and other.instance)
+
+
+def _as_execution(told: Event, execution: Event) -> Cost | None:
+    """The proxy tells a tool call from the result that comes back; another trace has the span of the tool itself. The
+    execution lies between the answer that asked for it and the request that brings its result, or before that where
+    the proxy did not see who asked."""
+    if told.scope != PROXY_SCOPE or execution.scope == PROXY_SCOPE:
+        return None
+    if not told.result_hash or told.result_hash != execution.result_hash:
+        return None
+    if told.tool_call_id and execution.tool_call_id and told.tool_call_id != execution.tool_call_id:
+        return None
+    pause = told.end_ns - execution.end_ns
+    begun_ns = told.start_ns
+    if told.start_ns == told.end_ns:
+        if not told.args_hash or told.args_hash != execution.args_hash:
+            return None
+        begun_ns -= LONGEST_PAUSE_NS
+    if (
+        pause < -CLOCK_NS
+        or execution.start_ns < begun_ns - CLOCK_NS
+        or not same_tool(told.tool, execution.tool)
+    ):
+        return None
+    return 1, abs(pause)
 
 
 def _overlap(one: Event, other: Event) -> bool:

@@ -148,6 +148,8 @@ def _counts(event: Event) -> tuple[int, int | None] | None:
 
 
 def _same_failure(one: Event, other: Event) -> bool:
+    if one.input and one.input == other.input:
+        return True
     first, second = one.error_message, other.error_message
     if first and second:
         return first in second or second in first

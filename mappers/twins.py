@@ -116,7 +116,12 @@ def _same_call(inner: Event, outer: Event) -> bool:
         return True
     if inner.tool_call_id and inner.tool_call_id == outer.tool_call_id:
         return True
-    return _is_suffix(inner.tool, outer.tool) or _is_suffix(outer.tool, inner.tool)
+    return same_tool(inner.tool, outer.tool)
+
+
+def same_tool(one: str, other: str) -> bool:
+    """Whether two names are of one tool, with or without the names of what it belongs to before it."""
+    return _is_suffix(one, other) or _is_suffix(other, one)
 
 
 def _is_suffix(short: str, long: str) -> bool:
@@ -296,7 +301,7 @@ def _lies_within(event: Event, bounds: Event) -> bool:
         (not event.tool_call_id or not bounds.tool_call_id)
         and bounds.start_ns <= event.start_ns
         and event.end_ns <= bounds.end_ns
-        and (_is_suffix(event.tool, bounds.tool) or _is_suffix(bounds.tool, event.tool))
+        and same_tool(event.tool, bounds.tool)
     )
 
 

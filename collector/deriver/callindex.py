@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mappers.foreign import akin, is_candidate
 from mappers.likeness import own_id, traits
-from mappers.model import Event
+from mappers.model import PROXY_SCOPE, TOOL, Event
 from mappers.tree import MODEL_KINDS
 
 SPAN_NS = 1 << 30
@@ -18,6 +18,8 @@ MOST_SPANS = 32
 """A call that takes longer is found by its first half minute: twins begin together."""
 ENDS_APART = 1
 """How many of these seconds later a call may end for one instrumentation than for another."""
+TOOLS_APART = 10
+"""How many minutes (68.7 s) before the proxy hears of a tool's result its execution may have ended."""
 CROWD = 64
 """Where more calls than this share a place, neither time nor a repeated id tells which two are one."""
 
@@ -28,30 +30,30 @@ Place = tuple[Hashable, ...]
 
 
 class _Group:
-    """What is held of one process, (tenant, project, instance), or of one project, (tenant, project)."""
+    """What is held of one process, (tenant, project, instance), or of a project's calls or tools."""
 
-    __slots__ = ("calls", "nameless", "scopes", "waiting")
+    __slots__ = ("calls", "scopes", "seeking", "waiting")
 
     def __init__(self) -> None:
         self.calls = 0
         self.scopes: Counter[str] = Counter()
         """How many of its calls each instrumentation told; looked at for projects alone."""
-        self.nameless = 0
-        """Spans without a response id: only these look for others by time. Mostly there are none."""
+        self.seeking = 0
+        """Spans that give no id by which others find them: only these look for others by time. Mostly there are
+        none."""
         self.waiting: dict[CallKey, _Entry] = {}
-        """Spans with a response id that are not kept by time, or by likeness, as long as nobody looks for them
-        there."""
+        """Spans that are not kept by time, or by likeness, as long as nobody looks for them there."""
 
     @property
     def may_be_alike(self) -> bool:
-        """Whether two of its calls may be one by what they share: then two instrumentations told them, and one gives
-        no id."""
-        return self.nameless > 0 and len(self.scopes) > 1
+        """Whether two of these may be one by what they share: then two instrumentations told them, and one gives no
+        id."""
+        return self.seeking > 0 and len(self.scopes) > 1
 
     def leave(self, key: CallKey, entry: _Entry) -> None:
         """Forgets a call of it."""
         self.calls -= 1
-        self.nameless -= entry.is_nameless
+        self.seeking -= entry.seeks
         self.waiting.pop(key, None)
 
 
@@ -78,13 +80,26 @@ class _Entry:
     process: _Group | None = None
     """None if its process is not known, or it is no model call."""
     project_calls: _Group | None = None
-    """None for log records and whatever else is not found by likeness."""
+    """Its group in its project: of calls, or of tools; None for what is not found by likeness."""
     kept: list[Place] = field(default_factory=list)
     """Where it is kept."""
 
     @property
-    def is_nameless(self) -> bool:
-        return not self.is_record and not self.response_id
+    def seeks(self) -> bool:
+        """A call without a response id, or a tool call that the proxy told from its result."""
+        if self.is_record:
+            return False
+        return self.event.scope == PROXY_SCOPE if self.event.kind == TOOL else not self.response_id
+
+    @property
+    def traits(self) -> Iterable[Hashable]:
+        """What it shares with others that may be its twins."""
+        return (("result", self.event.result_hash),) if self.event.kind == TOOL else traits(self.event)
+
+    @property
+    def moment(self) -> int:
+        """When it ended, in seconds; in minutes for a tool."""
+        return self.ended >> 6 if self.event.kind == TOOL else self.ended
 
 
 class CallIndex:
@@ -95,7 +110,7 @@ class CallIndex:
         self._places: dict[Place, dict[CallKey, Event]] = {}
         self._entries: dict[CallKey, _Entry] = {}
         self._processes: dict[tuple[str, str, str], _Group] = {}
-        self._projects: dict[tuple[str, str], _Group] = {}
+        self._projects: dict[tuple[str, str, bool], _Group] = {}
         self._records = 0
         """Log records among the events. Mostly there are none, and no span has to look for one."""
         self._in_sessions: dict[CallKey, _Entry] = {}
@@ -137,12 +152,12 @@ class CallIndex:
                 self._keep(key, entry, (*name, "record", entry.last))
             return
         if entry.response_id:
-            if process.nameless:
+            if process.seeking:
                 self._keep_by_time(key, entry)
             else:
                 process.waiting[key] = entry
         else:
-            process.nameless += 1
+            process.seeking += 1
             self._keep_by_time(key, entry)
             waiting, process.waiting = process.waiting, {}
             for other, named in waiting.items():
@@ -157,11 +172,14 @@ class CallIndex:
 
     def _keep_by_project(self, key: CallKey, entry: _Entry) -> None:
         event = entry.event
-        if entry.is_record or event.kind not in MODEL_KINDS or event.start_ns == event.end_ns:
+        if entry.is_record or (
+            not event.result_hash if event.kind == TOOL else event.start_ns == event.end_ns
+        ):
             return
-        group = entry.project_calls = self._projects.setdefault((entry.tenant, entry.project), _Group())
+        name = entry.tenant, entry.project, event.kind == TOOL
+        group = entry.project_calls = self._projects.setdefault(name, _Group())
         group.calls += 1
-        group.nameless += not entry.response_id
+        group.seeking += entry.seeks
         group.scopes[event.scope] += 1
         group.waiting[key] = entry
         if group.may_be_alike:
@@ -170,9 +188,8 @@ class CallIndex:
                 self._keep_by_likeness(other, call)
 
     def _keep_by_likeness(self, key: CallKey, entry: _Entry) -> None:
-        named = entry.response_id != ""
-        for trait in traits(entry.event):
-            self._keep(key, entry, (entry.tenant, entry.project, "alike", named, trait, entry.ended))
+        for trait in entry.traits:
+            self._keep(key, entry, (entry.tenant, entry.project, "alike", entry.seeks, trait, entry.moment))
 
     def _keep_by_time(self, key: CallKey, entry: _Entry) -> None:
         named = entry.response_id != ""
@@ -226,11 +243,12 @@ class CallIndex:
         if entry.response_id:
             yield entry.tenant, entry.project, "id", entry.response_id
         if entry.project_calls is not None and entry.project_calls.may_be_alike:
-            for trait in traits(entry.event):
-                for second in range(entry.ended - ENDS_APART, entry.ended + ENDS_APART + 1):
-                    yield entry.tenant, entry.project, "alike", False, trait, second
-                    if not entry.response_id:
-                        yield entry.tenant, entry.project, "alike", True, trait, second
+            apart = TOOLS_APART if entry.event.kind == TOOL else ENDS_APART
+            for trait in entry.traits:
+                for moment in range(entry.moment - apart, entry.moment + apart + 1):
+                    yield entry.tenant, entry.project, "alike", True, trait, moment
+                    if entry.seeks:
+                        yield entry.tenant, entry.project, "alike", False, trait, moment
         process = entry.process
         name = entry.tenant, entry.project, entry.instance
         # The delay between a span and its record is at most two of these seconds.
@@ -241,11 +259,11 @@ class CallIndex:
         if process is None:
             return
         if entry.is_record:
-            if entry.response_id and process.nameless:
+            if entry.response_id and process.seeking:
                 for second in range(entry.last - 2, entry.last + 1):
                     yield *name, False, second
             return
-        if process.nameless:
+        if process.seeking:
             for second in range(entry.first, entry.last + 1):
                 yield *name, False, second
                 if not entry.response_id:
@@ -274,7 +292,7 @@ class CallIndex:
             if not group.scopes[entry.event.scope]:
                 del group.scopes[entry.event.scope]
             if not group.calls:
-                del self._projects[entry.tenant, entry.project]
+                del self._projects[entry.tenant, entry.project, entry.event.kind == TOOL]
         for place in entry.kept:
             others = self._places[place]
             others.pop(key, None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from mappers.model import Event
+from mappers.model import ERROR, Event
+from mappers.tree import MODEL_KINDS
 
 MOST_TEXTS = 10_000
 """Texts that later events may share; after these it begins anew."""
@@ -21,7 +22,7 @@ class Compacting:
 
     def compact(self, events: Iterable[Event]) -> None:
         """Drops, in place, what only the stored row needs. A root keeps its preview: it is the run's; so do parts, for
-        the events that they fill, and these."""
+        the events that they fill, and these, and calls that failed, which have nothing else to be known again by."""
         if len(self._texts) > MOST_TEXTS:
             self._texts.clear()
         shared = self._texts.setdefault
@@ -37,7 +38,11 @@ class Compacting:
             event.request_model = shared(event.request_model, event.request_model)
             event.response_model = shared(event.response_model, event.response_model)
             event.tool = shared(event.tool, event.tool)
-            if not (event.is_root or event.filled or event.source == "log"):
+            if not (event.is_root or event.filled or event.source == "log" or _is_failed_call(event)):
                 event.input = event.output = ""
                 event.metadata = event.parameters = NOTHING
                 event.offered_tools = event.documents = ()
+
+
+def _is_failed_call(event: Event) -> bool:
+    return event.status == ERROR and event.kind in MODEL_KINDS

@@ -13,7 +13,8 @@ from mappers.model import ToolRequest
 
 MAX_REQUESTS = 128
 """Most requests that are kept of one answer."""
-_ASKING = frozenset({"assistant", ""})
+_ASKING = frozenset({"assistant", "", "unknown"})
+"""Roles of answers; OpenLLMetry's LangChain does not know that of a streamed one."""
 
 
 def tool_requests(content: Any) -> tuple[ToolRequest, ...]:

@@ -298,6 +298,74 @@ def test_the_proxy_tells_of_a_call_of_any_process() -> None:
     assert settled(streamed, call(2, 2, 12, 88, result_hash=6, **seen)) == {"1": (1, ""), "2": (1, "")}
 
 
+def test_a_call_that_failed_is_known_again_by_what_was_asked() -> None:
+    failed = {"status": Status.ERROR, "input": "weather?", "is_root": False, "parent_span_id": "9"}
+    broken = call(1, 1, 10, 90, service="app", error_message="cancelled", **failed)
+    seen = call(2, 2, 12, 88, scope=PROXY_SCOPE, response_id="r1", output="Sun", result_hash=5, **failed)
+    assert settled(broken, seen) == {"1": (1, ""), "2": (0, "1")}
+
+
+def test_a_program_tells_more_of_its_calls_than_the_proxy() -> None:
+    """Whatever else its trace has: a call that is another one's twin there is counted as that."""
+    outer = call(1, 1, 10, 90, scope="langchain", is_root=False, parent_span_id="9", result_hash=5)
+    inner = call(1, 3, 12, 70, response_id="r1", is_root=False, parent_span_id="9", result_hash=5)
+    seen = call(2, 2, 11, 88, scope=PROXY_SCOPE, response_id="r1", is_root=False, parent_span_id="8")
+    assert settled(outer, inner, seen) == {"1": (1, ""), "2": (0, "1")}
+
+
+def tool(run: int, span: int, start_ms: int, end_ms: int, **fields: Any) -> Event:
+    usual = {"kind": Kind.TOOL, "tool": "weather", "scope": "langchain", "result_hash": 5}
+    return call(run, span, start_ms, end_ms, **usual | fields)
+
+
+def tools_of(*events: Event) -> dict[str, int]:
+    rows = Rows()
+    rows.take(Deriver(rows, max_events=100), list(events), 1)
+    return {run_id[-1]: run.counts.tool_calls for run_id, run in rows.runs.items() if not run.duplicate_of}
+
+
+SEEN = {"scope": PROXY_SCOPE, "tool_call_id": "c1", "is_root": False, "parent_span_id": "8"}
+
+
+def test_a_tool_that_another_trace_tells_counts_there_where_that_is_more_than_the_tool() -> None:
+    seen = tool(1, 1, 10, 90, **SEEN)
+    assert tools_of(seen, tool(2, 2, 20, 80)) == {"1": 1}
+    within = tool(2, 2, 20, 80, is_root=False, parent_span_id="7")
+    root = call(2, 7, 0, 95, kind=Kind.WORKFLOW)
+    assert tools_of(seen, root, within) == {"2": 1}
+    assert tools_of(root, within, seen) == {"2": 1}
+
+
+def test_a_tool_of_which_the_proxy_only_saw_the_result_had_ended_before() -> None:
+    seen = tool(1, 1, 90, 90, args_hash=3, **SEEN)
+    assert tools_of(seen, tool(2, 2, 20, 80, args_hash=3)) == {"1": 1}
+    assert tools_of(seen, tool(2, 2, 20, 80, args_hash=4)) == {"1": 1, "2": 1}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"tool": "time"},
+        {"result_hash": 6},
+        {"end_ms": 95},
+        {"start_ms": 5},
+        {"tool_call_id": "c2"},
+        {"scope": PROXY_SCOPE},
+        {"project": "other"},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_tool_that_differs_in_anything_is_another(other: dict[str, Any]) -> None:
+    usual = {"start_ms": 20, "end_ms": 80}
+    assert tools_of(tool(1, 1, 10, 90, **SEEN), tool(2, 2, **usual | other)) == {"1": 1, "2": 1}
+
+
+def test_of_tools_that_are_all_alike_each_is_joined_to_one() -> None:
+    seen = [tool(1, n, 10, 90, **SEEN | {"tool_call_id": f"c{n}"}) for n in (1, 2, 3)]
+    executed = [tool(n, n, 20, 80) for n in (4, 5)]
+    assert sum(tools_of(*seen, *executed).values()) == 3
+
+
 def test_answers_that_differ_are_of_two_calls_even_of_one_process() -> None:
     outer = call(1, 1, 10, 90, scope="langchain", response_id="r1", result_hash=5)
     assert settled(outer, call(2, 2, 20, 80, result_hash=6)) == {"1": (1, ""), "2": (1, "")}

@@ -89,6 +89,13 @@ def test_what_the_model_reads_is_no_request() -> None:
     assert tool_requests("call the tool, I said") == ()
 
 
+def test_who_asks_may_be_unknown() -> None:
+    """So OpenLLMetry's LangChain tells a streamed answer."""
+    asked = {"type": "tool_call", "id": "c1", "name": "look", "arguments": ARGUMENTS}
+    found = tool_requests(json.dumps([{"role": "unknown", "parts": [asked]}]))
+    assert [(request.id, request.name) for request in found] == [("c1", "look")]
+
+
 def test_the_list_is_bounded() -> None:
     parts = [{"type": "tool_call", "id": f"c{n}", "name": "look"} for n in range(MAX_REQUESTS * 2)]
     assert len(tool_requests([{"role": "assistant", "parts": parts}])) == MAX_REQUESTS

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mappers.model import (
+    PROXY_SCOPE,
     Counts,
     Document,
     Event,
@@ -405,12 +406,14 @@ def test_events_are_read_back_without_content_but_for_roots(
     sink: ClickHouseSink, reader: Reader, trace_id: str
 ) -> None:
     root = full_event(trace_id, 1, is_root=True, parent_span_id="")
-    child = full_event(trace_id, 2, part="", filled=[])
-    sink.write(Batch(events=[root, child]))
+    child = full_event(trace_id, 2, part="", filled=[], status=Status.OK)
+    failed = full_event(trace_id, 3, part="", filled=[], status=Status.ERROR, kind=Kind.LLM)
+    sink.write(Batch(events=[root, child, failed]))
     found = reader.events_of("", [trace_id, "0" * 32])
     assert set(found) == {trace_id}
     by_span = {event.span_id: event for event in found[trace_id]}
     assert by_span[root.span_id] == root
+    assert by_span[failed.span_id] == failed  # known again by what was asked
     assert by_span[child.span_id] == replace(
         child, input="", output="", metadata={}, parameters={}, offered_tools=[]
     )
@@ -500,6 +503,23 @@ def test_runs_with_calls_that_are_alike_are_read_back_where_one_of_them_has_no_i
     assert found(call(50, "wrapper", "", answer, unknown)) == [1, 2]
     assert found(call(50, "wrapper", "", 0, (8, answer % 10**9))) == [3, 4]
     assert found(call(50, "wrapper", f"other-{trace_id}", 0, (8, answer % 10**9))) == [3]
+
+
+def test_runs_in_which_the_proxy_told_of_a_tool_are_read_back(
+    sink: ClickHouseSink, reader: Reader, trace_id: str
+) -> None:
+    result = int(trace_id[-15:], 16) + 1
+
+    def executed(number: int, scope: str) -> Event:
+        return replace(full_event(f"{trace_id[:-2]}{number:02d}"), **{
+            "kind": Kind.TOOL, "scope": scope, "response_id": "", "instance": "", "session_id": "", "source": "span",
+            "part": "", "result_hash": result, "input_tokens": None, "start_ns": START, "end_ns": START + 10**9,
+        })  # fmt: skip
+
+    seen, own = executed(1, PROXY_SCOPE), executed(2, "sdk")
+    sink.write(Batch(events=[seen, own]))
+    assert reader.runs_with_twins(seen.tenant, [executed(50, "wrapper")]) == [seen.run_id]
+    assert reader.runs_with_twins(seen.tenant, [executed(50, PROXY_SCOPE)]) == [own.run_id]
 
 
 def test_a_tenant_sees_its_own_rows_alone(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mappers.foreign import LONGEST_PAUSE_NS
-from mappers.model import Event, Kind, Run
+from mappers.model import PROXY_SCOPE, Event, Kind, Run
 from mappers.tree import MODEL_KINDS
 from sinks.clickhouse.columns import EVENTS, read_event, selection
 from sinks.clickhouse.queries.base import HOUR_S, Queries, hours, within
@@ -16,14 +16,15 @@ LONGEST_CALL_NS = HOUR_S * 10**9
 """A call that runs longer is not looked for as another's twin."""
 MOST_TWIN_RUNS = 256
 """Most runs that are read back to look for twins in them."""
-_WHOLE = "IsRoot OR Source = 'log' OR notEmpty(Filled)"
+_CALLS = ", ".join(f"'{kind}'" for kind in sorted(MODEL_KINDS))
+_WHOLE = f"IsRoot OR Source = 'log' OR notEmpty(Filled) OR (Status = 'error' AND Kind IN ({_CALLS}))"
 _SLIM = ", ".join(
     f"if({_WHOLE}, {column.name}, defaultValueOfArgumentType({column.name}))"
     if column.name in CONTENT
     else column.expression
     for column in EVENTS
 )
-"""Events without content but for those whose content tells something of the run."""
+"""Events without content but for those whose content tells something of the run, or which call failed."""
 MOST_UNSETTLED = 2_000
 MOST_UNSETTLED_S = 60
 """How long a run may have waited to be settled, at the very most, when a process ended."""
@@ -104,13 +105,18 @@ class EventQueries(Queries):
 
     def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> list[str]:
         """Ids of runs in which twins of these calls may be: calls of the same time that have the response id of one
-        of them, that ran in its process or have its answer or token counts where one of the two has no id, or that
-        are a log record of its session or what such a record tells of. What one instrumentation told is told once,
-        unless it began at the same time or is a mere end (`mappers.foreign`): of a busy process nothing has to be
-        read back for its own calls."""
+        of them, that ran in its process or have its answer or token counts where one of the two has no id, that are a
+        log record of its session or what such a record tells of, or tools of which the proxy told, too. What one
+        instrumentation told is told once, unless it began at the same time or is a mere end (`mappers.foreign`): of a
+        busy process nothing has to be read back for its own calls."""
         ids = {call.response_id for call in calls if call.response_id}
         nameless = {call.instance for call in calls if call.instance and not call.response_id}
-        spans = [call for call in calls if call.source != "log" and call.kind in MODEL_KINDS]
+        spans = [
+            call
+            for call in calls
+            if call.source != "log" and (call.kind in MODEL_KINDS or call.scope == PROXY_SCOPE)
+        ]
+        executed = [call for call in calls if call.kind == Kind.TOOL and call.scope != PROXY_SCOPE]
         without_id = [call for call in spans if not call.response_id]
         scopes = {call.scope if _has_length(call) else None for call in calls}
         only = [scope for scope in scopes if scope is not None] if len(scopes) == 1 else []
@@ -165,6 +171,7 @@ class EventQueries(Queries):
                             OR (InputTokens, OutputTokens) IN {{nameless_counts:Array(Tuple(Int64, Int64))}}
                         )
                     )
+                    OR (Scope = '{PROXY_SCOPE}' AND Kind = 'TOOL' AND ResultHash IN {{results:Array(UInt64)}})
                     OR (Source = 'log' AND SessionId IN {{sessions:Array(String)}})
                     OR SessionId IN {{recorded:Array(String)}}
                 )
@@ -174,6 +181,7 @@ class EventQueries(Queries):
                 "tenant": tenant,
                 "ids": sorted(ids),
                 "nameless": sorted(nameless),
+                "results": _answers(executed),
                 "answers": _answers(spans),
                 "counts": _counts(spans),
                 "nameless_answers": _answers(without_id),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from collector.deriver.compacting import MOST_TEXTS, Compacting
-from mappers.model import Document, Event
+from mappers.model import Document, Event, Kind, Status
 
 
 def told(**fields: object) -> Event:
@@ -77,3 +77,9 @@ def test_texts_to_share_are_bounded() -> None:
     for number in range(3):
         compacting.compact([told(name=f"{number} {one}") for one in range(MOST_TEXTS)])
     assert len(compacting._texts) <= 2 * MOST_TEXTS
+
+
+def test_a_call_that_failed_keeps_what_it_is_known_again_by() -> None:
+    failed, tool = (told(status=Status.ERROR, kind=kind) for kind in (Kind.LLM, Kind.TOOL))
+    Compacting().compact([failed, tool])
+    assert (failed.input, tool.input) == ("asked", "")
