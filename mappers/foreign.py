@@ -5,9 +5,9 @@ if they are of one time, by two instrumentations, and share the answer, the toke
 (`mappers.likeness`), or at least the process; or if one is the mere end of the other, told when its stream had been
 read. A log record is of one call with a span if they share the response id or, with nothing that contradicts, if they
 are of one time and of one session, as a coding agent's are, or of one process and one library where the span gives no
-id. A tool call that the proxy tells from its result is the execution of that tool which another trace tells, if the
-result is the same and the times fit. Which of them counts is decided by what they are, not by which came first
-(conventions.md §3 (3)).
+id. Tools that two instrumentations tell are one as calls are; what the proxy tells of a tool from its result is the
+execution that another trace tells, if the result is the same and the times fit. Which of them counts is decided by
+what they are, not by which came first (conventions.md §3 (3)).
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from mappers.likeness import (
     differ,
     own_count,
     own_id,
+    same_execution,
+    same_tool,
     together,
 )
 from mappers.model import PROXY_SCOPE, Event, Kind, Status
 from mappers.tree import MODEL_KINDS
-from mappers.twins import RECORD_DELAY_NS, same_tool
+from mappers.twins import RECORD_DELAY_NS
 
 LONGEST_PAUSE_NS = 10 * 60 * 1_000_000_000
 """Longest time from the end of a request to the word that its stream has been read."""
@@ -79,7 +81,7 @@ def cost(one: Event, other: Event) -> Cost | None:
     if one.source == "log" or other.source == "log":
         return _as_record(one, other)
     if one.kind not in MODEL_KINDS:
-        return _as_execution(one, other) if one.scope == PROXY_SCOPE else _as_execution(other, one)
+        return _as_execution(one, other) or _as_execution(other, one) or _as_tool(one, other)
     first_id, second_id = own_id(one), own_id(other)
     if first_id and second_id:
         if first_id != second_id or not _overlap(one, other):
@@ -236,6 +238,18 @@ def _as_execution(told: Event, execution: Event) -> Cost | None:
     ):
         return None
     return 1, abs(pause)
+
+
+def _as_tool(one: Event, other: Event) -> Cost | None:
+    """Two instrumentations of one framework, of which at least one put the tool into a trace of its own."""
+    if one.scope == other.scope or PROXY_SCOPE in (one.scope, other.scope):
+        return None
+    if not (one.is_root or other.is_root):
+        return None
+    if one.instance == other.instance != "" or _may_be_told_apart(one, other):
+        shared = same_execution(one, other)
+        return (1 + shared, apart(one, other)) if shared is not None else None
+    return None
 
 
 def _overlap(one: Event, other: Event) -> bool:

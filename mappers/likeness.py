@@ -7,6 +7,7 @@ Which of several calls that are alike is meant does not matter as long as each i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Iterable, Iterator
 
 from mappers.filling import guesses_usage
@@ -15,6 +16,9 @@ from mappers.model import EMBEDDING, ERROR, OK, Event, ToolRequest
 CLOCK_NS = 2_000_000
 """How far two clocks of one process may be apart: JavaScript's spans begin at whole milliseconds and end by another
 clock."""
+
+SEGMENT = re.compile(r"[-./:]")
+"""What parts the name of a tool from the names of what it belongs to before it."""
 
 Alike = int
 """What two events share: 0 the answer and the counts, 1 the answer, 2 the counts, 3 the question, 4 the failure."""
@@ -93,6 +97,43 @@ def traits(event: Event) -> Iterator[Hashable]:
         yield "counts", counts
     if question := _question(event):
         yield "question", question
+    if event.status == ERROR:
+        yield "failed"
+
+
+def same_tool(one: str, other: str) -> bool:
+    """Whether two names are of one tool: `get_weather` is `get_weather` and `Weather-get_weather`."""
+    short, long = sorted((one, other), key=len)
+    return bool(short) and (
+        short == long or (long.endswith(short) and SEGMENT.match(long[-len(short) - 1]) is not None)
+    )
+
+
+def same_execution(one: Event, other: Event) -> Alike | None:
+    """What two tools of one name and time share that two executions need not: 0 the id of the call, 1 the result, 2
+    the arguments, 3 the failure; None: nothing, or they differ. Arguments are written in too many ways to tell two
+    apart."""
+    if one.kind != other.kind or not same_tool(one.tool, other.tool) or not together(one, other):
+        return None
+    if one.tool_call_id and other.tool_call_id:
+        return 0 if one.tool_call_id == other.tool_call_id else None
+    if (one.status == ERROR) != (other.status == ERROR):
+        return None
+    if one.result_hash and other.result_hash:
+        return 1 if one.result_hash == other.result_hash else None
+    if one.args_hash and one.args_hash == other.args_hash:
+        return 2
+    return 3 if one.status == ERROR and _same_failure(one, other) else None
+
+
+def traits_of_tool(event: Event) -> Iterator[Hashable]:
+    """What an event that is the `same_execution` shares with the other: at least one of these."""
+    if event.tool_call_id:
+        yield "id", event.tool_call_id
+    if event.result_hash:
+        yield "result", event.result_hash
+    if event.args_hash:
+        yield "arguments", event.args_hash
     if event.status == ERROR:
         yield "failed"
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import islice, pairwise
 
-from mappers.likeness import Alike, alike, apart, contradict, own_id, together, traits
+from mappers.likeness import (
+    SEGMENT,
+    Alike,
+    alike,
+    apart,
+    contradict,
+    own_id,
+    same_execution,
+    same_tool,
+    together,
+    traits,
+    traits_of_tool,
+)
 from mappers.model import ERROR, LLM, OK, OTHER, PROXY_SCOPE, Event
 from mappers.tree import MODEL_KINDS, TOOL_KINDS, Tree
 
@@ -22,8 +33,6 @@ MOST_ABOVE = 64
 MOST_BESIDE = 1_000
 """Executions of a tool that are looked at for one call that traffic tells."""
 
-_SEGMENT = re.compile(r"[-./:]")
-
 
 def find_twins(tree: Tree) -> dict[str, str]:
     """For each span that is not counted the span id of the one that counts instead.
@@ -31,7 +40,7 @@ def find_twins(tree: Tree) -> dict[str, str]:
     The rules are conventions.md §3 (2), (4) and (10): a model call directly within a model call is the same
     call, seen by the framework and by the client; so is a tool within a tool of its name or call id; of two calls
     that overlap and share the provider's response id one is a repetition; and so it is of two that lie beside each
-    other, where one of them gives no id, if two instrumentations told them and they are alike.
+    other, where one of them gives no id, and of two tools, if two instrumentations told them and they are alike.
     """
     outermost = tree.inherit(None, _call_below)
     twins = {}
@@ -41,7 +50,8 @@ def find_twins(tree: Tree) -> dict[str, str]:
             twins[event.span_id] = outer.span_id
     _count_what_is_wrapped(tree, twins)
     _add_same_response(tree, twins)
-    _add_alike(tree, twins)
+    _add_alike_calls(tree, twins)
+    _add_alike_tools(tree, twins)
     _add_inferred_tools(tree, twins)
     _add_bare_records(tree, twins)
     return {span_id: _counted(counts, twins) for span_id, counts in twins.items()}
@@ -119,18 +129,6 @@ def _same_call(inner: Event, outer: Event) -> bool:
     return same_tool(inner.tool, outer.tool)
 
 
-def same_tool(one: str, other: str) -> bool:
-    """Whether two names are of one tool, with or without the names of what it belongs to before it."""
-    return _is_suffix(one, other) or _is_suffix(other, one)
-
-
-def _is_suffix(short: str, long: str) -> bool:
-    """`get_weather` is `get_weather` and `Weather-get_weather`."""
-    return bool(short) and (
-        short == long or (long.endswith(short) and _SEGMENT.match(long[-len(short) - 1]) is not None)
-    )
-
-
 def _add_same_response(tree: Tree, twins: dict[str, str]) -> None:
     """Overlap is asked for because a stubbed provider may give all its answers one id. Log records are made when the
     call is over."""
@@ -152,7 +150,7 @@ def _add_same_response(tree: Tree, twins: dict[str, str]) -> None:
         newest[identity] = kept
 
 
-def _add_alike(tree: Tree, twins: dict[str, str]) -> None:
+def _add_alike_calls(tree: Tree, twins: dict[str, str]) -> None:
     """An instrumentation that is called back, as those of LangChain are, does not make its span the current one: what
     the client tells of the same call lies beside it, and gives no id, or hears of none, where the answer is streamed.
     Each call has one such twin of each instrumentation, the most alike and nearest in time."""
@@ -162,20 +160,42 @@ def _add_alike(tree: Tree, twins: dict[str, str]) -> None:
         if event.kind in MODEL_KINDS and event.span_id not in twins and event.end_ns > event.start_ns
     ]
     nameless = [event for event in calls if not own_id(event)]
-    if not nameless or len({event.scope for event in calls}) < 2:
+    _add_alike(tree, twins, calls, nameless, traits, _tells_the_same)
+
+
+def _add_alike_tools(tree: Tree, twins: dict[str, str]) -> None:
+    """Two instrumentations of one framework tell its tools beside each other."""
+    tools = [
+        event
+        for event in tree.events
+        if event.kind in TOOL_KINDS and event.span_id not in twins and event.scope != PROXY_SCOPE
+    ]
+    _add_alike(tree, twins, tools, tools, traits_of_tool, _is_same_execution)
+
+
+def _add_alike(
+    tree: Tree,
+    twins: dict[str, str],
+    calls: Sequence[Event],
+    seeking: Sequence[Event],
+    traits_of: Callable[[Event], Iterable[Hashable]],
+    compare: Callable[[Event, Event], Alike | None],
+) -> None:
+    """Joins each of the seeking to the calls that are most like it, one of each other instrumentation."""
+    if not seeking or len({event.scope for event in calls}) < 2:
         return
     sharing: dict[Hashable, list[Event]] = {}
     for event in calls:
-        for trait in traits(event):
+        for trait in traits_of(event):
             sharing.setdefault((event.kind, trait), []).append(event)
     fits: dict[tuple[str, str], tuple[Alike, int, Event, Event]] = {}
-    for event in nameless:
-        for trait in traits(event):
+    for event in seeking:
+        for trait in traits_of(event):
             beside = sharing[event.kind, trait]
             place = bisect_left(beside, event.start_ns, key=_start)
             for other in beside[max(0, place - MOST_ALIKE) : place + MOST_ALIKE]:
                 pair = min(event.span_id, other.span_id), max(event.span_id, other.span_id)
-                if pair not in fits and (shared := _tells_the_same(event, other)) is not None:
+                if pair not in fits and (shared := compare(event, other)) is not None:
                     fits[pair] = shared, apart(event, other), event, other
     if not fits:
         return
@@ -202,17 +222,21 @@ def _tells_the_same(event: Event, other: Event) -> Alike | None:
     return alike(event, other)
 
 
+def _is_same_execution(event: Event, other: Event) -> Alike | None:
+    return same_execution(event, other) if event.scope != other.scope else None
+
+
 def _told_by(tree: Tree, twins: Mapping[str, str]) -> dict[str, set[str]]:
-    """The instrumentations that told of each call, by the span id of the one that counts."""
+    """The instrumentations that told of each call or tool, by the span id of the one that counts."""
     told: dict[str, set[str]] = {}
     for event in tree.events:
-        if event.kind in MODEL_KINDS:
+        if event.kind in MODEL_KINDS or event.kind in TOOL_KINDS:
             told.setdefault(_counted(event.span_id, twins), set()).add(event.scope)
     return told
 
 
 def _is_below(tree: Tree, one: Event, other: Event) -> bool:
-    """Whether one of two calls lies within the other, with something between them that makes them two."""
+    """Whether one of the two lies within the other, with something between them that makes them two."""
     for event, outer in ((one, other), (other, one)):
         above = tree.parent(event)
         for _ in range(MOST_ABOVE):
@@ -293,7 +317,7 @@ def _remove(events: list[Event], event: Event) -> None:
 
 def _kind_and_name(event: Event) -> tuple[str, str]:
     """What tools of one name share, with or without the names of what they belong to before it."""
-    return event.kind, _SEGMENT.split(event.tool)[-1]
+    return event.kind, SEGMENT.split(event.tool)[-1]
 
 
 def _lies_within(event: Event, bounds: Event) -> bool:

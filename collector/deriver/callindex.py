@@ -86,10 +86,8 @@ class _Entry:
 
     @property
     def seeks(self) -> bool:
-        """A call without a response id, or a tool call that the proxy told from its result."""
-        if self.is_record:
-            return False
-        return self.event.scope == PROXY_SCOPE if self.event.kind == TOOL else not self.response_id
+        """A call without a response id, or any tool: two that are one may both have the id of the call."""
+        return not self.is_record and (self.event.kind == TOOL or not self.response_id)
 
     @property
     def traits(self) -> Iterable[Hashable]:
@@ -242,12 +240,13 @@ class CallIndex:
         """Where its twins would be."""
         if entry.response_id:
             yield entry.tenant, entry.project, "id", entry.response_id
+        is_tool = entry.event.kind == TOOL
         if entry.project_calls is not None and entry.project_calls.may_be_alike:
-            apart = TOOLS_APART if entry.event.kind == TOOL else ENDS_APART
+            apart = TOOLS_APART if PROXY_SCOPE in entry.project_calls.scopes and is_tool else ENDS_APART
             for trait in entry.traits:
                 for moment in range(entry.moment - apart, entry.moment + apart + 1):
                     yield entry.tenant, entry.project, "alike", True, trait, moment
-                    if entry.seeks:
+                    if entry.seeks and not is_tool:
                         yield entry.tenant, entry.project, "alike", False, trait, moment
         process = entry.process
         name = entry.tenant, entry.project, entry.instance

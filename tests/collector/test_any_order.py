@@ -360,6 +360,16 @@ def test_a_tool_that_differs_in_anything_is_another(other: dict[str, Any]) -> No
     assert tools_of(tool(1, 1, 10, 90, **SEEN), tool(2, 2, **usual | other)) == {"1": 1, "2": 1}
 
 
+@pytest.mark.parametrize("instance", ["", "one"])
+def test_a_tool_that_two_instrumentations_put_into_traces_of_their_own_is_one(instance: str) -> None:
+    usual = {"instance": instance, "service": "app"}
+    one = tool(1, 1, 10, 95, **usual, args_hash=1)
+    assert tools_of(one, tool(2, 2, 11, 91, **usual, scope="other", args_hash=2)) == {"1": 1}
+    assert tools_of(one, tool(2, 2, 11, 91, **usual, scope="other", result_hash=6)) == {"1": 1, "2": 1}
+    assert tools_of(one, tool(2, 2, 100, 180, **usual, scope="other")) == {"1": 1, "2": 1}
+    assert tools_of(one, tool(2, 2, 11, 91, **usual)) == {"1": 1, "2": 1}
+
+
 def test_of_tools_that_are_all_alike_each_is_joined_to_one() -> None:
     seen = [tool(1, n, 10, 90, **SEEN | {"tool_call_id": f"c{n}"}) for n in (1, 2, 3)]
     executed = [tool(n, n, 20, 80) for n in (4, 5)]

@@ -291,6 +291,27 @@ def test_a_tool_within_a_tool_of_its_name_is_the_same_execution() -> None:
     assert (run.counts.tool_calls, run.tools) == (2, ("mcp.get_weather", "weather"))
 
 
+def test_tools_beside_each_other_that_two_instrumentations_tell_are_one_execution() -> None:
+    def told(span_id: str, scope: str, **more: Any) -> Event:
+        return event(span_id, "r", start=1, **{"kind": Kind.TOOL, "tool": "weather", "scope": scope} | more)
+
+    def tools(*events: Event) -> int:
+        return run_of(event("r"), *events).counts.tool_calls
+
+    one = told("a", "langchain", result_hash=5, args_hash=1)
+    assert tools(one, told("b", "other", result_hash=5, args_hash=2)) == 1
+    assert tools(told("a", "langchain", tool_call_id="c1"), told("b", "other", tool_call_id="c1")) == 1
+    assert tools(told("a", "langchain", args_hash=1), told("b", "other", args_hash=1)) == 1
+    failed = {"status": Status.ERROR, "error_message": "no such city"}
+    assert tools(told("a", "langchain", **failed), told("b", "other", **failed)) == 1
+    pairs = [told(f"{scope}{n}", scope, result_hash=5) for n in range(3) for scope in ("langchain", "other")]
+    assert tools(*pairs) == 3
+    assert tools(one, told("b", "other", result_hash=6)) == 2
+    assert tools(one, told("b", "langchain", result_hash=5)) == 2
+    assert tools(one, told("b", "other", result_hash=5, tool="time")) == 2
+    assert tools(told("a", "langchain"), told("b", "other")) == 2
+
+
 def test_a_tool_call_told_by_traffic_yields_to_the_tools_own_span() -> None:
     """Traffic gives bounds: from the answer that made the call to the request that brought its result."""
     proxy = {"scope": "eddyline.proxy", "kind": Kind.TOOL}

@@ -505,7 +505,7 @@ def test_runs_with_calls_that_are_alike_are_read_back_where_one_of_them_has_no_i
     assert found(call(50, "wrapper", f"other-{trace_id}", 0, (8, answer % 10**9))) == [3]
 
 
-def test_runs_in_which_the_proxy_told_of_a_tool_are_read_back(
+def test_runs_in_which_others_told_of_a_tool_are_read_back(
     sink: ClickHouseSink, reader: Reader, trace_id: str
 ) -> None:
     result = int(trace_id[-15:], 16) + 1
@@ -518,7 +518,9 @@ def test_runs_in_which_the_proxy_told_of_a_tool_are_read_back(
 
     seen, own = executed(1, PROXY_SCOPE), executed(2, "sdk")
     sink.write(Batch(events=[seen, own]))
-    assert reader.runs_with_twins(seen.tenant, [executed(50, "wrapper")]) == [seen.run_id]
+    both = [seen.run_id, own.run_id]
+    assert sorted(reader.runs_with_twins(seen.tenant, [executed(50, "wrapper")])) == both
+    assert reader.runs_with_twins(seen.tenant, [executed(50, "sdk")]) == [seen.run_id]
     assert reader.runs_with_twins(seen.tenant, [executed(50, PROXY_SCOPE)]) == [own.run_id]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mappers.foreign import LONGEST_PAUSE_NS
-from mappers.model import PROXY_SCOPE, Event, Kind, Run
+from mappers.model import Event, Kind, Run
 from mappers.tree import MODEL_KINDS
 from sinks.clickhouse.columns import EVENTS, read_event, selection
 from sinks.clickhouse.queries.base import HOUR_S, Queries, hours, within
@@ -106,17 +106,13 @@ class EventQueries(Queries):
     def runs_with_twins(self, tenant: str, calls: Sequence[Event]) -> list[str]:
         """Ids of runs in which twins of these calls may be: calls of the same time that have the response id of one
         of them, that ran in its process or have its answer or token counts where one of the two has no id, that are a
-        log record of its session or what such a record tells of, or tools of which the proxy told, too. What one
+        log record of its session or what such a record tells of, or tools with their results. What one
         instrumentation told is told once, unless it began at the same time or is a mere end (`mappers.foreign`): of a
         busy process nothing has to be read back for its own calls."""
         ids = {call.response_id for call in calls if call.response_id}
         nameless = {call.instance for call in calls if call.instance and not call.response_id}
-        spans = [
-            call
-            for call in calls
-            if call.source != "log" and (call.kind in MODEL_KINDS or call.scope == PROXY_SCOPE)
-        ]
-        executed = [call for call in calls if call.kind == Kind.TOOL and call.scope != PROXY_SCOPE]
+        spans = [call for call in calls if call.source != "log" and call.kind in MODEL_KINDS]
+        tools = [call for call in calls if call.source != "log" and call.kind == Kind.TOOL]
         without_id = [call for call in spans if not call.response_id]
         scopes = {call.scope if _has_length(call) else None for call in calls}
         only = [scope for scope in scopes if scope is not None] if len(scopes) == 1 else []
@@ -171,7 +167,11 @@ class EventQueries(Queries):
                             OR (InputTokens, OutputTokens) IN {{nameless_counts:Array(Tuple(Int64, Int64))}}
                         )
                     )
-                    OR (Scope = '{PROXY_SCOPE}' AND Kind = 'TOOL' AND ResultHash IN {{results:Array(UInt64)}})
+                    OR
+                    (
+                        Kind = 'TOOL' AND Scope NOT IN {{only:Array(String)}}
+                        AND ResultHash IN {{results:Array(UInt64)}}
+                    )
                     OR (Source = 'log' AND SessionId IN {{sessions:Array(String)}})
                     OR SessionId IN {{recorded:Array(String)}}
                 )
@@ -181,7 +181,7 @@ class EventQueries(Queries):
                 "tenant": tenant,
                 "ids": sorted(ids),
                 "nameless": sorted(nameless),
-                "results": _answers(executed),
+                "results": _answers(tools),
                 "answers": _answers(spans),
                 "counts": _counts(spans),
                 "nameless_answers": _answers(without_id),
