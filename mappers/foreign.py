@@ -89,15 +89,17 @@ def cost(one: Event, other: Event) -> Cost | None:
         if one.scope == other.scope and not _told_again(one, other):
             return None
         return 0, apart(one, other)
-    if contradict(one, other):
-        return None
     same_process = one.instance == other.instance != ""
     if one.scope == other.scope:
-        return (_as_end(one, other) or _as_end(other, one)) if same_process else None
+        if not same_process or contradict(one, other):
+            return None
+        return _as_end(one, other) or _as_end(other, one)
     if not (one.is_root or other.is_root or PROXY_SCOPE in (one.scope, other.scope)):
         return None
+    if not (same_process or _may_be_told_apart(one, other)) or contradict(one, other):
+        return None
     shared = alike(one, other)
-    if shared is not None and together(one, other) and (same_process or _may_be_told_apart(one, other)):
+    if shared is not None and together(one, other):
         return 1 + shared, apart(one, other)
     if same_process and not answered_otherwise(one, other) and (_within(one, other) or _within(other, one)):
         return NOTHING_ALIKE, apart(one, other)

@@ -3,7 +3,6 @@ what was said and counted."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,8 +17,10 @@ MOST_SPANS = 32
 """A call that takes longer is found by its first half minute: twins begin together."""
 ENDS_APART = 1
 """How many of these seconds later a call may end for one instrumentation than for another."""
+MINUTE = 6
+"""Power of two: how many of these seconds (68.7 s) are one minute here."""
 TOOLS_APART = 10
-"""How many minutes (68.7 s) before the proxy hears of a tool's result its execution may have ended."""
+"""How many minutes before the proxy hears of a tool's result its execution may have ended."""
 CROWD = 64
 """Where more calls than this share a place, neither time nor a repeated id tells which two are one."""
 
@@ -36,7 +37,7 @@ class _Group:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.scopes: Counter[str] = Counter()
+        self.scopes: dict[str, int] = {}
         """How many of its calls each instrumentation told; looked at for projects alone."""
         self.seeking = 0
         """Spans that give no id by which others find them: only these look for others by time. Mostly there are
@@ -93,11 +94,6 @@ class _Entry:
     def traits(self) -> Iterable[Hashable]:
         """What it shares with others that may be its twins."""
         return (("result", self.event.result_hash),) if self.event.kind == TOOL else traits(self.event)
-
-    @property
-    def moment(self) -> int:
-        """When it ended, in seconds; in minutes for a tool."""
-        return self.ended >> 6 if self.event.kind == TOOL else self.ended
 
 
 class CallIndex:
@@ -178,7 +174,7 @@ class CallIndex:
         group = entry.project_calls = self._projects.setdefault(name, _Group())
         group.calls += 1
         group.seeking += entry.seeks
-        group.scopes[event.scope] += 1
+        group.scopes[event.scope] = group.scopes.get(event.scope, 0) + 1
         group.waiting[key] = entry
         if group.may_be_alike:
             waiting, group.waiting = group.waiting, {}
@@ -186,8 +182,15 @@ class CallIndex:
                 self._keep_by_likeness(other, call)
 
     def _keep_by_likeness(self, key: CallKey, entry: _Entry) -> None:
+        name = entry.tenant, entry.project
         for trait in entry.traits:
-            self._keep(key, entry, (entry.tenant, entry.project, "alike", entry.seeks, trait, entry.moment))
+            if entry.event.kind != TOOL:
+                self._keep(key, entry, (*name, "alike", trait, entry.ended >> 1))
+            elif entry.event.scope == PROXY_SCOPE:
+                self._keep(key, entry, (*name, "heard of", trait, entry.ended >> MINUTE))
+            else:
+                self._keep(key, entry, (*name, "alike", trait, entry.ended >> 1))
+                self._keep(key, entry, (*name, "executed", trait, entry.ended >> MINUTE))
 
     def _keep_by_time(self, key: CallKey, entry: _Entry) -> None:
         named = entry.response_id != ""
@@ -240,14 +243,8 @@ class CallIndex:
         """Where its twins would be."""
         if entry.response_id:
             yield entry.tenant, entry.project, "id", entry.response_id
-        is_tool = entry.event.kind == TOOL
         if entry.project_calls is not None and entry.project_calls.may_be_alike:
-            apart = TOOLS_APART if PROXY_SCOPE in entry.project_calls.scopes and is_tool else ENDS_APART
-            for trait in entry.traits:
-                for moment in range(entry.moment - apart, entry.moment + apart + 1):
-                    yield entry.tenant, entry.project, "alike", True, trait, moment
-                    if entry.seeks and not is_tool:
-                        yield entry.tenant, entry.project, "alike", False, trait, moment
+            yield from self._sought_by_likeness(entry, entry.project_calls)
         process = entry.process
         name = entry.tenant, entry.project, entry.instance
         # The delay between a span and its record is at most two of these seconds.
@@ -274,6 +271,21 @@ class CallIndex:
             yield *name, "begun", entry.end
         if entry.begun:
             yield *name, "end", entry.begun
+
+    def _sought_by_likeness(self, entry: _Entry, group: _Group) -> Iterator[Place]:
+        name = entry.tenant, entry.project
+        heard_of = entry.event.kind == TOOL and entry.event.scope == PROXY_SCOPE
+        minute = entry.ended >> MINUTE
+        for trait in entry.traits:
+            if heard_of:
+                for earlier in range(minute - TOOLS_APART, minute + 1):
+                    yield *name, "executed", trait, earlier
+                continue
+            for moment in range((entry.ended - ENDS_APART) >> 1, ((entry.ended + ENDS_APART) >> 1) + 1):
+                yield *name, "alike", trait, moment
+            if entry.event.kind == TOOL and PROXY_SCOPE in group.scopes:
+                for later in range(minute, minute + TOOLS_APART + 1):
+                    yield *name, "heard of", trait, later
 
     def _drop(self, key: CallKey) -> None:
         entry = self._entries.pop(key)
