@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -123,8 +124,15 @@ def _mapping_of(value: AttributeValue) -> dict[str, str] | None:
 
 
 def anything(value: AttributeValue) -> Any:
-    """Content in whatever shape; nothing empty."""
+    """Content in whatever shape; nothing empty. What Python writes of an object that has no text, as of a stream that
+    nobody has read yet, is an address and no content."""
+    if value.__class__ is str and value[:1] == "<" and _OBJECT.fullmatch(value):
+        return None
     return value if value or value == 0 else None
+
+
+_OBJECT = re.compile(r"<[\w.]+ (?:object |[\w.<>]+ ){0,2}at 0x[0-9a-fA-F]+>")
+"""`<groq.Stream object at 0x7f…>`, `<generator object answer at 0x7f…>`, `<function <lambda> at 0x7f…>`"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,13 @@ def _langchain_id(get: Callable[[str], AttributeValue]) -> AttributeValue:
 
 _OWN_IDS = ("run-", "lc_run-")
 
+
+def _counted(*paths: tuple[str, ...]) -> list[Json]:
+    """Where a provider's answer, passed on whole, has a count in its `usage`: packages of before 2025 tell no more of
+    it than input and output, and of answers of OpenAI's Responses not even that."""
+    return [Json("output.value", "usage", *path) for path in paths]
+
+
 CONVENTION = Convention(
     id="openinference",
     priority=10,
@@ -109,6 +116,7 @@ CONVENTION = Convention(
             "llm.model_name",
             "embedding.model_name",
             "reranker.model_name",
+            Json("output.value", "model"),
         ],
         "request_model": [
             "llm.request.model_name",
@@ -117,6 +125,8 @@ CONVENTION = Convention(
         ],
         "response_id": [
             Json("output.value", "id"),
+            # As the package for Gemini writes it.
+            Json("output.value", "response_id"),
             Json("output.value", *_MESSAGE, "response_metadata", "id"),
             Computed(_langchain_id, ("output.value",)),
         ],
@@ -125,25 +135,39 @@ CONVENTION = Convention(
             "llm.output_messages.0.message.finish_reason",
             Json("output.value", "choices", 0, "finish_reason"),
             Json("output.value", "finish_reason"),
+            Json("output.value", "stop_reason"),
             Json("output.value", "generations", 0, 0, "generation_info", "finish_reason"),
         ],
         "streaming": [Json("llm.invocation_parameters", "stream")],
         "ttft_ms": [EventOffset("First Token Stream Event")],
-        "input_tokens": ["llm.token_count.prompt"],
-        "output_tokens": ["llm.token_count.completion"],
+        "input_tokens": ["llm.token_count.prompt", *_counted(("prompt_tokens",), ("input_tokens",))],
+        "output_tokens": [
+            "llm.token_count.completion",
+            *_counted(("completion_tokens",), ("output_tokens",)),
+        ],
         "total_tokens": ["llm.token_count.total"],
         "cache_read_tokens": [
             "llm.token_count.prompt_details.cache_read",
             "metadata.usage.cached_prompt_tokens",
             Json("output.value", *_MESSAGE, "usage_metadata", "input_token_details", "cache_read"),
+            *_counted(
+                ("prompt_tokens_details", "cached_tokens"),
+                ("input_tokens_details", "cached_tokens"),
+                ("cache_read_input_tokens",),
+            ),
         ],
         "cache_write_tokens": [
             "llm.token_count.prompt_details.cache_write",
             "metadata.usage.cached_creation_tokens",
+            *_counted(("cache_creation_input_tokens",)),
         ],
         "reasoning_tokens": [
             "llm.token_count.completion_details.reasoning",
             Json("output.value", *_MESSAGE, "usage_metadata", "output_token_details", "reasoning"),
+            *_counted(
+                ("completion_tokens_details", "reasoning_tokens"),
+                ("output_tokens_details", "reasoning_tokens"),
+            ),
         ],
         "audio_input_tokens": ["llm.token_count.prompt_details.audio"],
         "audio_output_tokens": ["llm.token_count.completion_details.audio"],
@@ -185,6 +209,10 @@ CONVENTION = Convention(
         # BeeAI's steps without a name are no agents.
         Quirk(scope=r"beeai@", lacks="agent.name", when=Kind.AGENT, kind=Kind.WORKFLOW),
         Quirk(scope=r"vertexai@", output_excludes_reasoning=True),
+        # Up to then it passed on what Anthropic calls input, which is what the cache did not have.
+        Quirk(
+            scope=r"^openinference\.instrumentation\.anthropic@0\.1\.(\d|1[0-3])$", input_excludes_cache=True
+        ),
         # Bedrock counts the cache apart, which the package for Python adds and that for JavaScript does not.
         Quirk(scope=r"^@arizeai/openinference-instrumentation-bedrock@", input_excludes_cache=True),
         Quirk(scope=r"google_adk@", name=r"^invoke_agent ", when=Kind.LLM, kind=Kind.AGENT),

@@ -145,3 +145,60 @@ def test_the_noise_of_a_float_is_no_money(written: Any, amount: str) -> None:
 
 def test_providers_are_written_alike() -> None:
     assert [provider(name) for name in ("OpenAI", "openai", "None", "")] == ["openai", "openai", None, None]
+
+
+def test_an_answer_passed_on_whole_tells_what_its_package_left_out() -> None:
+    _, (first, *_, last) = told_in_turn("openinference/anthropic-012/tools")
+
+    assert first.finish_reasons == ("tool_use",)
+    assert last.finish_reasons == ("end_turn",)
+    assert first.input_tokens is not None
+    assert first.cache_read_tokens is not None
+    assert first.cache_write_tokens is not None
+    assert first.input_tokens > first.cache_read_tokens + first.cache_write_tokens
+
+    _, (gemini, *_) = told_in_turn("openinference/google-genai-14/par")
+    assert gemini.response_id.startswith("id-")
+
+    _, (responses, *_) = told_in_turn("openinference/openai-014/responses_tools")
+    assert responses.response_model == "gpt-4o-mini-2024-07-18"
+    assert responses.cost_usd is not None
+
+
+def told_in_turn(name: str) -> tuple[list[Run], list[Event]]:
+    """The runs of a captured scenario whose calls are runs of their own, and these in order."""
+    runs, events = captured_runs(ALL[name])
+    calls = [event for event in events if event.kind is Kind.LLM]
+    return runs, sorted(calls, key=lambda event: event.start_ns)
+
+
+def test_the_address_of_an_object_is_no_answer() -> None:
+    _, (stream,) = told_in_turn("openinference/groq/stream")
+
+    assert (stream.output, stream.output_bytes) == ("", None)
+    assert stream.input
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<groq.Stream object at 0x7fc2ddc7c310>",
+        "<generator object answer at 0x7f12>",
+        "<function <lambda> at 0x7FA0>",
+    ],
+)
+def test_what_python_writes_of_an_object_without_a_text_is_not_captured_content(said: str) -> None:
+    tool = Normalizer().normalize(
+        span_of({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.result": said})
+    )
+
+    assert (tool.output, tool.result_hash) == ("", 0)
+
+
+@pytest.mark.parametrize("said", ["<b>at 0x1</b>", "see <x object at 0x7f>", "<html>"])
+def test_text_in_angle_brackets_is_content(said: str) -> None:
+    tool = Normalizer().normalize(
+        span_of({"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.result": said})
+    )
+
+    assert tool.output == said
