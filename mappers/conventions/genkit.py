@@ -1,6 +1,6 @@
 """Firebase Genkit: `genkit:*`, whole inputs and outputs as JSON."""
 
-from mappers.conventions.base import Convention, Json, KindByValue
+from mappers.conventions.base import Convention, Json, KindByValue, NameMatch
 from mappers.model import Kind
 
 _OUTPUT = "genkit:output"
@@ -38,6 +38,8 @@ CONVENTION = Convention(
         "agent": ["genkit:metadata:agentName"],
         "session_id": ["genkit:sessionId", "genkit:metadata:sessionId"],
         "outcome": ["genkit:state"],
+        # Models are named with the plugin that serves them: `ollama/llama3.2`.
+        "provider": [NameMatch(r"([\w.-]+)/.")],
         "request_model": ["genkit:name"],
         "response_model": [Json(_OUTPUT, "raw", "modelVersion"), Json(_OUTPUT, "raw", "model")],
         "response_id": [Json(_OUTPUT, "raw", "responseId"), Json(_OUTPUT, "raw", "id")],

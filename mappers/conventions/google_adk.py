@@ -1,4 +1,5 @@
-"""Google's Agent Development Kit: before 2 its spans are told by their names, since 2 by the GenAI keys."""
+"""Google's Agent Development Kit: before 2 its spans are told by their names, since 2 by the GenAI keys. That for
+Python writes Gemini's answers in snake case, that for JavaScript in camel case."""
 
 from collections.abc import Callable
 
@@ -18,6 +19,22 @@ def _captured(key: str) -> Computed:
     return Computed(read, (key,))
 
 
+def _answered(get: Callable[[str], AttributeValue]) -> AttributeValue:
+    """The answer, where it says anything: at the end of a stream there may be nothing but its usage."""
+    value = get(_RESPONSE)
+    return value if not isinstance(value, str) or '"content"' in value else None
+
+
+def _in_answer(*path: str) -> list[Json]:
+    """Where something stands in an answer, in both cases."""
+    return [Json(_RESPONSE, *path), Json(_RESPONSE, *map(_camel, path))]
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
 CONVENTION = Convention(
     id="google_adk",
     priority=83,
@@ -31,15 +48,15 @@ CONVENTION = Convention(
     fields={
         "agent": ["gen_ai.agent.name", NameMatch(r"agent_run \[(.+)\]$")],
         "session_id": ["gcp.vertex.agent.session_id"],
-        "response_model": [Json(_RESPONSE, "model_version")],
-        "total_tokens": [Json(_RESPONSE, "usage_metadata", "total_token_count")],
-        "cache_read_tokens": [Json(_RESPONSE, "usage_metadata", "cached_content_token_count")],
-        "reasoning_tokens": [Json(_RESPONSE, "usage_metadata", "thoughts_token_count")],
+        "response_model": _in_answer("model_version"),
+        "total_tokens": _in_answer("usage_metadata", "total_token_count"),
+        "cache_read_tokens": _in_answer("usage_metadata", "cached_content_token_count"),
+        "reasoning_tokens": _in_answer("usage_metadata", "thoughts_token_count"),
         "tool": ["gen_ai.tool.name", NameMatch(r"execute_tool (.+)")],
         "arguments": [_captured("gcp.vertex.agent.tool_call_args")],
         "result": [_captured("gcp.vertex.agent.tool_response")],
         "input": [_captured("gcp.vertex.agent.llm_request")],
-        "output": [_captured(_RESPONSE)],
+        "output": [Computed(_answered, (_RESPONSE,))],
     },
     quirks=(
         # A span that merges the results of parallel tools.

@@ -40,6 +40,7 @@ CALLS = frozenset(
         "mcp_call",
         "mcp_tool_use",
         "custom_tool_call",
+        "toolUse",
     }
 )
 RESULTS = frozenset(
@@ -51,6 +52,7 @@ RESULTS = frozenset(
         "tool-result",
         "mcp_tool_result",
         "custom_tool_call_output",
+        "toolResult",
     }
 )
 REASONING = frozenset({"reasoning", "thinking", "redacted_thinking"})

@@ -202,3 +202,28 @@ def test_text_in_angle_brackets_is_content(said: str) -> None:
     )
 
     assert tool.output == said
+
+
+def test_a_request_in_the_form_of_strands_for_javascript_is_one() -> None:
+    _, (first, second, last) = told("gen_ai/strands-ts/tools")
+
+    assert [[request.name for request in call.tool_requests] for call in (first, second, last)] == [
+        ["get_weather"],
+        ["get_weather"],
+        [],
+    ]
+    assert first.output == 'get_weather({"city":"Paris"})'
+    assert second.input == "18C and cloudy in Paris"
+
+
+def test_the_end_of_a_stream_that_says_only_what_it_used_is_no_answer() -> None:
+    _, (first, *_, last) = told("google_adk/js/stream")
+
+    assert (first.output, last.output) == ("", "It is 18C and cloudy.")
+    assert first.reasoning_tokens == 10
+
+
+def test_a_model_of_genkit_names_its_provider() -> None:
+    _, calls = told("genkit/js/tools")
+
+    assert {call.provider for call in calls} == {"openai"}
