@@ -183,6 +183,8 @@ def documents(value: Any) -> tuple[Document, ...] | None:
         if isinstance(item, dict):
             inner = item.get("document")
             item = inner if isinstance(inner, dict) else item
+            if "id" not in item:  # OpenLLMetry's results are span events: `db.query.result.id`
+                item = {str(key).rpartition(".")[2]: value for key, value in item.items()}
             identity, score = item.get("id"), item.get("score")
             found.append(
                 Document(

@@ -5,7 +5,16 @@
 """
 
 from mappers.call_details import parameters_below, tools_in_turn
-from mappers.conventions.base import Below, Convention, Flat, KindByValue, NameMatch, Quirk
+from mappers.conventions.base import (
+    Below,
+    Convention,
+    EventMessages,
+    Flat,
+    KindByName,
+    KindByValue,
+    NameMatch,
+    Quirk,
+)
 from mappers.model import Kind
 
 CONVENTION = Convention(
@@ -38,6 +47,14 @@ CONVENTION = Convention(
             {"chat": Kind.LLM, "completion": Kind.LLM, "embedding": Kind.EMBEDDING, "rerank": Kind.RERANKER},
             order=130,
         ),
+        # Its packages for vector stores say nothing else of what a span is.
+        KindByName(
+            Kind.RETRIEVER,
+            r"(?:chroma|qdrant|lancedb|milvus|pinecone|marqo)\."
+            r"(?:(?:query|hybrid_search|search|recommend|discover)(?:_\w+)?|scroll|retrieve)$"
+            r"|db\.weaviate\.(?:gql\.(?:query\.)?get\.do|collections\.query\.(?:get|fetch_objects))$",
+            order=131,
+        ),
     ),
     fields={
         "agent": [
@@ -67,6 +84,7 @@ CONVENTION = Convention(
         "offered_tools": [tools_in_turn("llm.request.functions.{}.name")],
         "prompt_name": ["traceloop.prompt.key"],
         "prompt_version": ["traceloop.prompt.version"],
+        "documents": [EventMessages(("db.query.result", "db.search.result"))],
         "tool": ["gen_ai.tool.name", "tool.name", "traceloop.entity.name"],
         "handoff_to": ["gen_ai.handoff.to_agent"],
         "arguments": ["gen_ai.tool.call.arguments", "traceloop.entity.input", "tool.arguments"],

@@ -227,3 +227,18 @@ def test_a_model_of_genkit_names_its_provider() -> None:
     _, calls = told("genkit/js/tools")
 
     assert {call.provider for call in calls} == {"openai"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "documents"),
+    [
+        ("traceloop/chromadb/chroma_query", Kind.RETRIEVER, ["a", "b"]),
+        ("traceloop/chromadb/chroma_add", Kind.OTHER, []),
+        ("traceloop/qdrant/qdrant_query", Kind.RETRIEVER, []),
+    ],
+)
+def test_a_question_to_a_vector_store_is_a_retrieval(name: str, kind: Kind, documents: list[str]) -> None:
+    _, (event,) = captured_runs(ALL[name])
+
+    assert event.kind is kind
+    assert [document.id for document in event.documents] == documents
