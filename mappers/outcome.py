@@ -34,6 +34,7 @@ _FAILURES = frozenset({"error", "failure", "failed", "fail"})
 _OUTSIDE = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.RERANKER, Kind.TOOL, Kind.HANDOFF, Kind.RETRIEVER})
 """Kinds whose spans end in a failure where they name one; others may tell that of something within."""
 _FIRST_FAILURE = 400
+_MAX_DEPTH = 2
 
 
 def settle_outcome(span: Span, event: Event, values: dict[str, Any]) -> None:
@@ -86,18 +87,28 @@ def _failed(span: Span, event: Event, values: dict[str, Any]) -> bool:
     return bool(values.get("error_type")) or (values.get("http_status") or 0) >= _FIRST_FAILURE
 
 
-def _answered(message: str) -> tuple[str, str, int | None]:
-    """(type, message, HTTP status) of a provider's error, where the message holds its body."""
+def _answered(message: str, depth: int = 0) -> tuple[str, str, int | None]:
+    """(type, message, HTTP status) of a provider's error, where the message holds its body, or a message that does:
+    OpenAI's Agents SDK gives the client's message below its own.
+
+    Args:
+        depth: how many messages this one lies in.
+    """
     named = _STATUS_IN_MESSAGE.search(message[:MAX_MESSAGE])
     status = int(named[1]) if named else None
     start = message.find("{")
     body = parse(message[start:].strip()) if start >= 0 else None
     if not isinstance(body, dict):
         return "", "", status
-    inner = body.get("error")
+    inner = body.get("error", member(body, ("data", "error")))
+    kind, told, within = "", "", None
+    if isinstance(inner, str) and depth < _MAX_DEPTH:
+        kind, told, within = _answered(inner, depth + 1)
     error = inner if isinstance(inner, dict) else body
-    kind = next((text(error[key]) for key in ("type", "code", "status") if error.get(key)), None)
-    told = text(member(error, ("message",))) or (inner if isinstance(inner, str) else None)
+    if not kind:
+        kind = next((text(error[key]) or "" for key in ("type", "code", "status") if error.get(key)), "")
+    if not told:
+        told = text(error.get("message")) or (inner if isinstance(inner, str) else "")
     if status is None and isinstance(error.get("code"), int) and _FIRST_FAILURE <= error["code"] < 600:
         status = error["code"]
-    return kind or "", told or "", status
+    return kind, told, within if status is None else status

@@ -38,6 +38,19 @@ def read(attributes: dict[str, Any], told: str = "", code: int = 0, **exception:
             None,
         ),
         ('{"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}}', "UNAVAILABLE", "busy", 503),
+        (
+            "{'message': 'Error getting response', 'data': {'error': "
+            "'Error code: 400 - {\\'error\\': {\\'message\\': \\'bad\\', \\'type\\': \\'invalid\\'}}'}}",
+            "invalid",
+            "bad",
+            400,
+        ),
+        (
+            """Error getting response: {'error': "Error code: 429 - {'error': {'type': 'tokens'}}"}""",
+            "tokens",
+            None,
+            429,
+        ),
         ('{"error": "no such model"}', "", "no such model", None),
         ("HTTP 500: oops", "", "HTTP 500: oops", 500),
         ("429 Rate limit reached", "", "429 Rate limit reached", 429),
