@@ -7,7 +7,7 @@ Walking costs about 0.3 µs a field, so only what is large is walked.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from collector.otlp.limits import MAX_ELEMENTS, Limits, TooManyError
 from collector.otlp.signal import Signal
@@ -110,129 +110,6 @@ def nested(number: int, *parts: bytes) -> bytes:
 
 
 # --------------------------------------------------------------------------- a request
-
-
-@dataclass(slots=True)
-class Layout:
-    """Where the items of a request lie."""
-
-    runs: list[tuple[int, int, int]] = field(default_factory=list)
-    """Items one behind the other in one scope: where they begin and end, and how many they are."""
-    items: int = 0
-    longest: int = 0
-    """Bytes of the largest item, and of the largest resource or scope, all its parts together, if that is larger."""
-    rest: bytes = b""
-    """The request without its items, if it is larger than a run."""
-
-    def add(self, start: int, end: int, items: int, most: int) -> None:
-        """Adds a run, unless it is empty.
-
-        Raises: TooManyError: these are more than `most` items.
-        """
-        self.items += items
-        if self.items > most:
-            raise TooManyError("more items than may be")
-        if items:
-            self.runs.append((start, end, items))
-
-
-_ITEM_TAG = 2 << 3 | LENGTH_DELIMITED
-_IDS_BYTES = 28
-"""A trace id and a span id with tag and length."""
-
-
-def lay_out(body: bytes, limits: Limits, run_bytes: int, *, ids_first: bool) -> Layout:
-    """Goes down to the items of a request, both signals being nested alike.
-
-    Args:
-        run_bytes: a run has no more, unless it is one item.
-        ids_first: every item must begin with a trace id and a span id, as what goes by the numbers of fields writes it.
-
-    Raises:
-        TooManyError: more resources, scopes or items than may be.
-        WireError: it is no protobuf, or its items have another form.
-    """
-    layout = Layout()
-    resources = scopes = 0
-    rest: list[bytes] = []
-    for number, wire_type, tag_at, start, end in fields(body, 0, len(body)):
-        if (number, wire_type) != (1, LENGTH_DELIMITED):
-            rest.append(body[tag_at:end])
-            continue
-        resources += 1
-        if resources > limits.resources:
-            raise TooManyError("more resources than may be")
-        of_resource: list[bytes] = []
-        shared = 0
-        for number, wire_type, tag_at, value_at, field_end in fields(body, start, end):
-            if (number, wire_type) != (2, LENGTH_DELIMITED):
-                shared += field_end - value_at
-                layout.longest = max(layout.longest, shared)
-                of_resource.append(body[tag_at:field_end])
-                continue
-            scopes += 1
-            if scopes > limits.scopes:
-                raise TooManyError("more scopes than may be")
-            try:
-                of_scope = _items(body, value_at, field_end, layout, limits.items, run_bytes, ids_first)
-            except IndexError:
-                raise WireError("an item is cut off") from None
-            if len(body) > run_bytes:
-                of_resource.append(nested(2, *of_scope))
-        if len(body) > run_bytes:
-            rest.append(nested(1, *of_resource))
-    layout.rest = b"".join(rest)
-    return layout
-
-
-def _items(
-    body: bytes, at: int, end: int, layout: Layout, most: int, run_bytes: int, ids_first: bool
-) -> list[bytes]:
-    """Adds the items of a scope to the layout; returns what else the scope has.
-
-    Each item passes through here, so this is `fields` written out, which takes half as long.
-    """
-    rest: list[bytes] = []
-    longest, shared, run_at, count = layout.longest, 0, at, 0
-    while at < end:
-        if body[at] != _ITEM_TAG:
-            layout.add(run_at, at, count, most)
-            number, _, _, value_at, field_end = next(fields(body, at, end))
-            if number == 2:
-                raise WireError("an item has a tag that nobody writes")
-            shared += field_end - value_at
-            longest = max(longest, shared)
-            rest.append(body[at:field_end])
-            at = run_at = field_end
-            count = 0
-            continue
-        size, start = body[at + 1], at + 2
-        if size > 127:
-            more, start = body[start], start + 1
-            size += more - 1 << 7
-            if more > 127:
-                size, start = _varint(body, at + 1)
-        if ids_first and not (
-            size >= _IDS_BYTES
-            and body[start] == 10
-            and body[start + 1] == 16
-            and body[start + 18] == 18
-            and body[start + 19] == 8
-        ):
-            raise WireError("a span does not begin with its ids")
-        item_end = start + size
-        if item_end - run_at > run_bytes:
-            layout.add(run_at, at, count, most)
-            run_at, count = at, 0
-        at = item_end
-        count += 1
-        if size > longest:
-            longest = size
-    if at > end:
-        raise WireError("an item is cut off")
-    layout.add(run_at, at, count, most)
-    layout.longest = longest
-    return rest
 
 
 def count_entries(body: bytes, limits: Limits) -> None:

@@ -59,6 +59,8 @@ TIGHT = Limits(
     value_bytes=900,
 )
 """So that small requests meet them too."""
+PIECE_BYTES = 2000
+"""So that they are parsed in pieces, as large ones are."""
 
 
 Taken = Callable[[Signal, Header, bytes], None]
@@ -212,13 +214,14 @@ _GRPC = GrpcReceiver(Intake({}), max_message_bytes=64 << 20, workers=1)
 
 def _judged_alike(signal: Signal, body: bytes, limits: Limits) -> None:
     """A request that is found well as a whole is so item by item, and what is kept can be decoded and fits."""
-    whole = count_if_well(signal, body, limits)
+    ways = (count_if_well(signal, body, limits), count_if_well(signal, body, limits, PIECE_BYTES))
+    quickly = [count for count in ways if count is not None]
     try:
         checked = _item_by_item(signal, body, limits)
     except ValueError:
-        assert whole is None
+        assert not quickly
         return
-    assert whole is None or checked == Checked(body, whole)
+    assert all(checked == Checked(body, count) for count in quickly)
     _fits(signal, checked, limits)
     again = check(signal, checked.body, limits)
     assert (again.accepted, again.rejected) == (checked.accepted, 0)

@@ -216,3 +216,28 @@ def test_a_long_key_of_an_event_is_cut() -> None:
     [span] = decode_traces(found.body)
     assert [*span.events[0].attributes] == ["k" * 128 + "… [cut: 129 bytes]"]
     assert found.warnings
+
+
+@pytest.mark.parametrize("large", [100_000, 200_000])
+@pytest.mark.parametrize("place", [0, 350, 699])
+def test_a_large_span_among_others_has_a_piece_of_its_own(place: int, large: int) -> None:
+    more = nested(9, pair(b"a large one", b"x" * large))
+    body = spans(700, lambda at: more if at == place else b"")
+    assert count_if_well(Signal.TRACES, body, Limits()) == 700
+
+
+def test_what_looks_like_the_beginning_of_a_span_costs_time_alone() -> None:
+    lookalike = nested(2, TRACE + SPAN)
+    text = nested(9, pair(b"a text", (lookalike + b" " * 200) * 700))
+    body = spans(700, lambda at: text if at == 100 else b"")
+    checked = check(Signal.TRACES, body)
+    assert (checked.accepted, checked.rejected) == (700, 0)
+    assert len(decode_traces(checked.body)) == 700
+
+
+def test_parts_of_a_scope_in_several_pieces_are_as_large_as_all_of_them() -> None:
+    part = nested(1, nested(3, pair(b"key", b"x" * 100_000)))
+    items = [nested(2, TRACE, SPAN, nested(5, b"x" * 100)) + part for _ in range(12)]
+    body = nested(1, nested(2, *items))
+    assert count_if_well(Signal.TRACES, body, Limits()) is None
+    assert check(Signal.TRACES, body).accepted == 12
