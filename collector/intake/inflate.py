@@ -11,6 +11,7 @@ ACCEPTED = "gzip, deflate, zstd, identity"
 RATIO_FROM_BYTES = 1 << 20
 """Inflated bytes from which the ratio is looked at."""
 MAX_MEMBERS = 64
+"""Of gzip, or frames of zstd, in one body."""
 MAX_ZSTD_WINDOW = 8 << 20
 """A frame may ask for gigabytes."""
 ZSTD_SLICE = 512
@@ -104,20 +105,24 @@ def _member(body: bytes, window: int, limit: int) -> tuple[bytes, bytes]:
 def _zstd(body: bytes, limit: int) -> bytes:
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
     parts: list[bytes] = []
-    size = 0
+    size = at = frames = 0
     try:
-        for start in range(0, len(body), ZSTD_SLICE):
-            part = decompressor.decompress(body[start : start + ZSTD_SLICE])
-            size += len(part)
-            parts.append(part)
-            if size > limit or decompressor.eof:
-                break
+        while at < len(body) and size <= limit:
+            frames += 1
+            if frames > MAX_MEMBERS:
+                raise CorruptBodyError(f"the body has more than {MAX_MEMBERS} zstd frames")
+            decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
+            while size <= limit and not decompressor.eof:
+                if at >= len(body):
+                    raise CorruptBodyError("the compressed body ends too early")
+                part = decompressor.decompress(body[at : at + ZSTD_SLICE])
+                at = min(at + ZSTD_SLICE, len(body))
+                size += len(part)
+                parts.append(part)
+            at -= len(decompressor.unused_data)  # the next frame begins there
     except zstandard.ZstdError as error:
         raise CorruptBodyError(f"the body can not be inflated: {error}") from None
-    if size <= limit and not decompressor.eof:
-        raise CorruptBodyError("the compressed body ends too early")
     return b"".join(parts)
 
 

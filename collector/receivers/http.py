@@ -161,7 +161,7 @@ class HttpReceiver:
         project = self._senders.project(caller, headers, lambda: scope.get("client_names", ()))
         if over := self._intake.over_quota(signal, "http", caller.tenant, project, declared):
             raise _come_back(over)
-        encoding = headers.get(b"content-encoding", b"").decode("latin-1")
+        encoding = _encoding(scope)
         weight = COMPRESSED_WEIGHT if inflate.is_compressed(encoding) else 1
         reservation = self._intake.reserve()
         try:
@@ -362,6 +362,12 @@ def _media_type(headers: dict[bytes, bytes]) -> str:
 
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace").strip()
+
+
+def _encoding(scope: Scope) -> str:
+    """Its Content-Encoding; several lines of it are one list."""
+    given = [value for name, value in scope["headers"] if name == b"content-encoding"]
+    return b", ".join(given).decode("latin-1")
 
 
 def _declared_length(headers: dict[bytes, bytes]) -> int:

@@ -137,6 +137,8 @@ def _raw_deflate(body: bytes) -> bytes:
         ("deflate", zlib.compress),
         ("deflate", _raw_deflate),
         ("zstd", zstandard.compress),
+        ("zstd", lambda body: zstandard.compress(body[:50]) + zstandard.compress(body[50:])),
+        ("zstd", lambda body: zstandard.compress(body, level=3) + zstandard.compress(b"")),
     ],
 )
 def test_H10_encodings_are_inflated(server: Server, name: str, pack: Any) -> None:
@@ -157,6 +159,8 @@ def test_H10_encodings_are_inflated(server: Server, name: str, pack: Any) -> Non
         ("deflate", b"\x00\x01", 400),
         ("zstd", b"not zstd", 400),
         ("zstd", zstandard.compress(b"x" * 5000)[:-3], 400),
+        ("zstd", zstandard.compress(b"") + b"garbage", 400),
+        ("zstd", zstandard.compress(b"") * 2 + zstandard.compress(b"x" * 5000)[:-3], 400),
     ],
 )
 def test_H10_H11_what_can_not_be_inflated_is_refused(
@@ -167,6 +171,18 @@ def test_H10_H11_what_can_not_be_inflated_is_refused(
     assert Status.FromString(response.content).message
     if status == 415:
         assert "gzip" in response.headers["accept-encoding"]
+
+
+@pytest.mark.parametrize("lines", [("gzip", "identity"), ("identity", "gzip")])
+def test_H10_encodings_on_several_lines_are_one_list(server: Server, lines: tuple[str, str]) -> None:
+    number = 0x1000000 + hash(lines) % 0xFFFFFF
+    response = httpx.post(
+        f"{server.endpoints['http']}/v1/traces",
+        content=gzip.compress(request(number).SerializeToString()),
+        headers=[("content-type", PROTOBUF), *(("content-encoding", line) for line in lines)],
+    )
+    assert response.status_code == 200
+    assert stored_spans(server, number) == 1
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress], ids=["gzip", "zstd"])

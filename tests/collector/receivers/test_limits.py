@@ -337,11 +337,21 @@ def test_how_tight_that_is_can_be_set(pack: Any) -> None:
         assert ("times its size" not in outcomes[0].message) == taken
 
 
-def test_gzip_members_are_limited() -> None:
-    member = gzip.compress(b"x")
-    assert inflate.inflate("gzip", member * 64, 1000) == b"x" * 64
-    with pytest.raises(inflate.CorruptBodyError, match="members"):
-        inflate.inflate("gzip", member * 65, 1000)
+@pytest.mark.parametrize(
+    ("encoding", "pack", "called"),
+    [("gzip", gzip.compress, "members"), ("zstd", zstandard.compress, "frames")],
+    ids=["gzip", "zstd"],
+)
+def test_gzip_members_and_zstd_frames_are_limited(
+    encoding: str, pack: Callable[[bytes], bytes], called: str
+) -> None:
+    member = pack(b"x")
+    assert inflate.inflate(encoding, member * 64, 1000) == b"x" * 64
+    assert len(inflate.inflate(encoding, pack(b"x" * 700) * 64, 64 * 700)) == 64 * 700
+    with pytest.raises(inflate.CorruptBodyError, match=called):
+        inflate.inflate(encoding, member * 65, 1000)
+    with pytest.raises(inflate.TooLargeError):
+        inflate.inflate(encoding, member * 11, 10)
 
 
 @pytest.mark.parametrize(("window_log", "taken"), [(23, True), (24, False), (27, False)])
