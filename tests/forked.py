@@ -187,6 +187,7 @@ def _import_all() -> None:
     _import_engine()
     for module in IMPORTED:
         import_module(module)
+    _warm_up()
     gc.enable()
     gc.freeze()
     threads = [(thread / "comm").read_text() for thread in Path("/proc/self/task").iterdir()]
@@ -209,6 +210,20 @@ def _import_engine() -> None:
     with patch.object(library, "connect") as connect:
         connect().query().bytes.return_value = b'"of no importance"\n'
         import_module("chdb")
+
+
+def _warm_up() -> None:
+    """What takes a start longest besides imports and the engine, and is always the same: the expressions for the API's
+    paths, which `re` keeps, and what installed packages declare, which the collector keeps."""
+    from starlette.routing import compile_path
+
+    from collector.api.app import routes_of
+    from collector.api.base import Api
+    from collector.understanding.plugins import load_conventions
+
+    for route in routes_of(Api.__new__(Api)):
+        compile_path(route.path)
+    load_conventions()
 
 
 def _fork_for(line: socket.socket) -> list[str] | None:
