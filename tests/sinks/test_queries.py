@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -193,6 +195,27 @@ def test_a_search_that_is_out_of_time_goes_on_where_it_was(
     right = [run.run_id for run in by_start(runs) if run.start_ns >= since_ns and not run.setup_only]
     assert hits(reader, RunFilter(TENANT, since_ns=since_ns), 9) == right
     assert len(right) > 9
+
+
+def test_a_store_that_takes_long_over_any_question_is_gone_through_in_large_steps(
+    store: Store, reader: Reader, runs: Sequence[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 0.0
+    query = store.query
+
+    def slow(*asked: Any) -> Any:
+        nonlocal now_s
+        now_s += 0.7
+        return query(*asked)
+
+    monkeypatch.setattr(store, "query", slow)
+    monkeypatch.setattr(search, "time", SimpleNamespace(monotonic=lambda: now_s))
+    cursor, pages = None, 0
+    while not pages or cursor is not None:
+        page = reader.search(["not there"], ["input"], RunFilter(TENANT), 9, cursor, NOW_NS)
+        assert not page.events
+        cursor, pages = page.next_cursor, pages + 1
+    assert pages < DAYS
 
 
 def hits(reader: Reader, wanted: RunFilter, limit: int) -> list[str]:

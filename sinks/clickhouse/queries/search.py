@@ -27,7 +27,7 @@ ENOUGH_S = 2.0
 """No new window is begun after so long."""
 FIRST_WINDOW_NS = 3_600 * 10**9
 WINDOW_S = 0.4
-"""How long one window should take: the next is made larger or smaller by that."""
+"""How long one window should take, beyond what any question takes: the next is made larger or smaller by that."""
 MOST_GROWTH = 8.0
 
 _TOOL = f"Kind IN ('{Kind.TOOL}', '{Kind.HANDOFF}')"
@@ -67,7 +67,10 @@ class SearchQueries(Queries):
         Args:
             wanted: whose events, and when they began.
         """
+        asked = time.monotonic()
         oldest_ns, newest_ns = self._event_range()
+        began = time.monotonic()
+        least_s = began - asked
         until_ns = min(wanted.until_ns or newest_ns + 1, newest_ns + 1)
         since_ns = max(wanted.since_ns or oldest_ns, oldest_ns)
         if cursor is not None:
@@ -76,13 +79,15 @@ class SearchQueries(Queries):
         most = 2 * (limit + 1)
         rows: list[SearchCursor] = []
         found: list[Event] = []
-        began = time.monotonic()
         while until_ns > since_ns:
             from_ns = max(since_ns, until_ns - int(width_ns))
             window = replace(wanted, since_ns=from_ns, until_ns=until_ns)
             started = time.monotonic()
             more = self._rows_with(terms, places, window, most, cursor, now_ns)
-            took = max(time.monotonic() - started, 0.001)
+            took = time.monotonic() - started
+            # A store that is far away or busy takes long over the smallest window, and would be gone through in steps
+            # that become ever smaller.
+            least_s = min(least_s, took)
             rows += more
             if len(found) + len(rows) > limit:
                 found += self._events_with(terms, places, wanted, rows)
@@ -96,7 +101,7 @@ class SearchQueries(Queries):
             until_ns = from_ns
             if len(found) > limit or not has_time:
                 break
-            width_ns *= min(max(WINDOW_S / took, 0.5), MOST_GROWTH)
+            width_ns *= min(max(WINDOW_S / max(took - least_s, 0.001), 0.5), MOST_GROWTH)
         if rows:
             found += self._events_with(terms, places, wanted, rows)
         page = found[:limit]
