@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+import collector.pipeline.breaker
 import collector.pipeline.patience
 from collector.config import RedactionSettings
 from collector.deriver.deriver import Deriver
@@ -141,6 +142,7 @@ def test_a_batch_tells_of_its_steps_and_of_the_last_tries_that_failed(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collector.pipeline.patience, "LONGEST_RETRY_S", 0.01)
+    monkeypatch.setattr(collector.pipeline.breaker, "PROBE_S", (0.0, 0.01))
 
     class Inserting(Faulty):
         def write(self, batch: Batch) -> None:
