@@ -121,6 +121,15 @@ def test_names_that_are_made_up_take_no_more_room(clock: Clock) -> None:
     assert debts.take((4_999).to_bytes(16, "big"), quota, 1, 0) > 0
 
 
+def test_the_longest_silent_of_those_that_share_places_gives_way(clock: Clock) -> None:
+    debts, quota = Debts(clock=clock), Quota(items_per_s=SLOWLY, items_burst=10)
+    alike = [bytes(15) + bytes([number]) for number in range(1, 10)]  # one more than there are places
+    for project in alike:
+        clock.now += 1
+        assert debts.take(project, quota, 10, 0) == 0
+    assert [debts.ask(project, quota, 1, 0) > 0 for project in alike] == [False] + [True] * 8
+
+
 # --------------------------------------------------------------------------- whose quota
 
 
@@ -148,6 +157,32 @@ def test_tenants_have_each_their_own() -> None:
     assert second
     assert first.take(10, 0) == second.take(10, 0) == 0
     assert first.take(1, 0) > 0
+
+
+def test_names_that_are_alike_for_long_are_one_project() -> None:
+    held = quotas(items_per_second=SLOWLY, items_burst=10)
+    first, second = held.of("", "n" * 256 + "a"), held.of("", "n" * 256 + "b")
+    assert first
+    assert second
+    assert first.take(10, 0) == 0
+    assert second.take(1, 0) > 0
+
+
+def test_of_a_bounded_number_of_projects_it_is_remembered_what_holds_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.intake.quota.MOST_PROJECTS", 3)
+    held = quotas(items_per_second=SLOWLY, items_burst=10)
+    account = held.of("", "shop")
+    assert account
+    assert account.take(10, 0) == 0
+    assert held.of("", "shop") is account
+    for number in range(3):
+        held.of("", f"made up {number}")
+    again = held.of("", "shop")
+    assert again is not account
+    assert again
+    assert again.take(1, 0) > 0, "what is owed is not forgotten with it"
 
 
 def test_without_quotas_nothing_is_counted() -> None:
@@ -225,8 +260,9 @@ def test_what_the_journal_does_not_take_does_not_count() -> None:
     journal = Safe()
     intake = Intake({"traces": journal}, quotas=quotas(items_per_second=SLOWLY, items_burst=10))  # type: ignore[dict-item]  # a journal of these tests
     journal.error = JournalFullError("full")
-    assert [send(intake, SPANS).status for _ in range(3)] == [503, 503, 503]
-    journal.error = None
+    for journal.is_full in (False, True):
+        assert [send(intake, SPANS).status for _ in range(3)] == [503, 503, 503]
+    journal.error, journal.is_full = None, False
     assert send(intake, SPANS).status == 200
 
 
@@ -252,11 +288,14 @@ def test_what_does_not_come_by_otlp_counts_and_is_never_refused(transport: str) 
 
 
 class Safe:
-    """A journal that has everything at once, or refuses it."""
+    """A journal that has everything at once, or refuses it: at once if it is full."""
 
     error: Exception | None = None
+    is_full = False
 
     def append(self, header: Any, body: bytes, done: Any) -> None:
+        if self.is_full and self.error is not None:
+            raise self.error
         done(self.error)
 
 

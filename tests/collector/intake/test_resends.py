@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 
 from collector.intake.resends import KEPT_S, Resends
@@ -26,6 +28,30 @@ def test_the_oldest_is_forgotten_when_there_are_too_many(monkeypatch: pytest.Mon
     for number, key in enumerate(keys):
         resends.remember(key, number)
     assert [resends.answer(key) for key in keys] == [None, 1, 2, 3]
+
+
+def test_the_oldest_is_the_one_that_was_taken_longest_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.intake.resends.MOST", 2)
+    resends: Resends[str] = Resends(lambda: 0.0)
+    first, second, third = (Resends.key(body) for body in (b"first", b"second", b"third"))
+    for key in (first, second, first, third):
+        resends.remember(key, "taken")
+    assert [resends.answer(key) for key in (first, second, third)] == ["taken", None, "taken"]
+
+
+def test_what_is_too_old_is_let_go_of() -> None:
+    class Answer:
+        pass
+
+    now = 0.0
+    resends: Resends[Answer] = Resends(lambda: now)
+    answer = Answer()
+    resends.remember(Resends.key(b"old"), answer)
+    kept = weakref.ref(answer)
+    del answer
+    now = KEPT_S
+    resends.remember(Resends.key(b"new"), Answer())
+    assert kept() is None
 
 
 def test_a_request_of_another_tenant_project_or_coding_is_another() -> None:

@@ -229,6 +229,12 @@ def test_too_much_waiting_is_refused_and_a_closed_journal_too(tmp_path: Path) ->
         target.append(HEADER, b"d", lambda _: None)
 
 
+def test_a_record_larger_than_what_may_wait_is_taken_alone(tmp_path: Path) -> None:
+    target = journal(tmp_path, max_queue_bytes=10)
+    assert append(target, b"a" * 11) == [None]
+    target.close()
+
+
 @pytest.mark.parametrize("cut", [1, 3, 10, 40])
 def test_T8_a_torn_tail_costs_only_itself(tmp_path: Path, cut: int) -> None:
     target = journal(tmp_path)
@@ -310,6 +316,16 @@ def test_T8_lost_segments_do_not_hide_what_comes_after(tmp_path: Path) -> None:
     again.close()
 
 
+def test_how_often_a_batch_was_begun_is_told_of_that_batch(tmp_path: Path) -> None:
+    target = journal(tmp_path)
+    append(target, b"a", b"b")
+    cursor = target.cursor("sink")
+    reader = target.reader(cursor.position)
+    ends = [reader.position for _ in range(2) if reader.next() is not None]
+    assert [cursor.begin(ends[number]) for number in (0, 0, 1, 1, 0)] == [1, 2, 1, 2, 1]
+    target.close()
+
+
 def test_T6_T7_a_full_disk_or_a_short_write_refuses_and_then_takes_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +366,11 @@ def test_T7_what_could_not_be_synced_is_refused(tmp_path: Path, monkeypatch: pyt
     assert append(target, b"after") == [None]
     assert [record.body for record in everything(target)] == [b"before", b"after"]
     target.close()
+    again = journal(tmp_path)
+    assert [record.body for record in everything(again)] == [b"before", b"after"], (
+        "it was written, and refused"
+    )
+    again.close()
 
 
 def test_a_journal_that_waits_for_the_disk_for_too_long_does_not_move(
@@ -453,6 +474,34 @@ def test_a_disk_that_runs_low_refuses_before_it_is_full(
         append(target, b"no room")
     free(2)
     assert append(target, b"room again") == [None]
+    target.close()
+
+
+def test_T6_a_full_disk_is_gone_on_with_once_there_is_twice_what_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, write = os.statvfs(tmp_path), os.writev
+
+    def full(descriptor: int, pieces: list[bytes]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def free(size: int) -> None:
+        blocks = size // real.f_frsize
+        disk = os.statvfs_result((*real[:3], blocks, blocks, *real[5:]))
+        monkeypatch.setattr(os, "statvfs", lambda _: disk)
+
+    target = journal(tmp_path)
+    given_up = (tmp_path / "reserve").stat().st_size
+    monkeypatch.setattr(collector.journal.room, "LOOK_AGAIN_S", 0)
+    monkeypatch.setattr(os, "writev", full)
+    [error] = append(target, b"refused")
+    assert isinstance(error, JournalError)
+    monkeypatch.setattr(os, "writev", write)
+    free(2 * given_up - real.f_frsize)
+    with pytest.raises(JournalFullError, match="the disk is full"):
+        append(target, b"too early")
+    free(2 * given_up)
+    assert append(target, b"taken") == [None]
     target.close()
 
 

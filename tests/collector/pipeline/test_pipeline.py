@@ -27,7 +27,10 @@ from collector.pipeline.clocks import MARK, settle_times
 from collector.pipeline.deadletter import DeadLetters, read
 from collector.pipeline.flow import Flow
 from collector.pipeline.gathering import FATAL_ATTEMPTS
+from collector.pipeline.isolation import unfit
 from collector.pipeline.mapped import SpanMapper
+from collector.pipeline.order import WriteOrder
+from collector.pipeline.patience import Patience
 from collector.pipeline.pipeline import Pipeline
 from collector.pipeline.redaction import ProjectRules, Redaction
 from collector.pipeline.stages import Derivation, Totals, TraceStage
@@ -525,12 +528,46 @@ def test_failures_are_no_crashes(journal: Journal, tmp_path: Path) -> None:
     assert (flow.stored, flow.dead_lettered) == (SPANS, 0)
 
 
+def test_T3_between_tries_it_waits_twice_as_long_each_time(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector.pipeline.patience, "FIRST_RETRY_S", 0.25)
+    monkeypatch.setattr("random.uniform", lambda least, most: most)
+    waited: list[float] = []
+
+    class Stopping(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout or 0.0)
+            return len(waited) == 10
+
+    def fails() -> None:
+        raise RetryableError("away")
+
+    assert Patience("traces", journal.cursor("sink"), Stopping()).until_done(fails) is None
+    assert waited == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_batch_is_stored_when_all_before_it_are() -> None:
+    order = WriteOrder()
+    numbers = []
+    for _ in range(3):
+        with order.next_batch() as number:
+            numbers.append(number)
+    first, second, third = numbers
+    assert order.await_turn(first, 0)
+    assert not order.await_turn(second, 0)
+    order.advance(first)
+    assert order.await_turn(second, 0)
+    assert not order.await_turn(third, 0)
+
+
 def test_T5_an_open_breaker_lets_one_through_now_and_then() -> None:
     now = 100.0
     breaker = Breaker(lambda: now)
     for _ in range(FAILURES_TO_OPEN):
         assert breaker.wait_s() == 0
         breaker.failed()
+    assert breaker.wait_s() > 0, "it has just failed"
     probes = []
     while now < 200:
         if breaker.wait_s() == 0:
@@ -565,3 +602,15 @@ def test_T19_odd_times_are_set_right_and_marked(start: int, end: int, expected: 
     [span] = spans = decode_traces(request.SerializeToString())
     settle_times(spans, received_ns=777)
     assert (span.start_ns, span.end_ns, span.attributes.get(MARK)) == expected
+
+
+def test_T20_a_batch_is_not_halved_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.pipeline.isolation.PATIENCE_S", -1.0)
+    tries: list[Sequence[int]] = []
+
+    def write(rows: Sequence[int]) -> None:
+        tries.append(rows)
+        raise PermanentError("no")
+
+    assert unfit(write, range(8)) == [(place, "no") for place in range(8)]
+    assert len(tries) == 1

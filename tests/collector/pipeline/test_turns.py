@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+import collector.pipeline.breaker
 import collector.pipeline.gathering
 import collector.pipeline.patience
 import collector.pipeline.pipeline
@@ -106,6 +107,7 @@ def opened(directory: Path, **options: Any) -> Journal:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector.pipeline.patience, "FIRST_RETRY_S", 0.001)
+    monkeypatch.setattr(collector.pipeline.breaker, "PROBE_S", (0.0, 0.01))
     monkeypatch.setattr(collector.pipeline.pipeline, "IDLE_WAIT_S", 0.01)
     monkeypatch.setattr(collector.pipeline.gathering, "IDLE_WAIT_S", 0.01)
     monkeypatch.setattr(collector.pipeline.turns, "NEW_EVERY_S", 0)

@@ -574,6 +574,19 @@ def test_F_a_fault_of_ours_is_retried_three_times_and_then_final(monkeypatch: py
     assert verdicts == [Verdict.REFUSED] * 4 + [Verdict.BAD]
 
 
+def test_F_of_a_bounded_number_of_requests_it_is_known_how_often_they_met_a_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("collector.intake.intake.check", lambda *_: 1 / 0)
+    monkeypatch.setattr("collector.intake.intake.MAX_FAULTS", 2)
+    intake = Intake({})
+    intake.given_up = lambda request, reason: None
+    outcomes: list[Outcome] = []
+    for body in (*[b"first"] * 3, b"second", b"third", b"first"):
+        intake.take(Submission(Signal.TRACES, body, "http"), outcomes.append)
+    assert {outcome.verdict for outcome in outcomes} == {Verdict.REFUSED}
+
+
 CONTENT_TYPES = st.sampled_from([PROTOBUF, JSON, "application/json; charset=utf-8", "text/plain", ""])
 ENCODINGS = st.sampled_from(["", "gzip", "deflate", "zstd", "identity", "br", "gzip, gzip", "\x7f"])
 MEMBERS = [
