@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,7 +61,17 @@ def test_nobody_is_relayed_without_a_key(
     assert httpx.post(guarded.url + "/anthropic/v1/messages", json=ASKED).json()["type"] == "error"
     assert httpx.get(guarded.url + "/-/healthz").status_code == 200
     assert httpx.get(guarded.url + "/-/readyz").status_code == 200
+    guess = {"x-loop-key": "edl_00000000_guess"}
+    assert httpx.get(guarded.url + "/-/healthz", headers=guess).status_code == 401
     assert provider.seen == []
+
+
+def test_who_guesses_waits_for_the_answer(guarded: RunningProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gate, "pause_s", lambda gate, peer: 0.2 if peer == "127.0.0.1" else 0.0)
+    began = time.monotonic()
+    refused = httpx.post(guarded.url + CHAT, json=ASKED, headers={"x-loop-key": "edl_00000000_guess"})
+    assert refused.status_code == 401
+    assert time.monotonic() - began >= 0.2
 
 
 @pytest.mark.parametrize("way", ["header", "path", "alias", "token"])
