@@ -116,9 +116,9 @@ def test_a_deleted_run_is_nowhere_any_more_and_a_crash_only_delays_that(data_dir
 
     response = server.api.delete(f"/api/v1/runs/{deleted}")
 
-    assert response.status_code == 200, response.text
     document = response.json()
-    assert document["state"] == "purged"
+    assert response.status_code == (200 if document["state"] == "purged" else 202), response.text
+    document = receipt(server, document["deletion_id"])  # a busy machine may take longer than an answer waits
     assert document["matched"]["runs"] == 1
     assert document["matched"]["spans"] == 3
     assert document["matched"]["logs"] == 1

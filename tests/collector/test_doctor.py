@@ -181,7 +181,7 @@ def test_what_the_program_would_send_leaves_nothing_behind(server: Server) -> No
     before = sent()
     assert found(doors(server, TOKEN), FAILED) == []
     server.settled()
-    assert sent() == before
+    until(lambda: sent() == before)  # a busy collector may delete them after the doctor has gone
 
 
 def test_a_host_that_is_no_address_does_not_end_the_search(server: Server, reading: str) -> None:
