@@ -51,6 +51,10 @@ parts that nobody needs any more, so that what was deleted leaves the disk soon.
 
 ENGINE_MEMORY_BYTES = 900 << 20
 
+STREAMED_ROWS = 1_024
+END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+"""Of Arrow: a message that has no length."""
+
 WRITE_SETTINGS = {
     "async_insert": 0,  # batches are made here
     "optimize_on_insert": 0,  # duplicates leave in merges; sorting them out at insert costs CPU twice
@@ -254,14 +258,16 @@ class Store:
         """
         import pyarrow as pa
 
-        with translated():
-            batch = pa.record_batch(dict(columns))
-            stream = pa.BufferOutputStream()
-            with pa.ipc.new_stream(stream, batch.schema) as writer:
-                writer.write_batch(batch)
-        rows = stream.getvalue().to_pybytes()
-        self.insert_arrow(table, list(columns), rows, token, query_id=query_id)
-        return len(rows)
+        size = 0
+
+        def pieces() -> Iterator[bytes]:
+            nonlocal size
+            for piece in _stream(pa.record_batch(dict(columns))):
+                size += len(piece)
+                yield piece
+
+        self._insert(table, list(columns), pieces(), "ArrowStream", _token(token), query_id=query_id)
+        return size
 
     def insert_latest(self, table: str, columns: Mapping[str, Any], time: str) -> None:
         """Inserts Arrow arrays as the rows that hold from now on, of a table in which the latest by its column `time`
@@ -287,8 +293,7 @@ class Store:
         Raises:
             RetryableError, PermanentError: as `translated` says.
         """
-        settings = {"insert_deduplication_token": token} if token else {}
-        self._insert(table, columns, [stream], "ArrowStream", settings, query_id=query_id)
+        self._insert(table, columns, [stream], "ArrowStream", _token(token), query_id=query_id)
 
     def native(self, sql: str) -> bytes:
         """Rows as the engine writes them for itself; b"" if there are none. For a store that has a directory.
@@ -306,7 +311,7 @@ class Store:
         Raises:
             RetryableError, PermanentError: as `translated` says.
         """
-        self._insert(table, columns, [rows], "Native", {"insert_deduplication_token": token} if token else {})
+        self._insert(table, columns, [rows], "Native", _token(token))
 
     @property
     def reads_requests(self) -> bool:
@@ -320,7 +325,7 @@ class Store:
         Raises:
             RetryableError, PermanentError: as `translated` says.
         """
-        settings = self._request_settings | ({"insert_deduplication_token": token} if token else {})
+        settings = self._request_settings | _token(token)
         self._insert(
             "trace_requests",
             COLUMNS,
@@ -428,6 +433,19 @@ def _file_of(stream: Iterable[bytes]) -> Iterator[str]:
             named.writelines(stream)
             named.flush()
             yield named.name
+
+
+def _token(token: str) -> dict[str, Any]:
+    return {"insert_deduplication_token": token} if token else {}
+
+
+def _stream(batch: Any) -> Iterator[bytes]:
+    """A record batch as an Arrow IPC stream, some rows at a time: memory for a whole batch would be asked of the system
+    twice, for the stream and for a copy of it, and each page of it anew. The engine makes one block of them again."""
+    yield batch.schema.serialize().to_pybytes()
+    for begin in range(0, batch.num_rows, STREAMED_ROWS):
+        yield batch.slice(begin, STREAMED_ROWS).serialize().to_pybytes()
+    yield END_OF_STREAM
 
 
 def _literal(value: Any) -> str:

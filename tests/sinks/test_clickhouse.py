@@ -33,6 +33,7 @@ from sinks.clickhouse import ClickHouseSink, Reader, RunFilter, Store
 from sinks.clickhouse.attributes import text
 from sinks.clickhouse.columns import EVENTS, RUNS, TEXTS, WARNINGS
 from sinks.clickhouse.migrations import Migration, SchemaError, migrate, migrations
+from sinks.clickhouse.store import STREAMED_ROWS
 from sinks.filter import Compare, Every
 from tests import forked
 from tests.server import with_schema
@@ -207,6 +208,22 @@ def test_an_event_is_read_as_it_was_written(sink: ClickHouseSink, reader: Reader
     assert run is not None
     assert reader.events(run) == [event]
     assert reader.event_rows("", trace_id, [(event.span_id, 0)]) == [event]
+
+
+def test_more_events_than_go_to_the_engine_at_once_are_one_part(
+    sink: ClickHouseSink, reader: Reader, store: Store, trace_id: str
+) -> None:
+    some = [
+        full_event(
+            trace_id, number, input_tokens=number % 3 or None, input="é" * (number % 7), part="", seq=0
+        )
+        for number in range(1, 2 * STREAMED_ROWS + 100)
+    ]
+    sink.write(Batch(events=some, runs=[full_run(trace_id)]))
+    rows = reader.event_rows("", trace_id, [(event.span_id, 0) for event in some])
+    assert sorted(rows, key=lambda event: event.span_id) == some
+    counted = "SELECT count(), uniqExact(_part) FROM otel.run_events WHERE RunId = {run:String}"
+    assert store.query(counted, {"run": trace_id}) == [(len(some), 1)]
 
 
 def test_what_is_not_known_is_not_zero(sink: ClickHouseSink, reader: Reader, trace_id: str) -> None:
