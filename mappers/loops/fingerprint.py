@@ -27,6 +27,8 @@ ERROR_LENGTH = 300
 ERROR_CLASS_LENGTH = 160
 HEAD = 80
 """Characters that are compared before the whole is."""
+LEAD = 4 * HEAD
+"""Characters that have so many but for space, mostly. A line's end that is cut in two here lies beyond these."""
 REMEMBERED = 4_096
 """Texts of which it is remembered what they say."""
 SHORT = 1_500
@@ -142,10 +144,17 @@ def _squeezed(text: str) -> str:
     return " ".join(text.split())
 
 
+def _without_space(text: str) -> str:
+    return "".join(text.replace("\\n", " ").split())
+
+
 def head_of(text: str) -> str | None:
     """What a text begins with, up to where something may be masked: equal for texts that are, once what changes by
     itself and digits are masked and space is squeezed. None if that can not be told."""
-    head = "".join(text.replace("\\n", " ").split())[:HEAD]
+    head = _without_space(text[:LEAD])
+    if len(head) <= HEAD and len(text) > LEAD:
+        head = _without_space(text)
+    head = head[:HEAD]
     mask = _MASKS.search(head)
     if mask is not None:
         head = head[: mask.start()]

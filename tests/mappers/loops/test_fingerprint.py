@@ -128,3 +128,11 @@ def test_texts_that_are_the_same_begin_alike(text: list[int | str], chosen: Rand
     said, also = arguments_of("tool", one), arguments_of("tool", other)
     if outcome_of(one) == outcome_of(other) or said.exact == also.exact or said.shape == also.shape:
         assert head_of(one) == head_of(other) or None in (head_of(one), head_of(other))
+
+
+@given(st.integers(0, 400), st.sampled_from([" ", "\n", "\\n"]))
+def test_however_much_space_a_text_has_it_begins_alike(width: int, space: str) -> None:
+    told = (
+        "lit at dusk the lantern of the harbour burns until the ships are home, and its keeper goes to rest"
+    )
+    assert head_of(told.replace(" ", space * width)) == head_of(told.replace(" ", ""))
