@@ -168,10 +168,11 @@ class Redaction:
 
         done: set[int] = set()
         changed = []
+        secrets_only = self._rules.secrets_only
         for items, found in zip(self._seen, texts, strict=True):
             is_suspect = not (found.all and marked_texts.isdisjoint(found.texts))
             is_changed = is_suspect
-            for item in items:
+            for item in items if is_suspect or not secrets_only else ():
                 rules = self._rules.of(item.project)
                 if rules.personal:
                     self._mask(item, _both(mask_marked, rules.personal), done)
@@ -190,6 +191,8 @@ class Redaction:
     def hide(self, items: Sequence[Item], events: Sequence[Event]) -> None:
         """Removes, in place, the content that projects do not want stored. The events were read from the items
         before, so that sizes, hashes and names of tools are known all the same."""
+        if self._rules.secrets_only:
+            return
         for event in events:
             hidden = self._rules.of(event.project).hidden
             if "input" in hidden:
