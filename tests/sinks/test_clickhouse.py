@@ -437,9 +437,9 @@ def test_events_are_read_back_without_content_but_for_roots(
 
 
 def test_runs_that_have_newer_events_than_their_row_knows_of_are_named(
-    sink: ClickHouseSink, reader: Reader, trace_id: str
+    sink: ClickHouseSink, reader: Reader
 ) -> None:
-    run = trace_id[:-1] + "1", trace_id[:-1] + "2", trace_id[:-1] + "3"
+    run = [f"{next(NUMBERS):032x}" for _ in range(3)]
     sink.write(Batch(events=[full_event(run[0])], runs=[full_run(run[0])]))
     sink.write(Batch(events=[full_event(run[1])], runs=[full_run(run[1])]))
     sink.write(
