@@ -8,6 +8,8 @@ from typing import Any
 
 Document = dict[str, Any]
 
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+
 
 class ItemError(ValueError):
     """One item can not be read; the message is its reason."""
@@ -65,16 +67,22 @@ def text(document: Any, name: str) -> str:
 
 
 def integer(found: Any) -> int:
-    """A whole number, also written as text, with or without a fraction; 0 for none. Raises: ItemError."""
+    """A whole number, also written as text, with a fraction of zeros or an exponent or without; 0 for none.
+
+    Raises:
+        ItemError: it is none, or is written in a way of Python's that JSON has not, as 1_000.
+    """
     if found.__class__ is int:
         return int(found)
     if found is None or found == "":
         return 0
     try:
+        if isinstance(found, str) and _NUMBER.fullmatch(found):
+            if len(found) <= 20 and found.lstrip("-").isdigit():
+                return int(found)
+            found = float(found)
         if isinstance(found, float) and found.is_integer():
             return int(found)
-        if isinstance(found, str):
-            return int(found) if len(found) <= 20 else int(float(found))
     except (ValueError, OverflowError):
         pass
     raise ItemError("an integer is not one")

@@ -80,11 +80,16 @@ def test_J2_a_wrong_id_costs_its_span(ids: dict[str, str], reason: str) -> None:
     assert reason in rejected(ids)
 
 
-@pytest.mark.parametrize("number", [1_500_000_000, "1500000000", 1.5e9])
+@pytest.mark.parametrize("number", [1_500_000_000, "1500000000", 1.5e9, "1.5e9", "1500000000.0", "15E+8"])
 def test_J3_integers_come_as_numbers_and_texts(number: Any) -> None:
     [span] = spans_of({"startTimeUnixNano": number})
     assert span.start_ns == 1_500_000_000
     assert valued({"intValue": number}) == 1_500_000_000
+
+
+@pytest.mark.parametrize("number", ["1_000", " 1 ", "1.5", "1e999", "inf", "nan", "0x10", "٣", [1], {}])
+def test_J3_what_is_no_integer_costs_its_span(number: Any) -> None:
+    assert rejected({"attributes": [{"key": "k", "value": {"intValue": number}}]})
 
 
 def test_J3_integers_out_of_range_cost_their_span() -> None:
