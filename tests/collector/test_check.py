@@ -36,7 +36,7 @@ def checked(server: Server, *arguments: str) -> Result:
 
 def test_a_run_without_loops_passes(server: Server) -> None:
     result = checked(server, "--project", STRAIGHT)
-    assert (result.exit_code, result.output) == (0, "1 runs checked, 0 failed\n")
+    assert (result.exit_code, result.output) == (0, "1 run checked, 0 failed\n")
 
 
 def test_a_looping_run_fails_with_what_to_do_about_it(server: Server) -> None:
